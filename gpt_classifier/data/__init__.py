@@ -1,0 +1,1 @@
+"""Labelled text from its sources to batches; knows nothing about models."""

@@ -1,0 +1,229 @@
+"""Reads labelled text from named data sets and files into tables; knows nothing about splits or tokens.
+
+A table is a DataFrame with the columns ``text`` (None where there is none), ``label`` (likewise) and ``row``,
+the row's number in its source, counted from 0.
+"""
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import fetch
+
+Tables = dict[str, pd.DataFrame]  # "train", and where the source has them "val" and "test"
+
+SMS_SPAM_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
+SMS_SPAM_URLS = (
+    "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+    "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+)
+IMDB_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
+IMDB_URLS = (
+    "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
+)
+NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
+
+
+def load(source: str, text_column: str = "text", label_column: str = "label") -> Tables:
+    """All labelled rows of a named data set or of a CSV, TSV, JSONL or Parquet file."""
+    if source in NAMED:
+        return NAMED[source]()
+    return {"train": pd.concat(read_chunks(source, text_column, label_column), ignore_index=True)}
+
+
+def prepare(source: str) -> None:
+    """Downloads what :func:`load` will need."""
+    if source in DOWNLOADS:
+        DOWNLOADS[source]()
+
+
+def read_chunks(
+    path: str, text_column: str, label_column: str | None = None, rows: int = 10_000
+) -> Iterator[pd.DataFrame]:
+    """A file's rows in order, ``rows`` at a time, so that a file of any size can be read.
+
+    Without ``label_column`` the label is None. The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl`` or
+    ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``).
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
+    if file.stat().st_size == 0:
+        raise InputError(f"{path} is empty: expected rows with the columns {text_column} and {label_column or 'any'}")
+    suffixes = [s.lower() for s in file.suffixes]
+    kind = next((s for s in reversed(suffixes) if s in FORMATS), None)
+    if kind is None:
+        raise InputError(f"{path} is of no known format: expected a name ending in {', '.join(FORMATS)}")
+    count = 0
+    try:
+        for frame in FORMATS[kind](file, rows):
+            for column in filter(None, (text_column, label_column)):
+                if list(frame.columns).count(column) != 1:
+                    trouble = "has two columns" if column in frame.columns else "has no column"
+                    raise InputError(
+                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. "
+                        "Name yours with --data.text_column and --data.label_column"
+                    )
+            yield pd.DataFrame(
+                {
+                    "text": [_text(value) for value in frame[text_column]],
+                    "label": [_text(value) for value in frame[label_column]] if label_column else None,
+                    "row": range(count, count + len(frame)),
+                },
+            ).astype({"text": object, "label": object})
+            count += len(frame)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid UTF-8 in {_first_bad_line(file)}: save it as UTF-8") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}") from error
+    except (ValueError, OSError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())[:200]}") from error
+    if count == 0:
+        raise InputError(f"{path} has a header but no rows")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value is pd.NA or value != value:  # NaN differs from itself
+        return None
+    return str(value)
+
+
+def _delimited(delimiter: str) -> Callable[[Path, int], Iterator[pd.DataFrame]]:
+    def read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+        # Without header=None pandas renames a repeated column; without keep_default_na=False it drops the text "NA".
+        settings: dict[str, Any] = {"sep": delimiter, "dtype": object, "keep_default_na": False, "encoding": "utf-8-sig"}
+        header = pd.read_csv(path, header=None, nrows=1, **settings).iloc[0].tolist()
+        with pd.read_csv(path, header=None, skiprows=1, names=range(len(header)), chunksize=rows, index_col=False,
+                         **settings) as reader:  # fmt: skip
+            for frame in reader:
+                yield frame.set_axis(header, axis=1)
+
+    return read
+
+
+def _jsonl(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    with pd.read_json(path, lines=True, chunksize=rows, dtype=False, convert_dates=False) as reader:
+        yield from reader
+
+
+def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            yield batch.to_pandas()
+
+
+FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
+    ".csv": _delimited(","),
+    ".tsv": _delimited("\t"),
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
+
+
+def _first_bad_line(path: Path) -> str:
+    from pandas.io.common import get_handle
+
+    with get_handle(path, "rb", compression="infer", is_text=False) as handles:
+        for number, line in enumerate(handles.handle, start=1):
+            try:
+                bytes(line).decode("utf-8")
+            except UnicodeDecodeError:
+                return f"line {number} (data row {number - 1} where no text spans lines)"
+    return "an unknown line"
+
+
+def load_sample() -> Tables:
+    """360 SMS-like messages that the authors of this package made up: a toy that shows the road, not a benchmark."""
+    text = resources.files("gpt_classifier.data").joinpath("sample.tsv").read_text(encoding="utf-8")
+    return {"train": _label_tab_text(text)}
+
+
+def fetch_sms_spam() -> Path:
+    return fetch("sms+spam+collection.zip", SMS_SPAM_URLS, lambda path: void(_sms_spam_bytes(path)), NO_DOWNLOAD)
+
+
+def load_sms_spam() -> Tables:
+    """The SMS Spam Collection v.1 (Almeida and Hidalgo, UCI 228): 5,574 messages, 747 of them spam."""
+    return {"train": _label_tab_text(_sms_spam_bytes(fetch_sms_spam()).decode("utf-8"))}
+
+
+def load_sms_spam_as_the_book() -> Tables:
+    """The same file in the book's reading: pandas' default quoting merges three lines, which leaves 5,572 rows."""
+    with zipfile.ZipFile(fetch_sms_spam()) as archive, archive.open("SMSSpamCollection") as stream:
+        frame = pd.read_csv(stream, sep="\t", header=None, names=["label", "text"], dtype=object)
+    return {"train": frame.assign(row=range(len(frame)))[["text", "label", "row"]]}
+
+
+def _label_tab_text(text: str) -> pd.DataFrame:
+    rows = [line.split("\t", 1) for line in text.removesuffix("\n").split("\n")]
+    frame = pd.DataFrame(rows, columns=["label", "text"], dtype=object)
+    return frame.assign(row=range(len(frame)))[["text", "label", "row"]]
+
+
+def _sms_spam_bytes(path: Path) -> bytes:
+    """The one file inside the zip. Mirrors pack it anew, so the checksum is that of the file and not of the zip."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read("SMSSpamCollection")
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise InputError(f"{path} is not the SMS Spam Collection ({error}): delete it and fetch it again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != SMS_SPAM_SHA256:
+        raise InputError(
+            f"SMSSpamCollection in {path} has SHA-256 {found}, expected {SMS_SPAM_SHA256}: delete it and fetch it again"
+        )
+    return content
+
+
+def fetch_imdb() -> Path:
+    def verify(path: Path) -> None:
+        with open(path, "rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest()
+        if found != IMDB_MD5:
+            raise InputError(f"{path} has MD5 {found}, expected {IMDB_MD5}: delete it and fetch it again")
+
+    return fetch("aclImdb_v1.tar.gz", IMDB_URLS, verify, NO_DOWNLOAD)
+
+
+def load_imdb() -> Tables:
+    """The Large Movie Review Dataset v1.0 (Maas et al., 2011): 25,000 reviews to train on, 25,000 to test."""
+    return read_imdb(fetch_imdb())
+
+
+def read_imdb(path: Path) -> Tables:
+    """Reads the archive's members straight from the tar stream: nothing is extracted, so no path in it matters."""
+    rows: dict[str, list[tuple[str, str, str]]] = {"train": [], "test": []}
+    with tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            parts = PurePosixPath(member.name).parts
+            if member.isfile() and len(parts) == 4 and parts[1] in rows and parts[2] in ("pos", "neg"):
+                stream = archive.extractfile(member)
+                assert stream is not None  # it is a file
+                rows[parts[1]].append((parts[2], parts[3], stream.read().decode("utf-8")))
+    return {
+        split: pd.DataFrame(
+            [(text, label, row) for row, (label, _, text) in enumerate(sorted(members))],
+            columns=["text", "label", "row"],
+        ).astype({"text": object, "label": object})
+        for split, members in rows.items()
+    }
+
+
+def void(_: object) -> None:
+    """Drops a value, where a check is wanted and not its result."""
+
+
+NAMED: dict[str, Callable[[], Tables]] = {"sample": load_sample, "sms_spam": load_sms_spam, "imdb": load_imdb}
+DOWNLOADS: dict[str, Callable[[], Path]] = {"sms_spam": fetch_sms_spam, "imdb": fetch_imdb}

@@ -1,0 +1,95 @@
+"""Divides a table into train, val and test, the same way every time; knows nothing about tokens."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from gpt_classifier.errors import InputError
+
+Splits = dict[str, pd.DataFrame]
+NAMES = ("train", "val", "test")
+
+
+def fold(text: str) -> str:
+    """What two near-copies have in common: lower case, digits as 0, runs of white space as one space."""
+    return " ".join("".join("0" if c.isdigit() else c for c in text.lower()).split())
+
+
+def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int) -> Splits:
+    """Stratified by class; copies of one text may land on both sides."""
+    return _split_units(table, table["row"].astype(str), fractions, seed)
+
+
+def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int) -> Splits:
+    """Stratified by class; texts that :func:`fold` makes equal all land on one side, so no test text was trained on."""
+    return _split_units(table, table["text"].map(fold), fractions, seed)
+
+
+def _split_units(table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int) -> Splits:
+    """Divides units of rows, each stratified by its first row's label."""
+    from sklearn.model_selection import train_test_split
+
+    labels = table["label"].groupby(units.to_numpy(), sort=False).first()
+    if (scarce := labels.value_counts()).min() < sum(f > 0 for f in fractions):
+        raise InputError(
+            f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {sum(f > 0 for f in fractions)} "
+            "splits with every class in each: add rows, or set a fraction in --data.fractions to 0"
+        )
+    assigned: dict[str, pd.Index] = {}
+    rest = labels
+    left = sum(fractions)
+    for name, fraction in list(zip(NAMES, fractions, strict=True))[:0:-1]:  # test, then val
+        if fraction == 0:
+            continue
+        try:
+            rest, part = train_test_split(rest, test_size=fraction / left, stratify=rest, random_state=seed)
+        except ValueError as error:
+            raise InputError(
+                f"{len(rest)} distinct texts of {rest.nunique()} classes are too few for fractions {list(fractions)}: "
+                "add rows or change --data.fractions"
+            ) from error
+        assigned[name] = part.index
+        left -= fraction
+    assigned["train"] = rest.index
+    return {name: table[units.isin(assigned[name]).to_numpy()] for name in NAMES if name in assigned}
+
+
+def split_chapter6(table: pd.DataFrame) -> Splits:
+    """The split of the book's chapter 6, row by row; ``table`` must be in the book's reading of the file."""
+    return _cut(_shuffle(_balance_as_the_book(table)))
+
+
+def split_article_table(table: pd.DataFrame) -> Splits:
+    """The split behind the companion repository's table of 19 experiments, which shuffles twice."""
+    return _cut(_shuffle(_shuffle(_balance_as_the_book(table))))
+
+
+def _balance_as_the_book(table: pd.DataFrame) -> pd.DataFrame:
+    ham, spam = table[table["label"] == "ham"], table[table["label"] == "spam"]
+    return pd.concat([ham.sample(len(spam), random_state=123), spam])
+
+
+def _shuffle(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sample(frac=1, random_state=123).reset_index(drop=True)
+
+
+def _cut(table: pd.DataFrame) -> Splits:
+    first = int(len(table) * 0.7)
+    second = first + int(len(table) * 0.1)
+    return {"train": table[:first], "val": table[first:second], "test": table[second:]}
+
+
+def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """As many rows of every class as the smallest one has, in their former order."""
+    smallest = table["label"].value_counts().min()
+    return table.groupby("label").sample(smallest, random_state=seed).sort_index()
+
+
+BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int], Splits]] = {
+    "grouped": split_grouped,
+    "random": split_random,
+}
+OF_THE_BOOK: dict[str, Callable[[pd.DataFrame], Splits]] = {
+    "chapter6": split_chapter6,
+    "article_table": split_article_table,
+}

@@ -1,0 +1,1 @@
+"""The network: from token ids to logits; knows nothing about data files, training or Lightning."""

@@ -1,0 +1,98 @@
+"""Turns hidden states into class logits: pools one vector from each text and applies a replaceable head.
+
+Shapes: B texts, T tokens, C channels, K classes.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.model.gpt import GPT
+
+POOLINGS = {
+    "last_token": "the last real token, the only one that has seen the whole text",
+    "first_token": "the first token, which under causal attention has seen only itself",
+    "mean": "the mean over real tokens",
+    "last_position": "the last position, padding or not (to reproduce the article)",
+    "mean_positions": "the mean over all positions, padding included (to reproduce the article)",
+}
+
+
+class SequenceClassifier(nn.Module):
+    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32.
+
+    Args:
+        gpt: The network below the head.
+        num_classes: K.
+        pooling: Which hidden states the head sees, one of ``POOLINGS``.
+        head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``
+            that is constructed as ``Class(C, K, **init_args)`` and maps (B, C) to (B, K).
+    """
+
+    def __init__(
+        self, gpt: GPT, num_classes: int, pooling: str = "last_token", head: str | Mapping[str, Any] = "linear"
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+        self.gpt = gpt
+        self.pooling = pooling
+        self.head = build_head(head, gpt.config.n_embd, num_classes)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.from_depth(self.gpt.embed(input_ids), lengths)
+
+    def from_depth(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
+        """Hidden states (B, T, C) that enter block ``depth`` -> logits (B, K)."""
+        read = read_position(self.pooling, lengths, x.shape[1])
+        x = self.gpt.finish(self.gpt.run_blocks(x, depth, lengths=lengths, read=read)).float()
+        if read is None:
+            x = mean(x, lengths if self.pooling == "mean" else torch.full_like(lengths, x.shape[1]))
+        else:
+            x = x[:, 0]
+        # (B, C). The head decides between classes on very little work: full precision costs nothing here.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(x.to(next(self.head.parameters()).dtype)).float()
+
+
+def read_position(pooling: str, lengths: Tensor, width: int) -> Tensor | None:
+    """The one position (B,) of each text that ``pooling`` reads, or None where it reads them all."""
+    match pooling:
+        case "last_token":
+            return lengths - 1
+        case "first_token":
+            return torch.zeros_like(lengths)
+        case "last_position":
+            return torch.full_like(lengths, width - 1)
+    return None
+
+
+def mean(x: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over the first ``lengths`` positions: (B, T, C), (B,) -> (B, C)."""
+    real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (B, T)
+    return (x * real[..., None]).sum(1) / lengths[:, None]
+
+
+def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -> nn.Module:
+    """The head that ``head`` describes; see :class:`SequenceClassifier`.
+
+    A class is taken from the modules that are already imported, and never imported here: a model file that came
+    from elsewhere must not choose what code runs.
+    """
+    if head == "linear":
+        return nn.Linear(channels, num_classes)
+    if head == "mlp":
+        return nn.Sequential(nn.Linear(channels, channels), nn.Tanh(), nn.Linear(channels, num_classes))
+    if not isinstance(head, Mapping) or "class_path" not in head:
+        raise InputError(f"head is {head!r}, expected linear, mlp or a mapping with a class_path")
+    module, _, name = head["class_path"].rpartition(".")
+    head_class = getattr(sys.modules.get(module), name, None)
+    if head_class is None:
+        raise InputError(f"the head {head['class_path']} is not imported: `import {module}` before loading the model")
+    if not (isinstance(head_class, type) and issubclass(head_class, nn.Module)):
+        raise InputError(f"the head {head['class_path']} is not a torch.nn.Module class")
+    return head_class(channels, num_classes, **head.get("init_args", {}))

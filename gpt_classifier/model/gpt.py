@@ -1,0 +1,184 @@
+"""GPT-2 from scratch: turns token ids into hidden states; knows nothing about labels, losses or where weights come from.
+
+The architecture is that of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), with the
+parameter names of the released model. Shapes: B texts, T tokens, C channels, H heads.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Dimensions of a GPT.
+
+    Args:
+        vocab_size: Number of token ids.
+        context_length: Most tokens of one text.
+        n_embd: Channels of a hidden state.
+        n_layer: Transformer blocks.
+        n_head: Attention heads of a block; divides n_embd.
+        dropout: Probability of dropping an activation in training.
+        causal: Whether a token sees only itself and what stands before it, as GPT-2 was trained.
+    """
+
+    vocab_size: int = 50257
+    context_length: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    dropout: float = 0.0
+    causal: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = (self.vocab_size, self.context_length, self.n_embd, self.n_layer, self.n_head)
+        if min(sizes) < 1 or self.n_embd % self.n_head or not 0 <= self.dropout < 1:
+            raise ValueError(f"{self}: sizes must be positive, n_head must divide n_embd and dropout lie in [0, 1)")
+
+
+# The four sizes that OpenAI released, under their names on the Hugging Face hub.
+SIZES = {
+    "gpt2": GPTConfig(n_embd=768, n_layer=12, n_head=12),  # 124M parameters
+    "gpt2-medium": GPTConfig(n_embd=1024, n_layer=24, n_head=16),  # 355M
+    "gpt2-large": GPTConfig(n_embd=1280, n_layer=36, n_head=20),  # 774M
+    "gpt2-xl": GPTConfig(n_embd=1600, n_layer=48, n_head=25),  # 1558M
+}
+
+
+class GPT(nn.Module):
+    """Token ids (B, T) -> hidden states (B, T, C), in three steps that can be taken one by one.
+
+    ``forward`` is ``finish(run_blocks(embed(input_ids)))``. Padding stands on the right. With causal attention no
+    real token ever sees it, so no mask is needed; without, ``lengths`` must say where it begins.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.context_length, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.initialize()
+
+    def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.finish(self.run_blocks(self.embed(input_ids), lengths=lengths))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, T) ids -> (B, T, C), the state that enters the first block."""
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        return self.drop(self.wte(input_ids) + self.wpe(positions))
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        lengths: Tensor | None = None,
+        read: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C) through ``h[start:stop]``.
+
+        With ``read`` (B,), one position of each text, the last of these blocks computes only what that position
+        needs, and the result is (B, 1, C). Nobody looks at the other positions of the last block.
+        """
+        visible = None
+        if not self.config.causal:
+            if lengths is None:
+                raise ValueError("without causal attention, lengths must say where padding begins")
+            visible = _keys_before(lengths, x.shape[1])
+        blocks = list(self.h[start:stop])
+        for block in blocks[: len(blocks) - 1 if read is not None else None]:
+            x = block(x, visible)
+        if read is not None:
+            if visible is None:
+                visible = _keys_before(read + 1, x.shape[1])
+            x = blocks[-1](x, visible, read) if blocks else take(x, read)
+        return x
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The final norm: (B, T, C) -> (B, T, C)."""
+        return self.ln_f(x)
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """GPT-2's initial weights: N(0, 0.02), smaller where a block writes to the residual stream."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:  # norms
+                parameter.fill_(1.0)
+            else:
+                # Each block adds twice to the stream; so scaled, its variance does not grow with depth.
+                residual = name.endswith("c_proj.weight")
+                parameter.normal_(0.0, 0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
+
+
+class Block(nn.Module):
+    """One transformer block: attention, then a two-layer perceptron, each behind a norm and added to its input."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
+        attended = self.attn(self.ln_1(x), visible, read)
+        x = (x if read is None else take(x, read)) + attended
+        return x + self.mlp(self.ln_2(x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention. ``visible`` (B, 1, 1, T) marks the keys to attend to; None means causal."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)  # queries, keys and values in one matrix
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
+        query, key, value = self.c_attn(x).chunk(3, dim=-1)  # (B, T, C) each
+        if read is not None:
+            query = take(query, read)  # (B, 1, C)
+        y = F.scaled_dot_product_attention(
+            *(self._heads(part) for part in (query, key, value)),
+            attn_mask=visible,
+            is_causal=visible is None,
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (B, H, T or 1, C/H)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, H, T, C/H)
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.act = nn.GELU(approximate="tanh")  # the approximation that the released weights were trained with
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.c_proj(self.act(self.c_fc(x))))
+
+
+def take(x: Tensor, position: Tensor) -> Tensor:
+    """The hidden state at one position of each text: (B, T, C), (B,) -> (B, 1, C)."""
+    return x.gather(1, position.view(-1, 1, 1).expand(-1, 1, x.shape[-1]))
+
+
+def _keys_before(end: Tensor, width: int) -> Tensor:
+    return (torch.arange(width, device=end.device) < end[:, None])[:, None, None, :]  # (B, 1, 1, T)

@@ -1,0 +1,99 @@
+"""Puts published weights into a GPT, and fails loudly when they do not fit."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import check_sha256
+from gpt_classifier.model.gpt import GPT
+
+# Commits of openai-community/<size> on the Hugging Face hub; a commit fixes every file below it.
+REVISIONS = {
+    "gpt2": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    "gpt2-medium": "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+    "gpt2-large": "32b71b12589c2f8d625668d2335a01cac3249519",
+    "gpt2-xl": "15ea56dee5df4983c59b2538573817e1667135e2",
+}
+SHA256 = {"gpt2": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"}
+
+# Stored input x output (a convolution of width one), while nn.Linear keeps output x input.
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+# Constants of the attention mask, and the output layer over the vocabulary, which a classifier replaces.
+IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # .attn.c_attn.bias is another matter
+
+
+def fetch_pretrained(size: str) -> Path:
+    """The published weights of ``size`` (``gpt2`` ... ``gpt2-xl``) in the Hugging Face cache, downloaded if need be."""
+    from huggingface_hub import hf_hub_download
+
+    repository = f"openai-community/{size}"
+    try:
+        path = Path(hf_hub_download(repository, "model.safetensors", revision=REVISIONS[size]))
+    except Exception as error:  # the hub's client raises several unrelated kinds; all mean that there is no file
+        raise InputError(
+            f"could not download model.safetensors of {repository} at revision {REVISIONS[size]} "
+            f"({str(error).splitlines()[0][:160]}). Fetch it elsewhere and give its folder as `--model.weights FOLDER`, "
+            "or train from scratch with `--model.weights random`; configs/quickstart.yaml needs no download."
+        ) from error
+    if size in SHA256:
+        check_sha256(path, SHA256[size])
+    return path
+
+
+def load_weights(gpt: GPT, path: str | Path) -> None:
+    """Fills ``gpt`` from a safetensors file or folder: Hugging Face's GPT-2 naming, or a model folder of this package.
+
+    Raises:
+        InputError: A tensor is missing, left over or of another shape; the message names it.
+    """
+    state = to_our_layout(read_tensors(Path(path)))
+    expected = gpt.state_dict()
+    problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
+    problems += [f"unexpected {name}" for name in sorted(state.keys() - expected.keys())]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & state.keys())
+        if state[name].shape != expected[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise InputError(f"the weights in {path} do not fit this model: {shown}")
+    gpt.load_state_dict(state)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a ``.safetensors`` file, or of a folder with ``model.safetensors`` whole or in shards."""
+    if path.is_dir():
+        index = path / "model.safetensors.index.json"
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
+        files = [path / name for name in names or ["model.safetensors"]]
+    else:
+        files = [path]
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
+        try:
+            with safe_open(file, framework="pt") as stream:
+                tensors |= {name: stream.get_tensor(name) for name in stream.keys()}
+        except SafetensorError as error:
+            raise InputError(f"{file} is not a whole safetensors file ({error})") from error
+    return tensors
+
+
+def to_our_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published tensors under this package's names and layouts, in float32."""
+    if any(name.startswith("gpt.") for name in tensors):  # a model folder of this package: its network, not its head
+        return {name[4:]: tensor.float() for name, tensor in tensors.items() if name.startswith("gpt.")}
+    state = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("transformer.")
+        if name.endswith(IGNORED):
+            continue
+        state[name] = (tensor.T if name.endswith(TRANSPOSED) else tensor).to(torch.float32)
+    return state
