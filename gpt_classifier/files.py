@@ -25,7 +25,7 @@ def keep_tokenizer_files() -> Path:
     return Path(folder)
 
 
-def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], None], without: str) -> Path:
+def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], without: str) -> Path:
     """The cached file ``name``, downloaded from the first of ``urls`` that gives a file which passes ``verify``.
 
     ``verify`` raises ``InputError`` for a wrong file. ``without`` ends the message when nothing could be

@@ -4,6 +4,7 @@ A table is a DataFrame with the columns ``text`` (None where there is none), ``l
 the row's number in its source, counted from 0.
 """
 
+import csv
 import hashlib
 import tarfile
 import zipfile
@@ -98,14 +99,15 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
-def _delimited(delimiter: str) -> Callable[[Path, int], Iterator[pd.DataFrame]]:
+def _delimited(delimiter: str, quoting: int) -> Callable[[Path, int], Iterator[pd.DataFrame]]:
     def read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-        # Without header=None pandas renames a repeated column; without keep_default_na=False it drops the text "NA".
-        settings: dict[str, Any] = {"sep": delimiter, "dtype": object, "keep_default_na": False, "encoding": "utf-8-sig"}
-        header = pd.read_csv(path, header=None, nrows=1, **settings).iloc[0].tolist()
-        with pd.read_csv(path, header=None, skiprows=1, names=range(len(header)), chunksize=rows, index_col=False,
-                         **settings) as reader:  # fmt: skip
+        settings: dict[str, Any] = {"sep": delimiter, "quoting": quoting, "encoding": "utf-8-sig", "dtype": object}
+        # keep_default_na: the text "NA" is a text. header=None: pandas would rename a repeated column.
+        with pd.read_csv(path, header=None, keep_default_na=False, chunksize=rows, **settings) as reader:
+            header: list[str] | None = None
             for frame in reader:
+                if header is None:
+                    header, frame = frame.iloc[0].tolist(), frame[1:]
                 yield frame.set_axis(header, axis=1)
 
     return read
@@ -125,8 +127,8 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 
 FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
-    ".csv": _delimited(","),
-    ".tsv": _delimited("\t"),
+    ".csv": _delimited(",", csv.QUOTE_MINIMAL),
+    ".tsv": _delimited("\t", csv.QUOTE_NONE),  # a quotation mark in a TSV field is an ordinary character
     ".jsonl": _jsonl,
     ".parquet": _parquet,
 }
@@ -151,7 +153,7 @@ def load_sample() -> Tables:
 
 
 def fetch_sms_spam() -> Path:
-    return fetch("sms+spam+collection.zip", SMS_SPAM_URLS, lambda path: void(_sms_spam_bytes(path)), NO_DOWNLOAD)
+    return fetch("sms+spam+collection.zip", SMS_SPAM_URLS, _sms_spam_bytes, NO_DOWNLOAD)
 
 
 def load_sms_spam() -> Tables:
@@ -219,10 +221,6 @@ def read_imdb(path: Path) -> Tables:
         ).astype({"text": object, "label": object})
         for split, members in rows.items()
     }
-
-
-def void(_: object) -> None:
-    """Drops a value, where a check is wanted and not its result."""
 
 
 NAMED: dict[str, Callable[[], Tables]] = {"sample": load_sample, "sms_spam": load_sms_spam, "imdb": load_imdb}

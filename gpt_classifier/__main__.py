@@ -1,0 +1,81 @@
+"""The commands of the package. Each command's code is imported when it is called, so that --help is instant."""
+
+import argparse
+import sys
+
+from gpt_classifier import __version__
+from gpt_classifier.errors import InputError
+
+USAGE = """\
+usage: gpt-classifier COMMAND ...
+
+Train a GPT-2 text classifier and use it. COMMAND is one of
+
+  fit       train a model:              gpt-classifier fit --config configs/spam.yaml
+  validate  score it on validation rows
+  test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
+  predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
+  classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
+  download  fetch what a configuration needs ahead of time: gpt-classifier download --config configs/spam.yaml
+
+gpt-classifier COMMAND --help explains a command; --version prints the version.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"gpt-classifier {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    try:
+        if command == "classify":
+            classify(rest)
+        elif command == "download":
+            from gpt_classifier.training import cli
+
+            cli.download(rest)
+        elif command in ("fit", "validate", "test", "predict"):
+            run_trainer(arguments)
+        else:
+            raise InputError(f"no command {command!r}: gpt-classifier --help lists them")
+    except InputError as error:
+        print(f"gpt-classifier: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_trainer(arguments: list[str]) -> None:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from gpt_classifier.training import cli
+
+    try:
+        cli.main(arguments)
+    except MisconfigurationException as error:  # an accelerator that is not there, options that exclude each other
+        raise InputError(" ".join(str(error).split())) from error
+
+
+def classify(arguments: list[str]) -> None:
+    """Prints the class, its probability and the text, a line for each text."""
+    parser = argparse.ArgumentParser(
+        "gpt-classifier classify", description="Classify the given texts, or the lines of standard input."
+    )
+    parser.add_argument("--model", required=True, help="model folder, run folder or .ckpt file")
+    parser.add_argument("texts", nargs="*", metavar="text", help="texts; without any, lines of standard input")
+    options = parser.parse_args(arguments)
+
+    from gpt_classifier.inference.classifier import TextClassifier
+
+    classifier = TextClassifier.load(options.model)
+    texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
+    for text, prediction in zip(texts, classifier.predict(texts), strict=True):
+        print(f"{prediction.label}\t{prediction.probability:.3f}\t{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

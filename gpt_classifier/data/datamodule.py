@@ -1,0 +1,326 @@
+"""From a source of labelled text to batches for training, evaluation and prediction, with what was done to it on record."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from gpt_classifier import files
+from gpt_classifier.data import sources, splits
+from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
+from gpt_classifier.data.sampling import EvaluationBatches, TrainingBatches
+from gpt_classifier.encoding import Batch, TextEncoder
+from gpt_classifier.errors import InputError
+
+
+class TextDataModule(L.LightningDataModule):
+    """Labelled text as padded batches of token ids.
+
+    After ``setup``, ``labels`` are the class names in the order of the logits, ``encoder`` is the road from text to
+    ids, and ``class_weights`` (K,) weight the loss or are None.
+
+    Args:
+        source: ``sms_spam``, ``imdb``, ``sample``, or a .csv, .tsv, .jsonl or .parquet file to train on (and to split,
+            where no other file is given).
+        val_source: A file to validate on; else a part of ``source``.
+        test_source: A file to test on; else a part of ``source``.
+        text_column: Name of the column with the texts.
+        label_column: Name of the column with the class names.
+        labels: The class names in the order of the logits; by default those of the training rows, sorted.
+        split: ``grouped`` (stratified by class, near-copies never on two sides), ``random`` (stratified by class), or
+            the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
+        fractions: Shares of train, val and test.
+        split_seed: Chooses the split and the undersampled rows.
+        balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
+            ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
+        empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
+            token) or ``error``. Prediction keeps them, so that each row gets an answer.
+        tokenizer: ``gpt2`` (needed for pretrained weights) or ``bytes`` (needs no download).
+        max_length: Most tokens of a text.
+        truncation: What stays of a longer text: ``head``, ``tail`` or ``head+tail``.
+        pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
+            tokens, such as the model's context. Texts beyond the width are truncated to it.
+        batch_size: Texts of one training step on each device.
+        group_by_length: Whether training batches bring together texts of like length, which saves padding.
+        eval_tokens: Most tokens of one evaluation batch, padding included.
+        num_workers: Processes that prepare batches; texts are tokenized beforehand, so 0 is usually fastest.
+    """
+
+    def __init__(
+        self,
+        source: str = "sample",
+        val_source: str | None = None,
+        test_source: str | None = None,
+        text_column: str = "text",
+        label_column: str = "label",
+        labels: list[str] | None = None,
+        split: Literal["grouped", "random", "chapter6", "article_table"] = "grouped",
+        fractions: list[float] = [0.7, 0.1, 0.2],  # noqa: B006 - never changed; a tuple would not be plain YAML
+        split_seed: int = 123,
+        balance: Literal["none", "undersample", "class_weights"] = "none",
+        empty: Literal["drop", "keep", "error"] = "drop",
+        tokenizer: Literal["gpt2", "bytes"] = "gpt2",
+        max_length: int = 1024,
+        truncation: Literal["head", "tail", "head+tail"] = "head",
+        pad_to: int | Literal["longest", "longest_train"] = "longest",
+        batch_size: int = 8,
+        group_by_length: bool = False,
+        eval_tokens: int = 4096,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        if len(fractions) != 3 or min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise InputError(f"fractions are {fractions}, expected three of train, val and test that sum to 1")
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        if labels is not None and len(set(labels)) != len(labels):
+            raise InputError(f"labels are {labels}, expected distinct names")
+        if split in splits.OF_THE_BOOK and source != "sms_spam":
+            raise InputError(f"split {split} is a division of sms_spam, but source is {source}: use grouped or random")
+        self.source, self.val_source, self.test_source = source, val_source, test_source
+        self.text_column, self.label_column = text_column, label_column
+        self.declared_labels = labels
+        self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
+        self.empty = empty
+        self.tokenizer, self.max_length, self.truncation, self.pad_to = tokenizer, max_length, truncation, pad_to
+        self.batch_size, self.group_by_length = batch_size, group_by_length
+        self.eval_tokens, self.num_workers = eval_tokens, num_workers
+
+        self.labels: list[str] = list(labels or [])
+        self.class_weights: torch.Tensor | None = None
+        self.encoder: TextEncoder
+        self.tables: splits.Splits = {}
+        self.encoded: dict[str, EncodedTexts] = {}
+        self._given: splits.Splits | None = None
+
+    @classmethod
+    def from_tables(
+        cls,
+        train: pd.DataFrame,
+        val: pd.DataFrame | None = None,
+        test: pd.DataFrame | None = None,
+        **settings: Any,
+    ) -> "TextDataModule":
+        """From DataFrames in memory, with ``text_column`` and ``label_column`` as for files."""
+        data = cls(source="the given table", **settings)
+        data._given = {
+            name: _from_memory(frame, data.text_column, data.label_column)
+            for name, frame in (("train", train), ("val", val), ("test", test))
+            if frame is not None
+        }
+        return data
+
+    @classmethod
+    def from_lists(cls, texts: Sequence[str], labels: Sequence[str], **settings: Any) -> "TextDataModule":
+        """From texts and their class names in memory; they are split as a file's rows would be."""
+        if len(texts) != len(labels):
+            raise InputError(f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text")
+        settings = {"text_column": "text", "label_column": "label"} | settings
+        columns = {settings["text_column"]: list(texts), settings["label_column"]: list(labels)}
+        return cls.from_tables(pd.DataFrame(columns), **settings)
+
+    def prepare_data(self) -> None:
+        """Downloads what is missing; called on one process of each machine."""
+        for source in (self.source, self.val_source, self.test_source):
+            if source is not None and self._given is None:
+                sources.prepare(source)
+        files.keep_tokenizer_files()
+        TextEncoder(self.tokenizer)
+
+    def setup(self, stage: str) -> None:
+        files.keep_tokenizer_files()
+        # A model that was loaded knows how its texts were encoded and what its classes are called.
+        model = getattr(self.trainer, "lightning_module", None)
+        encoder: TextEncoder | None = getattr(model, "encoder", None)
+        self.declared_labels = getattr(model, "labels", None) or self.declared_labels
+        if stage == "predict":
+            self.encoder = encoder or self._new_encoder()
+        elif not self.encoded:
+            self._setup_tables()
+            self._encode(encoder)
+            rank_zero_info(self.summary())
+
+    def _setup_tables(self) -> None:
+        given = self._read()
+        self.without_text = 0
+        given = {name: self._without_empty(table, name) for name, table in given.items()}
+        self._check_labels(given)
+        self.tables = self._divide(given)
+        self.class_weights = None
+        train = self.tables["train"]
+        if self.balance == "undersample":
+            self.tables["train"] = splits.undersample(train, self.split_seed)
+        elif self.balance == "class_weights":
+            counts = torch.tensor([(train["label"] == name).sum() for name in self.labels])
+            if not counts.all():
+                raise InputError(f"class {self.labels[int(counts.argmin())]!r} has no training row to weigh")
+            # With these, the weights of the training rows have mean 1: the size of the loss does not change.
+            self.class_weights = counts.sum() / (len(counts) * counts)
+
+    def _read(self) -> splits.Splits:
+        if self._given is not None:
+            return dict(self._given)
+        if self.split in splits.OF_THE_BOOK:
+            return sources.load_sms_spam_as_the_book()
+        tables = sources.load(self.source, self.text_column, self.label_column)
+        for name, source in (("val", self.val_source), ("test", self.test_source)):
+            if source is not None:
+                tables[name] = sources.load(source, self.text_column, self.label_column)["train"]
+        return tables
+
+    def _without_empty(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
+        texts = table["text"].fillna("")
+        missing = texts.str.strip() == ""
+        if missing.any() and self.empty == "error":
+            raise InputError(
+                f"{missing.sum()} {name} rows have no text, the first is row {table['row'][missing].iloc[0]}: "
+                "mend them, or use --data.empty drop or keep"
+            )
+        self.without_text += int(missing.sum())
+        table = table.assign(text=texts)
+        return table[~missing] if self.empty == "drop" else table
+
+    def _check_labels(self, given: splits.Splits) -> None:
+        for name, table in given.items():
+            if (unlabelled := table["label"].isna() | (table["label"] == "")).any():
+                raise InputError(
+                    f"{unlabelled.sum()} {name} rows have no label, the first is row {table['row'][unlabelled].iloc[0]}"
+                )
+        self.labels = list(self.declared_labels or sorted(given["train"]["label"].unique()))
+        for name, table in given.items():
+            if (unknown := ~table["label"].isin(self.labels)).any():
+                raise InputError(
+                    f"unknown label {table['label'][unknown].iloc[0]!r} in {name} row {table['row'][unknown].iloc[0]}, "
+                    f"expected one of {', '.join(self.labels)}"
+                )
+        if len(self.labels) < 2 or given["train"]["label"].nunique() < 2:
+            raise InputError(
+                f"all training rows have the label {given['train']['label'].iloc[0]!r}: a classifier needs two classes"
+                if len(given["train"])
+                else f"{self.source} has no training rows with text"
+            )
+
+    def _divide(self, given: splits.Splits) -> splits.Splits:
+        if self.split in splits.OF_THE_BOOK:
+            return splits.OF_THE_BOOK[self.split](given["train"])
+        train, val, test = (0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True))
+        if val == 0 and test == 0:
+            return given
+        total = train + val + test
+        parts = splits.BY_FRACTIONS[self.split](given["train"], (train / total, val / total, test / total), self.split_seed)
+        return parts | {name: table for name, table in given.items() if name != "train"}
+
+    def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
+        width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
+        return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
+
+    def _encode(self, encoder: TextEncoder | None) -> None:
+        self.encoder = encoder or self._new_encoder()
+        self.encoded["train"] = self._encode_table("train")
+        if encoder is None and self.pad_to == "longest_train":
+            self.encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
+            self.encoded["train"].encoder = self.encoder
+        for name in self.tables.keys() - {"train"}:
+            self.encoded[name] = self._encode_table(name)
+
+    def _encode_table(self, name: str) -> EncodedTexts:
+        table = self.tables[name]
+        labels = torch.tensor(table["label"].map({n: i for i, n in enumerate(self.labels)}).to_numpy(np.int64))
+        index = torch.tensor(table["row"].to_numpy(np.int64))
+        return EncodedTexts(table["text"], self.encoder, labels, index)
+
+    def summary(self) -> str:
+        """One line for each split and one for whatever happened to rows and texts on the way."""
+        lines = [f"{self.source}, split {self.split}, classes {', '.join(self.labels)}"]
+        for name in splits.NAMES:
+            if name in self.tables:
+                counts = self.tables[name]["label"].value_counts()
+                shares = ", ".join(f"{counts.get(label, 0):,} {label}" for label in self.labels)
+                longest = self.encoded[name].lengths.max()
+                lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
+        if self.without_text:
+            lines.append(f"  {self.without_text} rows without text: {'dropped' if self.empty == 'drop' else 'kept'}")
+        truncated = {name: encoded.truncated for name, encoded in self.encoded.items() if encoded.truncated}
+        if truncated:
+            counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
+            lines.append(f"  texts cut to {self.encoder.max_length} tokens ({self.truncation} kept): {counts_text}")
+        seen = set(self.tables["train"]["text"].map(splits.fold))
+        for name in ("val", "test"):
+            copies = self.tables[name]["text"].map(splits.fold).isin(seen).sum() if name in self.tables else 0
+            if copies:
+                lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} figures flatter")
+        return "\n".join(lines)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        assert self.trainer is not None  # Lightning calls this
+        encoded = self.encoded["train"]
+        trainer = self.trainer
+        batches = TrainingBatches(
+            encoded.lengths,
+            self.batch_size,
+            int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            lambda: trainer.current_epoch,
+            trainer.global_rank,
+            trainer.world_size,
+            pool=50 if self.group_by_length else 1,
+        )
+        return _loader(encoded, batches, self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, name: str) -> DataLoader[Batch]:
+        if name not in self.encoded:
+            raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
+        assert self.trainer is not None
+        encoded = self.encoded[name]
+        batches = self.encoder.rows_by_length(encoded.lengths, self.eval_tokens)
+        mine = EvaluationBatches(batches, self.trainer.global_rank, self.trainer.world_size)
+        return _loader(encoded, mine, self.num_workers)
+
+    def predict_dataloader(self) -> DataLoader[list[Batch]]:
+        """All rows of ``source`` in their order, labels not needed; read as a stream."""
+        assert self.trainer is not None
+        chunks: Iterable[pd.DataFrame]
+        if self._given is not None:
+            chunks = [self._given["train"]]
+        elif self.source in sources.NAMED:
+            chunks = [sources.load(self.source)["train"]]
+        else:
+            chunks = sources.read_chunks(self.source, self.text_column, rows=2000)
+        texts = StreamedTexts(
+            chunks, self.encoder, self.eval_tokens, self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
+
+
+def _loader(encoded: EncodedTexts, batches: Any, num_workers: int) -> DataLoader[Batch]:
+    return DataLoader(encoded, sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str) -> pd.DataFrame:
+    for column in (text_column, label_column):
+        if column not in frame.columns:
+            raise InputError(f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
+    text: Callable[[Any], str | None] = sources._text
+    return pd.DataFrame(
+        {
+            "text": [text(value) for value in frame[text_column]],
+            "label": [text(value) for value in frame[label_column]],
+            "row": range(len(frame)),
+        }
+    ).astype({"text": object, "label": object})

@@ -1,0 +1,56 @@
+"""Writes a model card: what the model is, what it was trained on, how well it did, how it is used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_classifier import __version__
+from gpt_classifier.bundle import Bundle
+
+CARD = """\
+# Text classifier: {labels}
+
+Trained with gpt_classifier {version}. This folder is complete: it needs no other file and no network.
+
+```python
+from gpt_classifier import TextClassifier
+
+classifier = TextClassifier.load("path/to/this/folder")
+classifier.predict("your text")
+```
+
+| | |
+|---|---|
+| classes | {labels} |
+| network | GPT, {gpt.n_layer} blocks, {gpt.n_embd} channels, {gpt.n_head} heads, context of {gpt.context_length} tokens |
+| tokenizer | {encoder[tokenizer]}, texts cut to {encoder[max_length]} tokens ({encoder[truncation]} kept) |
+| pooling | {pooling} |
+| initial weights | {weights} |
+| trained | {trainable}, learning rate {learning_rate:g}, {optimizer} |
+| validation accuracy | {accuracy} |
+
+The interval is a 95 % Wilson interval. The validation rows chose the epoch, so a test on rows that took no part is
+the figure to trust.
+
+## Data
+
+```
+{summary}
+```
+"""
+
+
+def model_card(contents: Bundle, summary: str, settings: Mapping[str, Any], accuracy: str) -> str:
+    """The card in Markdown. ``accuracy`` is that of the validation rows, with its interval, or empty."""
+    return CARD.format(
+        labels=", ".join(contents.labels),
+        version=__version__,
+        gpt=contents.model.gpt.config,
+        encoder=contents.encoder.settings(),
+        pooling=contents.model.pooling,
+        weights=settings["weights"] or "those of an earlier model",
+        trainable=settings["trainable"],
+        learning_rate=settings["learning_rate"],
+        optimizer=settings["optimizer"],
+        accuracy=accuracy or "not measured",
+        summary=summary,
+    )

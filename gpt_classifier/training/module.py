@@ -1,0 +1,302 @@
+"""Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor, nn
+
+from gpt_classifier.bundle import VOCABULARY, Bundle
+from gpt_classifier.encoding import Batch, TextEncoder
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
+from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
+from gpt_classifier.model.freezing import freeze, trainable_blocks
+from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
+from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
+
+# A resumed run continues with the settings that it began with; these do not touch what is learnt.
+MAY_CHANGE_ON_RESUME = {"weights", "compile"}
+
+
+class GPTClassifier(L.LightningModule):
+    """A GPT with a classification head, trained by Lightning.
+
+    The network is built when fitting starts (class names and vocabulary come from the data), or at once when
+    ``labels`` are given, as they are in a checkpoint.
+
+    Args:
+        gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and, if
+            wanted, a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
+        weights: ``pretrained`` (OpenAI's, of the named size), ``random``, or a .safetensors file or folder.
+        pooling: Which hidden states the head sees: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
+            article, ``last_position`` and ``mean_positions``, for which padding counts.
+        head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
+        trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks. The head always
+            trains, the final norm with any block.
+        learning_rate: Highest learning rate.
+        weight_decay: Decay of weight matrices.
+        decay_norms_and_biases: Whether vectors decay too, as in the article.
+        warmup: Share of all steps in which the learning rate rises from 0.
+        schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
+        optimizer: Name of a class in torch.optim.
+        optimizer_args: Further arguments of that class.
+        compile: Whether torch.compile translates the network.
+        labels: Class names in the order of the logits; by default those of the data.
+    """
+
+    def __init__(
+        self,
+        gpt: str | dict[str, Any] = "gpt2",
+        weights: str | None = "pretrained",
+        pooling: Literal["last_token", "first_token", "mean", "last_position", "mean_positions"] = "last_token",
+        head: str | dict[str, Any] = "linear",
+        trainable: str | int = "last_block",
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.1,
+        decay_norms_and_biases: bool = False,
+        warmup: float = 0.0,
+        schedule: Literal["constant", "cosine"] = "constant",
+        optimizer: str = "AdamW",
+        optimizer_args: dict[str, Any] | None = None,
+        compile: bool = False,
+        labels: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+        if not 0 <= warmup <= 1:
+            raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
+        # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
+        self.save_hyperparameters(
+            {
+                "gpt": gpt if isinstance(gpt, str) else dict(gpt),
+                "weights": weights,
+                "pooling": pooling,
+                "head": head if isinstance(head, str) else dict(head),
+                "trainable": trainable,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "decay_norms_and_biases": decay_norms_and_biases,
+                "warmup": warmup,
+                "schedule": schedule,
+                "optimizer": optimizer,
+                "optimizer_args": dict(optimizer_args or {}),
+                "compile": compile,
+                "labels": labels,
+            },
+            logger=False,  # the hparams tab gets them together with the final figures, see callbacks.py
+        )
+        config = gpt_config(gpt)
+        trainable_blocks(trainable, config.n_layer)  # a wrong policy is refused before anything is downloaded
+        if weights == "pretrained" and not isinstance(gpt, str) and "size" not in gpt:
+            raise InputError(
+                f"weights are pretrained, but gpt is {gpt}: name one of the sizes {', '.join(SIZES)}, or use weights random"
+            )
+        self.labels = labels
+        self.encoder: TextEncoder | None = None
+        self.model: SequenceClassifier
+        self._has_weights = weights is None
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", None, persistent=False)
+        self.predictions = nn.ModuleDict({f"{stage}_set": Predictions() for stage in ("train", "val", "test")})
+        # Batches are dealt out unevenly on purpose; each process has at least one.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    # ---------------------------------------------------------------- building
+
+    def prepare_data(self) -> None:
+        """Downloads pretrained weights; called on one process of each machine, when fitting starts."""
+        if not self._has_weights and self._fits():
+            self.download()
+
+    def download(self) -> None:
+        """Downloads what fitting will need."""
+        if self.hparams["weights"] == "pretrained":
+            fetch_pretrained(self._size())
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            if self.labels is None:
+                self.labels = list(data.labels)
+            elif data.labels and data.labels != self.labels:
+                raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
+            self.encoder = data.encoder
+            self.class_weights = data.class_weights
+
+    def configure_model(self) -> None:
+        """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
+        if hasattr(self, "model"):
+            return
+        if self.labels is None:
+            raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
+        config = gpt_config(self.hparams["gpt"], self.encoder)
+        gpt = GPT(config)
+        if not self._has_weights and self._fits():
+            self._load_weights(gpt)
+        self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
+        freeze(self.model, self.hparams["trainable"])
+        self._has_weights = True
+        self.hparams.update(gpt=asdict(config), labels=self.labels)
+        if self.hparams["compile"]:
+            self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
+
+    def _load_weights(self, gpt: GPT) -> None:
+        match self.hparams["weights"]:
+            case "random":
+                pass
+            case "pretrained":
+                load_weights(gpt, fetch_pretrained(self._size()))
+            case path:
+                load_weights(gpt, path)
+
+    def _size(self) -> str:
+        gpt = self.hparams["gpt"]
+        return gpt if isinstance(gpt, str) else gpt["size"]
+
+    def _fits(self) -> bool:
+        return self._trainer is not None and self.trainer.training
+
+    # ---------------------------------------------------------------- steps
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return weighted_cross_entropy(logits, labels, self.class_weights)
+
+    def training_step(self, batch: Batch, batch_number: int) -> Tensor:
+        logits = self.model(batch.input_ids, batch.lengths)
+        loss = self.loss(logits, batch.labels)
+        self.predictions["train_set"].update(logits, batch.labels, batch.index)
+        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch.lengths))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_number: int) -> None:
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_number: int) -> None:
+        self._evaluate("test", batch)
+
+    def _evaluate(self, stage: str, batch: Batch) -> None:
+        self.predictions[f"{stage}_set"].update(self.model(batch.input_ids, batch.lengths), batch.labels, batch.index)
+
+    def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
+        """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
+        index = torch.cat([batch.index for batch in batches if batch.index is not None])
+        logits = torch.cat([self.model(batch.input_ids, batch.lengths) for batch in batches])
+        order = index.argsort()
+        return index[order], logits[order].double().softmax(-1)
+
+    def on_train_epoch_end(self) -> None:
+        self._score("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._score("test")
+
+    def _score(self, stage: str) -> None:
+        predictions = self.predictions[f"{stage}_set"]
+        self.epoch_predictions = predictions.compute()  # for the callbacks that draw, which run after this
+        predictions.reset()
+        if self.trainer.sanity_checking:
+            return
+        logits, labels, _ = self.epoch_predictions
+        weights = None if self.class_weights is None else self.class_weights.cpu()
+        scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
+        scores |= classification_scores(logits, labels, self.labels or [])
+        # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce.
+        # The loss of a training epoch has a name of its own: train/loss is that of one step.
+        names = {"loss": "train/epoch_loss"} if stage == "train" else {}
+        self.log_dict({names.get(name, f"{stage}/{name}"): value for name, value in scores.items()})
+
+    # ---------------------------------------------------------------- optimization
+
+    def configure_optimizers(self) -> Any:
+        settings = self.hparams
+        optimizer = build_optimizer(
+            self.model,
+            settings["optimizer"],
+            settings["learning_rate"],
+            settings["weight_decay"],
+            settings["decay_norms_and_biases"],
+            settings["optimizer_args"],
+        )
+        if settings["warmup"] == 0 and settings["schedule"] == "constant":
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise InputError("warmup and schedule need a number of steps: give --trainer.max_epochs or max_steps")
+        schedule = learning_rate_schedule(optimizer, int(steps), settings["warmup"], settings["schedule"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def bundle(self) -> Bundle:
+        """The trained model with everything that classifying needs."""
+        if self.encoder is None or self.labels is None:
+            raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
+        return Bundle(self.model, self.encoder, self.labels, self.hparams["head"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Whoever loads this has the weights: nothing is downloaded then.
+        checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
+        contents = self.bundle()
+        checkpoint["gpt_classifier"] = {"config": contents.config(), VOCABULARY: contents.encoder.vocabulary()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "gpt_classifier" not in checkpoint:
+            raise InputError("the checkpoint was not written by gpt_classifier")
+        saved = checkpoint["gpt_classifier"]
+        encoder = TextEncoder.restore(saved["config"]["encoder"], saved[VOCABULARY])
+        if self._trainer is not None and self.encoder is not None:
+            self._check_same(checkpoint["hyper_parameters"], encoder)
+        self.encoder = encoder
+
+    def _check_same(self, saved: Mapping[str, Any], encoder: TextEncoder) -> None:
+        """A run that is resumed under other settings would quietly keep the old ones; say so instead."""
+        now = {**self.hparams, "encoder": self.encoder.settings() if self.encoder else None}
+        then = {**saved, "encoder": encoder.settings()}
+        for name in now.keys() - MAY_CHANGE_ON_RESUME:
+            if now[name] != then.get(name):
+                raise InputError(
+                    f"{name} is {now[name]!r}, but the checkpoint was written with {then.get(name)!r}: continue with the "
+                    "checkpoint's settings, or start a new run from its model folder with --model.weights FOLDER"
+                )
+
+    def on_fit_start(self) -> None:
+        total = sum(p.numel() for p in self.model.parameters())
+        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
+
+
+def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None) -> GPTConfig:
+    """The dimensions that ``gpt`` describes; a free-form one has the vocabulary of ``encoder`` unless it says otherwise."""
+    values = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
+    size = values.pop("size", None)
+    if size is not None and size not in SIZES:
+        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with fields of GPTConfig")
+    if size is None and encoder is not None:
+        values.setdefault("vocab_size", encoder.vocab_size)
+    known = [field.name for field in fields(GPTConfig)]
+    if unknown := values.keys() - set(known):
+        raise InputError(f"gpt has no field {', '.join(sorted(unknown))}, expected size, {', '.join(known)}")
+    try:
+        config = replace(SIZES[size or "gpt2"], **values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"gpt is {gpt}: {error}") from error
+    if encoder is not None:
+        if encoder.vocab_size > config.vocab_size:
+            raise InputError(
+                f"the tokenizer has {encoder.vocab_size} tokens, the model only {config.vocab_size}: raise its vocab_size"
+            )
+        if encoder.max_length > config.context_length:
+            raise InputError(
+                f"texts may have {encoder.max_length} tokens, but the model's context has {config.context_length}: "
+                f"set --data.max_length (or --data.pad_to) to {config.context_length}"
+            )
+    return config
