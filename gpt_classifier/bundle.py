@@ -57,7 +57,9 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        raise InputError(f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}") from error
+        raise InputError(
+            f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
+        ) from error
     encoder = TextEncoder.restore(config["encoder"], vocabulary)
     return Bundle(model.eval(), encoder, list(config["labels"]), config["head"])
 
@@ -80,7 +82,9 @@ def load(path: str | Path) -> Bundle:
         return load_checkpoint(path)
     folder = path if (path / "config.json").exists() else newest(path, "model")
     if folder is None or not (folder / "config.json").is_file():
-        raise InputError(f"no model at {path}: expected a folder with config.json and model.safetensors, or a .ckpt file")
+        raise InputError(
+            f"no model at {path}: expected a folder with config.json and model.safetensors, or a .ckpt file"
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -91,9 +95,7 @@ def load(path: str | Path) -> Bundle:
 def load_checkpoint(path: Path) -> Bundle:
     checkpoint = read_checkpoint(path)
     prefix = "model."
-    tensors = {
-        name.removeprefix(prefix): t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)
-    }
+    tensors = {name.removeprefix(prefix): t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}
     ours = checkpoint["gpt_classifier"]
     return restore(ours["config"], tensors | {VOCABULARY: ours[VOCABULARY]}, path)
 

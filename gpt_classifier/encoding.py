@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     input_ids: Tensor  # (B, T) int64
     lengths: Tensor  # (B,) int64, real tokens of each row
     labels: Tensor | None = None  # (B,) int64
-    index: Tensor | None = None  # (B,) int64, the row's number in its table
+    index: Tensor | None = None  # type: ignore[assignment]  # (B,) int64, the row's number; hides tuple.index
 
 
 class TextEncoder:
@@ -98,7 +98,9 @@ class TextEncoder:
     def rows_by_length(self, lengths: Sequence[int] | np.ndarray, tokens: int) -> list[list[int]]:
         """Row numbers in batches of like length, each of at most ``tokens`` tokens, padding included, or of one row."""
         batches: list[list[int]] = []
-        for row in np.argsort(-np.asarray(lengths), kind="stable").tolist():  # longest first: what is too big fails early
+        for row in np.argsort(
+            -np.asarray(lengths), kind="stable"
+        ).tolist():  # longest first: what is too big fails early
             width = self.pad_to or lengths[batches[-1][0]] if batches else 0
             if batches and width * (len(batches[-1]) + 1) <= tokens:
                 batches[-1].append(row)
@@ -118,7 +120,7 @@ class TextEncoder:
         }
 
     def vocabulary(self) -> Tensor:
-        """The byte strings of all ordinary tokens in rank order as one uint8 tensor: their lengths, a 0, their bytes."""
+        """The byte strings of all ordinary tokens in rank order as one uint8 tensor: lengths, a 0, bytes."""
         tokens = sorted(self._encoding._mergeable_ranks, key=self._encoding._mergeable_ranks.__getitem__)
         return torch.frombuffer(bytearray(bytes(map(len, tokens)) + b"\0" + b"".join(tokens)), dtype=torch.uint8)
 
@@ -130,7 +132,9 @@ class TextEncoder:
         encoding = tiktoken.Encoding(
             settings["tokenizer"],
             pat_str=settings["pattern"],
-            mergeable_ranks={joined[end - n : end]: rank for rank, (end, n) in enumerate(zip(ends, lengths, strict=True))},
+            mergeable_ranks={
+                joined[end - n : end]: rank for rank, (end, n) in enumerate(zip(ends, lengths, strict=True))
+            },
             special_tokens={"<|endoftext|>": settings["end_of_text"]},
         )
         return cls(encoding, settings["max_length"], settings["truncation"], settings["pad_to"])

@@ -20,7 +20,7 @@ def cache_folder() -> Path:
 
 
 def keep_tokenizer_files() -> Path:
-    """Has tiktoken keep its files in our cache (its own default is a temporary folder) unless the user chose a place."""
+    """Has tiktoken keep its files in our cache, not in its temporary folder, unless the user chose a place."""
     folder = os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken"))
     return Path(folder)
 

@@ -1,4 +1,4 @@
-"""From a source of labelled text to batches for training, evaluation and prediction, with what was done to it on record."""
+"""From a source of labelled text to batches for training, evaluation and prediction, on record."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -121,7 +121,9 @@ class TextDataModule(L.LightningDataModule):
     def from_lists(cls, texts: Sequence[str], labels: Sequence[str], **settings: Any) -> "TextDataModule":
         """From texts and their class names in memory; they are split as a file's rows would be."""
         if len(texts) != len(labels):
-            raise InputError(f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text")
+            raise InputError(
+                f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text"
+            )
         settings = {"text_column": "text", "label_column": "label"} | settings
         columns = {settings["text_column"]: list(texts), settings["label_column"]: list(labels)}
         return cls.from_tables(pd.DataFrame(columns), **settings)
@@ -210,11 +212,15 @@ class TextDataModule(L.LightningDataModule):
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
             return splits.OF_THE_BOOK[self.split](given["train"])
-        train, val, test = (0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True))
+        train, val, test = (
+            0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True)
+        )
         if val == 0 and test == 0:
             return given
         total = train + val + test
-        parts = splits.BY_FRACTIONS[self.split](given["train"], (train / total, val / total, test / total), self.split_seed)
+        parts = splits.BY_FRACTIONS[self.split](
+            given["train"], (train / total, val / total, test / total), self.split_seed
+        )
         return parts | {name: table for name, table in given.items() if name != "train"}
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
@@ -298,9 +304,7 @@ class TextDataModule(L.LightningDataModule):
             chunks = [sources.load(self.source)["train"]]
         else:
             chunks = sources.read_chunks(self.source, self.text_column, rows=2000)
-        texts = StreamedTexts(
-            chunks, self.encoder, self.eval_tokens, self.trainer.global_rank, self.trainer.world_size
-        )
+        texts = StreamedTexts(chunks, self.encoder, self.eval_tokens, self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
 
@@ -315,7 +319,9 @@ def _as_it_is(item: Any) -> Any:
 def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str) -> pd.DataFrame:
     for column in (text_column, label_column):
         if column not in frame.columns:
-            raise InputError(f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
+            raise InputError(
+                f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
+            )
     text: Callable[[Any], str | None] = sources._text
     return pd.DataFrame(
         {

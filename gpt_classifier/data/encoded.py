@@ -46,7 +46,7 @@ class EncodedTexts(Dataset[Batch]):
 
 
 class StreamedTexts(IterableDataset[list[Batch]]):
-    """A chunk of rows after the other, each as batches of texts of like length; so a file of any size can be classified.
+    """Chunk after chunk of rows, each as batches of texts of like length: files of any size can be classified.
 
     Of ``world_size`` processes, this one takes every chunk whose number leaves ``rank``.
     """

@@ -135,10 +135,10 @@ FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
 
 
 def _first_bad_line(path: Path) -> str:
-    from pandas.io.common import get_handle
+    import fsspec
 
-    with get_handle(path, "rb", compression="infer", is_text=False) as handles:
-        for number, line in enumerate(handles.handle, start=1):
+    with fsspec.open(path, "rb", compression="infer") as lines:
+        for number, line in enumerate(lines, start=1):
             try:
                 bytes(line).decode("utf-8")
             except UnicodeDecodeError:

@@ -34,11 +34,11 @@ class TextClassifier:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "TextClassifier":
-        """From a model folder, a run's folder or a ``.ckpt`` file. Raises ``InputError`` if there is none or it is broken."""
+        """From a model folder, a run's folder or a ``.ckpt`` file; ``InputError`` if there is none or it is broken."""
         return cls(bundle.load(path), device)
 
     @overload
-    def predict(self, texts: str, tokens: int = ...) -> Prediction: ...
+    def predict(self, texts: str, tokens: int = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
     @overload
     def predict(self, texts: Sequence[str], tokens: int = ...) -> list[Prediction]: ...
     def predict(self, texts: str | Sequence[str], tokens: int = 4096) -> Prediction | list[Prediction]:
@@ -65,4 +65,3 @@ class TextClassifier:
             logits = self.model(batch.input_ids.to(self.device), batch.lengths.to(self.device))
             result[rows] = logits.double().softmax(-1).cpu().numpy()
         return result
-

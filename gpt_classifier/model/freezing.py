@@ -15,9 +15,7 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
     try:
         blocks = int(blocks)
     except ValueError:
-        raise InputError(
-            f"trainable is {policy!r}, expected {', '.join(BLOCKS)}, all, or a number of blocks"
-        ) from None
+        raise InputError(f"trainable is {policy!r}, expected {', '.join(BLOCKS)}, all, or a number of blocks") from None
     if not 0 <= blocks <= n_layer:
         raise InputError(f"trainable is {policy!r}, but the model has {n_layer} blocks")
     return blocks

@@ -1,4 +1,4 @@
-"""GPT-2 from scratch: turns token ids into hidden states; knows nothing about labels, losses or where weights come from.
+"""GPT-2 from scratch: turns token ids into hidden states; knows nothing about labels or where weights come from.
 
 The architecture is that of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), with the
 parameter names of the released model. Shapes: B texts, T tokens, C channels, H heads.
@@ -152,7 +152,9 @@ class Attention(nn.Module):
         if read is not None:
             query = take(query, read)  # (B, 1, C)
         y = F.scaled_dot_product_attention(
-            *(self._heads(part) for part in (query, key, value)),
+            self._heads(query),
+            self._heads(key),
+            self._heads(value),
             attn_mask=visible,
             is_causal=visible is None,
             dropout_p=self.dropout if self.training else 0.0,

@@ -28,7 +28,7 @@ IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # .attn.c_attn.
 
 
 def fetch_pretrained(size: str) -> Path:
-    """The published weights of ``size`` (``gpt2`` ... ``gpt2-xl``) in the Hugging Face cache, downloaded if need be."""
+    """The published weights of ``size`` (``gpt2`` to ``gpt2-xl``) in Hugging Face's cache, downloaded if needed."""
     from huggingface_hub import hf_hub_download
 
     repository = f"openai-community/{size}"
@@ -80,7 +80,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
         try:
             with safe_open(file, framework="pt") as stream:
-                tensors |= {name: stream.get_tensor(name) for name in stream.keys()}
+                tensors |= {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         except SafetensorError as error:
             raise InputError(f"{file} is not a whole safetensors file ({error})") from error
     return tensors

@@ -1,4 +1,4 @@
-"""What happens around training: figures in TensorBoard, lines on the terminal, the model folder, the predictions' file."""
+"""What happens around training: TensorBoard's figures, lines on the terminal, the files that runs leave."""
 
 import csv
 import heapq
@@ -115,7 +115,7 @@ class ScalarsByExamples(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.seen += len(batch.lengths) * trainer.world_size
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log(trainer, "train/loss")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,7 +178,7 @@ def _plain(value: Any) -> Any:
 
 
 class PredictionsFile(Callback):
-    """Writes row numbers, class names and probabilities as a CSV file, in the order of the rows, whole or not at all."""
+    """Writes row numbers, classes and probabilities as a CSV file, in the order of the rows, whole or not at all."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -221,5 +221,3 @@ class PredictionsFile(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self._part(trainer.global_rank).unlink(missing_ok=True)
-
-

@@ -21,8 +21,8 @@ classifier.predict("your text")
 | | |
 |---|---|
 | classes | {labels} |
-| network | GPT, {gpt.n_layer} blocks, {gpt.n_embd} channels, {gpt.n_head} heads, context of {gpt.context_length} tokens |
-| tokenizer | {encoder[tokenizer]}, texts cut to {encoder[max_length]} tokens ({encoder[truncation]} kept) |
+| network | GPT: {gpt.n_layer} blocks, {gpt.n_embd} channels, {gpt.n_head} heads, context {gpt.context_length} tokens |
+| tokenizer | {encoder[tokenizer]}, at most {encoder[max_length]} tokens ({encoder[truncation]} kept) |
 | pooling | {pooling} |
 | initial weights | {weights} |
 | trained | {trainable}, learning rate {learning_rate:g}, {optimizer} |

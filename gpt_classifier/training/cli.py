@@ -30,9 +30,6 @@ class Parser(LightningArgumentParser):
 class SaveConfig(SaveConfigCallback):
     """Keeps the configuration of a fit beside its results; that of a resumed one gets a name of its own."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings, save_to_log_dir=False)
-
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.log_dir is not None:
             folder = writable_folder(Path(trainer.log_dir))
@@ -62,6 +59,7 @@ class ClassifierCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={"prog": "gpt-classifier"},
             save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
                 "default_root_dir": "checkpoints/default",
                 "max_epochs": 5,
@@ -105,8 +103,8 @@ class ClassifierCLI(LightningCLI):
             path = newest(root, f"checkpoints/{given}.ckpt")
             if path is None:
                 raise InputError(
-                    f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder with "
-                    "--trainer.default_root_dir, or the file itself with --ckpt_path"
+                    f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
+                    "with --trainer.default_root_dir, or the file itself with --ckpt_path"
                 )
         assert path is not None
         read_checkpoint(path)  # refuses what is not ours before anything else happens
@@ -115,6 +113,7 @@ class ClassifierCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         if self.subcommand not in (None, "fit"):
+            assert self.checkpoint is not None  # or looking for it has failed
             self.model = GPTClassifier.load_from_checkpoint(self.checkpoint, map_location="cpu", weights_only=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

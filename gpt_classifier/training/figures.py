@@ -37,7 +37,12 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> An
         for i in ticks:
             for j in ticks:
                 axes.text(
-                    j, i, f"{counts[i, j]:,}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
+                    j,
+                    i,
+                    f"{counts[i, j]:,}",
+                    ha="center",
+                    va="center",
+                    color="white" if shares[i, j] > 0.5 else "black",
                 )
     return figure
 
@@ -57,7 +62,9 @@ def curves(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
         right.plot(false, true, label=f"{names[k]}: AUROC {tm.binary_auroc(probabilities[:, k], truth):.3f}")
     left.set(xlabel="recall", ylabel="precision", title="precision-recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     right.plot([0, 1], [0, 1], ":", color="grey", label="chance")
-    right.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    right.set(
+        xlabel="false positive rate", ylabel="true positive rate", title="ROC", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+    )
     for axes in (left, right):
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt_classifier.bundle import VOCABULARY, Bundle
 from gpt_classifier.encoding import Batch, TextEncoder
@@ -95,7 +95,7 @@ class GPTClassifier(L.LightningModule):
         trainable_blocks(trainable, config.n_layer)  # a wrong policy is refused before anything is downloaded
         if weights == "pretrained" and not isinstance(gpt, str) and "size" not in gpt:
             raise InputError(
-                f"weights are pretrained, but gpt is {gpt}: name one of the sizes {', '.join(SIZES)}, or use weights random"
+                f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
             )
         self.labels = labels
         self.encoder: TextEncoder | None = None
@@ -103,7 +103,12 @@ class GPTClassifier(L.LightningModule):
         self._has_weights = weights is None
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
-        self.predictions = nn.ModuleDict({f"{stage}_set": Predictions() for stage in ("train", "val", "test")})
+        # Modules, so that Lightning moves them to the device of the predictions that they gather.
+        self.train_predictions, self.val_predictions, self.test_predictions = (
+            Predictions(),
+            Predictions(),
+            Predictions(),
+        )
         # Batches are dealt out unevenly on purpose; each process has at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -168,20 +173,23 @@ class GPTClassifier(L.LightningModule):
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
-        logits = self.model(batch.input_ids, batch.lengths)
-        loss = self.loss(logits, batch.labels)
-        self.predictions["train_set"].update(logits, batch.labels, batch.index)
-        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch.lengths))
+        logits, labels = self._classify(batch, self.train_predictions)
+        loss = self.loss(logits, labels)
+        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
-        self._evaluate("val", batch)
+        self._classify(batch, self.val_predictions)
 
     def test_step(self, batch: Batch, batch_number: int) -> None:
-        self._evaluate("test", batch)
+        self._classify(batch, self.test_predictions)
 
-    def _evaluate(self, stage: str, batch: Batch) -> None:
-        self.predictions[f"{stage}_set"].update(self.model(batch.input_ids, batch.lengths), batch.labels, batch.index)
+    def _classify(self, batch: Batch, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        assert batch.labels is not None, "only prediction does without labels"
+        assert batch.index is not None
+        logits = self.model(batch.input_ids, batch.lengths)
+        predictions.update(logits, batch.labels, batch.index)
+        return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
@@ -191,16 +199,15 @@ class GPTClassifier(L.LightningModule):
         return index[order], logits[order].double().softmax(-1)
 
     def on_train_epoch_end(self) -> None:
-        self._score("train")
+        self._score("train", self.train_predictions)
 
     def on_validation_epoch_end(self) -> None:
-        self._score("val")
+        self._score("val", self.val_predictions)
 
     def on_test_epoch_end(self) -> None:
-        self._score("test")
+        self._score("test", self.test_predictions)
 
-    def _score(self, stage: str) -> None:
-        predictions = self.predictions[f"{stage}_set"]
+    def _score(self, stage: str, predictions: Predictions) -> None:
         self.epoch_predictions = predictions.compute()  # for the callbacks that draw, which run after this
         predictions.reset()
         if self.trainer.sanity_checking:
@@ -264,8 +271,8 @@ class GPTClassifier(L.LightningModule):
         for name in now.keys() - MAY_CHANGE_ON_RESUME:
             if now[name] != then.get(name):
                 raise InputError(
-                    f"{name} is {now[name]!r}, but the checkpoint was written with {then.get(name)!r}: continue with the "
-                    "checkpoint's settings, or start a new run from its model folder with --model.weights FOLDER"
+                    f"{name} is {now[name]!r}, but the checkpoint was written with {then.get(name)!r}: continue with "
+                    "the checkpoint's settings, or start a new run from its model folder with --model.weights FOLDER"
                 )
 
     def on_fit_start(self) -> None:
@@ -275,8 +282,8 @@ class GPTClassifier(L.LightningModule):
 
 
 def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None) -> GPTConfig:
-    """The dimensions that ``gpt`` describes; a free-form one has the vocabulary of ``encoder`` unless it says otherwise."""
-    values = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
+    """The dimensions that ``gpt`` describes; without a size, the vocabulary is that of ``encoder`` unless given."""
+    values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
     size = values.pop("size", None)
     if size is not None and size not in SIZES:
         raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with fields of GPTConfig")
@@ -292,7 +299,7 @@ def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None)
     if encoder is not None:
         if encoder.vocab_size > config.vocab_size:
             raise InputError(
-                f"the tokenizer has {encoder.vocab_size} tokens, the model only {config.vocab_size}: raise its vocab_size"
+                f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
             )
         if encoder.max_length > config.context_length:
             raise InputError(

@@ -1,7 +1,7 @@
 """Builds optimizers and learning-rate schedules from plain values; knows nothing about Lightning."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,7 +30,7 @@ def build_optimizer(
     if name in ("Adam", "AdamW"):
         arguments = {"fused": True} | arguments  # one kernel for all parameters
     try:
-        return optimizer_class([g for g in groups if g["params"]], lr=learning_rate, **arguments)
+        return cast(Any, optimizer_class)([g for g in groups if g["params"]], lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {name} does not take these arguments: {error}") from error
 

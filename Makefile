@@ -1,0 +1,37 @@
+# Each target sets up all it needs in .venv; nothing but the package index is reached.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test check tensorboard clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/python -m gpt_classifier fit --config configs/quickstart.yaml
+	$(BIN)/python -m gpt_classifier test --config configs/quickstart.yaml
+	$(BIN)/python -m gpt_classifier classify --model checkpoints/quickstart \
+	  "URGENT! You have won a free cruise, call now to claim your prize" \
+	  "Running late, can you order me a coffee?"
+	@echo "the model: $$(ls -d checkpoints/quickstart/version_*/model | sort -V | tail -n 1)"
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tensorboard: $(VENV)/installed
+	$(BIN)/tensorboard --logdir checkpoints
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
