@@ -28,7 +28,7 @@ IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # .attn.c_attn.
 
 
 def fetch_pretrained(size: str) -> Path:
-    """The published weights of ``size`` (``gpt2`` to ``gpt2-xl``) in Hugging Face's cache, downloaded if needed."""
+    """The published weights of ``size`` (``gpt2`` to ``gpt2-xl``) in the hub's cache, downloaded if needed."""
     from huggingface_hub import hf_hub_download
 
     repository = f"openai-community/{size}"

@@ -91,9 +91,10 @@ class TensorBoardFigures(Callback):
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
         logits, labels, index = pl_module.epoch_predictions
-        names, writer, step = pl_module.labels, trainer.logger.experiment, trainer.global_step
+        names, writer, step = pl_module.labels, trainer.logger.experiment, pl_module.trained_steps()
         writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
-        writer.add_figure(f"{stage}/curves", figures.curves(logits, labels, names), step)
+        writer.add_figure(f"{stage}/precision-recall", figures.precision_recall(logits, labels, names), step)
+        writer.add_figure(f"{stage}/ROC", figures.roc(logits, labels, names), step)
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, TextDataModule) and stage in data.tables:
             texts = data.tables[stage].set_index("row")["text"]
@@ -157,7 +158,7 @@ class FinishRun(Callback):
             settings = {f"model/{name}": _plain(value) for name, value in pl_module.hparams.items()}
             if data is not None:
                 settings |= {f"data/{name}": _plain(value) for name, value in data.hparams.items()}
-            trainer.logger.log_hyperparams(settings, {f"best/val_{name}": value for name, value in self.best.items()})
+            trainer.logger.log_hyperparams(settings, {f"final/val_{name}": value for name, value in self.best.items()})
         if trainer.log_dir is not None:
             best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
             contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()

@@ -1,6 +1,6 @@
 """Draws predictions for TensorBoard; knows nothing about training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,24 +11,24 @@ from gpt_classifier.evaluation import metrics
 MOST_CURVES = 10  # more curves than this in one plot cannot be told apart
 
 
-def _new(columns: int, width: float, height: float) -> tuple[Any, Any]:
+def _new(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Without pyplot: nothing to close, no window system, no global state.
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    # Without pyplot: nothing to close, no window system, no global state. Few inches at a high resolution, because
+    # TensorBoard shows figures as small tiles, in which the text must still be read.
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots()
 
 
 def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
     """Counts in each cell, coloured by their share of the true class."""
     counts = metrics.confusion_matrix(logits, labels)
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    side = min(12.0, 3.2 + 0.55 * len(names))
-    figure, axes = _new(1, side + 0.8, side)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    side = min(12.0, 2.4 + 0.35 * len(names))
+    figure, axes = _new(side, side)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
     axes.set_yticks(ticks, names)
@@ -47,28 +47,41 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> An
     return figure
 
 
-def curves(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
-    """Precision-recall and ROC curves, one class against the rest; of two classes only the second is shown."""
+def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+    """Precision against recall, one class against the rest, with the average precision of each."""
+    figure, axes = _new(3.6, 3.6)
+    for k, probability, truth in _one_against_rest(logits, labels):
+        precision, recall, _ = tm.binary_precision_recall_curve(probability, truth)
+        average = tm.binary_average_precision(probability, truth)
+        axes.step(recall, precision, where="post", label=f"{names[k]}, AP {average:.3f}")
+    return _finish(figure, axes, "recall", "precision", "lower left")
+
+
+def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+    """True against false positive rate, one class against the rest, with the area under each curve."""
+    figure, axes = _new(3.6, 3.6)
+    for k, probability, truth in _one_against_rest(logits, labels):
+        false, true, _ = tm.binary_roc(probability, truth)
+        axes.plot(false, true, label=f"{names[k]}, AUROC {tm.binary_auroc(probability, truth):.3f}")
+    axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
+    return _finish(figure, axes, "false positive rate", "true positive rate", "lower right")
+
+
+def _one_against_rest(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Class, its probabilities (N,) and whether a text has it (N,); of two classes only the second is of interest."""
     probabilities = logits.softmax(-1)
-    present = [k for k in range(len(names)) if 0 < int((labels == k).sum()) < len(labels)]
-    shown = [1] if len(names) == 2 and 1 in present else present[:MOST_CURVES]
-    figure, (left, right) = _new(2, 9.5, 4.2)
-    for k in shown:
-        truth = (labels == k).long()
-        precision, recall, _ = tm.binary_precision_recall_curve(probabilities[:, k], truth)
-        average = tm.binary_average_precision(probabilities[:, k], truth)
-        left.step(recall, precision, where="post", label=f"{names[k]}: AP {average:.3f}")
-        false, true, _ = tm.binary_roc(probabilities[:, k], truth)
-        right.plot(false, true, label=f"{names[k]}: AUROC {tm.binary_auroc(probabilities[:, k], truth):.3f}")
-    left.set(xlabel="recall", ylabel="precision", title="precision-recall", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    right.plot([0, 1], [0, 1], ":", color="grey", label="chance")
-    right.set(
-        xlabel="false positive rate", ylabel="true positive rate", title="ROC", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
-    )
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower left" if axes is left else "lower right")
+    k = logits.shape[1]
+    for c in [1] if k == 2 else range(min(k, MOST_CURVES)):
+        truth = (labels == c).long()
+        if 0 < truth.sum() < len(truth):  # without examples on both sides there is no curve
+            yield c, probabilities[:, c], truth
+
+
+def _finish(figure: Any, axes: Any, x: str, y: str, legend: str) -> Any:
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=legend)
     return figure
 
 

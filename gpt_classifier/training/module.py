@@ -101,6 +101,7 @@ class GPTClassifier(L.LightningModule):
         self.encoder: TextEncoder | None = None
         self.model: SequenceClassifier
         self._has_weights = weights is None
+        self._loaded_steps = 0
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Modules, so that Lightning moves them to the device of the predictions that they gather.
@@ -219,7 +220,14 @@ class GPTClassifier(L.LightningModule):
         # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce.
         # The loss of a training epoch has a name of its own: train/loss is that of one step.
         names = {"loss": "train/epoch_loss"} if stage == "train" else {}
-        self.log_dict({names.get(name, f"{stage}/{name}"): value for name, value in scores.items()})
+        logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
+        if not self.trainer.training and self.trainer.state.fn != "fit":
+            logged["step"] = float(self.trained_steps())  # where TensorBoard puts them; the trainer's own count is 0
+        self.log_dict(logged)
+
+    def trained_steps(self) -> int:
+        """Steps that the present weights were trained for, also where a checkpoint brought them."""
+        return self.trainer.global_step or self._loaded_steps
 
     # ---------------------------------------------------------------- optimization
 
@@ -258,6 +266,7 @@ class GPTClassifier(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "gpt_classifier" not in checkpoint:
             raise InputError("the checkpoint was not written by gpt_classifier")
+        self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
         encoder = TextEncoder.restore(saved["config"]["encoder"], saved[VOCABULARY])
         if self._trainer is not None and self.encoder is not None:

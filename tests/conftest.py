@@ -1,0 +1,92 @@
+"""What many tests need: a tiny network, made-up messages, a quiet trainer, one finished run; the network unplugged."""
+
+import os
+
+# Set before torch is imported, and inherited by the processes that tests start. One thread: a tiny network gains
+# nothing from a second one, and on a busy machine the two mostly wait for each other.
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from gpt_classifier.__main__ import main
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.model.gpt import GPTConfig
+from gpt_classifier.training.module import GPTClassifier
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
+
+HAM = [f"See you {a} {b}" for a, b in product(["at five", "tonight", "on Monday", "soon"], ["mum", "love", "dear", ""])]
+SPAM = [
+    f"WIN a {a}, {b} now!" for a, b in product(["car", "cruise", "phone", "prize"], ["call", "text", "reply", "go"])
+]
+
+
+@pytest.fixture(autouse=True)
+def _same_chance_for_every_test() -> None:
+    torch.manual_seed(123)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> GPTConfig:
+    return GPTConfig(vocab_size=257, **TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Callable[..., TextDataModule]:
+    """Makes data of 32 short messages, or of given texts and labels."""
+
+    def make(texts: list[str] = HAM + SPAM, labels: list[str] = ["ham"] * 16 + ["spam"] * 16, **settings: Any):  # noqa: B006
+        defaults = {"tokenizer": "bytes", "max_length": 64, "batch_size": 4, "fractions": [0.5, 0.25, 0.25]}
+        return TextDataModule.from_lists(texts, labels, **defaults | settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., GPTClassifier]:
+    """Makes a model of TINY size, of which everything trains."""
+
+    def make(**settings: Any) -> GPTClassifier:
+        defaults = {"gpt": TINY, "weights": "random", "trainable": "all", "learning_rate": 1e-3}
+        return GPTClassifier(**defaults | settings)
+
+    return make
+
+
+@pytest.fixture
+def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
+    """Makes a trainer that runs one epoch on the CPU and neither logs nor saves, unless told otherwise."""
+
+    def make(**settings: Any) -> L.Trainer:
+        quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+        defaults = {"max_epochs": 1, "accelerator": "cpu", "num_sanity_val_steps": 0, "default_root_dir": tmp_path}
+        return L.Trainer(**dict.fromkeys(quiet, False) | defaults | settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fit() -> Callable[..., int]:
+    """Fits a tiny network for two epochs from the command line, with configs/quickstart.yaml and further arguments."""
+
+    def run(root: Path, *arguments: str) -> int:
+        settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
+        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", "--data.max_length=64", *settings, *arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, fit: Callable[..., int]) -> Path:
+    """The folder of a finished run. Tests that write into it work on a copy."""
+    root = tmp_path_factory.mktemp("trained")
+    assert fit(root) == 0
+    return root / "version_0"

@@ -1,0 +1,171 @@
+"""A split gives every row to one side, the same one every time, and never a near-copy of a text to two."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from gpt_classifier.data import sources, splits
+from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.errors import InputError
+
+ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
+FRACTIONS = (0.7, 0.1, 0.2)
+
+
+def table_of(rows):
+    return pd.DataFrame(rows, columns=["text", "label"], dtype=object).assign(row=range(len(rows)))
+
+
+@st.composite
+def tables(draw):
+    """Ten texts of each class, and on top of them a few that are copies of each other more often than not."""
+    enough = [(f"{label} {chr(ord('a') + number)}", label) for label in ("ham", "spam") for number in range(10)]
+    copies = st.tuples(st.text("aA12 ", max_size=4), st.sampled_from(["ham", "spam"]))
+    return table_of(draw(st.permutations(enough + draw(st.lists(copies, max_size=30)))))
+
+
+def rows_of(parts):
+    return {name: part["row"].tolist() for name, part in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"), [("Call 08001", "call 7"), ("a  b\n", " A B"), ("WIN 1,000", "win 2,345"), ("x1y22", "X9Y8")]
+)
+def test_near_copies_fold_to_the_same(text, copy):
+    assert splits.fold(text) == splits.fold(copy)
+
+
+@pytest.mark.parametrize(("text", "other"), [("call me", "call you"), ("call", "call 7"), ("a b", "ab")])
+def test_different_texts_fold_to_different_ones(text, other):
+    assert splits.fold(text) != splits.fold(other)
+
+
+@settings(max_examples=50, deadline=None)
+@given(table=tables(), seed=st.integers(0, 9))
+def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
+    parts = splits.split_grouped(table, FRACTIONS, seed)
+    sides = [set(part["text"].map(splits.fold)) for part in parts.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@settings(max_examples=30, deadline=None)
+@given(table=tables(), seed=st.integers(0, 9))
+def test_every_row_is_in_one_part_the_same_every_time_and_in_its_former_order(split, table, seed):
+    parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed)
+    assert list(parts) == ["train", "val", "test"]
+    assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
+    assert all(part["row"].is_monotonic_increasing for part in parts.values())
+    assert rows_of(splits.BY_FRACTIONS[split](table.copy(), FRACTIONS, seed)) == rows_of(parts)
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+def test_another_seed_is_another_split(split):
+    table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
+    first, second = (rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed)) for seed in (1, 2))
+    assert first != second
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("fractions", [FRACTIONS, (0.5, 0.25, 0.25), (0.8, 0.0, 0.2), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)])
+@settings(max_examples=10, deadline=None)
+@given(order=st.permutations(["ham"] * 100 + ["spam"] * 40 + ["eggs"] * 20))
+def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come(split, fractions, order):
+    table = table_of([("x" * number, label) for number, label in enumerate(order)])
+    parts = splits.BY_FRACTIONS[split](table, fractions, 123)
+    assert parts.keys() == {name for name, fraction in zip(splits.NAMES, fractions, strict=True) if fraction}
+    for fraction, name in zip(fractions, splits.NAMES, strict=True):
+        for label, count in table["label"].value_counts().items() if fraction else ():
+            assert abs((parts[name]["label"] == label).sum() - fraction * count) <= 1  # whole rows only
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_their_order(seed):
+    table = table_of([(str(number), "ham" if number % 5 else "spam") for number in range(50)])
+    sample = splits.undersample(table, seed)
+    assert sample["label"].value_counts().to_dict() == {"ham": 10, "spam": 10}
+    assert sample["row"].is_monotonic_increasing
+    assert_frame_equal(sample, table.loc[sample.index])
+    assert_frame_equal(sample, splits.undersample(table, seed))
+
+
+def test_a_class_with_fewer_texts_than_parts_is_named():
+    table = table_of([(f"ham {'x' * number}", "ham") for number in range(9)] + [("Win 1", "spam"), ("win 2", "spam")])
+    with pytest.raises(InputError, match=r"'spam' has 1 distinct texts, too few for 3 splits"):
+        splits.split_grouped(table, FRACTIONS, 0)
+    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 splits"):
+        splits.split_random(table, FRACTIONS, 0)
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
+    table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
+    with pytest.raises(
+        InputError, match=r"8 distinct texts of 2 classes are too few for fractions \[0.9, 0.05, 0.05\]"
+    ):
+        splits.BY_FRACTIONS[split](table, (0.9, 0.05, 0.05), 0)
+
+
+# The numbers below are those of FACTS.md: published with the book, or counted in the collection.
+
+
+@pytest.fixture
+def collection(monkeypatch):
+    """The real SMS Spam Collection: its loader for the strict reading and for the book's."""
+    if not (ASSETS / "cache" / "sms+spam+collection.zip").is_file():
+        pytest.skip(f"the SMS Spam Collection is not in {ASSETS / 'cache'}")
+    monkeypatch.setenv("GPT_CLASSIFIER_CACHE", str(ASSETS / "cache"))
+    return sources
+
+
+@pytest.fixture
+def book(collection):
+    return collection.load_sms_spam_as_the_book()["train"]
+
+
+def test_the_collection_has_5574_messages(collection):
+    table = collection.load("sms_spam")["train"]
+    assert len(table) == 5574
+    assert (table["label"] == "spam").sum() == 747
+    assert table["text"].nunique() == 5171
+
+
+def test_the_book_reads_5572_messages(book):
+    assert len(book) == 5572
+    assert (book["label"] == "ham").sum() == 4825
+
+
+def test_the_book_balances_to_these_first_rows(book):
+    balanced = splits._balance_as_the_book(book)
+    assert balanced["label"].value_counts().to_dict() == {"ham": 747, "spam": 747}
+    assert balanced["row"].tolist()[:5] == [4307, 4138, 4831, 4461, 5440]
+
+
+def test_chapter6_trains_on_these_first_rows(book):
+    assert splits.split_chapter6(book)["train"]["row"].tolist()[:3] == [2087, 4694, 881]
+
+
+@pytest.mark.parametrize("split", splits.OF_THE_BOOK)
+def test_the_splits_of_the_book_have_1045_149_and_300_rows_of_the_balanced_table(split, book):
+    parts = splits.OF_THE_BOOK[split](book)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 1045, "val": 149, "test": 300}
+    assert sorted(pd.concat(parts.values())["row"]) == sorted(splits._balance_as_the_book(book)["row"])
+
+
+def test_37_test_texts_of_chapter6_are_exact_copies_of_training_texts(book):
+    parts = splits.split_chapter6(book)
+    assert parts["test"]["text"].isin(set(parts["train"]["text"])).sum() == 37
+
+
+@pytest.mark.parametrize("split", splits.OF_THE_BOOK)
+def test_the_longest_training_text_of_the_book_has_120_tokens(split, book, monkeypatch):
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(ASSETS / "tiktoken"))
+    encoder = TextEncoder("gpt2")
+    lengths = [len(encoder.encode(text)[0]) for text in splits.OF_THE_BOOK[split](book)["train"]["text"]]
+    assert max(lengths) == 120
+    if split == "article_table":
+        assert round(sum(lengths) / len(lengths), 1) == 30.7
