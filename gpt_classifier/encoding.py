@@ -3,6 +3,7 @@
 This is the only road from text to tensor: training, evaluation, prediction and export all take it.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -94,6 +95,12 @@ class TextEncoder:
         for row, tokens in zip(table, ids, strict=True):
             row[: len(tokens)] = tokens
         return Batch(torch.from_numpy(table), lengths, labels, index)
+
+    def unpadded(self) -> "TextEncoder":
+        """The same encoder, but each batch is only as wide as its longest text."""
+        other = copy.copy(self)
+        other.pad_to = None
+        return other
 
     def rows_by_length(self, lengths: Sequence[int] | np.ndarray, tokens: int) -> list[list[int]]:
         """Row numbers in batches of like length, each of at most ``tokens`` tokens, padding included, or of one row."""

@@ -19,6 +19,18 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("gpt_classifier"))
 
 
+def computed_folder() -> Path:
+    """For what this package computed and can compute again: ``$GPT_CLASSIFIER_COMPUTED``, or beside the user's caches.
+
+    Not in :func:`cache_folder`, which may be a folder that many share and nobody writes to.
+    """
+    if folder := os.environ.get("GPT_CLASSIFIER_COMPUTED"):
+        return Path(folder)
+    import pooch
+
+    return Path(pooch.os_cache("gpt_classifier")) / "computed"
+
+
 def keep_tokenizer_files() -> Path:
     """Has tiktoken keep its files in our cache, not in its temporary folder, unless the user chose a place."""
     folder = os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken"))
@@ -75,6 +87,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield scratch
         with open(scratch, "rb") as stream:
             os.fsync(stream.fileno())
+        scratch.chmod(0o644)  # some libraries make files that only their owner can read
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

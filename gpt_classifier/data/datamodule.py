@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier import files
 from gpt_classifier.data import sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
-from gpt_classifier.data.sampling import EvaluationBatches, TrainingBatches
+from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 
@@ -99,6 +99,8 @@ class TextDataModule(L.LightningDataModule):
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
         self._given: splits.Splits | None = None
+        # What a model may put in place of a split's rows when batches are made: the same rows, further down the road.
+        self.view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
 
     @classmethod
     def from_tables(
@@ -264,7 +266,7 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} figures flatter")
         return "\n".join(lines)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         assert self.trainer is not None  # Lightning calls this
         encoded = self.encoded["train"]
         trainer = self.trainer
@@ -277,22 +279,27 @@ class TextDataModule(L.LightningDataModule):
             trainer.world_size,
             pool=50 if self.group_by_length else 1,
         )
-        return _loader(encoded, batches, self.num_workers)
+        return self._loader(encoded, batches)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return self._evaluation_loader("test")
 
-    def _evaluation_loader(self, name: str) -> DataLoader[Batch]:
+    def _evaluation_loader(self, name: str) -> DataLoader[Any]:
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         assert self.trainer is not None
         encoded = self.encoded[name]
         batches = self.encoder.rows_by_length(encoded.lengths, self.eval_tokens)
         mine = EvaluationBatches(batches, self.trainer.global_rank, self.trainer.world_size)
-        return _loader(encoded, mine, self.num_workers)
+        return self._loader(encoded, mine)
+
+    def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
+        rows = self.view(encoded)
+        workers = self.num_workers if rows is encoded else 0  # states lie in memory: there is nothing to prepare
+        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=workers)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in their order, labels not needed; read as a stream."""
@@ -306,10 +313,6 @@ class TextDataModule(L.LightningDataModule):
             chunks = sources.read_chunks(self.source, self.text_column, rows=2000)
         texts = StreamedTexts(chunks, self.encoder, self.eval_tokens, self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
-
-
-def _loader(encoded: EncodedTexts, batches: Any, num_workers: int) -> DataLoader[Batch]:
-    return DataLoader(encoded, sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -22,6 +22,9 @@ POOLINGS = {
 }
 
 
+PADDING_COUNTS = ("last_position", "mean_positions")
+
+
 class SequenceClassifier(nn.Module):
     """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32.
 
@@ -43,20 +46,24 @@ class SequenceClassifier(nn.Module):
         self.pooling = pooling
         self.head = build_head(head, gpt.config.n_embd, num_classes)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        return self.from_depth(self.gpt.embed(input_ids), lengths)
+    def forward(self, inputs: Tensor, lengths: Tensor, depth: int | None = None) -> Tensor:
+        """With ``depth``, ``inputs`` are not ids but the hidden states (B, T, C) that enter that block."""
+        if depth is None:
+            return self.classify(self.pooled(self.gpt.embed(inputs), lengths))
+        return self.classify(self.pooled(inputs, lengths, depth))
 
-    def from_depth(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
-        """Hidden states (B, T, C) that enter block ``depth`` -> logits (B, K)."""
+    def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
+        """Hidden states (B, T, C) that enter block ``depth`` -> what the head reads, (B, C) in float32."""
         read = read_position(self.pooling, lengths, x.shape[1])
         x = self.gpt.finish(self.gpt.run_blocks(x, depth, lengths=lengths, read=read)).float()
         if read is None:
-            x = mean(x, lengths if self.pooling == "mean" else torch.full_like(lengths, x.shape[1]))
-        else:
-            x = x[:, 0]
-        # (B, C). The head decides between classes on very little work: full precision costs nothing here.
-        with torch.autocast(x.device.type, enabled=False):
-            return self.head(x.to(next(self.head.parameters()).dtype)).float()
+            return mean(x, lengths if self.pooling == "mean" else torch.full_like(lengths, x.shape[1]))
+        return x[:, 0]
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """(B, C) -> (B, K), in float32: the head decides between classes on very little work."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.head(pooled.to(next(self.head.parameters()).dtype)).float()
 
 
 def read_position(pooling: str, lengths: Tensor, width: int) -> Tensor | None:

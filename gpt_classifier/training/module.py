@@ -6,21 +6,25 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from gpt_classifier.bundle import VOCABULARY, Bundle
+from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, trainable_blocks
+from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
+from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
-MAY_CHANGE_ON_RESUME = {"weights", "compile"}
+MAY_CHANGE_ON_RESUME = {"weights", "compile", "trunk_cache", "trunk_cache_gb"}
 
 
 class GPTClassifier(L.LightningModule):
@@ -46,6 +50,10 @@ class GPTClassifier(L.LightningModule):
         optimizer: Name of a class in torch.optim.
         optimizer_args: Further arguments of that class.
         compile: Whether torch.compile translates the network.
+        trunk_cache: Whether the frozen blocks run once for each distinct text and epochs start behind them, where that
+            changes nothing: without dropout.
+        trunk_cache_dtype: Number format of the cached states: ``float32``, ``bfloat16`` or ``float16``.
+        trunk_cache_gb: Most disk space of all cached states; 0 keeps them in memory for one run.
         labels: Class names in the order of the logits; by default those of the data.
     """
 
@@ -64,6 +72,9 @@ class GPTClassifier(L.LightningModule):
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
         compile: bool = False,
+        trunk_cache: bool = True,
+        trunk_cache_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        trunk_cache_gb: float = 10.0,
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
@@ -87,6 +98,9 @@ class GPTClassifier(L.LightningModule):
                 "optimizer": optimizer,
                 "optimizer_args": dict(optimizer_args or {}),
                 "compile": compile,
+                "trunk_cache": trunk_cache,
+                "trunk_cache_dtype": trunk_cache_dtype,
+                "trunk_cache_gb": trunk_cache_gb,
                 "labels": labels,
             },
             logger=False,  # the hparams tab gets them together with the final figures, see callbacks.py
@@ -102,6 +116,7 @@ class GPTClassifier(L.LightningModule):
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
+        self._trunk: TrunkCache | None = None
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Modules, so that Lightning moves them to the device of the predictions that they gather.
@@ -134,6 +149,8 @@ class GPTClassifier(L.LightningModule):
                 raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
             self.encoder = data.encoder
             self.class_weights = data.class_weights
+            self._trunk = None  # the weights may be others than at the last setup
+            data.view = self.behind_frozen_trunk
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
@@ -168,27 +185,53 @@ class GPTClassifier(L.LightningModule):
     def _fits(self) -> bool:
         return self._trainer is not None and self.trainer.training
 
+    def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
+        """``texts``, or their hidden states behind the frozen blocks where these are the same every time."""
+        assert self.encoder is not None
+        settings, trainer = self.hparams, self.trainer
+        exact = TrunkCache.is_exact(self.model, settings["trainable"], self.encoder)
+        whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others keep parts of the weights
+        if not (settings["trunk_cache"] and exact and whole):
+            return texts
+        if self._trunk is None:
+            self._trunk = TrunkCache(
+                self.model,
+                settings["trainable"],
+                self.encoder,
+                getattr(torch, settings["trunk_cache_dtype"]),
+                int(settings["trunk_cache_gb"] * 2**30),
+                str(trainer.precision),
+                trainer.precision_plugin.forward_context,
+            )
+        return self._trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
+
     # ---------------------------------------------------------------- steps
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
-    def training_step(self, batch: Batch, batch_number: int) -> Tensor:
+    def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
         loss = self.loss(logits, labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(labels))
         return loss
 
-    def validation_step(self, batch: Batch, batch_number: int) -> None:
+    def validation_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
         self._classify(batch, self.val_predictions)
 
-    def test_step(self, batch: Batch, batch_number: int) -> None:
+    def test_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
         self._classify(batch, self.test_predictions)
 
-    def _classify(self, batch: Batch, predictions: Predictions) -> tuple[Tensor, Tensor]:
+    def _classify(self, batch: Batch | StateBatch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.index is not None
-        logits = self.model(batch.input_ids, batch.lengths)
+        if isinstance(batch, Batch):
+            logits = self.model(batch.input_ids, batch.lengths)
+        elif batch.states.ndim == 3:
+            states = batch.states.to(self.model.gpt.wte.weight.dtype)
+            logits = self.model(states, batch.lengths, frozen_depth(self.hparams["trainable"], len(self.model.gpt.h)))
+        else:
+            logits = self.model.classify(batch.states)
         predictions.update(logits, batch.labels, batch.index)
         return logits, batch.labels
 

@@ -1,0 +1,279 @@
+"""Runs the blocks that cannot change once for each distinct text, and keeps what comes out; knows nothing about labels.
+
+Below the first block that trains nothing changes from epoch to epoch, so the hidden states that enter that block are
+the same each time a text comes by. They are kept without padding, in files that later runs on the same frozen weights
+find again, whatever their seed, head or learning rate.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import computed_folder, whole_file
+from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.model.freezing import Policy, frozen_depth
+
+BATCH_TOKENS = 1024  # of the trunk's pass: the widest activation, 4C a token, then stays within a CPU's cache
+FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
+
+
+class StateBatch(NamedTuple):
+    """What :class:`~gpt_classifier.encoding.Batch` is to ids: states that enter the first block that trains."""
+
+    states: Tensor  # (B, T, C) with zeros as padding; (B, C), already pooled, where only the head trains
+    lengths: Tensor  # (B,)
+    labels: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several processes of a machine that divide a pass between them."""
+
+    rank: int = 0
+    size: int = 1
+    barrier: Callable[[], object] = lambda: None
+
+
+class TrunkCache:
+    """The hidden states of texts where the frozen part of ``model`` ends.
+
+    Args:
+        model: Its parameters below the policy's first trained block must not change any more.
+        policy: What trains; see model/freezing.py.
+        encoder: Pads, where a pooling counts padding.
+        dtype: Of the kept states.
+        limit: Most bytes of all cached states on disk, those of other models included; 0 keeps states in memory only.
+        precision: Name of the arithmetic under ``context``, in which the trunk runs.
+    """
+
+    def __init__(
+        self,
+        model: SequenceClassifier,
+        policy: Policy,
+        encoder: TextEncoder,
+        dtype: torch.dtype = torch.float32,
+        limit: int = 10 * 2**30,
+        precision: str = "32-true",
+        context: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.model, self.dtype, self.limit, self.context = model, dtype, limit, context
+        self.depth = frozen_depth(policy, model.gpt.config.n_layer)
+        self.pooled = policy in ("head", 0, "0")
+        self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
+        self.width = self.encoder.pad_to
+        self._states: dict[bytes, Tensor] = {}  # of one text each: (T, C), or (1, C) where pooled
+        self.folder = None if limit == 0 else folder() / self._fingerprint(precision)
+
+    @staticmethod
+    def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
+        """Whether cached training is the same training: something is frozen, without chance or batch-made padding."""
+        config = model.gpt.config
+        padded_by_batch = model.pooling in PADDING_COUNTS and encoder.pad_to is None
+        return frozen_depth(policy, config.n_layer) > 0 and config.dropout == 0 and not padded_by_batch
+
+    def _fingerprint(self, precision: str) -> str:
+        """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
+        digest = hashlib.sha256()
+        frozen = {
+            name: tensor
+            for name, tensor in self.model.gpt.state_dict().items()
+            if not name.startswith("h.") or int(name.split(".")[1]) < self.depth
+            if self.pooled or not name.startswith("ln_f")
+        }
+        pooling = self.model.pooling if self.pooled else None
+        facts = (self.model.gpt.config, self.depth, pooling, str(self.dtype), precision, sorted(frozen))
+        digest.update(repr(facts).encode())
+        for name in sorted(frozen):
+            digest.update(_bytes(frozen[name].detach().cpu().contiguous()))
+        return digest.hexdigest()[:32]
+
+    def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "CachedTexts":
+        """The rows of ``encoded`` as :class:`StateBatch`; runs the trunk for those that are not known yet."""
+        keys = [self._key(encoded.ids(row)) for row in range(len(encoded))]
+        distinct = dict(zip(keys, range(len(encoded)), strict=True))  # a row for each distinct text
+        self._load(distinct)
+        missing = {key: row for key, row in distinct.items() if key not in self._states}
+        began = time.monotonic()
+        if missing:
+            self._run(missing, encoded, share or Share())
+            seconds = time.monotonic() - began
+            tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
+            blocks = self.model.gpt.config.n_layer
+            rank_zero_info(
+                f"frozen trunk: {self.depth} of {blocks} blocks ran once for {len(missing):,} distinct texts "
+                f"({tokens:,} tokens) in {seconds:.1f} s; epochs start behind them"
+            )
+        else:
+            rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
+        return CachedTexts(encoded, [self._states[key] for key in keys], self.pooled)
+
+    def _key(self, ids: np.ndarray) -> bytes:
+        facts = f"{len(ids)} {self.width} ".encode()
+        return hashlib.blake2b(facts + ids.astype(np.int32).tobytes(), digest_size=16).digest()
+
+    # ---------------------------------------------------------------- the pass
+
+    def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
+        if self.folder is None:
+            share = Share()  # nowhere to meet: each process does it all
+        keys, rows = list(missing), np.array(list(missing.values()))
+        lengths = encoded.lengths[rows]
+        batches = self.encoder.rows_by_length(lengths, BATCH_TOKENS)
+        found: dict[bytes, Tensor] = {}
+        size = 0
+        for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
+            states = self._states_of([encoded.ids(rows[i]) for i in batch])
+            found |= dict(zip((keys[i] for i in batch), states, strict=True))
+            size += sum(s.nbytes for s in states)
+            if size >= FILE_BYTES:
+                self._keep(found)
+                found, size = {}, 0
+        self._keep(found)
+        if share.size > 1:
+            share.barrier()
+            self._load(missing)
+
+    @torch.no_grad()
+    def _states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
+        device = self.model.gpt.wte.weight.device
+        batch = self.encoder.batch(ids)
+        lengths = batch.lengths.to(device)
+        with self.context():
+            x = self.model.gpt.embed(batch.input_ids.to(device))
+            if self.pooled:
+                x = self.model.pooled(x, lengths)[:, None]  # (B, 1, C)
+            else:
+                x = self.model.gpt.run_blocks(x, 0, self.depth, lengths=lengths)
+        x = x.to("cpu", self.dtype)
+        if self.pooled or self.width is not None:
+            return list(x)
+        return [x[i, :n].clone() for i, n in enumerate(batch.lengths.tolist())]
+
+    # ---------------------------------------------------------------- the files
+
+    def _keep(self, found: dict[bytes, Tensor]) -> None:
+        """Puts states into memory and, if a folder is kept, into a new file there."""
+        if not found:
+            return
+        joined = torch.cat(list(found.values()))
+        ends = torch.tensor([len(s) for s in found.values()]).cumsum(0)
+        keys = torch.tensor(np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 16).copy())
+        self._register(keys, ends, joined)
+        if self.folder is None:
+            return
+        checksum = hashlib.sha256(_bytes(joined)).hexdigest()
+        try:
+            # A name of its own: processes that work at the same time never touch each other's files.
+            with whole_file(self.folder / f"{uuid.uuid4().hex}.safetensors") as path:
+                save_file({"keys": keys, "ends": ends, "states": joined}, path, metadata={"sha256": checksum})
+        except (InputError, OSError, SafetensorError) as error:
+            rank_zero_info(f"cached states stay in memory, {self.folder} cannot be written: {error}")
+            self.folder = None
+            return
+        trim(self.limit, keep=self.folder)
+
+    def _load(self, wanted: Iterable[bytes]) -> None:
+        """Maps the files of these frozen weights into memory, where they hold what is wanted and not yet known."""
+        if self.folder is None or all(key in self._states for key in wanted):
+            return
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="pt") as stream:
+                    keys, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
+                    whole = hashlib.sha256(_bytes(states)).hexdigest() == (stream.metadata() or {}).get("sha256")
+                if not whole or states.dtype != self.dtype or len(keys) != len(ends) or ends[-1] != len(states):
+                    raise ValueError("contents and checksum differ")
+                self._register(keys, ends, states)
+                os.utime(path)  # used now: others go first when room is needed
+            except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
+                rank_zero_info(f"cached states in {path} are damaged ({error}) and will be computed again")
+                path.unlink(missing_ok=True)
+
+    def _register(self, keys: Tensor, ends: Tensor, states: Tensor) -> None:
+        start = 0
+        for key, end in zip(keys.numpy(), ends.tolist(), strict=True):
+            self._states[key.tobytes()] = states[start:end]
+            start = end
+
+
+class CachedTexts(Dataset[StateBatch]):
+    """Takes the place of :class:`EncodedTexts`: the same rows as states instead of ids."""
+
+    def __init__(self, texts: EncodedTexts, states: list[Tensor], pooled: bool) -> None:
+        self.texts, self.states, self.pooled = texts, states, pooled
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, rows: list[int]) -> StateBatch:
+        assert self.texts.labels is not None
+        chosen = [self.states[row] for row in rows]
+        if self.pooled:
+            states = torch.cat(chosen)  # (B, C)
+        else:
+            states = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)  # (B, T, C)
+        lengths = torch.from_numpy(self.texts.lengths[rows])
+        return StateBatch(states, lengths, self.texts.labels[rows], self.texts.index[rows])
+
+
+def folder() -> Path:
+    """Where cached states lie, a folder for each set of frozen weights."""
+    return computed_folder() / "trunk"
+
+
+def size() -> int:
+    """Bytes of all cached states on disk."""
+    return sum(path.stat().st_size for path in folder().rglob("*.safetensors"))
+
+
+def clear() -> None:
+    """Removes all cached states."""
+    shutil.rmtree(folder(), ignore_errors=True)
+
+
+def trim(limit: int, keep: Path) -> None:
+    """Removes the files that were not used for longest until all fit ``limit`` bytes; those in ``keep`` stay."""
+    files = []
+    for path in folder().rglob("*.safetensors"):
+        try:
+            files.append((path.stat().st_mtime, path.stat().st_size, path))
+        except FileNotFoundError:
+            continue  # another process was faster
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= limit:
+            break
+        if path.parent != keep:
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.view(torch.uint8).numpy())
+
+
+def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return iter(track(batches, what, console=console, disable=not (shown and console.is_terminal), transient=True))
