@@ -1,5 +1,6 @@
 """Keeps a table's texts as token ids in one flat array; knows nothing about where they came from."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -22,15 +23,16 @@ class EncodedTexts(Dataset[Batch]):
         self.labels = labels
         self.index = index
         self.truncated = 0
-        dtype = np.uint16 if encoder.vocab_size <= 2**16 else np.uint32
-        chunks, lengths = [], []
+        # Grows in place: there is never an object for each text.
+        flat = array("H" if encoder.vocab_size <= 2**16 else "I")
+        lengths = array("q")
         for text in texts:
             ids, cut = encoder.encode(text)
             self.truncated += cut
-            chunks.append(np.array(ids, dtype=dtype))
+            flat.extend(ids)
             lengths.append(len(ids))
-        self.lengths = np.array(lengths, dtype=np.int64)
-        self._ids = np.concatenate(chunks) if chunks else np.zeros(0, dtype)
+        self._ids = np.frombuffer(flat, dtype=flat.typecode)
+        self.lengths = np.frombuffer(lengths, dtype=np.int64)
         self._ends = np.cumsum(self.lengths)
 
     def __len__(self) -> int:

@@ -32,6 +32,7 @@ from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifi
 from gpt_classifier.model.freezing import Policy, frozen_depth
 
 BATCH_TOKENS = 1024  # of the trunk's pass: the widest activation, 4C a token, then stays within a CPU's cache
+MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
 FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
 
 
@@ -106,24 +107,33 @@ class TrunkCache:
             digest.update(_bytes(frozen[name].detach().cpu().contiguous()))
         return digest.hexdigest()[:32]
 
-    def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "CachedTexts":
-        """The rows of ``encoded`` as :class:`StateBatch`; runs the trunk for those that are not known yet."""
+    def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "EncodedTexts | CachedTexts":
+        """The rows of ``encoded`` as :class:`StateBatch`; runs the trunk for those that are not known yet.
+
+        Where the states would need more room than there is, ``encoded`` itself.
+        """
         keys = [self._key(encoded.ids(row)) for row in range(len(encoded))]
         distinct = dict(zip(keys, range(len(encoded)), strict=True))  # a row for each distinct text
         self._load(distinct)
         missing = {key: row for key, row in distinct.items() if key not in self._states}
-        began = time.monotonic()
-        if missing:
-            self._run(missing, encoded, share or Share())
-            seconds = time.monotonic() - began
-            tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
-            blocks = self.model.gpt.config.n_layer
-            rank_zero_info(
-                f"frozen trunk: {self.depth} of {blocks} blocks ran once for {len(missing):,} distinct texts "
-                f"({tokens:,} tokens) in {seconds:.1f} s; epochs start behind them"
-            )
-        else:
+        if not missing:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
+        else:
+            tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
+            config = self.model.gpt.config
+            room = (len(missing) if self.pooled else tokens) * config.n_embd * self.dtype.itemsize
+            if room > (self.limit or MEMORY_SHARE * physical_memory()):
+                rank_zero_info(
+                    f"frozen trunk: the states of {len(missing):,} distinct texts would take {room / 2**30:.1f} GB, "
+                    "more than --model.trunk_cache_gb allows: it runs for every batch instead"
+                )
+                return encoded
+            began = time.monotonic()
+            self._run(missing, encoded, share or Share())
+            rank_zero_info(
+                f"frozen trunk: {self.depth} of {config.n_layer} blocks ran once for {len(missing):,} distinct texts "
+                f"({tokens:,} tokens) in {time.monotonic() - began:.1f} s; epochs start behind them"
+            )
         return CachedTexts(encoded, [self._states[key] for key in keys], self.pooled)
 
     def _key(self, ids: np.ndarray) -> bytes:
@@ -227,10 +237,8 @@ class CachedTexts(Dataset[StateBatch]):
     def __getitem__(self, rows: list[int]) -> StateBatch:
         assert self.texts.labels is not None
         chosen = [self.states[row] for row in rows]
-        if self.pooled:
-            states = torch.cat(chosen)  # (B, C)
-        else:
-            states = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)  # (B, T, C)
+        # (B, C) or (B, T, C)
+        states = torch.cat(chosen) if self.pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.from_numpy(self.texts.lengths[rows])
         return StateBatch(states, lengths, self.texts.labels[rows], self.texts.index[rows])
 
@@ -267,8 +275,13 @@ def trim(limit: int, keep: Path) -> None:
             total -= size
 
 
+def physical_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.view(torch.uint8).numpy())
+    return tensor.view(torch.uint8).numpy().data
 
 
 def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:
