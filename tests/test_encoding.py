@@ -1,7 +1,7 @@
 """Texts become ids on one road: whatever is in them, they are cut, padded, counted and restored as promised."""
 
 import os
-import time
+import timeit
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,8 @@ def test_a_text_beyond_the_window_keeps_the_same_ids_as_if_it_were_tokenized_who
 def test_ten_megabytes_take_no_longer_than_a_long_message(tokenizer, truncation, unit):
     encoder = TextEncoder(tokenizer, 1024, truncation)
     text = unit * (10_000_000 // len(unit.encode()))
-    began = time.perf_counter()
+    assert min(timeit.repeat(lambda: encoder.encode(text), repeat=3, number=1)) < 0.5  # whole, it would take 1 to 2 s
     ids, cut = encoder.encode(text)
-    assert time.perf_counter() - began < 2
     assert len(ids) == 1024
     assert cut
 
@@ -113,6 +112,7 @@ def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to):
     same_ids()
 
 
+@settings(deadline=None)
 @given(
     lengths=st.lists(lengths_of_texts, max_size=40), tokens=st.integers(1, 60), pad_to=st.none() | st.integers(12, 20)
 )

