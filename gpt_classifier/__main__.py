@@ -16,6 +16,7 @@ Train a GPT-2 text classifier and use it. COMMAND is one of
   test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
   predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
   classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
+  benchmark time training and classifying beside the alternatives on this machine
   cache     how much disk the states of frozen blocks take; "cache clear" removes them
   download  fetch what a configuration needs ahead of time: gpt-classifier download --config configs/spam.yaml
 
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if command == "classify":
             classify(rest)
+        elif command == "benchmark":
+            from gpt_classifier.benchmark import command as benchmark
+
+            benchmark.main(rest)
         elif command == "cache":
             cache(rest)
         elif command == "download":

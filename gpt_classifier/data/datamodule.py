@@ -135,15 +135,17 @@ class TextDataModule(L.LightningDataModule):
         for source in (self.source, self.val_source, self.test_source):
             if source is not None and self._given is None:
                 sources.prepare(source)
-        files.keep_tokenizer_files()
-        TextEncoder(self.tokenizer)
+        if self._models("encoder") is None:
+            files.keep_tokenizer_files()
+            TextEncoder(self.tokenizer)
+
+    def _models(self, name: str) -> Any:
+        """What a model that was loaded knows: how its texts were encoded, what its classes are called."""
+        return getattr(getattr(self.trainer, "lightning_module", None), name, None)
 
     def setup(self, stage: str) -> None:
-        files.keep_tokenizer_files()
-        # A model that was loaded knows how its texts were encoded and what its classes are called.
-        model = getattr(self.trainer, "lightning_module", None)
-        encoder: TextEncoder | None = getattr(model, "encoder", None)
-        self.declared_labels = getattr(model, "labels", None) or self.declared_labels
+        encoder: TextEncoder | None = self._models("encoder")
+        self.declared_labels = self._models("labels") or self.declared_labels
         if stage == "predict":
             self.encoder = encoder or self._new_encoder()
         elif not self.encoded:
@@ -226,6 +228,7 @@ class TextDataModule(L.LightningDataModule):
         return parts | {name: table for name, table in given.items() if name != "train"}
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
+        files.keep_tokenizer_files()
         width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 
@@ -282,12 +285,13 @@ class TextDataModule(L.LightningDataModule):
         return self._loader(encoded, batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation_loader("val")
+        return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation_loader("test")
+        return self.evaluation_dataloader("test")
 
-    def _evaluation_loader(self, name: str) -> DataLoader[Any]:
+    def evaluation_dataloader(self, name: str) -> DataLoader[Any]:
+        """Every row of the split ``name`` once, in batches of like length."""
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         assert self.trainer is not None

@@ -116,7 +116,7 @@ class GPTClassifier(L.LightningModule):
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
-        self._trunk: TrunkCache | None = None
+        self.trunk: TrunkCache | None = None  # filled when batches are first made
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Modules, so that Lightning moves them to the device of the predictions that they gather.
@@ -149,7 +149,7 @@ class GPTClassifier(L.LightningModule):
                 raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
             self.encoder = data.encoder
             self.class_weights = data.class_weights
-            self._trunk = None  # the weights may be others than at the last setup
+            self.trunk = None  # the weights may be others than at the last setup
             data.view = self.behind_frozen_trunk
 
     def configure_model(self) -> None:
@@ -193,8 +193,8 @@ class GPTClassifier(L.LightningModule):
         whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others keep parts of the weights
         if not (settings["trunk_cache"] and exact and whole):
             return texts
-        if self._trunk is None:
-            self._trunk = TrunkCache(
+        if self.trunk is None:
+            self.trunk = TrunkCache(
                 self.model,
                 settings["trainable"],
                 self.encoder,
@@ -203,12 +203,21 @@ class GPTClassifier(L.LightningModule):
                 str(trainer.precision),
                 trainer.precision_plugin.forward_context,
             )
-        return self._trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
+        return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
 
     # ---------------------------------------------------------------- steps
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return weighted_cross_entropy(logits, labels, self.class_weights)
+
+    def logits(self, batch: Batch | StateBatch) -> Tensor:
+        """(B, K), from ids or from where a batch of cached states stands on the road."""
+        if isinstance(batch, Batch):
+            return self.model(batch.input_ids, batch.lengths)
+        if batch.states.ndim == 2:
+            return self.model.classify(batch.states)
+        states = batch.states.to(self.model.gpt.wte.weight.dtype)
+        return self.model(states, batch.lengths, frozen_depth(self.hparams["trainable"], len(self.model.gpt.h)))
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
@@ -225,20 +234,14 @@ class GPTClassifier(L.LightningModule):
     def _classify(self, batch: Batch | StateBatch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.index is not None
-        if isinstance(batch, Batch):
-            logits = self.model(batch.input_ids, batch.lengths)
-        elif batch.states.ndim == 3:
-            states = batch.states.to(self.model.gpt.wte.weight.dtype)
-            logits = self.model(states, batch.lengths, frozen_depth(self.hparams["trainable"], len(self.model.gpt.h)))
-        else:
-            logits = self.model.classify(batch.states)
+        logits = self.logits(batch)
         predictions.update(logits, batch.labels, batch.index)
         return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
         index = torch.cat([batch.index for batch in batches if batch.index is not None])
-        logits = torch.cat([self.model(batch.input_ids, batch.lengths) for batch in batches])
+        logits = torch.cat([self.logits(batch) for batch in batches])
         order = index.argsort()
         return index[order], logits[order].double().softmax(-1)
 

@@ -81,6 +81,7 @@ class TrunkCache:
         self.pooled = policy in ("head", 0, "0")
         self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
         self.width = self.encoder.pad_to
+        self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
         self._states: dict[bytes, Tensor] = {}  # of one text each: (T, C), or (1, C) where pooled
         self.folder = None if limit == 0 else folder() / self._fingerprint(precision)
 
@@ -130,9 +131,12 @@ class TrunkCache:
                 return encoded
             began = time.monotonic()
             self._run(missing, encoded, share or Share())
+            seconds = time.monotonic() - began
+            self.tokens += tokens
+            self.seconds += seconds
             rank_zero_info(
                 f"frozen trunk: {self.depth} of {config.n_layer} blocks ran once for {len(missing):,} distinct texts "
-                f"({tokens:,} tokens) in {time.monotonic() - began:.1f} s; epochs start behind them"
+                f"({tokens:,} tokens) in {seconds:.1f} s; epochs start behind them"
             )
         return CachedTexts(encoded, [self._states[key] for key in keys], self.pooled)
 

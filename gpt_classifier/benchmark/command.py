@@ -1,0 +1,292 @@
+"""The command ``benchmark``: plans jobs, runs them in turn in fresh processes, prints a table and writes JSON."""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import whole_file
+
+Job = dict[str, Any]
+NAMES = {
+    "cached": "gpt_classifier",
+    "again": "gpt_classifier, second run",
+    "uncached": "gpt_classifier, no trunk cache",
+    "plain": "plain loop, as in the article",
+    "transformers": "transformers Trainer, grouped",
+    "predict": "gpt_classifier",
+    "int8": "gpt_classifier, int8",
+    "pipeline": "transformers pipeline",
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the options of ``benchmark`` and runs it."""
+    parser = argparse.ArgumentParser("gpt-classifier benchmark", description=__doc__)
+    add = parser.add_argument
+    add("--parts", nargs="+", default=["train", "inference", "start", "growth"], help="what to time")
+    add("--policies", nargs="+", default=["head", "last_block", "all"], help="what trains: head, last_block, all, ...")
+    systems = ["cached", "again", "uncached", "plain", "transformers"]
+    add("--systems", nargs="+", default=systems, choices=systems, help="what to train with")
+    add("--repeats", type=int, default=3, help="runs of each job, one after the other in turn; medians are shown")
+    add("--epochs", type=int, default=5)
+    add("--max_steps", type=int, default=0, help="time only so many steps of each job, without accuracies")
+    add("--batch_size", type=int, default=8)
+    add("--source", default="sms_spam", help="data to train on, as data.source")
+    add("--split", default="article_table", help="as data.split")
+    add("--tokenizer", default="gpt2", help="as data.tokenizer")
+    add("--max_length", type=int, default=1024, help="as data.max_length")
+    add("--gpt", default="gpt2", help="as model.gpt; a mapping in JSON for a free-form one")
+    add("--weights", default="random", help="random (one set, drawn once), or a folder; pretrained needs a download")
+    add("--messages", type=int, default=0, help="messages to classify; 0 for all of the source")
+    add("--rows", type=int, default=1_000_000, help="rows of the file whose memory is measured")
+    add("--output", default="benchmark.json", help="file for all figures")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - {"train", "inference", "start", "growth"}:
+        raise InputError(f"--parts has {', '.join(unknown)}, expected train, inference, start or growth")
+    Benchmark(options).run()
+
+
+class Benchmark:
+    """Holds what the jobs share: settings, scratch folders, one set of weights."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.results: list[Job] = []
+        self.lines: list[str] = []
+
+    def run(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            self.scratch = Path(scratch)
+            self.gpt = json.loads(self.options.gpt) if self.options.gpt.startswith("{") else self.options.gpt
+            self.weights = self._weights()
+            self._say(f"{machine()}; {self.options.repeats} runs of each job in turn, medians")
+            for part in self.options.parts:
+                getattr(self, f"_{part}")()
+        with whole_file(self.options.output) as path:
+            report = {"machine": machine(), "options": vars(self.options), "results": self.results}
+            path.write_text(json.dumps(report, indent=1))
+        print(f"\nall figures: {self.options.output}")
+
+    def _weights(self) -> str:
+        if self.options.weights != "random":
+            return self.options.weights
+        import torch
+        from safetensors.torch import save_file
+
+        from gpt_classifier.data.datamodule import TextEncoder
+        from gpt_classifier.files import keep_tokenizer_files
+        from gpt_classifier.model.gpt import GPT
+        from gpt_classifier.training.module import gpt_config
+
+        keep_tokenizer_files()
+        torch.manual_seed(0)
+        gpt = GPT(gpt_config(self.gpt, TextEncoder(self.options.tokenizer, self.options.max_length)))
+        path = self.scratch / "weights.safetensors"
+        save_file({f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items()}, path)
+        return str(path)
+
+    def _say(self, line: str = "") -> None:
+        self.lines.append(line)
+        print(line, flush=True)
+
+    def _job(self, system: str, **settings: Any) -> Job:
+        """Runs one job in a new process and returns its figures with the seconds of the whole process."""
+        path = self.scratch / "job.json"
+        path.write_text(json.dumps({"system": system} | settings))
+        environment = os.environ | {"GPT_CLASSIFIER_COMPUTED": str(self.scratch / "computed")}
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "gpt_classifier.benchmark.jobs", str(path)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            raise InputError(f"benchmark job {system} failed: {done.stderr.strip().splitlines()[-1][:300]}")
+        return json.loads(path.read_text()) | {"process_seconds": time.perf_counter() - began}
+
+    def _in_turn(self, jobs: dict[tuple[str, ...], Job]) -> dict[tuple[str, ...], list[Job]]:
+        """Every job once, then every job again: what slows the machine for a while slows them all."""
+        results = defaultdict(list)
+        for repeat in range(self.options.repeats):
+            shutil.rmtree(self.scratch / "computed", ignore_errors=True)  # only a second run may find a first one's
+            for key, settings in jobs.items():
+                print(f"... {' '.join(key)}, run {repeat + 1} of {self.options.repeats}", file=sys.stderr, flush=True)
+                result = self._job(**settings)
+                results[key].append(result)
+                self.results.append({"job": key, "repeat": repeat} | result)
+        return results
+
+    # ---------------------------------------------------------------- parts
+
+    def _train(self) -> None:
+        o = self.options
+        jobs: dict[tuple[str, ...], Job] = {}
+        for policy in o.policies:
+            for system in o.systems:
+                if policy == "all" and system in ("cached", "again"):
+                    continue  # nothing is frozen
+                jobs[policy, system] = {
+                    "system": "cached" if system == "again" else system,
+                    "policy": policy,
+                    "peak": True,
+                    "seed": 124 if system == "again" else 123,
+                    **{k: getattr(o, k) for k in ("epochs", "max_steps", "batch_size", "source", "split")},
+                    **{k: getattr(o, k) for k in ("tokenizer", "max_length")},
+                    "gpt": self.gpt,
+                    "weights": self.weights,
+                }
+        results = self._in_turn(jobs)
+        job = "steps only" if o.max_steps else f"{o.epochs} epochs, accuracy of train, val and test"
+        self._say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}: {job}\n")
+        self._say("| trains | system | job s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
+        self._say("|---|---|---|---|---|---|---|---|---|")
+        for (policy, system), runs in results.items():
+            own = "cached" if (policy, "cached") in results else "uncached"
+            compared = "step_seconds" if o.max_steps else "seconds"
+            ratio = _median(runs, compared) / _median(results[policy, own], compared)
+            flops, peak = _median(runs, "flops_per_second"), max(run["matrix_peak"] for run in runs)
+            cells = [
+                policy,
+                NAMES[system],
+                f"{_median(runs, 'seconds'):.1f}",
+                f"{ratio:.2f}",
+                f"{_median(runs, 'step_seconds'):.4f}",
+                f"{_median(runs, 'tokens_per_second'):,.0f}",
+                f"{flops / 1e9:.0f} ({flops / peak:.0%})",
+                f"{_median(runs, 'peak_memory') / 2**30:.1f}",
+                runs[0]["accuracy"].get("test", "-"),
+            ]
+            self._say(f"| {' | '.join(cells)} |")
+        for (policy, system), runs in results.items():
+            if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
+                rate = statistics.median(t["flops"] / t["seconds"] for t in trunk)
+                peak = max(run["matrix_peak"] for run in runs)
+                seconds = statistics.median(t["seconds"] for t in trunk)
+                self._say(
+                    f"\n{policy}, {NAMES[system]}: trunk pass {seconds:.1f} s, {rate / 1e9:.0f} GFLOP/s, "
+                    f"{rate / peak:.0%} of the measured matrix peak ({peak / 1e9:.0f} GFLOP/s)"
+                )
+
+    def _inference(self) -> None:
+        o = self.options
+        from gpt_classifier.data import sources
+
+        texts = sources.load(o.source)["train"]["text"].tolist()
+        random.Random(0).shuffle(texts)
+        texts = texts[: o.messages or None]
+        settings = {"texts": texts, "model": str(self._model_folder()), "peak": True}
+        systems = ["predict", "int8", *(["pipeline"] if o.tokenizer == "gpt2" else [])]
+        results = self._in_turn({(system,): {"system": system} | settings for system in systems})
+        self._say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.gpt}\n")
+        self._say("| system | messages/s | x | one message, ms | peak GB | |")
+        self._say("|---|---|---|---|---|---|")
+        base = _median(results["predict",], "messages_per_second")
+        for (system,), runs in results.items():
+            rate = _median(runs, "messages_per_second")
+            self._say(
+                f"| {NAMES[system]} | {rate:.0f} | {rate / base:.2f} | {1000 * _median(runs, 'latency_seconds'):.1f} | "
+                f"{_median(runs, 'peak_memory') / 2**30:.1f} | {runs[0]['note']} |"
+            )
+        exact, rounded = results["predict",][0]["answers"], results["int8",][0]["answers"]
+        same = sum(a[0] == b[0] for a, b in zip(exact, rounded, strict=True))
+        shift = max(abs(a[1] - (b[1] if a[0] == b[0] else 1 - b[1])) for a, b in zip(exact, rounded, strict=True))
+        self._say(
+            f"\nint8 gives the same class for {same / len(exact):.2%}; probabilities shift by {shift:.3f} at most"
+        )
+        for result in self.results:
+            result.pop("answers", None)
+
+    def _model_folder(self) -> Path:
+        """An untrained model of the benchmarked size: speed does not depend on what was learnt."""
+        from gpt_classifier.bundle import Bundle, save_folder
+        from gpt_classifier.encoding import TextEncoder
+        from gpt_classifier.model.classification import SequenceClassifier
+        from gpt_classifier.model.gpt import GPT
+        from gpt_classifier.model.pretrained import load_weights
+        from gpt_classifier.training.module import gpt_config
+
+        encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
+        gpt = GPT(gpt_config(self.gpt, encoder))
+        load_weights(gpt, self.weights)
+        folder = self.scratch / "model"
+        save_folder(folder, Bundle(SequenceClassifier(gpt, 2), encoder, ["ham", "spam"]), "made by benchmark\n")
+        return folder
+
+    def _start(self) -> None:
+        commands = {
+            "python -c pass": ["-c", "pass"],
+            "import torch": ["-c", "import torch"],
+            "--help": ["-m", "gpt_classifier", "--help"],
+            "classify one message": ["-m", "gpt_classifier", "classify", "--model", str(self._model_folder()), "hello"],
+        }
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for _ in range(max(3, self.options.repeats) + 1):
+            for name, command in commands.items():
+                began = time.perf_counter()
+                subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+                seconds[name].append(time.perf_counter() - began)
+        self._say(f"\nCold start with {self.options.gpt}: seconds of the whole process\n\n| command | s |\n|---|---|")
+        for name, times in seconds.items():
+            self._say(f"| {name} | {statistics.median(times[1:]):.2f} |")
+            self.results.append({"job": ["start", name], "seconds": times[1:]})
+
+    def _growth(self) -> None:
+        files = {rows: self._rows_file(rows) for rows in (self.options.rows // 100, self.options.rows)}
+        checkpoint = self._tiny_checkpoint()
+        self._say("\nMemory as data grows (bytes tokenizer, 64 tokens at most; a tiny model predicts)\n")
+        self._say("| job | rows | s | peak GB |\n|---|---|---|---|")
+        for system in ("load rows", "predict rows"):
+            for rows, path in files.items():
+                output = str(self.scratch / "out.csv")
+                result = self._job(system, file=str(path), checkpoint=str(checkpoint), output=output)
+                self.results.append({"job": [system, str(rows)]} | result)
+                self._say(f"| {system} | {rows:,} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
+
+    def _rows_file(self, rows: int) -> Path:
+        chance = random.Random(0)
+        words = ["call", "me", "later", "win", "free", "prize", "dinner", "train", "home", "now", "see", "you", "soon"]
+        path = self.scratch / f"{rows}.csv"
+        with open(path, "w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["text", "label"])
+            for row in range(rows):
+                text = " ".join(chance.choices(words, k=chance.randint(3, 12)))
+                writer.writerow([f"{text} {row}", "spam" if "win" in text else "ham"])
+        return path
+
+    def _tiny_checkpoint(self) -> Path:
+        root = self.scratch / "tiny"
+        gpt = '{"n_layer": 1, "n_head": 1, "n_embd": 16, "context_length": 64}'
+        fit = ["fit", "--data.tokenizer", "bytes", "--data.max_length", "64", "--model.gpt", gpt, "--model.weights"]
+        fit += ["random", "--trainer.max_epochs", "1", "--trainer.default_root_dir", str(root)]
+        subprocess.run([sys.executable, "-m", "gpt_classifier", *fit], check=True, capture_output=True)
+        return root / "version_0" / "checkpoints" / "best.ckpt"
+
+
+def _median(runs: list[Job], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def machine() -> str:
+    """The processor's name and its number of usable cores."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"

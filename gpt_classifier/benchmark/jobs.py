@@ -1,0 +1,413 @@
+"""The jobs that a benchmark times, each in a process of its own; settings and results are dictionaries."""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpt_classifier.benchmark.textbook import TextbookClassifier
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.model.freezing import trainable_blocks
+from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.training.module import GPTClassifier, gpt_config
+
+Job = dict[str, Any]
+SPLITS = ("train", "val", "test")
+
+
+def matrix_peak(seconds: float = 1.0, n: int = 2304) -> float:
+    """FLOP/s of the best of repeated float32 products of square matrices."""
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    best = 0.0
+    stop = time.perf_counter() + seconds
+    while time.perf_counter() < stop:
+        began = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * n**3 / (time.perf_counter() - began))
+    return best
+
+
+class Steps:
+    """The moments at which steps ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def end(self) -> None:
+        self.ends.append(time.perf_counter())
+
+    def median(self) -> float:
+        return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
+
+
+class _Clock(L.Callback):
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps.end()
+
+
+def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
+    """Mean of the products' FLOPs, forward and backward, padding included, over a few steps."""
+    counts = []
+    for batch, _ in zip(batches, range(most), strict=False):
+        with FlopCounterMode(display=False) as counter:
+            loss(batch).backward()
+        counts.append(counter.get_total_flops())
+    return statistics.mean(counts)
+
+
+def _data(job: Job, **settings: Any) -> TextDataModule:
+    settings = {"source": job["source"], "split": job["split"], "tokenizer": job["tokenizer"]} | settings
+    data = TextDataModule(batch_size=job["batch_size"], max_length=job["max_length"], **settings)
+    data.prepare_data()
+    return data
+
+
+def train_ours(job: Job) -> Job:
+    """This package, its Lightning module and trainer, with or without the trunk cache."""
+    L.seed_everything(job["seed"], verbose=False)
+    # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
+    data = _data(job, group_by_length=job["policy"] == "all")
+    data.setup("fit")
+    model = GPTClassifier(
+        gpt=job["gpt"], weights=job["weights"], trainable=job["policy"], trunk_cache=job["system"] == "cached"
+    )
+    steps = Steps()
+    trainer = L.Trainer(
+        max_epochs=job["epochs"],
+        max_steps=job["max_steps"] or -1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[_Clock(steps)],
+    )
+    began = time.perf_counter()
+    trainer.fit(model, data)
+    fitted = time.perf_counter()
+    accuracy = _accuracies(job, lambda name: _our_predictions(model, data, name))
+    ended = time.perf_counter()
+    flops = flops_per_step(data.train_dataloader(), lambda batch: model.loss(model.logits(batch), batch.labels))
+    result = _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+    trunk = model.trunk
+    if trunk is not None and trunk.seconds:
+        products = 2 * 12 * model.model.gpt.config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
+        result["trunk"] = {"seconds": trunk.seconds, "flops": products * trunk.tokens}
+    return result
+
+
+@torch.inference_mode()
+def _our_predictions(model: GPTClassifier, data: TextDataModule, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+    model.eval()
+    for batch in data.evaluation_dataloader(name):
+        yield model.logits(batch).argmax(-1), batch.labels
+
+
+def train_plain(job: Job) -> Job:
+    """The article's loop: every text padded to the longest training text, every block computed for all positions.
+
+    As in the article, five batches of train and of val are evaluated every 50 steps.
+    """
+    L.seed_everything(job["seed"], verbose=False)
+    data = _data(job, pad_to="longest_train")
+    data.setup("fit")
+    gpt = GPT(gpt_config(job["gpt"], data.encoder))
+    if job["weights"] != "random":
+        load_weights(gpt, job["weights"])
+    model = TextbookClassifier(gpt, len(data.labels))
+    model.train_last_blocks(trainable_blocks(job["policy"], gpt.config.n_layer))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=5e-5, weight_decay=0.1)
+    encoded = data.encoded
+    steps, epoch = Steps(), 0
+    order = TrainingBatches(encoded["train"].lengths, job["batch_size"], job["seed"], lambda: epoch)
+
+    def logits(batch: Any) -> Tensor:
+        return model(batch.input_ids)[torch.arange(len(batch.lengths)), batch.lengths - 1]
+
+    def loss(batch: Any) -> Tensor:
+        return F.cross_entropy(logits(batch), batch.labels)
+
+    @torch.no_grad()
+    def predictions(name: str, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        rows, size = list(range(len(encoded[name]))), job["batch_size"]
+        for start in range(0, len(rows) if most is None else most * size, size):
+            batch = encoded[name][rows[start : start + size]]
+            assert batch.labels is not None
+            yield logits(batch).argmax(-1), batch.labels
+
+    began = time.perf_counter()
+    for epoch in range(job["epochs"]):  # noqa: B007 - the order asks for it
+        for rows in order:
+            optimizer.zero_grad()
+            loss(encoded["train"][rows]).backward()
+            optimizer.step()
+            steps.end()
+            if len(steps.ends) % 50 == 0 and not job["max_steps"]:
+                _ = [list(predictions(name, 5)) for name in ("train", "val")]
+            if len(steps.ends) == job["max_steps"]:
+                break
+    fitted = time.perf_counter()
+    accuracy = _accuracies(job, predictions)
+    ended = time.perf_counter()
+    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, most=2)
+    return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+
+
+def train_transformers(job: Job) -> Job:
+    """GPT2ForSequenceClassification under the Trainer of ``transformers``: dynamic padding, texts grouped by length."""
+    hf = _transformers()
+
+    class Clock(hf.TrainerCallback):  # type: ignore[name-defined]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            steps.end()
+
+    data = _data(job)
+    data.setup("fit")
+    gpt = GPT(gpt_config(job["gpt"], data.encoder))
+    if job["weights"] != "random":
+        load_weights(gpt, job["weights"])
+    hf.set_seed(job["seed"])
+    model = as_transformers(gpt, data.encoder.padding_id, len(data.labels))
+    blocks = trainable_blocks(job["policy"], gpt.config.n_layer)
+    if blocks is not None:
+        model.requires_grad_(False)
+        for part in [model.score, *list(model.transformer.h)[gpt.config.n_layer - blocks :]]:
+            part.requires_grad_(True)
+        model.transformer.ln_f.requires_grad_(blocks > 0)
+    rows = {
+        name: [
+            {"input_ids": texts.ids(i).tolist(), "labels": int(labels[i]), "length": int(texts.lengths[i])}
+            for i in range(len(texts))
+        ]
+        for name, texts in data.encoded.items()
+        if (labels := texts.labels) is not None
+    }
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+        padded = data.encoder.batch([row["input_ids"] for row in batch])
+        mask = (torch.arange(padded.input_ids.shape[1]) < padded.lengths[:, None]).long()
+        labels = torch.tensor([row["labels"] for row in batch])
+        return {"input_ids": padded.input_ids, "attention_mask": mask, "labels": labels}
+
+    steps = Steps()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = hf.Trainer(
+            model,
+            hf.TrainingArguments(
+                folder,
+                per_device_train_batch_size=job["batch_size"],
+                per_device_eval_batch_size=32,
+                num_train_epochs=job["epochs"],
+                max_steps=job["max_steps"] or -1,
+                learning_rate=5e-5,
+                weight_decay=0.1,
+                lr_scheduler_type="constant",
+                train_sampling_strategy="group_by_length",
+                remove_unused_columns=False,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                use_cpu=True,
+                seed=job["seed"],
+            ),
+            data_collator=collate,
+            train_dataset=rows["train"],
+            callbacks=[Clock()],
+        )
+        began = time.perf_counter()
+        trainer.train()
+        fitted = time.perf_counter()
+
+        def predictions(name: str) -> Iterator[tuple[Tensor, Tensor]]:
+            output = trainer.predict(rows[name])
+            yield torch.from_numpy(output.predictions).argmax(-1), torch.from_numpy(output.label_ids)
+
+        accuracy = _accuracies(job, predictions)
+        ended = time.perf_counter()
+        flops = flops_per_step(trainer.get_train_dataloader(), lambda batch: model(**batch).loss)
+    return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError("transformers is not installed: `pip install transformers`, or leave out its jobs") from error
+    return transformers
+
+
+def as_transformers(gpt: GPT, padding_id: int, num_classes: int) -> Any:
+    """GPT2ForSequenceClassification with the weights of ``gpt``."""
+    from gpt_classifier.model.pretrained import TRANSPOSED
+
+    hf = _transformers()
+
+    c = gpt.config
+    model = hf.GPT2ForSequenceClassification(
+        hf.GPT2Config(
+            vocab_size=c.vocab_size, n_positions=c.context_length, n_embd=c.n_embd, n_layer=c.n_layer, n_head=c.n_head,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, num_labels=num_classes, pad_token_id=padding_id,
+        )
+    )  # fmt: skip
+    state = {name: t.T if name.endswith(TRANSPOSED) else t for name, t in gpt.state_dict().items()}
+    model.transformer.load_state_dict(state)
+    return model
+
+
+def _accuracies(job: Job, predictions: Callable[[str], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, str]:
+    if job["max_steps"]:  # a sample of steps: nobody wants its accuracy
+        return {}
+    result = {}
+    for name in SPLITS:
+        pairs = list(predictions(name))
+        correct = sum(int((predicted == labels).sum()) for predicted, labels in pairs)
+        result[name] = str(wilson(correct, sum(len(labels) for _, labels in pairs)))
+    return result
+
+
+def _result(
+    job: Job, steps: Steps, fit: float, evaluation: float, flops: float, accuracy: dict[str, str], data: TextDataModule
+) -> Job:
+    step = steps.median()
+    tokens = data.encoded["train"].lengths.sum() / len(data.encoded["train"]) * job["batch_size"]
+    return {
+        "seconds": fit + evaluation,
+        "fit_seconds": fit,
+        "evaluation_seconds": evaluation,
+        "step_seconds": step,
+        "tokens_per_second": float(tokens / step),
+        "flops_per_second": flops / step,
+        "accuracy": accuracy,
+    }
+
+
+def infer(job: Job) -> Job:
+    """Messages a second on a list, and the median latency of single messages."""
+    texts = job["texts"]
+    if job["system"] == "pipeline":
+        predict, one, note = _pipeline(job, texts)
+    else:
+        classifier = TextClassifier.load(job["model"], int8=job["system"] == "int8")
+        predict, one, note = classifier.predict, classifier.predict, ""
+    predict(texts[:64])
+    began = time.perf_counter()
+    answers = predict(texts)
+    seconds = time.perf_counter() - began
+    latencies = []
+    for text in texts[:100]:
+        start = time.perf_counter()
+        one(text)
+        latencies.append(time.perf_counter() - start)
+    return {
+        "seconds": seconds,
+        "messages_per_second": len(texts) / seconds,
+        "latency_seconds": statistics.median(latencies),
+        "note": note,
+        "answers": [(answer[0], answer[1]) for answer in answers] if job["system"] != "pipeline" else [],
+    }
+
+
+def _pipeline(job: Job, texts: list[str]) -> tuple[Callable[..., Any], Callable[..., Any], str]:
+    """A text-classification pipeline of ``transformers`` on the same weights, at the batch size that suits it best."""
+    from gpt_classifier.bundle import load
+
+    hf = _transformers()
+
+    contents = load(job["model"])
+    model = as_transformers(contents.model.gpt, contents.encoder.padding_id, len(contents.labels)).eval()
+    pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.encoder.padding_id))
+    sample, times = texts[: min(256, len(texts))], {}
+    for size in (1, 8, 16, 32, 64):
+        began = time.perf_counter()
+        pipe(sample, batch_size=size)
+        times[size] = time.perf_counter() - began
+    best = min(times, key=times.__getitem__)
+    return (lambda many: pipe(many, batch_size=best)), pipe, f"batch size {best}"
+
+
+def _tokenizer(padding_id: int) -> Any:
+    """GPT-2's tokenizer for ``transformers``, from the files that tiktoken keeps."""
+    from tiktoken.load import read_file_cached
+
+    hf = _transformers()
+
+    base = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "merges.txt").write_bytes(read_file_cached(base + "vocab.bpe"))
+        (Path(folder) / "vocab.json").write_bytes(read_file_cached(base + "encoder.json"))
+        tokenizer = hf.GPT2TokenizerFast.from_pretrained(folder)
+    tokenizer.pad_token_id = padding_id
+    return tokenizer
+
+
+def load_rows(job: Job) -> Job:
+    """Reads and tokenizes a file as for training."""
+    began = time.perf_counter()
+    data = TextDataModule(job["file"], tokenizer="bytes", max_length=64)
+    data.setup("fit")
+    return {"seconds": time.perf_counter() - began, "rows": sum(len(e) for e in data.encoded.values())}
+
+
+def predict_rows(job: Job) -> Job:
+    """Classifies a file with the command that users call."""
+    from gpt_classifier.training.cli import main
+
+    began = time.perf_counter()
+    main(["predict", "--ckpt_path", job["checkpoint"], "--data.source", job["file"], "--output", job["output"]])
+    return {"seconds": time.perf_counter() - began}
+
+
+KINDS: dict[str, Callable[[Job], Job]] = {
+    "cached": train_ours,
+    "uncached": train_ours,
+    "plain": train_plain,
+    "transformers": train_transformers,
+    "predict": infer,
+    "int8": infer,
+    "pipeline": infer,
+    "load rows": load_rows,
+    "predict rows": predict_rows,
+}
+
+
+def main() -> None:
+    """Reads a job from the named file, runs it and writes its result there."""
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text())
+    warnings.filterwarnings("ignore")
+    peaks = [matrix_peak()] if job.get("peak") else []
+    result = KINDS[job["system"]](job)
+    peaks += [matrix_peak()] if job.get("peak") else []
+    result["matrix_peak"] = max(peaks, default=None)
+    result["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["threads"] = torch.get_num_threads()
+    path.write_text(json.dumps(result))
+    os._exit(0)  # nothing to tidy up; some libraries' threads would take their time
+
+
+if __name__ == "__main__":
+    main()
