@@ -1,10 +1,9 @@
 """The commands of the package. Each command's code is imported when it is called, so that --help is instant."""
 
-import argparse
 import sys
 
 from gpt_classifier import __version__
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import CommandParser, InputError
 
 USAGE = """\
 usage: gpt-classifier COMMAND ...
@@ -70,7 +69,7 @@ def run_trainer(arguments: list[str]) -> None:
 
 def classify(arguments: list[str]) -> None:
     """Prints the class, its probability and the text, a line for each text."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "gpt-classifier classify", description="Classify the given texts, or the lines of standard input."
     )
     parser.add_argument("--model", required=True, help="model folder, run folder or .ckpt file")
@@ -88,7 +87,7 @@ def classify(arguments: list[str]) -> None:
 
 def cache(arguments: list[str]) -> None:
     """Says how much room the cached states take, or removes them."""
-    parser = argparse.ArgumentParser("gpt-classifier cache", description="Cached states of frozen blocks.")
+    parser = CommandParser("gpt-classifier cache", description="Cached states of frozen blocks.")
     parser.add_argument("action", nargs="?", choices=["show", "clear"], default="show")
     options = parser.parse_args(arguments)
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.gpt import GPT, GPTConfig
@@ -47,20 +47,24 @@ class Bundle:
 
 def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
     """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
-    if config.get("format") != FORMAT:
-        raise InputError(f"{where} has format {config.get('format')!r}, expected {FORMAT}: it needs another version")
-    vocabulary = tensors.pop(VOCABULARY)
-    with torch.device("meta"):  # no time is spent on initial weights
-        model = SequenceClassifier(
-            GPT(GPTConfig(**config["gpt"])), len(config["labels"]), config["pooling"], config["head"]
-        )
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it")
     try:
+        vocabulary = tensors.pop(VOCABULARY)
+        encoder = TextEncoder.restore(config["encoder"], vocabulary)
+        with torch.device("meta"):  # no time is spent on initial weights
+            gpt = GPT(GPTConfig(**config["gpt"]))
+            model = SequenceClassifier(gpt, len(config["labels"]), config["pooling"], config["head"])
         model.load_state_dict(tensors, assign=True)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the config in {where} is not one that this package wrote ({reason(error)})") from error
     except RuntimeError as error:
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    encoder = TextEncoder.restore(config["encoder"], vocabulary)
     return Bundle(model.eval(), encoder, list(config["labels"]), config["head"])
 
 
@@ -107,8 +111,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"no checkpoint at {path}") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole PyTorch checkpoint: {str(error).splitlines()[0][:160]}") from error
-    if not isinstance(checkpoint, dict) or "gpt_classifier" not in checkpoint:
+        raise InputError(f"{path} is not a whole checkpoint: expected a .ckpt file that a fit wrote") from error
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    if not (parts.get("gpt_classifier") and {"state_dict", "pytorch-lightning_version"} <= parts.keys()):
         raise InputError(f"{path} was not written by gpt_classifier: expected a .ckpt file of a fit, or a model folder")
     return checkpoint
 

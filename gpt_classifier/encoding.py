@@ -12,7 +12,7 @@ import tiktoken
 import torch
 from torch import Tensor
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 
 TRUNCATIONS = ("head", "tail", "head+tail")
 
@@ -162,6 +162,6 @@ def _encoding(name: str) -> tiktoken.Encoding:
     except (OSError, ValueError) as error:  # tiktoken raises ValueError for a file with the wrong checksum
         raise InputError(
             "could not load GPT-2's tokenizer files (vocab.bpe and encoder.json of the GPT-2 release): "
-            f"{str(error).splitlines()[0][:160]}. Fetch them on a machine with internet by `gpt-classifier download`, "
+            f"{reason(error)}. Fetch them on a machine with internet by `gpt-classifier download`, "
             "copy its tiktoken cache folder and name it in TIKTOKEN_CACHE_DIR, or use `--data.tokenizer bytes`."
         ) from error

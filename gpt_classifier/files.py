@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 
 
 def cache_folder() -> Path:
@@ -57,7 +57,7 @@ def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], with
                 part = Path(pooch.retrieve(url, known_hash=None, fname=name, path=scratch, progressbar=False))
                 verify(part)
             except (OSError, ValueError) as error:  # no network, HTTP status, or a file that is not the one we know
-                failures.append(f"{url} ({str(error).splitlines()[0][:160]})")
+                failures.append(f"{url} ({reason(error)})")
                 continue
             os.replace(part, path)
             return path

@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 
 Job = dict[str, Any]
@@ -34,7 +34,7 @@ NAMES = {
 
 def main(arguments: list[str]) -> None:
     """Parses the options of ``benchmark`` and runs it."""
-    parser = argparse.ArgumentParser("gpt-classifier benchmark", description=__doc__)
+    parser = CommandParser("gpt-classifier benchmark", description=__doc__)
     add = parser.add_argument
     add("--parts", nargs="+", default=["train", "inference", "start", "growth"], help="what to time")
     add("--policies", nargs="+", default=["head", "last_block", "all"], help="what trains: head, last_block, all, ...")

@@ -78,8 +78,22 @@ class TextDataModule(L.LightningDataModule):
         self.save_hyperparameters(logger=False)
         if len(fractions) != 3 or min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
             raise InputError(f"fractions are {fractions}, expected three of train, val and test that sum to 1")
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        for name, value, allowed in (
+            ("split", split, [*splits.BY_FRACTIONS, *splits.OF_THE_BOOK]),
+            ("balance", balance, ["none", "undersample", "class_weights"]),
+            ("empty", empty, ["drop", "keep", "error"]),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+        if pad_to not in ("longest", "longest_train") and not str(pad_to).isdigit():
+            raise InputError(f"pad_to is {pad_to!r}, expected longest, longest_train or a number of tokens")
+        for name, number, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_tokens", eval_tokens, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if number < least:
+                raise InputError(f"{name} is {number}, expected at least {least}")
         if labels is not None and len(set(labels)) != len(labels):
             raise InputError(f"labels are {labels}, expected distinct names")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
@@ -120,8 +134,8 @@ class TextDataModule(L.LightningDataModule):
         return data
 
     @classmethod
-    def from_lists(cls, texts: Sequence[str], labels: Sequence[str], **settings: Any) -> "TextDataModule":
-        """From texts and their class names in memory; they are split as a file's rows would be."""
+    def from_lists(cls, texts: Sequence[str], labels: Sequence[str], /, **settings: Any) -> "TextDataModule":
+        """From texts and the class name of each; they are split as a file's rows would be."""
         if len(texts) != len(labels):
             raise InputError(
                 f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text"
@@ -157,6 +171,9 @@ class TextDataModule(L.LightningDataModule):
         given = self._read()
         self.without_text = 0
         given = {name: self._without_empty(table, name) for name, table in given.items()}
+        for name, table in given.items():
+            if len(table) == 0:
+                raise InputError(f"no {name} row has a text")
         self._check_labels(given)
         self.tables = self._divide(given)
         self.class_weights = None
@@ -209,8 +226,6 @@ class TextDataModule(L.LightningDataModule):
         if len(self.labels) < 2 or given["train"]["label"].nunique() < 2:
             raise InputError(
                 f"all training rows have the label {given['train']['label'].iloc[0]!r}: a classifier needs two classes"
-                if len(given["train"])
-                else f"{self.source} has no training rows with text"
             )
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
@@ -329,11 +344,4 @@ def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str) -> pd
             raise InputError(
                 f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
             )
-    text: Callable[[Any], str | None] = sources._text
-    return pd.DataFrame(
-        {
-            "text": [text(value) for value in frame[text_column]],
-            "label": [text(value) for value in frame[label_column]],
-            "row": range(len(frame)),
-        }
-    ).astype({"text": object, "label": object})
+    return sources.table(frame[text_column], frame[label_column])

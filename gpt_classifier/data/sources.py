@@ -6,16 +6,21 @@ the row's number in its source, counted from 0.
 
 import csv
 import hashlib
+import itertools
+import json
+import lzma
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import fsspec
 import pandas as pd
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import fetch
 
 Tables = dict[str, pd.DataFrame]  # "train", and where the source has them "val" and "test"
@@ -52,7 +57,7 @@ def read_chunks(
     """A file's rows in order, ``rows`` at a time, so that a file of any size can be read.
 
     Without ``label_column`` the label is None. The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl`` or
-    ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``).
+    ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``).
     """
     file = Path(path)
     if not file.is_file():
@@ -73,24 +78,26 @@ def read_chunks(
                         f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. "
                         "Name yours with --data.text_column and --data.label_column"
                     )
-            yield pd.DataFrame(
-                {
-                    "text": [_text(value) for value in frame[text_column]],
-                    "label": [_text(value) for value in frame[label_column]] if label_column else None,
-                    "row": range(count, count + len(frame)),
-                },
-            ).astype({"text": object, "label": object})
+            labels = frame[label_column] if label_column else [None] * len(frame)
+            yield table(frame[text_column], labels, count)
             count += len(frame)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid UTF-8 in {_first_bad_line(file)}: save it as UTF-8") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())}") from error
-    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
+    except (ValueError, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is not a readable {kind} file: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
     if count == 0:
         raise InputError(f"{path} has a header but no rows")
+
+
+def table(texts: Iterable[Any], labels: Iterable[Any], first_row: int = 0) -> pd.DataFrame:
+    """A table of texts and labels of any kind, as strings or None."""
+    columns = {"text": [_text(value) for value in texts], "label": [_text(value) for value in labels]}
+    frame = pd.DataFrame(columns, dtype=object)  # or pandas would make NaN of None
+    return frame.assign(row=range(first_row, first_row + len(frame)))
 
 
 def _text(value: Any) -> str | None:
@@ -114,8 +121,15 @@ def _delimited(delimiter: str, quoting: int) -> Callable[[Path, int], Iterator[p
 
 
 def _jsonl(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    with pd.read_json(path, lines=True, chunksize=rows, dtype=False, convert_dates=False) as reader:
-        yield from reader
+    with fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig") as lines:
+        # Parsed as JSON and not by pandas, which makes 1.0 of the label 1 where another row has none.
+        objects = (json.loads(line) for line in lines if line.strip())
+        columns: list[str] = []
+        while chunk := list(itertools.islice(objects, rows)):
+            if bad := next((item for item in chunk if not isinstance(item, dict)), None):
+                raise ValueError(f"expected an object in each line, found {bad!r}")
+            columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
+            yield pd.DataFrame({c: [item.get(c) for item in chunk] for c in columns}, dtype=object)
 
 
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
@@ -123,7 +137,7 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(rows):
-            yield batch.to_pandas()
+            yield pd.DataFrame(batch.to_pydict(), dtype=object)
 
 
 FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
@@ -135,8 +149,6 @@ FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
 
 
 def _first_bad_line(path: Path) -> str:
-    import fsspec
-
     with fsspec.open(path, "rb", compression="infer") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -147,7 +159,7 @@ def _first_bad_line(path: Path) -> str:
 
 
 def load_sample() -> Tables:
-    """360 SMS-like messages that the authors of this package made up: a toy that shows the road, not a benchmark."""
+    """410 SMS-like messages that the authors of this package made up: a toy that shows the road, not a benchmark."""
     text = resources.files("gpt_classifier.data").joinpath("sample.tsv").read_text(encoding="utf-8")
     return {"train": _label_tab_text(text)}
 

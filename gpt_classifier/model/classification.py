@@ -102,4 +102,7 @@ def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -
         raise InputError(f"the head {head['class_path']} is not imported: `import {module}` before loading the model")
     if not (isinstance(head_class, type) and issubclass(head_class, nn.Module)):
         raise InputError(f"the head {head['class_path']} is not a torch.nn.Module class")
-    return head_class(channels, num_classes, **head.get("init_args", {}))
+    try:
+        return head_class(channels, num_classes, **head.get("init_args", {}))
+    except TypeError as error:
+        raise InputError(f"the head {head['class_path']} cannot be made of {head.get('init_args')}: {error}") from error

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import check_sha256
 from gpt_classifier.model.gpt import GPT
 
@@ -37,7 +37,7 @@ def fetch_pretrained(size: str) -> Path:
     except Exception as error:  # the hub's client raises several unrelated kinds; all mean that there is no file
         raise InputError(
             f"could not download model.safetensors of {repository} at revision {REVISIONS[size]} "
-            f"({str(error).splitlines()[0][:160]}). Fetch it elsewhere and give its folder as --model.weights FOLDER, "
+            f"({reason(error)}). Fetch it elsewhere and give its folder as --model.weights FOLDER, "
             "or train from scratch with `--model.weights random`; configs/quickstart.yaml needs no download."
         ) from error
     if size in SHA256:

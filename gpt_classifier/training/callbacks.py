@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from gpt_classifier import bundle
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.files import whole_file, writable_folder
@@ -189,6 +190,8 @@ class PredictionsFile(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writable_folder(self.path.parent)
+        if self.path.is_dir():
+            raise InputError(f"{self.path} is a folder: name a file for the predictions")
         self.stream = open(self._part(trainer.global_rank), "w", newline="", encoding="utf-8")  # noqa: SIM115
         self.writer = csv.writer(self.stream)
 
@@ -221,4 +224,5 @@ class PredictionsFile(Callback):
         self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        self._part(trainer.global_rank).unlink(missing_ok=True)
+        if self.path.parent.is_dir():
+            self._part(trainer.global_rank).unlink(missing_ok=True)

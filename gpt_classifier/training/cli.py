@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier.bundle import newest, read_checkpoint
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import writable_folder
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
@@ -35,7 +35,7 @@ class SaveConfig(SaveConfigCallback):
             folder = writable_folder(Path(trainer.log_dir))
             first = folder / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
-            self.parser.save(self.config, path, skip_none=False, overwrite=True)
+            self.parser.save(self.config, path, overwrite=True)
 
 
 class ClassifierCLI(LightningCLI):
@@ -117,6 +117,14 @@ class ClassifierCLI(LightningCLI):
             self.model = GPTClassifier.load_from_checkpoint(self.checkpoint, map_location="cpu", weights_only=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            return self._trainer(**kwargs)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # from Lightning, of a name or number that it does not know
+            raise InputError(f"the trainer cannot be made: {reason(error)}") from error
+
+    def _trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         extra = list(config.get("callbacks") or [])
         lines = callbacks.EpochLines()

@@ -28,7 +28,7 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> An
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     side = min(12.0, 2.4 + 0.35 * len(names))
     figure, axes = _new(side, side)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
     axes.set_yticks(ticks, names)

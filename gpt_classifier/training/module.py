@@ -80,6 +80,10 @@ class GPTClassifier(L.LightningModule):
         super().__init__()
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+        if schedule not in ("constant", "cosine"):
+            raise InputError(f"schedule is {schedule!r}, expected constant or cosine")
+        if weight_decay < 0 or learning_rate <= 0:
+            raise InputError(f"learning_rate {learning_rate} must be above 0, weight_decay {weight_decay} not below")
         if not 0 <= warmup <= 1:
             raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
@@ -356,9 +360,10 @@ def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None)
             raise InputError(
                 f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
             )
-        if encoder.max_length > config.context_length:
+        width = encoder.pad_to or encoder.max_length
+        if width > config.context_length:
             raise InputError(
-                f"texts may have {encoder.max_length} tokens, but the model's context has {config.context_length}: "
+                f"texts may have {width} tokens, but the model's context has {config.context_length}: "
                 f"set --data.max_length (or --data.pad_to) to {config.context_length}"
             )
     return config

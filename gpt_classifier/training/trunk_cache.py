@@ -117,6 +117,8 @@ class TrunkCache:
         distinct = dict(zip(keys, range(len(encoded)), strict=True))  # a row for each distinct text
         self._load(distinct)
         missing = {key: row for key, row in distinct.items() if key not in self._states}
+        share = (share or Share()) if self.folder else Share()  # nowhere to meet: each process does it all
+        share.barrier()  # all have looked before one writes, so they agree on what is missing
         if not missing:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
         else:
@@ -130,7 +132,7 @@ class TrunkCache:
                 )
                 return encoded
             began = time.monotonic()
-            self._run(missing, encoded, share or Share())
+            self._run(missing, encoded, share)
             seconds = time.monotonic() - began
             self.tokens += tokens
             self.seconds += seconds
@@ -138,6 +140,10 @@ class TrunkCache:
                 f"frozen trunk: {self.depth} of {config.n_layer} blocks ran once for {len(missing):,} distinct texts "
                 f"({tokens:,} tokens) in {seconds:.1f} s; epochs start behind them"
             )
+        share.barrier()
+        self._load(distinct)
+        left = {key: row for key, row in distinct.items() if key not in self._states}
+        self._run(left, encoded, Share())  # none, unless another run's files made the processes disagree
         return CachedTexts(encoded, [self._states[key] for key in keys], self.pooled)
 
     def _key(self, ids: np.ndarray) -> bytes:
@@ -147,9 +153,7 @@ class TrunkCache:
     # ---------------------------------------------------------------- the pass
 
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
-        if self.folder is None:
-            share = Share()  # nowhere to meet: each process does it all
-        keys, rows = list(missing), np.array(list(missing.values()))
+        keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.lengths[rows]
         batches = self.encoder.rows_by_length(lengths, BATCH_TOKENS)
         found: dict[bytes, Tensor] = {}
@@ -162,9 +166,6 @@ class TrunkCache:
                 self._keep(found)
                 found, size = {}, 0
         self._keep(found)
-        if share.size > 1:
-            share.barrier()
-            self._load(missing)
 
     @torch.no_grad()
     def _states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
@@ -194,7 +195,7 @@ class TrunkCache:
         self._register(keys, ends, joined)
         if self.folder is None:
             return
-        checksum = hashlib.sha256(_bytes(joined)).hexdigest()
+        checksum = _checksum(keys, ends, joined)
         try:
             # A name of its own: processes that work at the same time never touch each other's files.
             with whole_file(self.folder / f"{uuid.uuid4().hex}.safetensors") as path:
@@ -213,7 +214,7 @@ class TrunkCache:
             try:
                 with safe_open(path, framework="pt") as stream:
                     keys, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
-                    whole = hashlib.sha256(_bytes(states)).hexdigest() == (stream.metadata() or {}).get("sha256")
+                    whole = _checksum(keys, ends, states) == (stream.metadata() or {}).get("sha256")
                 if not whole or states.dtype != self.dtype or len(keys) != len(ends) or ends[-1] != len(states):
                     raise ValueError("contents and checksum differ")
                 self._register(keys, ends, states)
@@ -282,6 +283,13 @@ def trim(limit: int, keep: Path) -> None:
 def physical_memory() -> int:
     """Bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _checksum(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -1,0 +1,301 @@
+"""From a source to batches: classes in a fixed order, rows divided as asked, and everything that was done on record."""
+
+from itertools import permutations
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from gpt_classifier.data import splits
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.errors import InputError
+
+# Of different lengths and without near-copies, three of four "ham".
+TEXTS = [f"text {'x' * number}" for number in range(80)]
+LABELS = ["spam" if number % 4 == 0 else "ham" for number in range(80)]
+TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS}, dtype=object)
+SETTINGS = {"tokenizer": "bytes", "fractions": [0.5, 0.25, 0.25], "batch_size": 4}
+
+
+def set_up(data, stage="fit"):
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0, lightning_module=None)
+    data.setup(stage)
+    return data
+
+
+def from_table(table=TABLE, **settings):
+    return set_up(TextDataModule.from_tables(table, **SETTINGS | settings))
+
+
+def from_lists(texts=TEXTS, labels=LABELS, **settings):
+    return set_up(TextDataModule.from_lists(texts, labels, **SETTINGS | settings))
+
+
+def from_file(path, table=TABLE, **settings):
+    table.to_csv(path, index=False)
+    return set_up(TextDataModule(str(path), **SETTINGS | settings))
+
+
+def loaders(data):
+    return {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+
+
+def rows_of(data):
+    return {name: table["row"].tolist() for name, table in data.tables.items()}
+
+
+def test_batches_hold_every_text_once_with_its_label_and_row():
+    data = from_lists()
+    seen = {}
+    for loader in loaders(data).values():
+        for batch in loader:
+            for ids, length, label, row in zip(*(part.tolist() for part in batch), strict=True):
+                assert row not in seen
+                seen[row] = (bytes(ids[:length]).decode(), data.labels[label])
+    assert seen == {row: (text, label) for row, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))}
+
+
+def test_lists_tables_and_files_give_the_same_data(tmp_path):
+    ways = [from_lists(), from_table(), from_file(tmp_path / "a.csv")]
+    assert rows_of(ways[0]) == rows_of(ways[1]) == rows_of(ways[2])
+    assert [data.labels for data in ways] == [["ham", "spam"]] * 3
+
+
+def test_columns_of_a_table_may_have_other_names():
+    table = TABLE.rename(columns={"text": "message", "label": "class"})
+    assert rows_of(from_table(table, text_column="message", label_column="class")) == rows_of(from_table())
+
+
+@pytest.mark.parametrize("order", list(permutations(["ham", "spam", "eggs"])))
+def test_inferred_classes_are_sorted_in_whatever_order_the_rows_come(order):
+    data = from_lists(
+        [f"{label} {text}" for label in order for text in TEXTS[:8]], [o for o in order for _ in range(8)]
+    )
+    assert data.labels == ["eggs", "ham", "spam"]
+
+
+def test_numbers_and_truth_values_are_class_names_too():
+    assert from_lists(labels=[number % 2 for number in range(80)]).labels == ["0", "1"]
+    assert from_lists(labels=[number % 2 == 0 for number in range(80)]).labels == ["False", "True"]
+
+
+def test_declared_classes_keep_their_order_and_may_be_more_than_those_there():
+    data = from_table(labels=["spam", "eggs", "ham"])
+    assert data.labels == ["spam", "eggs", "ham"]
+    for loader in loaders(data).values():
+        for batch in loader:
+            assert [LABELS[row] for row in batch.index] == [data.labels[label] for label in batch.labels]
+
+
+def test_classes_can_be_declared_for_lists_too():
+    data = TextDataModule.from_lists(TEXTS, LABELS, **SETTINGS | {"labels": ["spam", "ham"]})
+    assert set_up(data).labels == ["spam", "ham"]
+
+
+def test_an_unknown_label_is_named_with_its_row():
+    with pytest.raises(InputError, match=r"unknown label 'spam' in train row 0, expected one of ham, eggs"):
+        from_table(labels=["ham", "eggs"])
+
+
+def test_a_label_that_only_the_validation_rows_have_is_named():
+    val = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "eggs"]})
+    with pytest.raises(InputError, match=r"unknown label 'eggs' in val row 1, expected one of ham, spam"):
+        set_up(TextDataModule.from_tables(TABLE, val, **SETTINGS))
+
+
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+def test_rows_without_label_are_counted_and_the_first_is_named(nothing):
+    with pytest.raises(InputError, match="2 train rows have no label, the first is row 3"):
+        from_lists(labels=[*LABELS[:3], nothing, *LABELS[4:7], nothing, *LABELS[8:]])
+
+
+def test_one_class_is_not_enough():
+    with pytest.raises(InputError, match=r"all training rows have the label 'ham'.*two classes"):
+        from_lists(labels=["ham"] * 80)
+
+
+WITH_EMPTY = [*TEXTS[:5], None, " \n", *TEXTS[7:]]
+
+
+@pytest.mark.parametrize(("empty", "rows"), [("drop", 78), ("keep", 80)])
+def test_rows_without_text_are_dropped_or_kept_and_counted(empty, rows):
+    data = from_lists(WITH_EMPTY, empty=empty)
+    assert sum(map(len, data.tables.values())) == rows
+    assert f"2 rows without text: {'dropped' if empty == 'drop' else 'kept'}" in data.summary()
+
+
+def test_a_kept_row_without_text_is_one_end_of_text_token():
+    data = from_lists(WITH_EMPTY, empty="keep")
+    encoded = next(part for part in data.encoded.values() if 5 in part.index)
+    assert encoded.ids(encoded.index.tolist().index(5)).tolist() == [data.encoder.padding_id]
+
+
+def test_rows_without_text_can_be_an_error_that_names_the_first():
+    with pytest.raises(InputError, match=r"2 train rows have no text, the first is row 5"):
+        from_lists(WITH_EMPTY, empty="error")
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_a_part_of_which_no_text_is_left_is_refused(name):
+    part = pd.DataFrame({"text": ["", " "], "label": ["ham", "spam"]})
+    with pytest.raises(InputError, match=name):
+        set_up(TextDataModule.from_tables(**{"train": TABLE, name: part}, **SETTINGS))
+
+
+def test_the_weights_of_training_rows_have_mean_1_and_the_classes_weigh_the_same():
+    data = from_lists(balance="class_weights")
+    labels = data.encoded["train"].labels
+    weights = data.class_weights[labels]
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights[labels == 0].sum().item() == pytest.approx(weights[labels == 1].sum().item())
+
+
+def test_a_declared_class_without_rows_has_no_weight():
+    with pytest.raises(InputError, match="class 'eggs' has no training row"):
+        from_table(balance="class_weights", labels=["ham", "spam", "eggs"])
+
+
+@pytest.mark.parametrize("balance", ["none", "undersample"])
+def test_without_class_weights_there_are_none(balance):
+    assert from_lists(balance=balance).class_weights is None
+
+
+def test_undersampling_touches_training_rows_alone():
+    balanced, whole = from_lists(balance="undersample"), from_lists()
+    assert balanced.tables["train"]["label"].value_counts().to_dict() == {"ham": 10, "spam": 10}
+    assert set(rows_of(balanced)["train"]) < set(rows_of(whole)["train"])
+    for name in ("val", "test"):
+        assert rows_of(balanced)[name] == rows_of(whole)[name]
+
+
+def test_cut_texts_are_counted_in_the_summary():
+    data = from_lists(max_length=30, truncation="tail")
+    cut = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
+    assert f"texts cut to 30 tokens (tail kept): {cut['train']} in train" in data.summary()
+    assert f"{cut['val']} in val" in data.summary()
+    assert "texts cut" not in from_lists().summary()
+
+
+def test_the_summary_counts_the_classes_of_every_part():
+    summary = from_lists().summary()
+    for line in ("train      40 rows (30 ham, 10 spam)", "val        20 rows (15 ham, 5 spam)"):
+        assert line in summary
+
+
+def test_the_longest_training_text_sets_the_width_of_all_batches():
+    data = from_lists(pad_to="longest_train", split_seed=2)
+    width = int(data.tables["train"]["text"].str.len().max())
+    assert width < 84, "choose another seed: the longest text of all is meant to be cut"
+    assert {batch.input_ids.shape[1] for loader in loaders(data).values() for batch in loader} == {width}
+    assert f"texts cut to {width} tokens" in data.summary()
+
+
+@pytest.mark.parametrize("pad_to", [20, 200])
+def test_a_given_width_is_that_of_all_batches(pad_to):
+    data = from_lists(pad_to=pad_to)
+    assert {batch.input_ids.shape[1] for loader in loaders(data).values() for batch in loader} == {pad_to}
+
+
+@pytest.mark.parametrize("eval_tokens", [100, 1000])
+def test_evaluation_batches_stay_within_their_tokens(eval_tokens):
+    data = from_lists(eval_tokens=eval_tokens)
+    assert all(batch.input_ids.numel() <= eval_tokens for batch in data.val_dataloader())
+
+
+def test_given_files_are_validated_and_tested_on_and_all_of_the_source_is_trained_on(tmp_path):
+    TABLE[:4].to_csv(tmp_path / "val.csv", index=False)
+    TABLE[4:12].to_json(tmp_path / "test.jsonl", orient="records", lines=True)
+    others = {"val_source": str(tmp_path / "val.csv"), "test_source": str(tmp_path / "test.jsonl")}
+    data = from_file(tmp_path / "train.csv", TABLE[12:], **others)
+    assert {name: table["text"].tolist() for name, table in data.tables.items()} == {
+        "train": TEXTS[12:],
+        "val": TEXTS[:4],
+        "test": TEXTS[4:12],
+    }
+
+
+@pytest.mark.parametrize(("given", "other"), [("val", "test"), ("test", "val")])
+def test_what_is_not_given_is_split_off(tmp_path, given, other):
+    TABLE[:8].to_csv(tmp_path / "given.csv", index=False)
+    data = from_file(tmp_path / "train.csv", TABLE[8:], **{f"{given}_source": str(tmp_path / "given.csv")})
+    assert data.tables[given]["text"].tolist() == TEXTS[:8]
+    assert len(data.tables["train"]) == 48  # of 72 rows, at 0.5 to 0.25
+    assert len(data.tables[other]) == 24
+
+
+def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
+    data = from_lists(fractions=[0.8, 0.0, 0.2])
+    assert data.tables.keys() == {"train", "test"}
+    with pytest.raises(InputError, match=r"no val rows: give --data.val_source or a val fraction above 0"):
+        data.val_dataloader()
+
+
+def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
+    copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
+    data = from_lists(copies, split="random")
+    seen = set(data.tables["train"]["text"].map(splits.fold))
+    count = data.tables["test"]["text"].map(splits.fold).isin(seen).sum()
+    assert count > 0
+    assert f"{count} test texts are near-copies of training texts" in data.summary()
+    assert "near-copies" not in from_lists(copies, split="grouped").summary()
+
+
+def test_the_split_has_a_seed_of_its_own_and_training_order_another(monkeypatch):
+    def first_batch(data):
+        return next(iter(data.train_dataloader())).index.tolist()
+
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    one = from_lists()
+    first = first_batch(one)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "2")
+    two = from_lists()
+    assert rows_of(one) == rows_of(two) != rows_of(from_lists(split_seed=7))
+    assert first_batch(two) != first
+
+
+def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
+    TABLE.assign(text=WITH_EMPTY)[["text"]].to_csv(tmp_path / "a.csv", index=False)
+    data = set_up(TextDataModule(str(tmp_path / "a.csv"), tokenizer="bytes", eval_tokens=300), "predict")
+    seen = {}
+    for batches in data.predict_dataloader():
+        for batch in batches:
+            assert batch.labels is None
+            for ids, length, row in zip(batch.input_ids, batch.lengths, batch.index.tolist(), strict=True):
+                seen[row] = ids[:length].tolist()
+    assert [seen[row] for row in range(80)] == [list((text or "").encode()) or [256] for text in WITH_EMPTY]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split": "chapter6"}, "split chapter6 is a division of sms_spam, but source is sample"),
+        ({"split": "article_table"}, "split article_table is a division of sms_spam, but source is sample"),
+        ({"fractions": [0.5, 0.5]}, r"fractions are \[0.5, 0.5\]"),
+        ({"fractions": [0.5, 0.5, 0.5]}, "sum to 1"),
+        ({"fractions": [1.2, -0.1, -0.1]}, "sum to 1"),
+        ({"fractions": [0.0, 0.5, 0.5]}, "fractions are"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"num_workers": -1}, "num_workers is -1"),
+        ({"max_length": 0}, "max_length"),
+        ({"pad_to": 0}, "pad_to"),
+        ({"pad_to": "widest"}, "widest"),
+        ({"split": "sorted"}, "sorted"),
+        ({"balance": "oversample"}, "oversample"),
+        ({"empty": "ignore"}, "ignore"),
+        ({"labels": ["ham", "spam", "ham"]}, "distinct names"),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_be_meant_is_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        set_up(TextDataModule("sample", **{"tokenizer": "bytes"} | settings))
+
+
+def test_texts_and_labels_in_different_numbers_are_refused():
+    with pytest.raises(InputError, match="80 texts and 79 labels"):
+        from_lists(TEXTS, LABELS[1:])
+
+
+def test_a_table_without_the_column_is_told_which_ones_it_has():
+    with pytest.raises(InputError, match=r"no column 'text'; its columns are message, label"):
+        TextDataModule.from_tables(TABLE.rename(columns={"text": "message"}))
