@@ -1,0 +1,70 @@
+"""The alternatives compute what this package computes, so their times can be compared; the command runs to its end."""
+
+import json
+
+import pytest
+import torch
+
+from gpt_classifier.__main__ import main
+from gpt_classifier.benchmark.jobs import as_transformers, matrix_peak
+from gpt_classifier.benchmark.textbook import TextbookClassifier
+from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.freezing import freeze
+from gpt_classifier.model.gpt import GPT
+
+TEXTS = ["a short one", "and a longer text, so that there is padding", "x"]
+
+
+@pytest.fixture
+def ours(tiny_config):
+    return SequenceClassifier(GPT(tiny_config), 2).eval()
+
+
+def test_the_textbook_model_gives_our_logits(ours):
+    textbook = TextbookClassifier(ours.gpt, 2)
+    textbook.head.load_state_dict(ours.head.state_dict())
+    batch = TextEncoder("bytes", 64).batch([TextEncoder("bytes", 64).encode(text)[0] for text in TEXTS])
+    logits = textbook(batch.input_ids)[torch.arange(len(TEXTS)), batch.lengths - 1]
+    torch.testing.assert_close(logits, ours(batch.input_ids, batch.lengths), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("policy", "blocks"), [("head", 0), ("last_block", 1), ("all", None)])
+def test_the_textbook_model_trains_as_many_parameters(ours, policy, blocks):
+    textbook = TextbookClassifier(ours.gpt, 2)
+    textbook.train_last_blocks(blocks)
+    freeze(ours, policy)
+    counts = [sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (textbook, ours)]
+    assert counts[0] == counts[1]
+
+
+def test_the_transformers_model_gives_our_logits(ours):
+    reference = as_transformers(ours.gpt, 256, 2).eval()
+    with torch.no_grad():
+        reference.score.weight.copy_(ours.head.weight)
+        ours.head.bias.zero_()
+    batch = TextEncoder("bytes", 64).batch([TextEncoder("bytes", 64).encode(text)[0] for text in TEXTS])
+    torch.testing.assert_close(
+        reference(batch.input_ids).logits, ours(batch.input_ids, batch.lengths), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_the_matrix_peak_is_a_rate():
+    assert matrix_peak(0.01, 64) > 1e6
+
+
+@pytest.mark.slow
+def test_the_command_compares_all_systems(tmp_path, capsys):
+    output = tmp_path / "benchmark.json"
+    gpt = '{"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64}'
+    options = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--gpt", gpt]
+    options += ["--epochs", "1", "--repeats", "1", "--policies", "last_block", "--rows", "1000", "--messages", "50"]
+    assert main(["benchmark", *options, "--output", str(output)]) == 0
+    table = capsys.readouterr().out
+    for system in ("second run", "no trunk cache", "plain loop", "transformers Trainer", "int8", "predict rows"):
+        assert system in table
+    results = {tuple(r["job"]): r for r in json.loads(output.read_text())["results"]}
+    cached, uncached = results["last_block", "cached"], results["last_block", "uncached"]
+    assert cached["accuracy"] == uncached["accuracy"]
+    assert results["last_block", "plain"]["accuracy"].keys() == {"train", "val", "test"}
+    assert cached["trunk"]["flops"] > 0

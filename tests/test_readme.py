@@ -1,0 +1,77 @@
+"""What the README says can be done: its commands parse, its lines of Python run, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from gpt_classifier.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+COMMANDS = re.findall(r"python -m gpt_classifier ([^\n#`]+)", SHELL + "\n" + README.replace("\\\n", " "))
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("line", sorted({c.strip() for c in COMMANDS if c.split()[0] in ("fit", "test", "predict")}))
+def test_the_trainers_commands_parse(line, capsys):
+    arguments = [a for a in shlex.split(line) if a not in ("...", "--help")]
+    if arguments[-1] == "--config":
+        arguments = arguments[:-1]  # the sentence leaves the file open
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--print_config"])
+    assert end.value.code == 0
+    assert "trainer:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", sorted({c.strip() for c in COMMANDS if c.startswith("classify")}))
+def test_the_classify_commands_run(line, capsys):
+    arguments = shlex.split(line)
+    arguments[arguments.index("--model") + 1] = "checkpoints/sample-bytes"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith(("ham\t", "spam\t"))
+
+
+def test_every_command_it_names_exists(capsys):
+    main(["--help"])
+    listed = re.findall(r"^  (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert {c.split()[0] for c in COMMANDS} <= set(listed)
+
+
+def test_the_first_block_of_python_runs(capsys):
+    exec(BLOCKS[0], {})
+    assert capsys.readouterr().out.startswith(("ham", "spam"))
+
+
+def test_the_second_block_of_python_trains_and_loads(tmp_path, monkeypatch):
+    texts = [f"message {'x' * i} {'win a prize' if i % 2 else 'see you soon'}" for i in range(40)]
+    labels = ["spam" if i % 2 else "ham" for i in range(40)]
+    # The same lines on a network that needs no download.
+    small = '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}'
+    code = (
+        BLOCKS[1].replace('tokenizer="gpt2"', 'tokenizer="bytes", max_length=64').replace('gpt="gpt2"', f"gpt={small}")
+    )
+    code = code.replace('weights="pretrained"', 'weights="random"').replace(
+        "max_epochs=5", "max_epochs=1, logger=False"
+    )
+    monkeypatch.chdir(tmp_path)
+    names = {"texts": texts, "labels": labels}
+    exec(code, names)
+    assert names["model"].labels == ["ham", "spam"]
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_to_files(link):
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("config", sorted(set(re.findall(r"configs/[\w/]+\.yaml", README))))
+def test_named_configs_exist(config):
+    assert (ROOT / config).is_file()
