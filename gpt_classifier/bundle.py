@@ -80,12 +80,13 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
 
 
 def load(path: str | Path) -> Bundle:
-    """From a model folder, a run folder (its newest finished model) or a ``.ckpt`` file."""
+    """From a model folder, a run (``version_N``), a folder of runs (the newest finished one) or a ``.ckpt`` file."""
     path = Path(path)
     if path.is_file():
         return load_checkpoint(path)
-    folder = path if (path / "config.json").exists() else newest(path, "model")
-    if folder is None or not (folder / "config.json").is_file():
+    places = (path, path / "model", newest(path, "model"))
+    folder = next((place for place in places if place and (place / "config.json").is_file()), None)
+    if folder is None:
         raise InputError(
             f"no model at {path}: expected a folder with config.json and model.safetensors, or a .ckpt file"
         )

@@ -148,18 +148,30 @@ class Attention(nn.Module):
         self.resid_dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
-        query, key, value = self.c_attn(x).chunk(3, dim=-1)  # (B, T, C) each
         if read is not None:
-            query = take(query, read)  # (B, 1, C)
-        y = F.scaled_dot_product_attention(
-            self._heads(query),
-            self._heads(key),
-            self._heads(value),
-            attn_mask=visible,
-            is_causal=visible is None,
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (B, H, T or 1, C/H)
+            assert visible is not None, "run_blocks says what a single position sees"
+            return self.resid_dropout(self.c_proj(self._from_one_position(x, visible, read)))
+        query, key, value = (self._heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # (B, H, T, C/H) each
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(query, key, value, visible, dropout, is_causal=visible is None)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
+
+    def _from_one_position(self, x: Tensor, visible: Tensor, read: Tensor) -> Tensor:
+        """What attention gives at one position of each text: (B, T, C), (B,) -> (B, 1, C).
+
+        With one query q a head, neither keys nor values need to be computed: q·(Wx) = (Wᵀq)·x, and the weighted sum of
+        values Wx is W applied to the weighted sum of x. That is O(TCH) instead of O(TC²). A key's bias adds the same to
+        all scores of a head, which the softmax ignores; a value's bias comes through unchanged, as weights sum to 1.
+        """
+        c = x.shape[-1]
+        w_query, w_key, w_value = self.c_attn.weight.view(3, self.n_head, -1, c).unbind()  # (H, C/H, C)
+        b_query, _, b_value = self.c_attn.bias.view(3, self.n_head, -1).unbind()  # (H, C/H)
+        query = torch.einsum("bc,hdc->bhd", take(x, read)[:, 0], w_query) + b_query
+        scores = torch.einsum("bhc,btc->bht", torch.einsum("bhd,hdc->bhc", query, w_key), x)
+        scores = (scores / math.sqrt(query.shape[-1])).masked_fill(~visible[:, 0], -torch.inf)
+        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        mixed = torch.einsum("bht,btc->bhc", weights, x)
+        return (torch.einsum("bhc,hdc->bhd", mixed, w_value) + b_value).flatten(1)[:, None]
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, H, T, C/H)

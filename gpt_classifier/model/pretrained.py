@@ -70,7 +70,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a ``.safetensors`` file, or of a folder with ``model.safetensors`` whole or in shards."""
     if path.is_dir():
         index = path / "model.safetensors.index.json"
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{index} is not an index of weights: fetch the folder again") from error
         files = [path / name for name in names or ["model.safetensors"]]
     else:
         files = [path]
