@@ -48,6 +48,7 @@ class ClassifierCLI(LightningCLI):
 
     model: GPTClassifier
     datamodule: TextDataModule
+    checkpoint: Path | None = None
 
     def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
         _quiet()
@@ -142,6 +143,8 @@ class ClassifierCLI(LightningCLI):
         if self.subcommand == "predict":
             extra.append(callbacks.PredictionsFile(self._get(self.config, "output")))
             kwargs["logger"] = False
+        elif self.subcommand is None:
+            kwargs["logger"] = False  # nothing runs, so no run's folder is wanted
         elif config.get("logger") in (None, True):
             kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
         return super().instantiate_trainer(callbacks=extra, **kwargs)
