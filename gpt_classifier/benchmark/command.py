@@ -173,6 +173,11 @@ class Benchmark:
             ]
             self._say(f"| {' | '.join(cells)} |")
         for (policy, system), runs in results.items():
+            if runs[0].get("bare_step_seconds"):
+                bare, step = _median(runs, "bare_step_seconds"), _median(runs, "step_seconds")
+                self._say(
+                    f"\n{policy}, {NAMES[system]}: a step takes {step:.4f} s, without trainer and metrics {bare:.4f} s"
+                )
             if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
                 rate = statistics.median(t["flops"] / t["seconds"] for t in trunk)
                 peak = max(run["matrix_peak"] for run in runs)
@@ -246,33 +251,37 @@ class Benchmark:
             self.results.append({"job": ["start", name], "seconds": times[1:]})
 
     def _growth(self) -> None:
-        files = {rows: self._rows_file(rows) for rows in (self.options.rows // 100, self.options.rows)}
+        rows = self.options.rows
+        short, long = (3, 12), (100, 360)  # words of a message, and of a film review
+        kinds = {f"{rows // 100:,} messages": (rows // 100, short), f"{rows:,} messages": (rows, short)}
+        kinds[f"{rows // 40:,} reviews"] = (rows // 40, long)
+        files = {name: self._rows_file(count, words) for name, (count, words) in kinds.items()}
         checkpoint = self._tiny_checkpoint()
-        self._say("\nMemory as data grows (bytes tokenizer, 64 tokens at most; a tiny model predicts)\n")
+        self._say("\nMemory as data grows (bytes tokenizer, 256 tokens at most; a tiny model predicts)\n")
         self._say("| job | rows | s | peak GB |\n|---|---|---|---|")
         for system in ("load rows", "predict rows"):
-            for rows, path in files.items():
+            for name, path in files.items():
                 output = str(self.scratch / "out.csv")
                 result = self._job(system, file=str(path), checkpoint=str(checkpoint), output=output)
-                self.results.append({"job": [system, str(rows)]} | result)
-                self._say(f"| {system} | {rows:,} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
+                self.results.append({"job": [system, name]} | result)
+                self._say(f"| {system} | {name} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
 
-    def _rows_file(self, rows: int) -> Path:
+    def _rows_file(self, rows: int, length: tuple[int, int]) -> Path:
         chance = random.Random(0)
         words = ["call", "me", "later", "win", "free", "prize", "dinner", "train", "home", "now", "see", "you", "soon"]
-        path = self.scratch / f"{rows}.csv"
+        path = self.scratch / f"{rows}-{length[1]}.csv"
         with open(path, "w", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(["text", "label"])
             for row in range(rows):
-                text = " ".join(chance.choices(words, k=chance.randint(3, 12)))
+                text = " ".join(chance.choices(words, k=chance.randint(*length)))
                 writer.writerow([f"{text} {row}", "spam" if "win" in text else "ham"])
         return path
 
     def _tiny_checkpoint(self) -> Path:
         root = self.scratch / "tiny"
-        gpt = '{"n_layer": 1, "n_head": 1, "n_embd": 16, "context_length": 64}'
-        fit = ["fit", "--data.tokenizer", "bytes", "--data.max_length", "64", "--model.gpt", gpt, "--model.weights"]
+        gpt = '{"n_layer": 1, "n_head": 1, "n_embd": 16, "context_length": 256}'
+        fit = ["fit", "--data.tokenizer", "bytes", "--data.max_length", "256", "--model.gpt", gpt, "--model.weights"]
         fit += ["random", "--trainer.max_epochs", "1", "--trainer.default_root_dir", str(root)]
         subprocess.run([sys.executable, "-m", "gpt_classifier", *fit], check=True, capture_output=True)
         return root / "version_0" / "checkpoints" / "best.ckpt"

@@ -112,11 +112,26 @@ def train_ours(job: Job) -> Job:
     ended = time.perf_counter()
     flops = flops_per_step(data.train_dataloader(), lambda batch: model.loss(model.logits(batch), batch.labels))
     result = _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+    result["bare_step_seconds"] = _bare_steps(model, data)
     trunk = model.trunk
     if trunk is not None and trunk.seconds:
         products = 2 * 12 * model.model.gpt.config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
         result["trunk"] = {"seconds": trunk.seconds, "flops": products * trunk.tokens}
     return result
+
+
+def _bare_steps(model: GPTClassifier, data: TextDataModule, most: int = 60) -> float:
+    """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
+    model.train()
+    optimizer = model.configure_optimizers()
+    steps = Steps()
+    for batch, _ in zip(data.train_dataloader(), range(most), strict=False):
+        loss = model.loss(model.logits(batch), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        steps.end()
+    return steps.median()
 
 
 @torch.inference_mode()
@@ -367,7 +382,7 @@ def _tokenizer(padding_id: int) -> Any:
 def load_rows(job: Job) -> Job:
     """Reads and tokenizes a file as for training."""
     began = time.perf_counter()
-    data = TextDataModule(job["file"], tokenizer="bytes", max_length=64)
+    data = TextDataModule(job["file"], tokenizer="bytes", max_length=256)
     data.setup("fit")
     return {"seconds": time.perf_counter() - began, "rows": sum(len(e) for e in data.encoded.values())}
 

@@ -62,8 +62,12 @@ class SequenceClassifier(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(B, C) -> (B, K), in float32: the head decides between classes on very little work."""
+        state = dict(self.head.state_dict(keep_vars=True))
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.head(pooled.to(next(self.head.parameters()).dtype)).float()
+            if all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point()):
+                return self.head(pooled)
+            whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+            return torch.func.functional_call(self.head, whole, (pooled,))
 
 
 def read_position(pooling: str, lengths: Tensor, width: int) -> Tensor | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.checkpoint_blocks = False  # recompute a block's activations in the backward pass, instead of keeping them
         self.initialize()
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -95,7 +97,10 @@ class GPT(nn.Module):
             visible = _keys_before(lengths, x.shape[1])
         blocks = list(self.h[start:stop])
         for block in blocks[: len(blocks) - 1 if read is not None else None]:
-            x = block(x, visible)
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                x = checkpoint(block, x, visible, use_reentrant=False)
+            else:
+                x = block(x, visible)
         if read is not None:
             if visible is None:
                 visible = _keys_before(read + 1, x.shape[1])

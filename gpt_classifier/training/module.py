@@ -24,7 +24,7 @@ from gpt_classifier.training.optimization import build_optimizer, learning_rate_
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
-MAY_CHANGE_ON_RESUME = {"weights", "compile", "trunk_cache", "trunk_cache_gb"}
+MAY_CHANGE_ON_RESUME = {"weights", "compile", "checkpoint_blocks", "matmul_precision", "trunk_cache", "trunk_cache_gb"}
 
 
 class GPTClassifier(L.LightningModule):
@@ -49,7 +49,9 @@ class GPTClassifier(L.LightningModule):
         schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
         optimizer: Name of a class in torch.optim.
         optimizer_args: Further arguments of that class.
-        compile: Whether torch.compile translates the network.
+        compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
+        checkpoint_blocks: Whether activations are computed again in the backward pass: less memory, a third more time.
+        matmul_precision: Of float32 products on GPUs: ``highest``, or ``high`` and ``medium`` for TF32 and less.
         trunk_cache: Whether the frozen blocks run once for each distinct text and epochs start behind them, where that
             changes nothing: without dropout.
         trunk_cache_dtype: Number format of the cached states: ``float32``, ``bfloat16`` or ``float16``.
@@ -72,6 +74,8 @@ class GPTClassifier(L.LightningModule):
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
         compile: bool = False,
+        checkpoint_blocks: bool = False,
+        matmul_precision: Literal["highest", "high", "medium"] = "highest",
         trunk_cache: bool = True,
         trunk_cache_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
         trunk_cache_gb: float = 10.0,
@@ -102,6 +106,8 @@ class GPTClassifier(L.LightningModule):
                 "optimizer": optimizer,
                 "optimizer_args": dict(optimizer_args or {}),
                 "compile": compile,
+                "checkpoint_blocks": checkpoint_blocks,
+                "matmul_precision": matmul_precision,
                 "trunk_cache": trunk_cache,
                 "trunk_cache_dtype": trunk_cache_dtype,
                 "trunk_cache_gb": trunk_cache_gb,
@@ -170,6 +176,8 @@ class GPTClassifier(L.LightningModule):
         freeze(self.model, self.hparams["trainable"])
         self._has_weights = True
         self.hparams.update(gpt=asdict(config), labels=self.labels)
+        gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
+        torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
         if self.hparams["compile"]:
             self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
 
