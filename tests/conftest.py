@@ -1,12 +1,17 @@
 """What many tests need: a tiny network, made-up messages, a quiet trainer, one finished run; the network unplugged."""
 
+# ruff: noqa: E402 - the environment must be complete before torch is imported
+
 import os
+import tempfile
 
-# Set before torch is imported, and inherited by the processes that tests start. One thread: a tiny network gains
-# nothing from a second one, and on a busy machine the two mostly wait for each other.
-os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+# What the package computes and keeps for later must neither come from an earlier test run nor outlive this one.
+_computed = tempfile.TemporaryDirectory()
+# One thread: a tiny network gains nothing from a second one, and on a busy machine the two mostly wait for each other.
+# The processes that tests start inherit all this.
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GPT_CLASSIFIER_COMPUTED": _computed.name}
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,15 +28,17 @@ from gpt_classifier.training.module import GPTClassifier
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 
-HAM = [f"See you {a} {b}" for a, b in product(["at five", "tonight", "on Monday", "soon"], ["mum", "love", "dear", ""])]
-SPAM = [
-    f"WIN a {a}, {b} now!" for a, b in product(["car", "cruise", "phone", "prize"], ["call", "text", "reply", "go"])
-]
+WHEN, WHO = ["at five", "tonight", "soon", "then"], ["mum", "dad", "love", "X"]
+WHAT, HOW = ["car", "cruise", "phone", "TV"], ["call", "text", "go", "pay"]
+HAM = [f"See you {when}, {who}" for when, who in product(WHEN, WHO)]
+SPAM = [f"WIN a {what}, {how} now!" for what, how in product(WHAT, HOW)]
+LABELS = ["ham"] * len(HAM) + ["spam"] * len(SPAM)
 
 
 @pytest.fixture(autouse=True)
-def _same_chance_for_every_test() -> None:
+def _same_chance_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(123)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "123")  # which decides the order of training rows
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +50,7 @@ def tiny_config() -> GPTConfig:
 def tiny_data() -> Callable[..., TextDataModule]:
     """Makes data of 32 short messages, or of given texts and labels."""
 
-    def make(texts: list[str] = HAM + SPAM, labels: list[str] = ["ham"] * 16 + ["spam"] * 16, **settings: Any):  # noqa: B006
+    def make(texts: Sequence[str] = HAM + SPAM, labels: Sequence[str] = LABELS, **settings: Any) -> TextDataModule:
         defaults = {"tokenizer": "bytes", "max_length": 64, "batch_size": 4, "fractions": [0.5, 0.25, 0.25]}
         return TextDataModule.from_lists(texts, labels, **defaults | settings)
 

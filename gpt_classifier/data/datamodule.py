@@ -288,14 +288,23 @@ class TextDataModule(L.LightningDataModule):
         assert self.trainer is not None  # Lightning calls this
         encoded = self.encoded["train"]
         trainer = self.trainer
+
+        # Counted in batches: a resumed trainer's own count of epochs is one behind when it asks for the first batch.
+        def batches_begun() -> int:
+            return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+        def epoch_length() -> int:
+            return max(1, int(min(len(batches), trainer.num_training_batches)))
+
         batches = TrainingBatches(
             encoded.lengths,
             self.batch_size,
             int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            lambda: trainer.current_epoch,
+            lambda: batches_begun() // epoch_length(),
             trainer.global_rank,
             trainer.world_size,
             pool=50 if self.group_by_length else 1,
+            done=lambda: batches_begun() % epoch_length(),
         )
         return self._loader(encoded, batches)
 

@@ -21,7 +21,7 @@ class BatchesOfRows(DistributedSampler[Any]):
         """The batches of this process."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches())
+        yield from self.batches()  # when the first one is asked for, and not before
 
     def __len__(self) -> int:
         return len(self.batches())
@@ -30,13 +30,17 @@ class BatchesOfRows(DistributedSampler[Any]):
 class TrainingBatches(BatchesOfRows):
     """Every row once an epoch, in an order that follows from ``seed`` and the epoch alone.
 
-    So a resumed run sees the batches that the first one would have seen. ``epoch`` is asked when iteration starts,
-    because Lightning makes the iterator of a resumed run before it calls ``set_epoch``. Every process gets equally
-    many batches; rows that are left over in a last round of fewer rows than processes wait for another epoch.
+    So a resumed run sees the batches that the first one would have seen. ``epoch`` and ``done`` are asked when the
+    first batch is, because Lightning makes the iterator of a resumed run before it calls ``set_epoch``. Every process
+    gets equally many batches; rows that are left over in a last round of fewer rows than processes wait for another
+    epoch.
 
     Args:
         lengths: (N,) tokens of each row.
         batch_size: Rows of a batch on each process.
+        seed: Decides the orders.
+        epoch: Tells which epoch it is, from 0.
+        done: Tells how many batches of it an earlier run has already had.
         pool: Batches among which rows of like length are brought together, to save padding; 1 leaves chance alone.
     """
 
@@ -49,9 +53,11 @@ class TrainingBatches(BatchesOfRows):
         rank: int = 0,
         world_size: int = 1,
         pool: int = 1,
+        done: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(rank, world_size)
-        self.lengths, self.batch_size, self.seed, self.epoch_now, self.pool = lengths, batch_size, seed, epoch, pool
+        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
+        self.epoch_now, self.done, self.pool = epoch, done, pool
 
     def batches(self) -> list[list[int]]:
         chance = np.random.default_rng([self.seed, self.epoch_now()])
@@ -64,7 +70,8 @@ class TrainingBatches(BatchesOfRows):
         if self.pool > 1:
             rounds = [rounds[i] for i in chance.permutation(len(rounds))]
         # Dealt out like cards, so that the processes of a grouped round get texts of like length too.
-        return [r[self.rank :: self.world_size].tolist() for r in rounds if len(r) >= self.world_size]
+        dealt = [r[self.rank :: self.world_size].tolist() for r in rounds if len(r) >= self.world_size]
+        return dealt[self.done() :]
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.lengths), self.batch_size * self.world_size)

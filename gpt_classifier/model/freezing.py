@@ -12,10 +12,9 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
     if policy == "all":
         return None
     blocks = BLOCKS.get(str(policy), policy)
-    try:
-        blocks = int(blocks)
-    except ValueError:
-        raise InputError(f"trainable is {policy!r}, expected {', '.join(BLOCKS)}, all, or a number of blocks") from None
+    if isinstance(blocks, bool) or not str(blocks).isdigit():
+        raise InputError(f"trainable is {policy!r}, expected {', '.join(BLOCKS)}, all, or a number of blocks")
+    blocks = int(blocks)
     if not 0 <= blocks <= n_layer:
         raise InputError(f"trainable is {policy!r}, but the model has {n_layer} blocks")
     return blocks

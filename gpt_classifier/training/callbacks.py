@@ -160,11 +160,11 @@ class FinishRun(Callback):
             if data is not None:
                 settings |= {f"data/{name}": _plain(value) for name, value in data.hparams.items()}
             trainer.logger.log_hyperparams(settings, {f"final/val_{name}": value for name, value in self.best.items()})
-        if trainer.log_dir is not None:
+        if trainer.loggers:  # and not trainer.log_dir, for which all processes would have to meet
             best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
             contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
             summary = data.summary() if isinstance(data, TextDataModule) else "given as data loaders"
-            folder = Path(trainer.log_dir) / "model"
+            folder = Path(trainer.loggers[0].log_dir or "") / "model"
             bundle.save_folder(folder, contents, model_card(contents, summary, pl_module.hparams, self.best_accuracy))
             rank_zero_info(f"model folder: {folder}")
 

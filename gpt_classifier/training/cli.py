@@ -31,8 +31,8 @@ class SaveConfig(SaveConfigCallback):
     """Keeps the configuration of a fit beside its results; that of a resumed one gets a name of its own."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.log_dir is not None:
-            folder = writable_folder(Path(trainer.log_dir))
+        if stage == "fit" and trainer.loggers:
+            folder = writable_folder(Path(trainer.loggers[0].log_dir or ""))
             first = folder / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
             self.parser.save(self.config, path, overwrite=True)

@@ -258,7 +258,8 @@ class GPTClassifier(L.LightningModule):
         return index[order], logits[order].double().softmax(-1)
 
     def on_train_epoch_end(self) -> None:
-        self._score("train", self.train_predictions)
+        if self.train_predictions.update_called:  # not where a run is resumed at the very end of an epoch
+            self._score("train", self.train_predictions)
 
     def on_validation_epoch_end(self) -> None:
         self._score("val", self.val_predictions)

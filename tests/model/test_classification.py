@@ -82,7 +82,7 @@ def test_every_pooling_is_what_it_says_of_the_hidden_states(pooling, causal):
 def test_logits_from_hidden_states_at_any_depth_equal_those_from_ids(pooling, depth):
     model = classifier(pooling)
     x = model.gpt.run_blocks(model.gpt.embed(IDS), 0, depth)
-    assert_close(model.from_depth(x, LENGTHS, depth), model(IDS, LENGTHS), rtol=0, atol=1e-5)
+    assert_close(model(x, LENGTHS, depth), model(IDS, LENGTHS), rtol=0, atol=1e-5)
 
 
 def test_an_unknown_pooling_is_refused_with_the_known_ones():

@@ -68,7 +68,9 @@ def test_a_missing_file_is_named(path, tiny_config, tmp_path):
 
 
 def test_a_missing_shard_is_named(saved, tiny_config):
-    saved.with_name("model.safetensors.index.json").write_text('{"weight_map": {"wte.weight": "model-00001.safetensors"}}')
+    saved.with_name("model.safetensors.index.json").write_text(
+        '{"weight_map": {"wte.weight": "model-00001.safetensors"}}'
+    )
     with pytest.raises(InputError, match=r"no weights at .*model-00001\.safetensors"):
         load_weights(GPT(tiny_config), saved.parent)
 

@@ -1,0 +1,66 @@
+"""One SMS on its road from a file to a label: what it is at every step, and where each step stands."""
+
+import math
+
+import pytest
+import torch
+
+from gpt_classifier import TextClassifier
+from gpt_classifier.data.sources import load
+from gpt_classifier.data.splits import split_grouped
+from gpt_classifier.encoding import Batch, TextEncoder
+from gpt_classifier.evaluation.metrics import weighted_cross_entropy
+from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.gpt import GPT, GPTConfig
+
+
+def test_one_message_from_row_to_label(tmp_path, trained):
+    # A row: data/sources.py
+    file = tmp_path / "messages.tsv"
+    ham = [f"ham\tSee you at {when}" for when in ("five", "six", "noon", "dawn")]
+    spam = [f"spam\tWIN a {what}" for what in ("car", "cruise", "phone")]
+    file.write_text("\n".join(["label\ttext", *ham, *spam]))
+    table = load(str(file))["train"]
+    assert table.iloc[0].to_dict() == {"text": "See you at five", "label": "ham", "row": 0}
+
+    # A split: data/splits.py. Every row is in exactly one part, the same every time.
+    parts = split_grouped(table, (0.4, 0.3, 0.3), seed=1)
+    assert sorted(row for part in parts.values() for row in part["row"]) == list(range(7))
+    assert all(part.equals(split_grouped(table, (0.4, 0.3, 0.3), seed=1)[name]) for name, part in parts.items())
+
+    # Ids: encoding.py. With the bytes tokenizer, an id is a byte.
+    encoder = TextEncoder("bytes", max_length=12)
+    ids, cut = encoder.encode(table["text"][0])
+    assert (ids, cut) == (list(b"See you at f"), True)
+
+    # A batch: encoding.py. B = 2 messages, T = 12 tokens; the shorter one is padded on the right.
+    batch = encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), index=torch.tensor([0, 5]))
+    assert isinstance(batch, Batch)
+    assert batch.input_ids.shape == (2, 12)
+    assert batch.input_ids.dtype == torch.int64
+    assert batch.input_ids[1].tolist() == [*b"WIN", *[encoder.padding_id] * 9]
+    assert batch.lengths.tolist() == [12, 3]
+
+    # Hidden states: model/gpt.py. C = 32 channels.
+    gpt = GPT(GPTConfig(vocab_size=encoder.vocab_size, context_length=16, n_embd=32, n_layer=2, n_head=4))
+    embedded = gpt.embed(batch.input_ids)
+    hidden = gpt.finish(gpt.run_blocks(embedded))
+    assert embedded.shape == hidden.shape == (2, 12, 32)
+
+    # One vector, and from it logits: model/classification.py. K = 2 classes.
+    model = SequenceClassifier(gpt, num_classes=2)
+    logits = model(batch.input_ids, batch.lengths)
+    last = torch.stack([hidden[0, 11], hidden[1, 2]])  # (B, C), of each message's last real token
+    assert logits.shape == (2, 2)
+    assert logits.dtype == torch.float32
+    assert torch.allclose(logits, model.head(last), atol=1e-6)
+
+    # The fork. On one side the loss: training/module.py.
+    loss = weighted_cross_entropy(logits, batch.labels, None)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(math.log(2), abs=0.5)  # nothing is learnt yet
+
+    # On the other the label: inference/classifier.py.
+    label, probability, probabilities = TextClassifier.load(trained / "model").predict(table["text"][0])
+    assert label in ("ham", "spam")
+    assert probability == max(probabilities.values()) >= 0.5

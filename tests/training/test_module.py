@@ -1,0 +1,301 @@
+"""Training: what is saved, resumed, refused and measured."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from sklearn import metrics as sk
+
+from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
+from gpt_classifier.encoding import Batch
+from gpt_classifier.errors import InputError
+from gpt_classifier.training.callbacks import LastCheckpoint
+
+TEXTS = ["WIN a car, call now!", "See you at five", "", "<|endoftext|> ünïcödé"]
+
+
+def differing(one: torch.nn.Module, other: torch.nn.Module) -> list[str]:
+    """Names of the weights of two models that are not equal to the last bit."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    return [name for name, tensor in ours.items() if not tensor.equal(theirs[name])]
+
+
+def probabilities(module: GPTClassifier) -> np.ndarray:
+    return TextClassifier(module.bundle()).probabilities(TEXTS)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+AS_TEXT_CLASSIFIER = """
+import json, sys
+from gpt_classifier import TextClassifier
+classifier = TextClassifier.load(sys.argv[1])
+print(json.dumps(classifier.probabilities(json.loads(sys.argv[2])).tolist()))
+loaded = {"lightning", "pandas", "pytorch_lightning", "sklearn", "huggingface_hub"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+AS_MODULE = """
+import json, sys
+from gpt_classifier import GPTClassifier, TextClassifier
+module = GPTClassifier.load_from_checkpoint(sys.argv[1])
+print(json.dumps(TextClassifier(module.bundle()).probabilities(json.loads(sys.argv[2])).tolist()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("copy", "model", "script"),
+    [
+        (shutil.copytree, "model", AS_TEXT_CLASSIFIER),
+        (shutil.copy, "checkpoints/last.ckpt", AS_TEXT_CLASSIFIER),
+        (shutil.copy, "checkpoints/last.ckpt", AS_MODULE),
+    ],
+    ids=["folder as TextClassifier", "checkpoint as TextClassifier", "checkpoint as GPTClassifier"],
+)
+def test_a_model_copied_elsewhere_needs_nothing_else(copy, model, script, trained, tmp_path):
+    """A fresh process in an empty folder, with an empty home, without caches or configuration, computes the same."""
+    elsewhere = copy(trained / model, tmp_path / Path(model).name)
+    home, empty = tmp_path / "home", tmp_path / "empty"
+    home.mkdir()
+    empty.mkdir()
+    caches = dict.fromkeys(("GPT_CLASSIFIER_CACHE", "TIKTOKEN_CACHE_DIR", "HF_HOME"), str(empty))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "OMP_NUM_THREADS": "1", **caches}
+    done = subprocess.run(
+        [sys.executable, "-c", script, elsewhere, json.dumps(TEXTS)],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    here = TextClassifier.load(trained / model).probabilities(TEXTS)
+    assert np.array(json.loads(done.stdout)) == pytest.approx(here, abs=1e-7)
+    assert list(empty.iterdir()) == []
+
+
+def test_a_checkpoint_holds_plain_values_and_tensors_only(trained):
+    checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["gpt_classifier"]["config"]["labels"] == ["ham", "spam"]
+    assert checkpoint["hyper_parameters"]["weights"] is None  # whoever loads this downloads nothing
+
+
+def test_the_folder_and_the_best_checkpoint_are_the_same_model(trained):
+    folder, best = (TextClassifier.load(trained / name) for name in ("model", "checkpoints/best.ckpt"))
+    assert differing(folder.model, best.model) == []
+    assert folder.encoder.settings() == best.encoder.settings()
+
+
+NOT_CAUSAL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 64, "causal": False}
+
+
+@pytest.mark.parametrize("settings", [{"head": "mlp"}, {"pooling": "mean"}, {"trainable": "head"}, {"gpt": NOT_CAUSAL}])
+def test_a_loaded_checkpoint_is_the_model_that_was_saved(settings, quick_trainer, tiny_data, tiny_model, tmp_path):
+    module, trainer = tiny_model(**settings), quick_trainer()
+    trainer.fit(module, tiny_data())
+    trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    loaded = GPTClassifier.load_from_checkpoint(tmp_path / "saved.ckpt")
+    assert differing(loaded.model, module.model) == []
+    assert dict(loaded.hparams) == {**module.hparams, "weights": None}
+    assert np.array_equal(probabilities(loaded), probabilities(module))
+
+
+def test_a_loaded_checkpoint_can_be_fitted_saved_and_loaded_again(trained, quick_trainer, tmp_path):
+    first = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
+    before = probabilities(first)
+    trainer = quick_trainer()
+    trainer.fit(first, TextDataModule("sample", tokenizer="bytes", max_length=64))
+    trainer.save_checkpoint(tmp_path / "second.ckpt")
+    second = GPTClassifier.load_from_checkpoint(tmp_path / "second.ckpt")
+    assert differing(first.model, second.model) == []
+    assert np.abs(probabilities(second) - before).max() > 1e-3
+    assert np.array_equal(probabilities(second), TextClassifier.load(tmp_path / "second.ckpt").probabilities(TEXTS))
+
+
+def test_a_model_that_knows_no_tokenizer_cannot_be_saved(tiny_model):
+    module = tiny_model(labels=["ham", "spam"])
+    module.configure_model()
+    with pytest.raises(InputError, match="tokenizer"):
+        module.bundle()
+
+
+# ---------------------------------------------------------------- resuming
+
+
+class Interruption(Callback):
+    """Ends a fit when its third epoch begins, as a power cut would."""
+
+    def on_train_epoch_start(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == 2:
+            raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_workers"),
+    [
+        ({}, 0),
+        ({}, 1),
+        ({"schedule": "cosine", "warmup": 0.2}, 0),
+        ({"optimizer": "SGD", "trainable": "last_block"}, 0),
+    ],
+    ids=["AdamW", "batches made ahead", "cosine schedule", "SGD of the last block"],
+)
+def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
+    settings, num_workers, quick_trainer, tiny_data, tiny_model, tmp_path
+):
+    whole = tiny_model(**settings)
+    quick_trainer(max_epochs=4).fit(whole, tiny_data(num_workers=num_workers))
+
+    torch.manual_seed(123)  # as at the beginning of every test
+    trainer = quick_trainer(max_epochs=4, enable_checkpointing=True, callbacks=[LastCheckpoint(), Interruption()])
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.fit(tiny_model(**settings), tiny_data(num_workers=num_workers))
+    resumed, last = tiny_model(**settings), tmp_path / "checkpoints" / "last.ckpt"
+    quick_trainer(max_epochs=4).fit(resumed, tiny_data(num_workers=num_workers), ckpt_path=last, weights_only=True)
+    assert differing(whole.model, resumed.model) == []
+
+
+@pytest.mark.parametrize("step", [2, 4, 7], ids=["within an epoch", "between epochs", "late in an epoch"])
+def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, tiny_data, tiny_model, tmp_path):
+    """Epochs have four steps here."""
+    keep = ModelCheckpoint(every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    whole, resumed = tiny_model(), tiny_model()
+    quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data())
+    path = tmp_path / "checkpoints" / f"step={step}.ckpt"
+    quick_trainer(max_epochs=3).fit(resumed, tiny_data(), ckpt_path=path, weights_only=True)
+    assert differing(whole.model, resumed.model) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "name"),
+    [
+        ({"learning_rate": 0.5}, {}, "learning_rate is 0.5"),
+        ({"pooling": "mean"}, {}, "pooling is 'mean'"),
+        ({"trainable": "head"}, {}, "trainable is 'head'"),
+        ({}, {"max_length": 32}, "encoder is"),
+    ],
+)
+def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trainer, tiny_data, tiny_model, tmp_path):
+    trainer = quick_trainer()
+    trainer.fit(tiny_model(), tiny_data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=f"{name}.*checkpoint was written with"):
+        quick_trainer().fit(tiny_model(**model), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_a_model_meets_only_data_of_its_own_classes(verb, quick_trainer, tiny_data, trained):
+    module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
+    others = tiny_data(labels=["no", "yes"] * 16)
+    with pytest.raises(InputError, match="unknown label 'no' in train row 0, expected one of ham, spam"):
+        getattr(quick_trainer(), verb)(module, others)
+
+
+# ---------------------------------------------------------------- the loss and its gradient
+
+
+@pytest.fixture
+def module(tiny_model) -> GPTClassifier:
+    module = tiny_model(gpt={**tiny_model().hparams["gpt"], "vocab_size": 257}, labels=["ham", "spam"])
+    module.configure_model()
+    return module
+
+
+BATCH = Batch(torch.arange(32).view(8, 4), torch.tensor([4, 3, 2, 1] * 2), torch.tensor([0, 1, 1, 0, 1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.25, 1.75])])
+def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_halves(weights, module):
+    """So gradients may be accumulated, or averaged over processes, whatever the classes of each part."""
+    module.class_weights = weights
+
+    def gradient(rows: slice) -> torch.Tensor:
+        loss = module.loss(module.model(BATCH.input_ids[rows], BATCH.lengths[rows]), BATCH.labels[rows])
+        return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(module.model.parameters()))])
+
+    halves = (gradient(slice(0, 4)) + gradient(slice(4, 8))) / 2
+    assert torch.allclose(gradient(slice(0, 8)), halves, rtol=0, atol=1e-6)
+
+
+def test_class_weights_of_the_data_weigh_the_loss(quick_trainer, tiny_data, tiny_model):
+    data = tiny_data(labels=["ham"] * 24 + ["spam"] * 8, balance="class_weights")
+    module = tiny_model()
+    scores = quick_trainer().fit(module, data) or quick_trainer().validate(module, data)[0]
+    table = data.tables["val"]
+    share = TextClassifier(module.bundle()).probabilities(table["text"].tolist())
+    labels = table["label"].map(module.labels.index).to_numpy()
+    by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(share, labels, strict=True)]
+    assert scores["val/loss"] == pytest.approx(float(np.mean(by_hand)), abs=1e-5)
+
+
+# ---------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("eval_tokens", [1, 100, 4096])
+def test_logged_scores_are_those_of_all_predictions_together(eval_tokens, trained, quick_trainer):
+    data = TextDataModule("sample", tokenizer="bytes", eval_tokens=eval_tokens)
+    module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
+    scores = quick_trainer().test(module, data)[0]
+    table = data.tables["test"]
+    truth = table["label"].map(module.labels.index).to_numpy()
+    shares = TextClassifier(module.bundle()).probabilities(table["text"].tolist())
+    predicted = shares.argmax(-1)
+    expected = {
+        "test/loss": sk.log_loss(truth, shares),
+        "test/accuracy": sk.accuracy_score(truth, predicted),
+        "test/balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
+        "test/f1_macro": sk.f1_score(truth, predicted, average="macro"),
+        "test/mcc": sk.matthews_corrcoef(truth, predicted),
+        "test/auroc": sk.roc_auc_score(truth, shares[:, 1]),
+        "test/average_precision": sk.average_precision_score(np.eye(2)[truth], shares, average="macro"),
+        "test/precision_spam": sk.precision_score(truth, predicted),
+        "test/recall_spam": sk.recall_score(truth, predicted),
+        "test/precision_ham": sk.precision_score(truth, predicted, pos_label=0),
+        "test/recall_ham": sk.recall_score(truth, predicted, pos_label=0),
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pooling": "max"}, "pooling is 'max'"),
+        ({"warmup": 1.5}, "warmup is 1.5"),
+        ({"trainable": 3}, "trainable is 3, but the model has 2 blocks"),
+        ({"gpt": "gpt3"}, "gpt is 'gpt3', expected one of gpt2"),
+        ({"gpt": {"n_layers": 2}}, "gpt has no field n_layers"),
+        ({"gpt": {"n_head": 5}}, "n_head must divide n_embd"),
+        ({"weights": "pretrained"}, "gpt2-medium, gpt2-large, gpt2-xl"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_else(settings, message, tiny_model):
+    with pytest.raises(InputError, match=message):
+        tiny_model(**settings)
+
+
+def test_texts_longer_than_the_context_are_refused_with_what_to_do(quick_trainer, tiny_data, tiny_model):
+    with pytest.raises(InputError, match=r"set --data\.max_length .* to 64"):
+        quick_trainer().fit(tiny_model(), tiny_data(max_length=65))
+
+
+def test_an_unknown_optimizer_is_refused_before_the_first_step(quick_trainer, tiny_data, tiny_model):
+    with pytest.raises(InputError, match="optimizer is 'AdamX'"):
+        quick_trainer().fit(tiny_model(optimizer="AdamX"), tiny_data())
+
+
+def test_a_fit_learns(quick_trainer, tiny_data, tiny_model):
+    module, data = tiny_model(pooling="mean", learning_rate=1e-2), tiny_data()
+    trainer = quick_trainer(max_epochs=10)
+    trainer.fit(module, data)
+    assert trainer.validate(module, data)[0]["val/accuracy"] == 1
