@@ -18,7 +18,14 @@ SETTINGS = {"tokenizer": "bytes", "fractions": [0.5, 0.25, 0.25], "batch_size": 
 
 
 def set_up(data, stage="fit"):
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0, lightning_module=None)
+    begun = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))
+    data.trainer = SimpleNamespace(
+        global_rank=0,
+        world_size=1,
+        lightning_module=None,
+        fit_loop=SimpleNamespace(epoch_loop=begun),
+        num_training_batches=float("inf"),
+    )
     data.setup(stage)
     return data
 
