@@ -29,12 +29,16 @@ from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.pretrained import load_weights
 from gpt_classifier.training.module import GPTClassifier, gpt_config
+from gpt_classifier.training.trunk_cache import BATCH_TOKENS, TrunkCache
 
 Job = dict[str, Any]
 SPLITS = ("train", "val", "test")
 
 
-def matrix_peak(seconds: float = 1.0, n: int = 2304) -> float:
+PEAK_SIZE = 2304
+
+
+def matrix_peak(seconds: float = 1.0, n: int = PEAK_SIZE) -> float:
     """FLOP/s of the best of repeated float32 products of square matrices."""
     a, b = torch.randn(n, n), torch.randn(n, n)
     best = 0.0
@@ -113,11 +117,31 @@ def train_ours(job: Job) -> Job:
     flops = flops_per_step(data.train_dataloader(), lambda batch: model.loss(model.logits(batch), batch.labels))
     result = _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
     result["bare_step_seconds"] = _bare_steps(model, data)
-    trunk = model.trunk
-    if trunk is not None and trunk.seconds:
-        products = 2 * 12 * model.model.gpt.config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
-        result["trunk"] = {"seconds": trunk.seconds, "flops": products * trunk.tokens}
+    if model.trunk is not None and model.trunk.seconds:
+        result["trunk"] = {"seconds": model.trunk.seconds} | _trunk_beside_peak(model.trunk, data)
     return result
+
+
+def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
+    """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
+    encoded, config = data.encoded["train"], trunk.model.gpt.config
+    batches = trunk.encoder.rows_by_length(encoded.lengths, BATCH_TOKENS)
+    a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    spent = {"trunk": 0.0, "peak": 0.0}
+    tokens, chosen = 0, batches[:: max(1, len(batches) // most)]
+    for rows in chosen:
+        ids = [encoded.ids(row) for row in rows]
+        moments = [time.perf_counter()]
+        trunk.states_of(ids)
+        moments.append(time.perf_counter())
+        torch.mm(a, b)
+        moments.append(time.perf_counter())
+        spent["trunk"] += moments[1] - moments[0]
+        spent["peak"] += moments[2] - moments[1]
+        tokens += sum(map(len, ids))
+    products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
+    peak = 2 * PEAK_SIZE**3 * len(chosen) / spent["peak"]
+    return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
 
 
 def _bare_steps(model: GPTClassifier, data: TextDataModule, most: int = 60) -> float:

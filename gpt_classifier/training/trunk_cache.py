@@ -159,7 +159,7 @@ class TrunkCache:
         found: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
-            states = self._states_of([encoded.ids(rows[i]) for i in batch])
+            states = self.states_of([encoded.ids(rows[i]) for i in batch])
             found |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
             if size >= FILE_BYTES:
@@ -168,7 +168,8 @@ class TrunkCache:
         self._keep(found)
 
     @torch.no_grad()
-    def _states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
+    def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
+        """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
         device = self.model.gpt.wte.weight.device
         batch = self.encoder.batch(ids)
         lengths = batch.lengths.to(device)

@@ -67,4 +67,4 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     cached, uncached = results["last_block", "cached"], results["last_block", "uncached"]
     assert cached["accuracy"] == uncached["accuracy"]
     assert results["last_block", "plain"]["accuracy"].keys() == {"train", "val", "test"}
-    assert cached["trunk"]["flops"] > 0
+    assert cached["trunk"]["flops_per_second"] > 0
