@@ -209,6 +209,8 @@ def train_plain(job: Job) -> Job:
                 _ = [list(predictions(name, 5)) for name in ("train", "val")]
             if len(steps.ends) == job["max_steps"]:
                 break
+        if len(steps.ends) == job["max_steps"]:
+            break
     fitted = time.perf_counter()
     accuracy = _accuracies(job, predictions)
     ended = time.perf_counter()
