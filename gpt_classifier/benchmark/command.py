@@ -42,7 +42,12 @@ def main(arguments: list[str]) -> None:
     add("--systems", nargs="+", default=systems, choices=systems, help="what to train with")
     add("--repeats", type=int, default=3, help="runs of each job, one after the other in turn; medians are shown")
     add("--epochs", type=int, default=5)
-    add("--max_steps", type=int, default=0, help="time only so many steps of each job, without accuracies")
+    add(
+        "--max_steps",
+        type=int,
+        default=0,
+        help="time so many steps, without accuracies; less than an epoch is unfair to who begins with long texts",
+    )
     add("--batch_size", type=int, default=8)
     add("--source", default="sms_spam", help="data to train on, as data.source")
     add("--split", default="article_table", help="as data.split")

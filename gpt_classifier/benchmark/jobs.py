@@ -72,9 +72,10 @@ class _Clock(L.Callback):
 
 
 def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
-    """Mean of the products' FLOPs, forward and backward, padding included, over a few steps."""
+    """Mean of the products' FLOPs, forward and backward, padding included, of a few steps from all over an epoch."""
+    steps = list(batches)  # a sampler that groups by length may well begin with the longest
     counts = []
-    for batch, _ in zip(batches, range(most), strict=False):
+    for batch in steps[:: max(1, len(steps) // most)][:most]:
         with FlopCounterMode(display=False) as counter:
             loss(batch).backward()
         counts.append(counter.get_total_flops())
