@@ -281,7 +281,7 @@ class Benchmark:
             writer.writerow(["text", "label"])
             for row in range(rows):
                 text = " ".join(chance.choices(words, k=chance.randint(*length)))
-                writer.writerow([f"{text} {row}", "spam" if "win" in text else "ham"])
+                writer.writerow([f"{text} {row}", "spam" if row % 2 else "ham"])
         return path
 
     def _tiny_checkpoint(self) -> Path:
