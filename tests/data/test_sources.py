@@ -208,7 +208,7 @@ def test_imdb_is_read_from_the_archive_and_nothing_is_extracted(tmp_path, monkey
         "aclImdb/train/urls_pos.txt": "http://example.com",
         "aclImdb/test/pos/0_10.txt": "great",
         "../evil.txt": "evil",
-        "/tmp/gpt_classifier_evil.txt": "evil",
+        "/var/gpt_classifier_evil.txt": "evil",
     }
     work = tmp_path / "work"
     work.mkdir()
