@@ -42,6 +42,10 @@ class EncodedTexts(Dataset[Batch]):
         """The token ids of one row."""
         return self._ids[self._ends[row] - self.lengths[row] : self._ends[row]]
 
+    def tokens(self) -> Tensor:
+        """Every token id that a batch of these texts can hold, once."""
+        return torch.from_numpy(np.union1d(self._ids, self.encoder.padding_id).astype(np.int64))
+
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]
         return self.encoder.batch([self.ids(row) for row in rows], labels, self.index[rows])

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gpt_classifier.bundle import VOCABULARY, Bundle
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_blocks
+from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
@@ -164,8 +165,13 @@ class GPTClassifier(L.LightningModule):
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
-        if hasattr(self, "model"):
-            return
+        if not hasattr(self, "model"):
+            self._build()
+        data = getattr(self._trainer, "datamodule", None)
+        if self._fits() and isinstance(data, TextDataModule):
+            freeze_other_tokens(self.model, data.encoded["train"].tokens())
+
+    def _build(self) -> None:
         if self.labels is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
         config = gpt_config(self.hparams["gpt"], self.encoder)
@@ -344,7 +350,7 @@ class GPTClassifier(L.LightningModule):
                 )
 
     def on_fit_start(self) -> None:
-        total = sum(p.numel() for p in self.model.parameters())
+        total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
 
