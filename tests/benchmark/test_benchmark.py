@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.benchmark.jobs import as_transformers, matrix_peak
+from gpt_classifier.benchmark.huggingface import as_transformers
+from gpt_classifier.benchmark.peak import matrix_peak
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.classification import SequenceClassifier

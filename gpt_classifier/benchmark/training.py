@@ -1,0 +1,300 @@
+"""Jobs that train: this package, the article's loop, and the Trainer of ``transformers``."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
+from gpt_classifier.benchmark.peak import PEAK_SIZE
+from gpt_classifier.benchmark.textbook import TextbookClassifier
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.model.freezing import trainable_blocks
+from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.training.module import GPTClassifier, gpt_config
+from gpt_classifier.training.trunk_cache import BATCH_TOKENS, TrunkCache
+
+Job = dict[str, Any]
+SPLITS = ("train", "val", "test")
+
+
+class Steps:
+    """The moments at which steps ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def end(self) -> None:
+        self.ends.append(time.perf_counter())
+
+    def median(self) -> float:
+        return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
+
+
+class _Clock(L.Callback):
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps.end()
+
+
+def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
+    """Mean of the products' FLOPs, forward and backward, padding included, of a few steps from all over an epoch."""
+    steps = list(batches)  # a sampler that groups by length may well begin with the longest
+    counts = []
+    for batch in steps[:: max(1, len(steps) // most)][:most]:
+        with FlopCounterMode(display=False) as counter:
+            loss(batch).backward()
+        counts.append(counter.get_total_flops())
+    return statistics.mean(counts)
+
+
+def _data(job: Job, **settings: Any) -> TextDataModule:
+    settings = {"source": job["source"], "split": job["split"], "tokenizer": job["tokenizer"]} | settings
+    data = TextDataModule(batch_size=job["batch_size"], max_length=job["max_length"], **settings)
+    data.prepare_data()
+    return data
+
+
+def train_ours(job: Job) -> Job:
+    """This package, its Lightning module and trainer, with or without the trunk cache."""
+    L.seed_everything(job["seed"], verbose=False)
+    # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
+    data = _data(job, group_by_length=job["policy"] == "all")
+    data.setup("fit")
+    model = GPTClassifier(
+        gpt=job["gpt"], weights=job["weights"], trainable=job["policy"], trunk_cache=job["system"] == "cached"
+    )
+    steps = Steps()
+    trainer = L.Trainer(
+        max_epochs=job["epochs"],
+        max_steps=job["max_steps"] or -1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[_Clock(steps)],
+    )
+    began = time.perf_counter()
+    trainer.fit(model, data)
+    fitted = time.perf_counter()
+    accuracy = _accuracies(job, lambda name: _our_predictions(model, data, name))
+    ended = time.perf_counter()
+    flops = flops_per_step(data.train_dataloader(), lambda batch: model.loss(model.logits(batch), batch.labels))
+    result = _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+    result["bare_step_seconds"] = _bare_steps(model, data)
+    if model.trunk is not None and model.trunk.seconds:
+        result["trunk"] = {"seconds": model.trunk.seconds} | _trunk_beside_peak(model.trunk, data)
+    return result
+
+
+def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
+    """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
+    encoded, config = data.encoded["train"], trunk.model.gpt.config
+    batches = trunk.encoder.rows_by_length(encoded.lengths, BATCH_TOKENS)
+    a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    spent = {"trunk": 0.0, "peak": 0.0}
+    tokens, chosen = 0, batches[:: max(1, len(batches) // most)]
+    for rows in chosen:
+        ids = [encoded.ids(row) for row in rows]
+        moments = [time.perf_counter()]
+        trunk.states_of(ids)
+        moments.append(time.perf_counter())
+        torch.mm(a, b)
+        moments.append(time.perf_counter())
+        spent["trunk"] += moments[1] - moments[0]
+        spent["peak"] += moments[2] - moments[1]
+        tokens += sum(map(len, ids))
+    products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
+    peak = 2 * PEAK_SIZE**3 * len(chosen) / spent["peak"]
+    return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
+
+
+def _bare_steps(model: GPTClassifier, data: TextDataModule, most: int = 60) -> float:
+    """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
+    model.train()
+    optimizer = model.configure_optimizers()
+    steps = Steps()
+    for batch, _ in zip(data.train_dataloader(), range(most), strict=False):
+        loss = model.loss(model.logits(batch), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        steps.end()
+    return steps.median()
+
+
+@torch.inference_mode()
+def _our_predictions(model: GPTClassifier, data: TextDataModule, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+    model.eval()
+    for batch in data.evaluation_dataloader(name):
+        yield model.logits(batch).argmax(-1), batch.labels
+
+
+def train_plain(job: Job) -> Job:
+    """The article's loop: every text padded to the longest training text, every block computed for all positions.
+
+    As in the article, five batches of train and of val are evaluated every 50 steps.
+    """
+    L.seed_everything(job["seed"], verbose=False)
+    data = _data(job, pad_to="longest_train")
+    data.setup("fit")
+    gpt = GPT(gpt_config(job["gpt"], data.encoder))
+    if job["weights"] != "random":
+        load_weights(gpt, job["weights"])
+    model = TextbookClassifier(gpt, len(data.labels))
+    model.train_last_blocks(trainable_blocks(job["policy"], gpt.config.n_layer))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=5e-5, weight_decay=0.1)
+    encoded = data.encoded
+    steps, epoch = Steps(), 0
+    order = TrainingBatches(encoded["train"].lengths, job["batch_size"], job["seed"], lambda: epoch)
+
+    def logits(batch: Any) -> Tensor:
+        return model(batch.input_ids)[torch.arange(len(batch.lengths)), batch.lengths - 1]
+
+    def loss(batch: Any) -> Tensor:
+        return F.cross_entropy(logits(batch), batch.labels)
+
+    @torch.no_grad()
+    def predictions(name: str, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        rows, size = list(range(len(encoded[name]))), job["batch_size"]
+        for start in range(0, len(rows) if most is None else most * size, size):
+            batch = encoded[name][rows[start : start + size]]
+            assert batch.labels is not None
+            yield logits(batch).argmax(-1), batch.labels
+
+    began = time.perf_counter()
+    for epoch in range(job["epochs"]):  # noqa: B007 - the order asks for it
+        for rows in order:
+            optimizer.zero_grad()
+            loss(encoded["train"][rows]).backward()
+            optimizer.step()
+            steps.end()
+            if len(steps.ends) % 50 == 0 and not job["max_steps"]:
+                _ = [list(predictions(name, 5)) for name in ("train", "val")]
+            if len(steps.ends) == job["max_steps"]:
+                break
+        if len(steps.ends) == job["max_steps"]:
+            break
+    fitted = time.perf_counter()
+    accuracy = _accuracies(job, predictions)
+    ended = time.perf_counter()
+    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, most=2)
+    return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+
+
+def train_transformers(job: Job) -> Job:
+    """GPT2ForSequenceClassification under the Trainer of ``transformers``: dynamic padding, texts grouped by length."""
+    hf = transformers_package()
+
+    class Clock(hf.TrainerCallback):  # type: ignore[name-defined]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            steps.end()
+
+    data = _data(job)
+    data.setup("fit")
+    gpt = GPT(gpt_config(job["gpt"], data.encoder))
+    if job["weights"] != "random":
+        load_weights(gpt, job["weights"])
+    hf.set_seed(job["seed"])
+    model = as_transformers(gpt, data.encoder.padding_id, len(data.labels))
+    blocks = trainable_blocks(job["policy"], gpt.config.n_layer)
+    if blocks is not None:
+        model.requires_grad_(False)
+        for part in [model.score, *list(model.transformer.h)[gpt.config.n_layer - blocks :]]:
+            part.requires_grad_(True)
+        model.transformer.ln_f.requires_grad_(blocks > 0)
+    rows = {
+        name: [
+            {"input_ids": texts.ids(i).tolist(), "labels": int(labels[i]), "length": int(texts.lengths[i])}
+            for i in range(len(texts))
+        ]
+        for name, texts in data.encoded.items()
+        if (labels := texts.labels) is not None
+    }
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+        padded = data.encoder.batch([row["input_ids"] for row in batch])
+        mask = (torch.arange(padded.input_ids.shape[1]) < padded.lengths[:, None]).long()
+        labels = torch.tensor([row["labels"] for row in batch])
+        return {"input_ids": padded.input_ids, "attention_mask": mask, "labels": labels}
+
+    steps = Steps()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = hf.Trainer(
+            model,
+            hf.TrainingArguments(
+                folder,
+                per_device_train_batch_size=job["batch_size"],
+                per_device_eval_batch_size=32,
+                num_train_epochs=job["epochs"],
+                max_steps=job["max_steps"] or -1,
+                learning_rate=5e-5,
+                weight_decay=0.1,
+                lr_scheduler_type="constant",
+                train_sampling_strategy="group_by_length",
+                remove_unused_columns=False,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                use_cpu=True,
+                seed=job["seed"],
+            ),
+            data_collator=collate,
+            train_dataset=rows["train"],
+            callbacks=[Clock()],
+        )
+        began = time.perf_counter()
+        trainer.train()
+        fitted = time.perf_counter()
+
+        def predictions(name: str) -> Iterator[tuple[Tensor, Tensor]]:
+            output = trainer.predict(rows[name])
+            yield torch.from_numpy(output.predictions).argmax(-1), torch.from_numpy(output.label_ids)
+
+        accuracy = _accuracies(job, predictions)
+        ended = time.perf_counter()
+        flops = flops_per_step(trainer.get_train_dataloader(), lambda batch: model(**batch).loss)
+    return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
+
+
+def _accuracies(job: Job, predictions: Callable[[str], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, str]:
+    if job["max_steps"]:  # a sample of steps: nobody wants its accuracy
+        return {}
+    result = {}
+    for name in SPLITS:
+        pairs = list(predictions(name))
+        correct = sum(int((predicted == labels).sum()) for predicted, labels in pairs)
+        result[name] = str(wilson(correct, sum(len(labels) for _, labels in pairs)))
+    return result
+
+
+def _result(
+    job: Job, steps: Steps, fit: float, evaluation: float, flops: float, accuracy: dict[str, str], data: TextDataModule
+) -> Job:
+    step = steps.median()
+    tokens = data.encoded["train"].lengths.sum() / len(data.encoded["train"]) * job["batch_size"]
+    return {
+        "seconds": fit + evaluation,
+        "fit_seconds": fit,
+        "evaluation_seconds": evaluation,
+        "step_seconds": step,
+        "tokens_per_second": float(tokens / step),
+        "flops_per_second": flops / step,
+        "accuracy": accuracy,
+    }
