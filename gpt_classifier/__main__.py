@@ -74,12 +74,13 @@ def classify(arguments: list[str]) -> None:
     )
     parser.add_argument("--model", required=True, help="model folder, run folder or .ckpt file")
     parser.add_argument("--int8", action="store_true", help="quantize the network, for speed on CPUs with VNNI")
+    parser.add_argument("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
     parser.add_argument("texts", nargs="*", metavar="text", help="texts; without any, lines of standard input")
     options = parser.parse_args(arguments)
 
     from gpt_classifier.inference.classifier import TextClassifier
 
-    classifier = TextClassifier.load(options.model, int8=options.int8)
+    classifier = TextClassifier.load(options.model, int8=options.int8, base=options.base)
     texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
     for text, prediction in zip(texts, classifier.predict(texts), strict=True):
         print(f"{prediction.label}\t{prediction.probability:.3f}\t{text}")

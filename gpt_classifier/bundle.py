@@ -2,11 +2,15 @@
 
 A folder holds ``model.safetensors`` (weights and the tokenizer's vocabulary), ``config.json`` (everything else) and
 ``README.md`` (a model card). A checkpoint holds the same under the key ``gpt_classifier``, beside Lightning's own.
+An adapter folder holds only what was trained, and the checksum of the weights that it was trained on top of.
 """
 
+import hashlib
 import json
 import pickle
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,13 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.pretrained import read_tensors
+from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors
 
 FORMAT = 1
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
+ADAPTER = "adapter.safetensors"
 
 
 @dataclass
@@ -40,9 +46,19 @@ class Bundle:
             "gpt": asdict(self.model.gpt.config),
             "pooling": self.model.pooling,
             "head": self.head,
+            "lora": None if self.model.lora is None else asdict(self.model.lora),
             "labels": self.labels,
             "encoder": self.encoder.settings(),
         }
+
+
+    def merged(self) -> "Bundle":
+        """Itself, or where matrices are adapted a copy with plain ones."""
+        if self.model.lora is None:
+            return self
+        model = deepcopy(self.model)
+        model.merge_lora()
+        return replace(self, model=model)
 
 
 def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
@@ -54,8 +70,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         vocabulary = tensors.pop(VOCABULARY)
         encoder = TextEncoder.restore(config["encoder"], vocabulary)
         with torch.device("meta"):  # no time is spent on initial weights
-            gpt = GPT(GPTConfig(**config["gpt"]))
-            model = SequenceClassifier(gpt, len(config["labels"]), config["pooling"], config["head"])
+            model = _network(config)
         model.load_state_dict(tensors, assign=True)
     except InputError:
         raise
@@ -68,8 +83,20 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     return Bundle(model.eval(), encoder, list(config["labels"]), config["head"])
 
 
+def _network(config: dict[str, Any]) -> SequenceClassifier:
+    gpt = GPT(GPTConfig(**config["gpt"]))
+    model = SequenceClassifier(gpt, len(config["labels"]), config["pooling"], config["head"])
+    if config.get("lora"):
+        model.add_lora(LoRAConfig(**config["lora"]))
+    return model
+
+
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
-    """Writes the three files, each whole or not at all; the weights last, so that a folder with weights is complete."""
+    """Writes the three files, each whole or not at all; the weights last, so that a folder with weights is complete.
+
+    Adapted matrices are merged: whoever loads the folder needs to know nothing of them.
+    """
+    bundle = bundle.merged()
     with whole_file(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     with whole_file(folder / "config.json") as path:
@@ -79,9 +106,57 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
         save_file(tensors | {VOCABULARY: bundle.encoder.vocabulary()}, path, metadata={"format": "pt"})
 
 
-def load(path: str | Path) -> Bundle:
-    """From a model folder, a run (``version_N``), a folder of runs (the newest finished one) or a ``.ckpt`` file."""
+def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
+    """Writes the parameters named ``trained``, the whole head, and what tells which weights they belong to."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
+    kept = {name: tensor for name, tensor in tensors.items() if name in trained or name.startswith("head.")}
+    base = _checksum({name: tensor for name, tensor in tensors.items() if name not in kept})
+    with whole_file(folder / "config.json") as path:
+        config = bundle.config() | {"base_sha256": base}
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(folder / ADAPTER) as path:
+        save_file(kept | {VOCABULARY: bundle.encoder.vocabulary()}, path, metadata={"format": "pt"})
+
+
+def load_adapter(folder: Path, base: str | Path) -> Bundle:
+    """An adapter on top of the weights ``base``: a published size (``gpt2``), or a .safetensors file or its folder.
+
+    Raises ``InputError`` where they are not those that it was trained on.
+    """
+    config = _read_config(folder)
+    tensors = read_tensors(folder / ADAPTER)
+    try:
+        gpt = GPT(GPTConfig(**config["gpt"]))
+        expected = config["base_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
+    load_weights(gpt, fetch_pretrained(str(base)) if base in SIZES else base)
+    below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
+    if (found := _checksum(below)) != expected:
+        raise InputError(
+            f"the adapter {folder} was trained on weights with SHA-256 {expected}, but those of {base} have {found}: "
+            "give the weights that training began with"
+        )
+    return restore(config, below | tensors, folder)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load(path: str | Path, base: str | Path | None = None) -> Bundle:
+    """From a model folder, a run (``version_N``), a folder of runs (the newest finished one) or a ``.ckpt`` file.
+
+    An adapter folder needs its ``base``, see :func:`load_adapter`.
+    """
     path = Path(path)
+    if (path / ADAPTER).is_file():
+        if base is None:
+            raise InputError(f"{path} is an adapter: name the weights below it (--base gpt2, or their file)")
+        return load_adapter(path, base)
     if path.is_file():
         return load_checkpoint(path)
     places = (path, path / "model", newest(path, "model"))
@@ -90,11 +165,14 @@ def load(path: str | Path) -> Bundle:
         raise InputError(
             f"no model at {path}: expected a folder with config.json and model.safetensors, or a .ckpt file"
         )
+    return restore(_read_config(folder), read_tensors(folder), folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} is not valid JSON: {error}") from error
-    return restore(config, read_tensors(folder), folder)
 
 
 def load_checkpoint(path: Path) -> Bundle:

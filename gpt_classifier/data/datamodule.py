@@ -37,6 +37,8 @@ class TextDataModule(L.LightningDataModule):
             the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         fractions: Shares of train, val and test.
         split_seed: Chooses the split and the undersampled rows.
+        folds: For cross-validation, the number of parts that all rows are divided into; 0 for one split by fractions.
+        fold: Number of the part to test on, from 0; the others are train and val, in the proportion of fractions.
         balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
             ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
@@ -63,6 +65,8 @@ class TextDataModule(L.LightningDataModule):
         split: Literal["grouped", "random", "chapter6", "article_table"] = "grouped",
         fractions: list[float] = [0.7, 0.1, 0.2],  # noqa: B006 - never changed; a tuple would not be plain YAML
         split_seed: int = 123,
+        folds: int = 0,
+        fold: int = 0,
         balance: Literal["none", "undersample", "class_weights"] = "none",
         empty: Literal["drop", "keep", "error"] = "drop",
         tokenizer: Literal["gpt2", "bytes"] = "gpt2",
@@ -98,7 +102,12 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"labels are {labels}, expected distinct names")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
             raise InputError(f"split {split} is a division of sms_spam, but source is {source}: use grouped or random")
+        if folds and (folds < 2 or not 0 <= fold < folds):
+            raise InputError(f"folds are {folds} and fold is {fold}, expected at least 2 folds and 0 <= fold < folds")
+        if folds and (split in splits.OF_THE_BOOK or test_source is not None):
+            raise InputError("folds divide one source by split grouped or random: leave out test_source, change split")
         self.source, self.val_source, self.test_source = source, val_source, test_source
+        self.part = splits.Part(fold, folds) if folds else None
         self.text_column, self.label_column = text_column, label_column
         self.declared_labels = labels
         self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
@@ -234,11 +243,11 @@ class TextDataModule(L.LightningDataModule):
         train, val, test = (
             0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True)
         )
-        if val == 0 and test == 0:
+        if val == 0 and test == 0 and self.part is None:
             return given
         total = train + val + test
         parts = splits.BY_FRACTIONS[self.split](
-            given["train"], (train / total, val / total, test / total), self.split_seed
+            given["train"], (train / total, val / total, test / total), self.split_seed, self.part
         )
         return parts | {name: table for name, table in given.items() if name != "train"}
 
@@ -306,7 +315,15 @@ class TextDataModule(L.LightningDataModule):
             pool=50 if self.group_by_length else 1,
             done=lambda: batches_begun() % epoch_length(),
         )
+        self._training_batches = batches
         return self._loader(encoded, batches)
+
+    def texts_of_step(self, batch_number: int, batches: int) -> int:
+        """Texts, over all processes, of the optimizer's step that this batch of the epoch and its neighbours make."""
+        assert self.trainer is not None
+        start = batch_number // batches * batches
+        end = min(start + batches, int(self.trainer.num_training_batches))
+        return sum(self._training_batches.round_lengths[start:end])
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("val")

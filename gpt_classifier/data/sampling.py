@@ -58,6 +58,7 @@ class TrainingBatches(BatchesOfRows):
         super().__init__(rank, world_size)
         self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
         self.epoch_now, self.done, self.pool = epoch, done, pool
+        self.round_lengths: list[int] = []  # rows of each step of the epoch, over all processes
 
     def batches(self) -> list[list[int]]:
         chance = np.random.default_rng([self.seed, self.epoch_now()])
@@ -67,10 +68,12 @@ class TrainingBatches(BatchesOfRows):
             pools = [order[i : i + self.pool * round_size] for i in range(0, len(order), self.pool * round_size)]
             order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
         rounds = [order[i : i + round_size] for i in range(0, len(order), round_size)]
+        rounds = [r for r in rounds if len(r) >= self.world_size]
         if self.pool > 1:
             rounds = [rounds[i] for i in chance.permutation(len(rounds))]
         # Dealt out like cards, so that the processes of a grouped round get texts of like length too.
-        dealt = [r[self.rank :: self.world_size].tolist() for r in rounds if len(r) >= self.world_size]
+        dealt = [r[self.rank :: self.world_size].tolist() for r in rounds]
+        self.round_lengths = [len(r) for r in rounds]
         return dealt[self.done() :]
 
     def __len__(self) -> int:

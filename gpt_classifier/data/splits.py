@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,21 +18,32 @@ def fold(text: str) -> str:
     return " ".join(NUMBER.sub("0", text.lower()).split())
 
 
-def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int) -> Splits:
+class Part(NamedTuple):
+    """One of the rounds of a cross-validation: the test rows are the part ``number`` of ``parts``."""
+
+    number: int
+    parts: int
+
+
+def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
     """Stratified by class; copies of one text may land on both sides."""
-    return _split_units(table, table["row"].astype(str), fractions, seed)
+    return _split_units(table, table["row"].astype(str), fractions, seed, part)
 
 
-def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int) -> Splits:
+def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
     """Stratified by class; texts that :func:`fold` makes equal all land on one side, so no test text was trained on."""
-    return _split_units(table, table["text"].map(fold), fractions, seed)
+    return _split_units(table, table["text"].map(fold), fractions, seed, part)
 
 
-def _split_units(table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int) -> Splits:
+def _split_units(
+    table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, part: Part | None
+) -> Splits:
     """Divides units of rows, each stratified by its first row's label."""
     from sklearn.model_selection import train_test_split
 
     labels = table["label"].groupby(units.to_numpy(), sort=False).first()
+    if part is not None:
+        return _split_part(table, units, labels, fractions, seed, part)
     if (scarce := labels.value_counts()).min() < sum(f > 0 for f in fractions):
         raise InputError(
             f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {sum(f > 0 for f in fractions)} "
@@ -54,6 +66,24 @@ def _split_units(table: pd.DataFrame, units: pd.Series, fractions: Sequence[floa
         left -= fraction
     assigned["train"] = rest.index
     return {name: table[units.isin(assigned[name]).to_numpy()] for name in NAMES if name in assigned}
+
+
+def _split_part(
+    table: pd.DataFrame, units: pd.Series, labels: pd.Series, fractions: Sequence[float], seed: int, part: Part
+) -> Splits:
+    """One part for testing; the rest divided into train and val in the proportion of ``fractions``."""
+    from sklearn.model_selection import StratifiedKFold
+
+    if (scarce := labels.value_counts()).min() < part.parts:
+        raise InputError(
+            f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {part.parts} folds: use fewer"
+        )
+    folds = StratifiedKFold(part.parts, shuffle=True, random_state=seed)
+    rest, tested = list(folds.split(labels, labels))[part.number]
+    test = units.isin(labels.index[tested]).to_numpy()
+    train, val, _ = fractions
+    others = _split_units(table[~test], units[~test], (train / (train + val), val / (train + val), 0.0), seed, None)
+    return others | {"test": table[test]}
 
 
 def split_chapter6(table: pd.DataFrame) -> Splits:
@@ -87,7 +117,7 @@ def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table.groupby("label").sample(smallest, random_state=seed).sort_index()
 
 
-BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int], Splits]] = {
+BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Part | None], Splits]] = {
     "grouped": split_grouped,
     "random": split_random,
 }

@@ -31,6 +31,7 @@ class TextClassifier:
     """
 
     def __init__(self, contents: bundle.Bundle, device: str | torch.device = "cpu", int8: bool = False) -> None:
+        contents = contents.merged()
         self.labels = contents.labels
         self.encoder = contents.encoder
         self.device = torch.device(device)
@@ -39,12 +40,19 @@ class TextClassifier:
             self.model.gpt = quantized(self.model.gpt)
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu", int8: bool = False) -> "TextClassifier":
+    def load(
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        int8: bool = False,
+        base: str | Path | None = None,
+    ) -> "TextClassifier":
         """From a model folder, a run's folder or a ``.ckpt`` file; ``InputError`` if there is none or it is broken.
 
-        ``int8`` quantizes the network's matrices, for CPUs: faster and less exact, see :func:`quantized`.
+        ``int8`` quantizes the network's matrices, for CPUs: faster and less exact, see :func:`quantized`. ``base``
+        names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
         """
-        return cls(bundle.load(path), device, int8)
+        return cls(bundle.load(path, base), device, int8)
 
     @overload
     def predict(self, texts: str, tokens: int = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
 POOLINGS = {
     "last_token": "the last real token, the only one that has seen the whole text",
@@ -45,6 +46,20 @@ class SequenceClassifier(nn.Module):
         self.gpt = gpt
         self.pooling = pooling
         self.head = build_head(head, gpt.config.n_embd, num_classes)
+        self.lora: LoRAConfig | None = None
+
+    def add_lora(self, config: LoRAConfig) -> None:
+        """Adapts the matrices that ``config`` names."""
+        try:
+            add_lora(self, config)
+        except ValueError as error:
+            raise InputError(f"lora: {error}") from error
+        self.lora = config
+
+    def merge_lora(self) -> None:
+        """Turns adapted matrices into plain ones with the same results."""
+        merge_lora(self)
+        self.lora = None
 
     def forward(self, inputs: Tensor, lengths: Tensor, depth: int | None = None) -> Tensor:
         """With ``depth``, ``inputs`` are not ids but the hidden states (B, T, C) that enter that block."""
@@ -54,11 +69,16 @@ class SequenceClassifier(nn.Module):
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
         """Hidden states (B, T, C) that enter block ``depth`` -> what the head reads, (B, C) in float32."""
-        read = read_position(self.pooling, lengths, x.shape[1])
+        lengths = self.text_lengths(lengths, x.shape[1])
+        read = read_position(self.pooling, lengths)
         x = self.gpt.finish(self.gpt.run_blocks(x, depth, lengths=lengths, read=read)).float()
         if read is None:
-            return mean(x, lengths if self.pooling == "mean" else torch.full_like(lengths, x.shape[1]))
+            return mean(x, lengths)
         return x[:, 0]
+
+    def text_lengths(self, lengths: Tensor, width: int) -> Tensor:
+        """``lengths``, or the width where the pooling takes padding for text, as the article does."""
+        return torch.full_like(lengths, width) if self.pooling in PADDING_COUNTS else lengths
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(B, C) -> (B, K), in float32: the head decides between classes on very little work."""
@@ -70,15 +90,13 @@ class SequenceClassifier(nn.Module):
             return torch.func.functional_call(self.head, whole, (pooled,))
 
 
-def read_position(pooling: str, lengths: Tensor, width: int) -> Tensor | None:
+def read_position(pooling: str, lengths: Tensor) -> Tensor | None:
     """The one position (B,) of each text that ``pooling`` reads, or None where it reads them all."""
     match pooling:
-        case "last_token":
+        case "last_token" | "last_position":
             return lengths - 1
         case "first_token":
             return torch.zeros_like(lengths)
-        case "last_position":
-            return torch.full_like(lengths, width - 1)
     return None
 
 

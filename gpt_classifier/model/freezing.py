@@ -10,34 +10,47 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-Policy = str | int  # a key of BLOCKS, a number of blocks, or "all"
+EVERYWHERE = ("all", "lora", "biases")  # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit", 2021
+Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 
 
 def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
-    """How many of the last blocks train, or None when everything does, embeddings included."""
-    if policy == "all":
+    """How many of the last blocks train, or None where what trains is not whole blocks at the end."""
+    if policy in EVERYWHERE:
         return None
     blocks = BLOCKS.get(str(policy), policy)
     if isinstance(blocks, bool) or not str(blocks).isdigit():
-        raise InputError(f"trainable is {policy!r}, expected {', '.join(BLOCKS)}, all, or a number of blocks")
+        raise InputError(f"trainable is {policy!r}, expected {', '.join([*BLOCKS, *EVERYWHERE])}, or a number of blocks")
     blocks = int(blocks)
     if not 0 <= blocks <= n_layer:
         raise InputError(f"trainable is {policy!r}, but the model has {n_layer} blocks")
     return blocks
 
 
-def frozen_depth(policy: Policy, n_layer: int) -> int:
+def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
     """How many leading blocks, embeddings below them included, cannot change."""
-    blocks = trainable_blocks(policy, n_layer)
-    return 0 if blocks is None else n_layer - blocks
+    names = trainable_names(model, policy)
+    if any(name.startswith(("gpt.wte.", "gpt.wpe.")) for name in names):
+        return 0
+    blocks = [int(name.split(".")[2]) for name in names if name.startswith("gpt.h.")]
+    return min(blocks, default=model.gpt.config.n_layer)
 
 
 def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
-    """Names of the parameters that train: always the head, the final norm with any block."""
+    """Names of the parameters that train: always the head, the final norm with any block.
+
+    A head that is adapted itself trains as the other adapted matrices do: its correction alone.
+    """
     names = [name for name, _ in model.named_parameters()]
     blocks = trainable_blocks(policy, n_layer := model.gpt.config.n_layer)
-    if blocks is None:
+    if policy == "all":
         return set(names)
+    if policy == "biases":
+        return {name for name in names if name.startswith("head.") or name.endswith("bias")}
+    if blocks is None:
+        adapters = {name for name in names if ".lora_" in name}
+        adapted_head = any(name.startswith("head.") for name in adapters)
+        return adapters | {name for name in names if name.startswith("head.") and not adapted_head}
     prefixes = ["head.", *(f"gpt.h.{n}." for n in range(n_layer - blocks, n_layer))]
     if blocks:
         prefixes.append("gpt.ln_f.")

@@ -153,10 +153,12 @@ class Attention(nn.Module):
         self.resid_dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
-        if read is not None:
+        if read is not None and type(self.c_attn) is nn.Linear:  # one that was adapted has no single matrix to split
             assert visible is not None, "run_blocks says what a single position sees"
             return self.resid_dropout(self.c_proj(self._from_one_position(x, visible, read)))
-        query, key, value = (self._heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # (B, H, T, C/H) each
+        query, key, value = self.c_attn(x).chunk(3, dim=-1)
+        query = query if read is None else take(query, read)
+        query, key, value = map(self._heads, (query, key, value))  # (B, H, T, C/H) each
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(query, key, value, visible, dropout, is_causal=visible is None)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))

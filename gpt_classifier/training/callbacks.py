@@ -18,6 +18,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.files import whole_file, writable_folder
+from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.training import figures
 from gpt_classifier.training.card import model_card
 
@@ -165,6 +166,9 @@ class FinishRun(Callback):
             contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
             summary = data.summary() if isinstance(data, TextDataModule) else "given as data loaders"
             folder = Path(trainer.loggers[0].log_dir or "") / "model"
+            policy = pl_module.hparams["trainable"]
+            if policy in ("lora", "biases"):
+                bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
             bundle.save_folder(folder, contents, model_card(contents, summary, pl_module.hparams, self.best_accuracy))
             rank_zero_info(f"model folder: {folder}")
 

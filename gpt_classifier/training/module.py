@@ -18,8 +18,9 @@ from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
+from gpt_classifier.model.freezing import freeze, freeze_other_tokens, trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
@@ -41,9 +42,13 @@ class GPTClassifier(L.LightningModule):
         pooling: Which hidden states the head sees: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
             article, ``last_position`` and ``mean_positions``, for which padding counts.
         head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
-        trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks. The head always
-            trains, the final norm with any block.
+        trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks; ``lora`` (low-rank
+            corrections) or ``biases`` (BitFit). The head always trains, the final norm with any block.
+        lora: With trainable ``lora``, fields of LoRAConfig: ``{rank: 16, alpha: 16, dropout: 0.0, scale: alpha/rank,
+            dora: false, targets: <regular expression of layer names>}``.
         learning_rate: Highest learning rate.
+        layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
+        unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
         weight_decay: Decay of weight matrices.
         decay_norms_and_biases: Whether vectors decay too, as in the article.
         warmup: Share of all steps in which the learning rate rises from 0.
@@ -67,7 +72,10 @@ class GPTClassifier(L.LightningModule):
         pooling: Literal["last_token", "first_token", "mean", "last_position", "mean_positions"] = "last_token",
         head: str | dict[str, Any] = "linear",
         trainable: str | int = "last_block",
+        lora: dict[str, Any] | None = None,
         learning_rate: float = 5e-5,
+        layer_decay: float = 1.0,
+        unfreeze_every: int = 0,
         weight_decay: float = 0.1,
         decay_norms_and_biases: bool = False,
         warmup: float = 0.0,
@@ -91,6 +99,10 @@ class GPTClassifier(L.LightningModule):
             raise InputError(f"learning_rate {learning_rate} must be above 0, weight_decay {weight_decay} not below")
         if not 0 <= warmup <= 1:
             raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
+        if not 0 < layer_decay <= 1 or unfreeze_every < 0:
+            raise InputError(f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more")
+        if lora is not None and trainable != "lora":
+            raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
         self.save_hyperparameters(
             {
@@ -99,7 +111,10 @@ class GPTClassifier(L.LightningModule):
                 "pooling": pooling,
                 "head": head if isinstance(head, str) else dict(head),
                 "trainable": trainable,
+                "lora": asdict(lora_config(lora)) if trainable == "lora" else None,
                 "learning_rate": learning_rate,
+                "layer_decay": layer_decay,
+                "unfreeze_every": unfreeze_every,
                 "weight_decay": weight_decay,
                 "decay_norms_and_biases": decay_norms_and_biases,
                 "warmup": warmup,
@@ -179,6 +194,8 @@ class GPTClassifier(L.LightningModule):
         if not self._has_weights and self._fits():
             self._load_weights(gpt)
         self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
+        if self.hparams["lora"]:
+            self.model.add_lora(lora_config(self.hparams["lora"]))
         freeze(self.model, self.hparams["trainable"])
         self._has_weights = True
         self.hparams.update(gpt=asdict(config), labels=self.labels)
@@ -235,13 +252,26 @@ class GPTClassifier(L.LightningModule):
         if batch.states.ndim == 2:
             return self.model.classify(batch.states)
         states = batch.states.to(self.model.gpt.wte.weight.dtype)
-        return self.model(states, batch.lengths, frozen_depth(self.hparams["trainable"], len(self.model.gpt.h)))
+        assert self.trunk is not None, "states come from there"
+        return self.model(states, batch.lengths, self.trunk.depth)
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
         loss = self.loss(logits, labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(labels))
-        return loss
+        return loss * self._share_of_step(len(labels), batch_number)
+
+    def _share_of_step(self, texts: int, batch_number: int) -> float:
+        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
+
+        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
+        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
+        """
+        data = getattr(self._trainer, "datamodule", None)
+        if not isinstance(data, TextDataModule):
+            return 1.0
+        batches = self.trainer.accumulate_grad_batches
+        return texts * batches * self.trainer.world_size / data.texts_of_step(batch_number, batches)
 
     def validation_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
         self._classify(batch, self.val_predictions)
@@ -305,13 +335,21 @@ class GPTClassifier(L.LightningModule):
             settings["weight_decay"],
             settings["decay_norms_and_biases"],
             settings["optimizer_args"],
+            settings["layer_decay"],
+            by_block=settings["unfreeze_every"] > 0,
         )
-        if settings["warmup"] == 0 and settings["schedule"] == "constant":
+        unfreeze_every = settings["unfreeze_every"]
+        if settings["warmup"] == 0 and settings["schedule"] == "constant" and unfreeze_every == 0:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
-            raise InputError("warmup and schedule need a number of steps: give --trainer.max_epochs or max_steps")
-        schedule = learning_rate_schedule(optimizer, int(steps), settings["warmup"], settings["schedule"])
+            raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
+        if unfreeze_every and not self.trainer.max_epochs:
+            raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
+        unfreeze_steps = unfreeze_every * steps / (self.trainer.max_epochs or 1)
+        schedule = learning_rate_schedule(
+            optimizer, int(steps), settings["warmup"], settings["schedule"], unfreeze_steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------- checkpoints
@@ -353,6 +391,15 @@ class GPTClassifier(L.LightningModule):
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
+
+
+def lora_config(settings: Mapping[str, Any] | None) -> LoRAConfig:
+    """The adaptation that ``settings`` describe."""
+    try:
+        return LoRAConfig(**(settings or {}))
+    except (TypeError, ValueError) as error:
+        known = ", ".join(field.name for field in fields(LoRAConfig))
+        raise InputError(f"lora is {dict(settings or {})}, expected fields {known}: {error}") from error
 
 
 def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None) -> GPTConfig:

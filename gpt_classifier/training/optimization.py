@@ -1,6 +1,8 @@
 """Builds optimizers and learning-rate schedules from plain values; knows nothing about Lightning."""
 
 import math
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -9,34 +11,65 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.model.classification import SequenceClassifier
 
 
 def build_optimizer(
-    model: nn.Module,
+    model: SequenceClassifier,
     name: str,
     learning_rate: float,
     weight_decay: float,
     decay_norms_and_biases: bool,
     arguments: dict[str, Any],
+    layer_decay: float = 1.0,
+    by_block: bool = False,
 ) -> Optimizer:
-    """An optimizer of ``torch.optim`` over the parameters that train; matrices decay, vectors only if asked."""
+    """An optimizer of ``torch.optim`` over the parameters that train; matrices decay, vectors only if asked.
+
+    Each level below the head (the last block is 1, the embeddings are lowest) learns ``layer_decay`` times as fast as
+    the one above it (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``by_block``, a parameter group keeps its
+    ``level``; else there is but one.
+    """
     optimizer_class = getattr(torch.optim, name, None)
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise InputError(f"optimizer is {name!r}, expected the name of a class in torch.optim, such as AdamW or SGD")
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 or decay_norms_and_biases]
-    others = [p for p in trained if p.ndim < 2 and not decay_norms_and_biases]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            level = _level(parameter_name, model.gpt.config.n_layer) if by_block or layer_decay < 1 else 0
+            grouped[level, parameter.ndim >= 2 or decay_norms_and_biases].append(parameter)
+    groups = [
+        {
+            "params": parameters,
+            "lr": learning_rate * layer_decay**level,
+            "weight_decay": weight_decay if decays else 0.0,
+            "level": level,
+        }
+        for (level, decays), parameters in sorted(grouped.items(), key=lambda item: (item[0][0], not item[0][1]))
+    ]
     if name in ("Adam", "AdamW"):
         arguments = {"fused": True} | arguments  # one kernel for all parameters
     try:
-        return cast(Any, optimizer_class)([g for g in groups if g["params"]], lr=learning_rate, **arguments)
+        return cast(Any, optimizer_class)(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {name} does not take these arguments: {error}") from error
 
 
-def learning_rate_schedule(optimizer: Optimizer, steps: int, warmup: float, schedule: str) -> LambdaLR:
-    """Linear warm-up over the first ``warmup`` share of ``steps``, then ``constant`` or half a ``cosine`` down to 0."""
+def _level(name: str, n_layer: int) -> int:
+    """How far below the head a parameter stands: 0 for the head and the final norm, 1 for the last block."""
+    if name.startswith("gpt.h."):
+        return n_layer - int(name.split(".")[2])
+    return n_layer + 1 if name.startswith(("gpt.wte.", "gpt.wpe.")) else 0
+
+
+def learning_rate_schedule(
+    optimizer: Optimizer, steps: int, warmup: float, schedule: str, unfreeze_steps: float = 0
+) -> LambdaLR:
+    """Linear warm-up over the first ``warmup`` share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
+
+    A group of level n rests for n times ``unfreeze_steps``. Its learning rate is 0 until then, and not its parameters
+    frozen: those that change their mind in the middle of a run end up different on the processes of DDP.
+    """
     rising = round(warmup * steps)
 
     def factor(step: int) -> float:
@@ -46,4 +79,7 @@ def learning_rate_schedule(optimizer: Optimizer, steps: int, warmup: float, sche
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
-    return LambdaLR(optimizer, factor)
+    def of_level(level: int) -> Callable[[int], float]:
+        return lambda step: factor(step) if step >= level * unfreeze_steps else 0.0
+
+    return LambdaLR(optimizer, [of_level(group["level"]) for group in optimizer.param_groups])

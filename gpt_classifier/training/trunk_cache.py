@@ -29,7 +29,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
-from gpt_classifier.model.freezing import Policy, frozen_depth
+from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
 
 BATCH_TOKENS = 1024  # of the trunk's pass: the widest activation, 4C a token, then stays within a CPU's cache
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
@@ -77,8 +77,8 @@ class TrunkCache:
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.model, self.dtype, self.limit, self.context = model, dtype, limit, context
-        self.depth = frozen_depth(policy, model.gpt.config.n_layer)
-        self.pooled = policy in ("head", 0, "0")
+        self.depth = frozen_depth(model, policy)
+        self.pooled = not any(name.startswith("gpt.") for name in trainable_names(model, policy))
         self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
         self.width = self.encoder.pad_to
         self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
@@ -90,7 +90,7 @@ class TrunkCache:
         """Whether cached training is the same training: something is frozen, without chance or batch-made padding."""
         config = model.gpt.config
         padded_by_batch = model.pooling in PADDING_COUNTS and encoder.pad_to is None
-        return frozen_depth(policy, config.n_layer) > 0 and config.dropout == 0 and not padded_by_batch
+        return frozen_depth(model, policy) > 0 and config.dropout == 0 and not padded_by_batch
 
     def _fingerprint(self, precision: str) -> str:
         """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
@@ -172,7 +172,7 @@ class TrunkCache:
         """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
         device = self.model.gpt.wte.weight.device
         batch = self.encoder.batch(ids)
-        lengths = batch.lengths.to(device)
+        lengths = self.model.text_lengths(batch.lengths, batch.input_ids.shape[1]).to(device)
         with self.context():
             x = self.model.gpt.embed(batch.input_ids.to(device))
             if self.pooled:

@@ -1,0 +1,116 @@
+"""Low-rank adaptation: trains a small correction beside frozen matrices; knows nothing about what they are used for.
+
+E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021, arXiv:2106.09685). The frozen weights keep
+their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, rank) and, with DoRA, ``lora_m`` (out,).
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SCALES = ("alpha/rank", "alpha/sqrt(rank)", "alpha")
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """What is adapted, and how.
+
+    Args:
+        rank: Of the correction.
+        alpha: How much the correction counts, see ``scale``.
+        dropout: Probability of dropping an input of the correction in training.
+        targets: Regular expression, searched for in the names of linear layers: ``gpt.h.0.attn.c_attn`` and so on.
+        scale: The factor of the correction: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
+            arXiv:2312.03732), or ``alpha``, as in the article.
+        dora: Whether the length of each output's weights trains apart from their direction (S.-Y. Liu et al., "DoRA",
+            2024, arXiv:2402.09353).
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: str = r"\.(c_attn|c_proj|c_fc)$"
+    scale: str = "alpha/rank"
+    dora: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"{self}: rank and alpha must be positive, and dropout lie in [0, 1)")
+        if self.scale not in SCALES:
+            raise ValueError(f"scale is {self.scale!r}, expected one of {', '.join(SCALES)}")
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise ValueError(f"targets {self.targets!r} is not a regular expression: {error}") from error
+
+    @property
+    def factor(self) -> float:
+        return self.alpha / {"alpha/rank": self.rank, "alpha/sqrt(rank)": math.sqrt(self.rank), "alpha": 1}[self.scale]
+
+
+class LoRALinear(nn.Linear):
+    """``base`` with a trainable correction: (W + factor · B A) x + b, which is ``base`` itself before training.
+
+    With DoRA each row of W + factor · B A is stretched to the length ``lora_m``, at first that of W's row.
+    """
+
+    def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
+        nn.Module.__init__(self)  # not nn.Linear's, which would draw a second W
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        self.factor, self.dropout = config.factor, nn.Dropout(config.dropout)
+        self.lora_A = nn.Parameter(base.weight.new_empty(config.rank, base.in_features))
+        self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, config.rank))
+        self.lora_m = nn.Parameter(base.weight.detach().norm(dim=1)) if config.dora else None
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        correction = self.factor * F.linear(F.linear(self.dropout(x), self.lora_A), self.lora_B)
+        if self.lora_m is None:
+            return F.linear(x, self.weight, self.bias) + correction
+        y = self._stretch() * (F.linear(x, self.weight) + correction)
+        return y if self.bias is None else y + self.bias
+
+    def _stretch(self) -> Tensor:
+        # The length is taken as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
+        assert self.lora_m is not None
+        return self.lora_m / (self.weight + self.factor * self.lora_B @ self.lora_A).norm(dim=1).detach()
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """A plain layer that computes the same, without dropout."""
+        weight = self.weight + self.factor * self.lora_B @ self.lora_A
+        if self.lora_m is not None:
+            weight = self._stretch()[:, None] * weight
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain.weight, plain.bias = nn.Parameter(weight), self.bias
+        return plain
+
+
+def add_lora(model: nn.Module, config: LoRAConfig) -> None:
+    """Adapts the linear layers of ``model`` whose name ``config.targets`` is found in.
+
+    Raises ``ValueError`` if there is none.
+    """
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    chosen = [name for name in layers if re.search(config.targets, name)]
+    if not chosen:
+        raise ValueError(f"targets {config.targets!r} is found in no linear layer; there are {', '.join(layers)}")
+    for name in chosen:
+        _put(model, name, LoRALinear(layers[name], config))
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Puts plain layers with the same results in place of the adapted ones."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoRALinear):
+            _put(model, name, layer.merged())
+
+
+def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
