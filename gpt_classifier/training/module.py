@@ -18,7 +18,7 @@ from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, freeze_other_tokens, trainable_blocks
+from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
@@ -197,6 +197,7 @@ class GPTClassifier(L.LightningModule):
         if self.hparams["lora"]:
             self.model.add_lora(lora_config(self.hparams["lora"]))
         freeze(self.model, self.hparams["trainable"])
+        self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
         self._has_weights = True
         self.hparams.update(gpt=asdict(config), labels=self.labels)
         gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
@@ -252,8 +253,7 @@ class GPTClassifier(L.LightningModule):
         if batch.states.ndim == 2:
             return self.model.classify(batch.states)
         states = batch.states.to(self.model.gpt.wte.weight.dtype)
-        assert self.trunk is not None, "states come from there"
-        return self.model(states, batch.lengths, self.trunk.depth)
+        return self.model(states, batch.lengths, self.frozen_depth)
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)

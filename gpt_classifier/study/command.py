@@ -1,0 +1,90 @@
+"""The command ``study``: runs the rows of a study and writes its table; ``study table`` writes it again."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpt_classifier.errors import CommandParser, InputError
+from gpt_classifier.files import whole_file
+from gpt_classifier.study import table as tables
+from gpt_classifier.study.plan import Row, Run, read_study
+from gpt_classifier.study.runner import Runner, results_of
+
+
+def main(arguments: list[str]) -> None:
+    """``study --config FILE ...`` or ``study table FOLDER``."""
+    if arguments[:1] == ["table"]:
+        return table(arguments[1:])
+    parser = CommandParser(
+        "gpt-classifier study",
+        description=__doc__ + " Further options, such as --model.weights random, change the base configuration.",
+    )
+    parser.add_argument("--config", required=True, type=Path, help="the study's YAML file")
+    parser.add_argument("--rows", nargs="+", help="names of the rows to run; all by default")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each row with different seeds")
+    parser.add_argument("--folds", type=int, default=0, help="cross-validation: each text is tested once, in one fold")
+    parser.add_argument("--smoke", action="store_true", help="run everything on a tiny network and made-up messages")
+    parser.add_argument("--output", type=Path, help="folder of results; by default checkpoints/study/NAME")
+    options, others = parser.parse_known_args(arguments)
+    if options.seeds < 1 or options.folds < 0 or options.folds == 1:
+        raise InputError(f"--seeds {options.seeds} must be at least 1 and --folds {options.folds} at least 2")
+    study, base = read_study(options.config)
+    rows = study.chosen(options.rows)
+    runs = study.runs(rows, base, options.seeds, options.folds, _settings(others), options.smoke)
+    folder = options.output or Path("checkpoints/study") / (options.config.stem + ("-smoke" if options.smoke else ""))
+    runner = Runner(folder)
+    with whole_file(folder / "study.json") as path:
+        plan = {"questions": study.questions, "rows": [asdict(r) for r in rows], "runs": [asdict(r) for r in runs]}
+        path.write_text(json.dumps(plan, indent=1))
+    runner.perform(runs)
+    write(folder)
+
+
+def _settings(others: list[str]) -> dict[str, Any]:
+    """``--key value`` and ``--key=value`` as a configuration has them."""
+    settings: dict[str, Any] = {}
+    words = [part for word in others for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    if len(words) % 2 or any(not key.startswith("--") or "." not in key for key in words[::2]):
+        raise InputError(f"{' '.join(others)}: expected pairs such as --model.weights random; --help explains more")
+    for key, value in zip(words[::2], words[1::2], strict=True):
+        settings[key[2:]] = yaml.safe_load(value)
+    return settings
+
+
+def table(arguments: list[str]) -> None:
+    """Writes the table of a study again, from whatever results there are."""
+    parser = CommandParser("gpt-classifier study table", description=table.__doc__)
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument("--format", choices=["markdown", "csv"], default="markdown", help="what to print")
+    options: argparse.Namespace = parser.parse_args(arguments)
+    if not (options.folder / "study.json").is_file():
+        raise InputError(f"no study in {options.folder}: expected the folder that `study --config` named or made")
+    write(options.folder, options.format)
+
+
+def write(folder: Path, printed: str = "markdown") -> None:
+    """``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure in TensorBoard too."""
+    plan = json.loads((folder / "study.json").read_text())
+    rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
+    lines = tables.lines(rows, runs, results_of(runs, folder))
+    said = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, plan["questions"]))
+    content = {
+        "markdown": tables.markdown(lines, len({run.seed for run in runs})) + (f"\n{said}" if said else ""),
+        "csv": tables.comma_separated(lines),
+    }
+    for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):
+        with whole_file(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
+    figure = tables.forest_plot(lines)
+    with whole_file(folder / "intervals.png") as path:
+        figure.savefig(path, format="png")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard" / "table")) as writer:
+        writer.add_figure("test accuracy", figure)
+        writer.add_text("table", content["markdown"])
+    print(f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, intervals.png" if printed == "markdown" else content["csv"], end="\n")

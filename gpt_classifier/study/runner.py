@@ -1,0 +1,124 @@
+"""Performs the runs of a study, each in its own process, and keeps their results line by line."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any
+
+from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.files import writable_folder
+from gpt_classifier.study.plan import Run
+
+RESULTS = "results.jsonl"
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """All results so far; a last line that a killed study left half written is none."""
+    path = folder / RESULTS
+    results = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            results.append(json.loads(line))
+        except ValueError:
+            continue
+    return results
+
+
+class Runner:
+    """Performs what is not done yet, one run after the other, or one on each GPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = writable_folder(folder)
+        self.logs = writable_folder(folder / "logs")
+        self.writing = Lock()
+        self.children: set[subprocess.Popen[str]] = set()
+
+    def perform(self, runs: list[Run]) -> None:
+        done = {result["key"] for result in read_results(self.folder) if "error" not in result}
+        left = [run for run in runs if run.key not in done]
+        if len(left) < len(runs):
+            print(f"{len(runs) - len(left)} of {len(runs)} runs were done before", flush=True)
+        gpus = _gpus()
+        free: SimpleQueue[str | None] = SimpleQueue()
+        for gpu in gpus or [None]:
+            free.put(gpu)
+
+        def one(numbered: tuple[int, Run]) -> None:
+            gpu = free.get()
+            try:
+                self._perform(*numbered, len(left), gpu)
+            finally:
+                free.put(gpu)
+
+        with ThreadPoolExecutor(max(1, len(gpus))) as pool:
+            try:
+                list(pool.map(one, enumerate(left, 1)))
+            except BaseException:  # Ctrl-C: what is finished is kept, what runs is stopped
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in self.children:
+                    child.kill()
+                raise
+
+    def _perform(self, number: int, run: Run, of: int, gpu: str | None) -> None:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run}.txt", "w") as log:
+            path = Path(scratch) / "run.json"
+            path.write_text(json.dumps(asdict(run)))
+            command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
+            environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+            # Its standard input ends when this process does, however that happens, and then it ends too.
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
+            )
+            self.children.add(child)
+            try:
+                code = child.wait()
+            finally:
+                self.children.discard(child)
+                child.kill()
+                assert child.stdin is not None
+                child.stdin.close()
+            result = json.loads(path.read_text()) if code == 0 else {"error": self._reason(run, code)}
+        minutes, seconds = divmod(int(time.monotonic() - began), 60)
+        told = f"failed: {result['error']}" if code else f"test {wilson(*result['accuracy']['test'])}"
+        print(f"[{number}/{of}] {run}: {told} ({minutes} min {seconds} s)", flush=True)
+        self._keep({"key": run.key, "row": run.row, "seed": run.seed, "fold": run.fold} | result)
+
+    def _reason(self, run: Run, code: int) -> str:
+        lines = (self.logs / f"{run}.txt").read_text(errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        killed = f"killed by signal {-code}, " if code < 0 else ""
+        return f"{killed}{last}"[:300]
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        path = self.folder / RESULTS
+        with self.writing:
+            broken = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write(("\n" if broken else "") + json.dumps(result) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
+
+
+def results_of(runs: Iterable[Run], folder: Path) -> dict[str, dict[str, Any]]:
+    """The newest result of each of ``runs`` that has one, by key."""
+    keys = {run.key for run in runs}
+    return {result["key"]: result for result in read_results(folder) if result["key"] in keys}
