@@ -15,7 +15,7 @@ Train a GPT-2 text classifier and use it. COMMAND is one of
   test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
   predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
   classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
-  study     compare many settings, with intervals and paired tests: gpt-classifier study --config configs/study/article.yaml
+  study     compare settings, with intervals: gpt-classifier study --config configs/study/article.yaml
   search    look for good settings: gpt-classifier search --config configs/search.yaml
   benchmark time training and classifying beside the alternatives on this machine
   cache     how much disk the states of frozen blocks take; "cache clear" removes them

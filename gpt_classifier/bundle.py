@@ -51,7 +51,6 @@ class Bundle:
             "encoder": self.encoder.settings(),
         }
 
-
     def merged(self) -> "Bundle":
         """Itself, or where matrices are adapted a copy with plain ones."""
         if self.model.lora is None:

@@ -147,6 +147,14 @@ class TextEncoder:
         return cls(encoding, settings["max_length"], settings["truncation"], settings["pad_to"])
 
 
+def batch_tokens(device: str) -> int:
+    """How many tokens to put through a network at a time, without gradients, on this kind of device.
+
+    On a CPU the widest activation, 16 C bytes a token, then stays in its cache; a GPU wants to be filled.
+    """
+    return 1024 if device == "cpu" else 16384
+
+
 def _encoding(name: str) -> tiktoken.Encoding:
     if name == "bytes":
         return tiktoken.Encoding(

@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning as L
@@ -18,12 +18,13 @@ from gpt_classifier.benchmark.peak import PEAK_SIZE
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.pretrained import load_weights
 from gpt_classifier.training.module import GPTClassifier, gpt_config
-from gpt_classifier.training.trunk_cache import BATCH_TOKENS, TrunkCache
+from gpt_classifier.training.trunk_cache import TrunkCache
 
 Job = dict[str, Any]
 SPLITS = ("train", "val", "test")
@@ -51,14 +52,22 @@ class _Clock(L.Callback):
 
 
 def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
-    """Mean of the products' FLOPs, forward and backward, padding included, of a few steps from all over an epoch."""
-    steps = list(batches)  # a sampler that groups by length may well begin with the longest
-    counts = []
-    for batch in steps[:: max(1, len(steps) // most)][:most]:
+    """Mean over an epoch's steps of the products' FLOPs, forward and backward, padding included.
+
+    Counted on a few batches from all over the epoch, and scaled to the epoch by the number of positions.
+    """
+    steps = list(batches)
+    counted, sample = 0, steps[:: max(1, len(steps) // most)][:most]
+    for batch in sample:
         with FlopCounterMode(display=False) as counter:
             loss(batch).backward()
-        counts.append(counter.get_total_flops())
-    return statistics.mean(counts)
+        counted += counter.get_total_flops()
+    return counted / sum(map(_positions, sample)) * sum(map(_positions, steps)) / len(steps)
+
+
+def _positions(batch: Any) -> int:
+    inputs = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]  # (B, T) ids, (B, T, C) or (B, C) states
+    return inputs.shape[0] * (1 if inputs.ndim == 2 and inputs.is_floating_point() else inputs.shape[1])
 
 
 def _data(job: Job, **settings: Any) -> TextDataModule:
@@ -105,7 +114,7 @@ def train_ours(job: Job) -> Job:
 def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
     encoded, config = data.encoded["train"], trunk.model.gpt.config
-    batches = trunk.encoder.rows_by_length(encoded.lengths, BATCH_TOKENS)
+    batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}
     tokens, chosen = 0, batches[:: max(1, len(batches) // most)]

@@ -15,7 +15,7 @@ from gpt_classifier import files
 from gpt_classifier.data import sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
-from gpt_classifier.encoding import Batch, TextEncoder
+from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 
 
@@ -50,7 +50,7 @@ class TextDataModule(L.LightningDataModule):
             tokens, such as the model's context. Texts beyond the width are truncated to it.
         batch_size: Texts of one training step on each device.
         group_by_length: Whether training batches bring together texts of like length, which saves padding.
-        eval_tokens: Most tokens of one evaluation batch, padding included.
+        eval_tokens: Most tokens of one evaluation batch, padding included; by default what suits the device.
         num_workers: Processes that prepare batches; texts are tokenized beforehand, so 0 is usually fastest.
     """
 
@@ -75,7 +75,7 @@ class TextDataModule(L.LightningDataModule):
         pad_to: int | Literal["longest", "longest_train"] = "longest",
         batch_size: int = 8,
         group_by_length: bool = False,
-        eval_tokens: int = 4096,
+        eval_tokens: int | None = None,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"pad_to is {pad_to!r}, expected longest, longest_train or a number of tokens")
         for name, number, least in (
             ("batch_size", batch_size, 1),
-            ("eval_tokens", eval_tokens, 1),
+            ("eval_tokens", 1 if eval_tokens is None else eval_tokens, 1),
             ("num_workers", num_workers, 0),
         ):
             if number < least:
@@ -337,9 +337,13 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         assert self.trainer is not None
         encoded = self.encoded[name]
-        batches = self.encoder.rows_by_length(encoded.lengths, self.eval_tokens)
+        batches = self.encoder.rows_by_length(encoded.lengths, self._eval_tokens())
         mine = EvaluationBatches(batches, self.trainer.global_rank, self.trainer.world_size)
         return self._loader(encoded, mine)
+
+    def _eval_tokens(self) -> int:
+        assert self.trainer is not None
+        return self.eval_tokens or batch_tokens(self.trainer.strategy.root_device.type)
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
         rows = self.view(encoded)
@@ -356,7 +360,9 @@ class TextDataModule(L.LightningDataModule):
             chunks = [sources.load(self.source)["train"]]
         else:
             chunks = sources.read_chunks(self.source, self.text_column, rows=2000)
-        texts = StreamedTexts(chunks, self.encoder, self.eval_tokens, self.trainer.global_rank, self.trainer.world_size)
+        texts = StreamedTexts(
+            chunks, self.encoder, self._eval_tokens(), self.trainer.global_rank, self.trainer.world_size
+        )
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
 

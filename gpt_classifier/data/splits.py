@@ -79,7 +79,7 @@ def _split_part(
             f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {part.parts} folds: use fewer"
         )
     folds = StratifiedKFold(part.parts, shuffle=True, random_state=seed)
-    rest, tested = list(folds.split(labels, labels))[part.number]
+    _, tested = list(folds.split(labels, labels))[part.number]
     test = units.isin(labels.index[tested]).to_numpy()
     train, val, _ = fractions
     others = _split_units(table[~test], units[~test], (train / (train + val), val / (train + val), 0.0), seed, None)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gpt_classifier import bundle
+from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.gpt import GPT
 
@@ -55,10 +56,10 @@ class TextClassifier:
         return cls(bundle.load(path, base), device, int8)
 
     @overload
-    def predict(self, texts: str, tokens: int = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
+    def predict(self, texts: str, tokens: int | None = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
     @overload
-    def predict(self, texts: Sequence[str], tokens: int = ...) -> list[Prediction]: ...
-    def predict(self, texts: str | Sequence[str], tokens: int = 4096) -> Prediction | list[Prediction]:
+    def predict(self, texts: Sequence[str], tokens: int | None = ...) -> list[Prediction]: ...
+    def predict(self, texts: str | Sequence[str], tokens: int | None = None) -> Prediction | list[Prediction]:
         """A prediction for a text, or a list of them, in order, for several.
 
         ``tokens`` limits the size of one batch, padding included; it decides speed and memory, never the result.
@@ -73,11 +74,11 @@ class TextClassifier:
         return predictions
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str], tokens: int = 4096) -> np.ndarray:
+    def probabilities(self, texts: Sequence[str], tokens: int | None = None) -> np.ndarray:
         """(N, K) class probabilities of N texts, classes in the order of ``labels``."""
         ids = [self.encoder.encode(text)[0] for text in texts]
         result = np.zeros((len(texts), len(self.labels)))
-        for rows in self.encoder.rows_by_length([len(row) for row in ids], tokens):
+        for rows in self.encoder.rows_by_length([len(row) for row in ids], tokens or batch_tokens(self.device.type)):
             batch = self.encoder.batch([ids[row] for row in rows])
             logits = self.model(batch.input_ids.to(self.device), batch.lengths.to(self.device))
             result[rows] = logits.double().softmax(-1).cpu().numpy()

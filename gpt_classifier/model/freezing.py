@@ -10,7 +10,11 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-EVERYWHERE = ("all", "lora", "biases")  # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit", 2021
+EVERYWHERE = (
+    "all",
+    "lora",
+    "biases",
+)  # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit", 2021
 Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 
 
@@ -20,7 +24,9 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
         return None
     blocks = BLOCKS.get(str(policy), policy)
     if isinstance(blocks, bool) or not str(blocks).isdigit():
-        raise InputError(f"trainable is {policy!r}, expected {', '.join([*BLOCKS, *EVERYWHERE])}, or a number of blocks")
+        raise InputError(
+            f"trainable is {policy!r}, expected {', '.join([*BLOCKS, *EVERYWHERE])}, or a number of blocks"
+        )
     blocks = int(blocks)
     if not 0 <= blocks <= n_layer:
         raise InputError(f"trainable is {policy!r}, but the model has {n_layer} blocks")

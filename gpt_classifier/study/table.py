@@ -150,20 +150,31 @@ def markdown(table: Sequence[Line], seeds: int) -> str:
             assert line.train is not None
             assert line.val is not None
             some = f" ({line.done} of {line.wanted} runs)" if line.done < line.wanted else ""
-            cells += [line.weights, line.epochs if line.trainable else "", f"{line.trainable:,}" if line.trainable else ""]
-            cells += [f"{100 * line.train.value:.2f}", f"{100 * line.val.value:.2f}", str(line.test).replace(" %", "") + some]
+            cells += [
+                line.weights,
+                line.epochs if line.trainable else "",
+                f"{line.trainable:,}" if line.trainable else "",
+            ]
+            cells += [
+                f"{100 * line.train.value:.2f}",
+                f"{100 * line.val.value:.2f}",
+                str(line.test).replace(" %", "") + some,
+            ]
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
         cells.append("" if line.p_corrected is None else number(line.p_corrected))
         cells += [f"{line.seconds:.1f}", f"{line.memory / 2**30:.1f}"] if line.test is not None else ["", ""]
         rows.append(cells)
     text = [_row(head), "|" + "---|" * len(head), *map(_row, rows), ""]
-    text += [
-        f"Accuracy: mean over {seeds} seed{'s' if seeds > 1 else ''}; the interval is for other texts"
-        f"{' and seeds' if seeds > 1 else ', not for other seeds'}. p: {'paired permutation' if seeds > 1 else 'exact McNemar'} "
-        f"test on the test texts, corrected for {sum(line.p is not None for line in table)} comparisons (Holm). "
-        "s: seconds of training; GB: peak memory of the process.",
-    ]
+    if seeds > 1:
+        how = f"mean over {seeds} seeds; the interval is for other texts and seeds. p: paired permutation test"
+    else:
+        how = "of one seed; the interval is for other texts, not for other seeds. p: exact McNemar test"
+    comparisons = sum(line.p is not None for line in table)
+    text.append(
+        f"Accuracy: {how} on the test texts, corrected for {comparisons} comparisons (Holm). "
+        "s: seconds of training; GB: peak memory of the process."
+    )
     notes = [f"Row {line.row.name}: {line.row.note}" for line in table if line.row.note]
     return "\n".join(text + ([""] + [f"- {note}" for note in notes] if notes else [])) + "\n"
 
@@ -218,7 +229,9 @@ def forest_plot(table: Sequence[Line]) -> Any:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     texts = max((line.texts for line in shown), default=0)
-    axes.set_xlabel(f"test accuracy, % of {texts:,} texts, 95 % interval; red: unlike the first row (corrected p < 0.05)")
+    axes.set_xlabel(
+        f"test accuracy, % of {texts:,} texts, 95 % interval; red: unlike the first row (corrected p < 0.05)"
+    )
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if any(line.row.published for line in shown):

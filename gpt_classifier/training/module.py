@@ -100,9 +100,13 @@ class GPTClassifier(L.LightningModule):
         if not 0 <= warmup <= 1:
             raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
         if not 0 < layer_decay <= 1 or unfreeze_every < 0:
-            raise InputError(f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more")
+            raise InputError(
+                f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more"
+            )
         if lora is not None and trainable != "lora":
-            raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
+            raise InputError(
+                f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out"
+            )
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
         self.save_hyperparameters(
             {

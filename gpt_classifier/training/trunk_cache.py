@@ -25,13 +25,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.encoding import TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
 
-BATCH_TOKENS = 1024  # of the trunk's pass: the widest activation, 4C a token, then stays within a CPU's cache
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
 FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
 
@@ -155,7 +154,7 @@ class TrunkCache:
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
         keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.lengths[rows]
-        batches = self.encoder.rows_by_length(lengths, BATCH_TOKENS)
+        batches = self.encoder.rows_by_length(lengths, batch_tokens(self.model.gpt.wte.weight.device.type))
         found: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from gpt_classifier.data import splits
 from gpt_classifier.data.datamodule import TextDataModule
@@ -25,6 +26,7 @@ def set_up(data, stage="fit"):
         lightning_module=None,
         fit_loop=SimpleNamespace(epoch_loop=begun),
         num_training_batches=float("inf"),
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     data.setup(stage)
     return data

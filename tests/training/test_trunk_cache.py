@@ -200,7 +200,7 @@ def test_clear_removes_everything(model, rows):
 
 
 def test_processes_share_the_pass(model, rows, monkeypatch):
-    monkeypatch.setattr(trunk_cache, "BATCH_TOKENS", 32)  # several batches to share
+    monkeypatch.setattr(trunk_cache, "batch_tokens", lambda device: 32)  # several batches to share
     alone = states(cache(model, limit=0).texts(rows))
     meeting = threading.Barrier(2)
     runs = [cache(model), cache(model)]
