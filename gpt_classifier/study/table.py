@@ -118,7 +118,7 @@ def _answer(answers: list[Line], first: Line) -> str:
             better = "better" if line.difference > 0 else "worse"
             claims.append(
                 f"{line.row.title} is {better} than {first.row.title} by {abs(line.difference):.1f} points "
-                f"(p = {number(line.p_corrected)})"
+                f"(p {number(line.p_corrected)})"
             )
         else:
             unclear.append(f"{line.row.title} ({line.difference:+.1f} points)")
@@ -129,7 +129,7 @@ def _answer(answers: list[Line], first: Line) -> str:
 
 
 def number(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 # ---------------------------------------------------------------- tables
@@ -162,7 +162,7 @@ def markdown(table: Sequence[Line], seeds: int) -> str:
             ]
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
-        cells.append("" if line.p_corrected is None else number(line.p_corrected))
+        cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
         cells += [f"{line.seconds:.1f}", f"{line.memory / 2**30:.1f}"] if line.test is not None else ["", ""]
         rows.append(cells)
     text = [_row(head), "|" + "---|" * len(head), *map(_row, rows), ""]

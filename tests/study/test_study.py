@@ -123,7 +123,7 @@ def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
     assert lines[1].p_corrected < 0.001
     assert lines[2].p_corrected == 1
     (sentence,) = tables.sentences(lines, {"what": "What?"})
-    assert "Row 2 is worse than row 1 by 30.0 points (p = < 0.001)" in sentence
+    assert "Row 2 is worse than row 1 by 30.0 points (p < 0.001)" in sentence
     assert "no evidence either way at n = 100 for row 3 (+0.0 points)" in sentence
 
 

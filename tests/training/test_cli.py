@@ -303,11 +303,14 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_two_processes_fit_one_model(tmp_path):
+@pytest.mark.parametrize(
+    ("policy", "told"), [("all", "of them train (all)"), ("last_block", "frozen trunk: 1 of 2 blocks ran once")]
+)
+def test_two_processes_fit_one_model(policy, told, tmp_path):
     quickstart = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-    network = "--model.gpt={n_layer: 1, n_head: 2, n_embd: 16, context_length: 32}"
+    network = "--model.gpt={n_layer: 2, n_head: 2, n_embd: 16, context_length: 32}"
     settings = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=2", network, "--data.max_length=32"]
-    on_two_processes("fit", f"--config={quickstart}", *settings)
+    assert told in on_two_processes("fit", f"--config={quickstart}", f"--model.trainable={policy}", *settings).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
     run = tmp_path / "version_0"
     assert {"config.yaml", "model/model.safetensors", "checkpoints/last.ckpt"} <= files(run).keys()
