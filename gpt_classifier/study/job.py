@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -16,12 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.study.plan import Run
+from gpt_classifier.study.plan import SPLITS, Result, Run
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
-
-Result = dict[str, Any]
-SPLITS = ("train", "val", "test")
 
 
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
@@ -45,6 +41,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     weights = model.hparams["weights"]
     trainer.loggers = [TensorBoardLogger(logs, name="", version=str(run), default_hp_metric=False)]
     best = BestCheckpoint()
+    best.dirpath = str(scratch)  # or it would lie beside the log
     if run.weights == "best":
         trainer.callbacks.append(best)  # type: ignore[attr-defined]
     began = time.perf_counter()
@@ -53,7 +50,8 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     if run.weights == "best":
         checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         model.load_state_dict(checkpoint["state_dict"])
-    trainer.callbacks.clear()  # type: ignore[attr-defined]  # figures and lines are of training alone
+    trainer.callbacks.clear()  # type: ignore[attr-defined]
+    trainer.loggers = []  # what follows is for the table alone
     loaders = {name: data.evaluation_dataloader(name) for name in SPLITS}
     scores = {}
     for name, loader in loaders.items():

@@ -13,6 +13,8 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 
 Settings = dict[str, Any]  # dotted keys of a configuration, such as model.pooling
+Result = dict[str, Any]  # of a run, as study/job.py makes it
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Study:
 
     Args:
         base: Configuration file, relative to the study's own.
-        rows: Lines of the table; all are compared with the first one.
+        rows: Lines of the table; those that run are compared with the first of them.
         questions: What is asked, by key.
         settings: What all rows change.
         weights: Whether the weights of the ``last`` epoch are scored, or the ``best`` ones (lowest validation loss).
@@ -82,7 +84,7 @@ class Study:
     smoke: Settings = field(default_factory=dict)
 
     def chosen(self, names: Sequence[str] | None) -> "list[Row]":
-        """The rows of these names, with the one that they are compared with; all of them by default."""
+        """The rows of these names, in the study's order; all of them by default."""
         known = [row.name for row in self.rows]
         if unknown := [name for name in names or [] if name not in known]:
             raise InputError(f"--rows has {', '.join(unknown)}, expected some of {', '.join(known)}")

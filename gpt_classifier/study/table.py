@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
-from gpt_classifier.study.job import SPLITS, Result
-from gpt_classifier.study.plan import Row, Run
+from gpt_classifier.study.plan import SPLITS, Result, Row, Run
 
 ALPHA = 0.05
 
