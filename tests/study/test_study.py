@@ -13,7 +13,7 @@ import pytest
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.study import command
+from gpt_classifier.study import command, runner
 from gpt_classifier.study import table as tables
 from gpt_classifier.study.plan import Row, Run
 from gpt_classifier.study.runner import read_results
@@ -91,7 +91,8 @@ def test_a_study_killed_in_the_middle_of_a_row_ends_with_the_table_of_an_uninter
 
 
 @pytest.mark.slow
-def test_folds_test_every_text_once(study, tmp_path):
+def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_gpus", lambda: ["0", "1"])  # two at a time; there need not be any
     folder = tmp_path / "folds"
     assert main(["study", "--config", str(study), "--output", str(folder), "--rows", "4", "--folds", "3"]) == 0
     counts = [result["accuracy"]["test"][1] for result in read_results(folder)]
