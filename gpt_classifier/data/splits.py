@@ -56,13 +56,13 @@ def _split_units(
         if fraction == 0:
             continue
         try:
-            rest, part = train_test_split(rest, test_size=fraction / left, stratify=rest, random_state=seed)
+            rest, taken = train_test_split(rest, test_size=fraction / left, stratify=rest, random_state=seed)
         except ValueError as error:
             raise InputError(
                 f"{len(rest)} distinct texts of {rest.nunique()} classes are too few for fractions {list(fractions)}: "
                 "add rows or change --data.fractions"
             ) from error
-        assigned[name] = part.index
+        assigned[name] = taken.index
         left -= fraction
     assigned["train"] = rest.index
     return {name: table[units.isin(assigned[name]).to_numpy()] for name in NAMES if name in assigned}

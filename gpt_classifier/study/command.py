@@ -87,9 +87,7 @@ def write(folder: Path, printed: str = "markdown") -> None:
     with SummaryWriter(str(folder / "tensorboard" / "table")) as writer:
         writer.add_figure("test accuracy", figure)
         writer.add_text("table", content["markdown"])
-    print(
-        f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, intervals.png"
-        if printed == "markdown"
-        else content["csv"],
-        end="\n",
-    )
+    if printed == "markdown":
+        print(f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, intervals.png")
+    else:
+        print(content[printed], end="")

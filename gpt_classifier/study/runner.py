@@ -12,16 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import Any
 
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.files import writable_folder
-from gpt_classifier.study.plan import Run
+from gpt_classifier.study.plan import Result, Run
 
 RESULTS = "results.jsonl"
 
 
-def read_results(folder: Path) -> list[dict[str, Any]]:
+def read_results(folder: Path) -> list[Result]:
     """All results so far; a last line that a killed study left half written is none."""
     path = folder / RESULTS
     results = []
@@ -48,8 +47,8 @@ class Runner:
         if len(left) < len(runs):
             print(f"{len(runs) - len(left)} of {len(runs)} runs were done before", flush=True)
         gpus = _gpus()
-        free: SimpleQueue[str | None] = SimpleQueue()
-        for gpu in gpus or [None]:
+        free: SimpleQueue[str] = SimpleQueue()
+        for gpu in gpus or [""]:
             free.put(gpu)
 
         def one(numbered: tuple[int, Run]) -> None:
@@ -68,13 +67,13 @@ class Runner:
                     child.kill()
                 raise
 
-    def _perform(self, number: int, run: Run, of: int, gpu: str | None) -> None:
+    def _perform(self, number: int, run: Run, of: int, gpu: str) -> None:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run}.txt", "w") as log:
             path = Path(scratch) / "run.json"
             path.write_text(json.dumps(asdict(run)))
             command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
-            environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+            environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
             # Its standard input ends when this process does, however that happens, and then it ends too.
             child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
@@ -87,7 +86,7 @@ class Runner:
                 child.kill()
                 assert child.stdin is not None
                 child.stdin.close()
-            result = json.loads(path.read_text()) if code == 0 else {"error": self._reason(run, code)}
+            result: Result = {"error": self._reason(run, code)} if code else json.loads(path.read_text())
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
         told = f"failed: {result['error']}" if code else f"test {wilson(*result['accuracy']['test'])}"
         print(f"[{number}/{of}] {run}: {told} ({minutes} min {seconds} s)", flush=True)
@@ -99,7 +98,7 @@ class Runner:
         killed = f"killed by signal {-code}, " if code < 0 else ""
         return f"{killed}{last}"[:300]
 
-    def _keep(self, result: dict[str, Any]) -> None:
+    def _keep(self, result: Result) -> None:
         path = self.folder / RESULTS
         with self.writing:
             broken = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
@@ -118,7 +117,7 @@ def _gpus() -> list[str]:
     return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
 
 
-def results_of(runs: Iterable[Run], folder: Path) -> dict[str, dict[str, Any]]:
+def results_of(runs: Iterable[Run], folder: Path) -> dict[str, Result]:
     """The newest result of each of ``runs`` that has one, by key."""
     keys = {run.key for run in runs}
     return {result["key"]: result for result in read_results(folder) if result["key"] in keys}
