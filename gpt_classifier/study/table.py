@@ -229,7 +229,7 @@ def forest_plot(table: Sequence[Line]) -> Any:
     axes.grid(axis="x", alpha=0.3)
     texts = max((line.texts for line in shown), default=0)
     axes.set_xlabel(
-        f"test accuracy, % of {texts:,} texts, 95 % interval; red: unlike the first row (corrected p < 0.05)"
+        f"test accuracy, % of {texts:,} texts, 95 % interval\nred: unlike the first row, corrected p < {ALPHA}"
     )
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
