@@ -11,7 +11,7 @@ import yaml
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run, read_study
+from gpt_classifier.study.plan import Row, Run, Study, read_study
 from gpt_classifier.study.runner import Runner, results_of
 
 
@@ -39,9 +39,7 @@ def main(arguments: list[str]) -> None:
     runs = study.runs(rows, base, options.seeds, options.folds, _settings(others), options.smoke)
     folder = options.output or Path("checkpoints/study") / (options.config.stem + ("-smoke" if options.smoke else ""))
     runner = Runner(folder)
-    with whole_file(folder / "study.json") as path:
-        plan = {"questions": study.questions, "rows": [asdict(r) for r in rows], "runs": [asdict(r) for r in runs]}
-        path.write_text(json.dumps(plan, indent=1))
+    _remember(folder, study, rows, runs)
     runner.perform(runs)
     write(folder)
 
@@ -55,6 +53,19 @@ def _settings(others: list[str]) -> dict[str, Any]:
     for key, value in zip(words[::2], words[1::2], strict=True):
         settings[key[2:]] = yaml.safe_load(value)
     return settings
+
+
+def _remember(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
+    """Writes what the table shows: these rows, and others of the study that earlier calls ran into the same folder."""
+    path = folder / "study.json"
+    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
+    now = {row.name: asdict(row) for row in rows}
+    earlier = {row["name"]: row for row in before["rows"]}
+    shown = [(earlier | now)[row.name] for row in study.rows if row.name in earlier | now]
+    kept = [run for run in before["runs"] if run["row"] not in now]
+    with whole_file(path) as part:
+        plan = {"questions": study.questions, "rows": shown, "runs": kept + [asdict(run) for run in runs]}
+        part.write_text(json.dumps(plan, indent=1))
 
 
 def table(arguments: list[str]) -> None:
