@@ -10,11 +10,8 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-EVERYWHERE = (
-    "all",
-    "lora",
-    "biases",
-)  # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit", 2021
+# lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
+EVERYWHERE = ("all", "lora", "biases")
 Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 
 

@@ -38,8 +38,8 @@ class LoRAConfig:
     dora: bool = False
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"{self}: rank and alpha must be positive, and dropout lie in [0, 1)")
+        if not isinstance(self.rank, int) or self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"{self}: rank must be a whole number from 1, alpha positive, and dropout lie in [0, 1)")
         if self.scale not in SCALES:
             raise ValueError(f"scale is {self.scale!r}, expected one of {', '.join(SCALES)}")
         try:
@@ -96,7 +96,7 @@ def add_lora(model: nn.Module, config: LoRAConfig) -> None:
 
     Raises ``ValueError`` if there is none.
     """
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    layers = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
     chosen = [name for name in layers if re.search(config.targets, name)]
     if not chosen:
         raise ValueError(f"targets {config.targets!r} is found in no linear layer; there are {', '.join(layers)}")

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import POOLINGS, SequenceClassifier, build_head
+from gpt_classifier.model.classification import PADDING_COUNTS, POOLINGS, SequenceClassifier, build_head
 from gpt_classifier.model.gpt import GPT, GPTConfig
 from gpt_classifier.model.pretrained import load_weights
 
@@ -73,8 +73,21 @@ DEFINITIONS = {
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_every_pooling_is_what_it_says_of_the_hidden_states(pooling, causal):
     model = classifier(pooling, causal)
-    pooled = DEFINITIONS[pooling](model.gpt(IDS, LENGTHS))
+    seen = torch.full_like(LENGTHS, 9) if pooling in PADDING_COUNTS else LENGTHS
+    pooled = DEFINITIONS[pooling](model.gpt(IDS, seen))
     assert_close(model(IDS, LENGTHS), model.head(pooled), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("pooling", PADDING_COUNTS)
+@pytest.mark.parametrize("position", range(3, 9))
+def test_the_poolings_of_the_article_take_padding_for_text(position, pooling, causal):
+    """Each padding token is seen, without a causal mask by all positions, and nothing says where padding begins."""
+    model = classifier(pooling, causal)
+    length, other = torch.tensor([3]), IDS[:1].clone()
+    other[0, position] += 1
+    assert torch.equal(model(IDS[:1], length), model(IDS[:1], torch.tensor([9])))
+    assert (model(other, length) - model(IDS[:1], length)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("depth", range(3))

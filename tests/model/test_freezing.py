@@ -33,7 +33,7 @@ def test_a_policy_names_whole_parts_and_the_blocks_below_them(policy, tiny_confi
     parts, depth = POLICIES[policy]
     names = {name for name, _ in model.named_parameters()}
     assert trainable_names(model, policy) == {name for name in names if part(name) in parts}
-    assert frozen_depth(policy, tiny_config.n_layer) == depth
+    assert frozen_depth(model, policy) == depth
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -55,7 +55,15 @@ def test_a_wrong_policy_is_refused_by_its_value(policy, tiny_config):
         trainable_names(SequenceClassifier(GPT(tiny_config), 2), policy)
 
 
-@pytest.mark.parametrize("policy", ["head", "last_block", "last_two_blocks", 1, "all"])
+def test_bitfit_trains_every_bias_and_the_head(tiny_config):
+    model = SequenceClassifier(GPT(tiny_config), 2)
+    biases = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] == "bias"}
+    assert trainable_names(model, "biases") == biases | {"head.weight"}
+    assert len(biases) == 2 * 6 + 1 + 1  # of each block, of the final norm, of the head
+    assert frozen_depth(model, "biases") == 0
+
+
+@pytest.mark.parametrize("policy", ["head", "last_block", "last_two_blocks", 1, "all", "biases", "lora"])
 def test_training_changes_every_parameter_of_the_policy_and_no_bit_of_another(
     policy, quick_trainer, tiny_model, tiny_data
 ):

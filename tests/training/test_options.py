@@ -53,7 +53,7 @@ def test_compilation_is_bounded_where_widths_differ(tiny_config):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-@pytest.mark.parametrize("policy", ["last_block", "all"])
+@pytest.mark.parametrize("policy", ["last_block", "all", "lora"])
 def test_lower_precision_trains_and_its_head_stays_exact(quick_trainer, tiny_data, precision, policy):
     # Small steps: rounding must show as rounding, and not as another path of learning.
     model, scores = fitted(quick_trainer, tiny_data, precision, trainable=policy, learning_rate=1e-3)

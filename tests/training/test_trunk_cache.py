@@ -10,6 +10,7 @@ import torch
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.training import trunk_cache
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.trunk_cache import CachedTexts, Share, TrunkCache
@@ -25,13 +26,16 @@ def model(tiny_config):
     return SequenceClassifier(GPT(tiny_config), 2)
 
 
-def fitted(quick_trainer, tiny_data, cached, policy="last_block", pooling="last_token", **data_settings):
+def fitted(
+    quick_trainer, tiny_data, cached, policy="last_block", pooling="last_token", causal=True, lora=None, **data_settings
+):
     torch.manual_seed(1)
     # Plain gradient descent: Adam turns rounding noise of zero gradients (such as that of key biases) into steps.
     model = GPTClassifier(
-        gpt={"n_layer": 3, "n_head": 2, "n_embd": 32, "context_length": 64},
+        gpt={"n_layer": 3, "n_head": 2, "n_embd": 32, "context_length": 64, "causal": causal},
         weights="random",
         trainable=policy,
+        lora=lora,
         pooling=pooling,
         optimizer="SGD",
         learning_rate=0.1,
@@ -54,6 +58,12 @@ def fitted(quick_trainer, tiny_data, cached, policy="last_block", pooling="last_
         ("head", "mean", {}),
         ("last_block", "last_position", {"pad_to": "longest_train"}),
         ("head", "mean_positions", {"pad_to": "longest_train"}),
+        ("last_block", "mean", {"causal": False}),
+        ("last_block", "last_position", {"pad_to": 64, "causal": False}),
+        ("head", "mean_positions", {"pad_to": 64, "causal": False}),
+        ("lora", "last_token", {"lora": {"targets": r"\.h\.2\."}}),
+        ("lora", "mean", {"lora": {"targets": r"\.h\.[12]\..*c_attn$", "dora": True}}),
+        ("lora", "last_token", {"lora": {"targets": "^head$"}}),
     ],
 )
 def test_losses_and_weights_equal_those_without_cache(quick_trainer, tiny_data, policy, pooling, settings):
@@ -71,9 +81,12 @@ def test_it_is_off_where_it_would_not_be_exact(model):
     assert TrunkCache.is_exact(model, "last_block", encoder)
     assert not TrunkCache.is_exact(model, "all", encoder)
     assert not TrunkCache.is_exact(model, 2, encoder)  # two blocks of two
+    assert not TrunkCache.is_exact(model, "biases", encoder)  # those of the first block too
     model.pooling = "last_position"  # padding would depend on the batch
     assert not TrunkCache.is_exact(model, "last_block", encoder)
     assert TrunkCache.is_exact(model, "last_block", TextEncoder("bytes", 64, pad_to=64))
+    model.add_lora(LoRAConfig(targets=r"\.h\.1\."))
+    assert TrunkCache.is_exact(model, "lora", TextEncoder("bytes", 64, pad_to=64))
     dropping = SequenceClassifier(GPT(GPTConfig(257, 64, 32, 2, 4, dropout=0.1)), 2)
     assert not TrunkCache.is_exact(dropping, "last_block", encoder)
 
