@@ -130,6 +130,8 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
     load_weights(gpt, fetch_pretrained(str(base)) if base in SIZES else base)
+    # In the number format of training (bf16-true), as the weights were when their checksum was taken.
+    gpt.to(next(t.dtype for name, t in tensors.items() if name != VOCABULARY and t.is_floating_point()))
     below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
     if (found := _checksum(below)) != expected:
         raise InputError(
@@ -156,6 +158,8 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         if base is None:
             raise InputError(f"{path} is an adapter: name the weights below it (--base gpt2, or their file)")
         return load_adapter(path, base)
+    if base is not None:
+        raise InputError(f"{path} is no adapter folder, its weights are whole: leave out the base {base}")
     if path.is_file():
         return load_checkpoint(path)
     places = (path, path / "model", newest(path, "model"))
