@@ -1,5 +1,6 @@
 """Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, Literal
@@ -348,9 +349,13 @@ class GPTClassifier(L.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
-        if unfreeze_every and not self.trainer.max_epochs:
-            raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
-        unfreeze_steps = unfreeze_every * steps / (self.trainer.max_epochs or 1)
+        unfreeze_steps = 0
+        if unfreeze_every:
+            if self.trainer.max_epochs in (None, -1):
+                raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
+            # Of an epoch, whatever max_steps says, so that a longer resumed run thaws when the first one would have.
+            epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+            unfreeze_steps = unfreeze_every * epoch_steps
         schedule = learning_rate_schedule(
             optimizer, int(steps), settings["warmup"], settings["schedule"], unfreeze_steps
         )

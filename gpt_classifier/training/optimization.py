@@ -63,7 +63,7 @@ def _level(name: str, n_layer: int) -> int:
 
 
 def learning_rate_schedule(
-    optimizer: Optimizer, steps: int, warmup: float, schedule: str, unfreeze_steps: float = 0
+    optimizer: Optimizer, steps: int, warmup: float, schedule: str, unfreeze_steps: int = 0
 ) -> LambdaLR:
     """Linear warm-up over the first ``warmup`` share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
 
@@ -82,4 +82,4 @@ def learning_rate_schedule(
     def of_level(level: int) -> Callable[[int], float]:
         return lambda step: factor(step) if step >= level * unfreeze_steps else 0.0
 
-    return LambdaLR(optimizer, [of_level(group["level"]) for group in optimizer.param_groups])
+    return LambdaLR(optimizer, [of_level(group.get("level", 0)) for group in optimizer.param_groups])

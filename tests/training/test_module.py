@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from sklearn import metrics as sk
@@ -17,6 +19,7 @@ from sklearn import metrics as sk
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
 from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.training.callbacks import LastCheckpoint
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "<|endoftext|> ünïcödé"]
@@ -97,7 +100,18 @@ def test_the_folder_and_the_best_checkpoint_are_the_same_model(trained):
 NOT_CAUSAL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 64, "causal": False}
 
 
-@pytest.mark.parametrize("settings", [{"head": "mlp"}, {"pooling": "mean"}, {"trainable": "head"}, {"gpt": NOT_CAUSAL}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"head": "mlp"},
+        {"pooling": "mean"},
+        {"trainable": "head"},
+        {"gpt": NOT_CAUSAL},
+        {"trainable": "lora"},
+        {"trainable": "lora", "lora": {"rank": 4, "dora": True, "scale": "alpha", "targets": r"c_attn$|^head$"}},
+    ],
+    ids=str,
+)
 def test_a_loaded_checkpoint_is_the_model_that_was_saved(settings, quick_trainer, tiny_data, tiny_model, tmp_path):
     module, trainer = tiny_model(**settings), quick_trainer()
     trainer.fit(module, tiny_data())
@@ -145,8 +159,19 @@ class Interruption(Callback):
         ({}, 1),
         ({"schedule": "cosine", "warmup": 0.2}, 0),
         ({"optimizer": "SGD", "trainable": "last_block"}, 0),
+        ({"trainable": "lora", "lora": {"rank": 4, "dora": True}}, 0),
+        ({"trainable": "biases", "layer_decay": 0.5}, 0),
+        ({"unfreeze_every": 1}, 0),
     ],
-    ids=["AdamW", "batches made ahead", "cosine schedule", "SGD of the last block"],
+    ids=[
+        "AdamW",
+        "batches made ahead",
+        "cosine schedule",
+        "SGD of the last block",
+        "LoRA",
+        "BitFit with layer decay",
+        "a block more each epoch",
+    ],
 )
 def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
     settings, num_workers, quick_trainer, tiny_data, tiny_model, tmp_path
@@ -180,6 +205,7 @@ def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, 
         ({"learning_rate": 0.5}, {}, "learning_rate is 0.5"),
         ({"pooling": "mean"}, {}, "pooling is 'mean'"),
         ({"trainable": "head"}, {}, "trainable is 'head'"),
+        ({"layer_decay": 0.5}, {}, "layer_decay is 0.5"),
         ({}, {"max_length": 32}, "encoder is"),
     ],
 )
@@ -234,6 +260,15 @@ def test_class_weights_of_the_data_weigh_the_loss(quick_trainer, tiny_data, tiny
     labels = table["label"].map(module.labels.index).to_numpy()
     by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(share, labels, strict=True)]
     assert scores["val/loss"] == pytest.approx(float(np.mean(by_hand)), abs=1e-5)
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=9), st.data())
+def test_ignoring_the_end_of_text_token_as_a_label_changes_nothing(logits, data):
+    """Row 18 of the article's table: labels are numbers of classes, of which 50256 is none."""
+    scores = torch.tensor(logits)
+    labels = torch.tensor(data.draw(st.lists(st.integers(0, 1), min_size=len(logits), max_size=len(logits))))
+    ignoring = torch.nn.functional.cross_entropy(scores, labels, ignore_index=50256)
+    assert torch.allclose(weighted_cross_entropy(scores, labels, None), ignoring)
 
 
 # ---------------------------------------------------------------- figures

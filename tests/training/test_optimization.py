@@ -1,16 +1,19 @@
 """Optimizers and schedules from plain values."""
 
+import copy
 import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.callbacks import Callback
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
 
 
@@ -50,6 +53,97 @@ def test_matrices_decay_and_biases_and_norms_only_if_asked(decay_all, policy, mo
     for parameter in model.parameters():
         expected = (0.3 if parameter.ndim == 2 or decay_all else 0.0) if parameter.requires_grad else None
         assert decay.get(id(parameter)) == expected
+
+
+# How far below the head each part of a network of two blocks stands.
+LEVELS = {"head.": 0, "gpt.ln_f.": 0, "gpt.h.1.": 1, "gpt.h.0.": 2, "gpt.wte.": 3, "gpt.wpe.": 3}
+
+
+@pytest.mark.parametrize("policy", ["all", "last_block", "lora", "biases"])
+def test_each_level_below_the_head_learns_by_a_factor_slower(policy, model):
+    if policy == "lora":
+        model.add_lora(LoRAConfig())
+    freeze(model, policy)
+    groups = build_optimizer(model, "AdamW", 0.1, 0.3, False, {}, layer_decay=0.5).param_groups
+    rate = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        level = next(level for start, level in LEVELS.items() if name.startswith(start))
+        expected = (0.1 * 0.5**level, 0.3 if parameter.ndim == 2 else 0.0) if parameter.requires_grad else None
+        assert rate.get(id(parameter)) == expected, name
+
+
+def test_without_layer_decay_there_is_one_group_for_matrices_and_one_for_vectors(model):
+    freeze(model, "all")
+    groups = build_optimizer(model, "AdamW", 0.1, 0.3, False, {}).param_groups
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.1, 0.3), (0.1, 0.0)]
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5])
+def test_a_level_rests_until_its_time_has_come_and_then_follows_the_schedule(warmup, model):
+    freeze(model, "all")
+    optimizer = build_optimizer(model, "SGD", 1.0, 0.1, False, {}, layer_decay=0.5, by_block=True)
+    scheduler = learning_rate_schedule(optimizer, 12, warmup, "cosine", unfreeze_steps=3)
+    expected = rates(12, warmup, "cosine")
+    for step in range(12):
+        for group in optimizer.param_groups:
+            begun = step >= 3 * group["level"]
+            assert group["lr"] == pytest.approx(expected[step] * 0.5 ** group["level"] if begun else 0.0)
+        optimizer.step()
+        scheduler.step()
+
+
+class Snapshots(Callback):
+    """Keeps the weights as they were when fitting began and after every epoch."""
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        self.weights = [copy.deepcopy(pl_module.model.state_dict())]
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        self.weights.append(copy.deepcopy(pl_module.model.state_dict()))
+
+    def changed(self, epoch: int) -> set[int]:
+        """The levels of which every parameter changed by the end of an epoch; all others must not have changed."""
+        first, now = self.weights[0], self.weights[epoch]
+        by_level = {level: [] for level in LEVELS.values()}
+        for name, tensor in now.items():
+            level = next(level for start, level in LEVELS.items() if name.startswith(start))
+            by_level[level].append(not tensor.equal(first[name]))
+        assert all(len(set(changes)) == 1 for changes in by_level.values()), f"levels are of one piece: {by_level}"
+        return {level for level, changes in by_level.items() if changes[0]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "trainer_settings", "levels"),
+    [
+        ({"unfreeze_every": 1}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"unfreeze_every": 1}, {"accumulate_grad_batches": 3}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"unfreeze_every": 1}, {"max_epochs": 50, "max_steps": 16}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"unfreeze_every": 2}, {}, [{0}, {0}, {0, 1}, {0, 1}]),
+        ({"unfreeze_every": 1, "optimizer": "SGD"}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"unfreeze_every": 1, "trainable": "last_block"}, {}, [{0}, {0, 1}, {0, 1}, {0, 1}]),
+        ({"unfreeze_every": 0}, {}, [{0, 1, 2, 3}] * 4),
+    ],
+    ids=str,
+)
+def test_blocks_thaw_one_after_another_from_the_top_and_no_bit_before(
+    settings, trainer_settings, levels, quick_trainer, tiny_data, tiny_model
+):
+    snapshots = Snapshots()
+    module = tiny_model(gpt={"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64}, **settings)
+    quick_trainer(**{"max_epochs": 4, "callbacks": [snapshots]} | trainer_settings).fit(module, tiny_data())
+    assert [snapshots.changed(epoch) for epoch in range(1, 5)] == levels
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 10}, {"max_steps": 10, "max_epochs": -1}])
+def test_unfreezing_by_epochs_needs_their_number(limit, quick_trainer, tiny_data, tiny_model):
+    with pytest.raises(InputError, match="unfreeze_every counts epochs"):
+        quick_trainer(**{"max_epochs": None} | limit).fit(tiny_model(unfreeze_every=1), tiny_data())
+
+
+@pytest.mark.parametrize("settings", [{"layer_decay": 0.0}, {"layer_decay": 1.5}, {"unfreeze_every": -1}])
+def test_factors_and_numbers_that_cannot_be_are_refused(settings, tiny_model):
+    with pytest.raises(InputError, match=r"layer_decay .* must lie in \(0, 1\]"):
+        tiny_model(**settings)
 
 
 def rates(steps: int, warmup: float, schedule: str) -> list[float]:
