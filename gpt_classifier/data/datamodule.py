@@ -102,7 +102,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"labels are {labels}, expected distinct names")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
             raise InputError(f"split {split} is a division of sms_spam, but source is {source}: use grouped or random")
-        if folds and (folds < 2 or not 0 <= fold < folds):
+        if (folds or fold) and (folds < 2 or not 0 <= fold < folds):
             raise InputError(f"folds are {folds} and fold is {fold}, expected at least 2 folds and 0 <= fold < folds")
         if folds and (split in splits.OF_THE_BOOK or test_source is not None):
             raise InputError("folds divide one source by split grouped or random: leave out test_source, change split")

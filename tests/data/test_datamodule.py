@@ -239,6 +239,26 @@ def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
         data.val_dataloader()
 
 
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+def test_over_all_folds_every_row_is_tested_on_once(split):
+    tested = []
+    for fold in range(4):
+        data = from_lists(split=split, folds=4, fold=fold)
+        rows = rows_of(data)
+        assert sorted(rows["train"] + rows["val"] + rows["test"]) == list(range(80))
+        assert len(rows["val"]) == 20  # a third of the rest, at 0.5 to 0.25
+        tested += [row for batch in data.test_dataloader() for row in batch.index.tolist()]
+    assert sorted(tested) == list(range(80))
+
+
+def test_with_a_validation_file_the_rest_of_the_folds_is_trained_on(tmp_path):
+    TABLE[:8].to_csv(tmp_path / "val.csv", index=False)
+    data = from_file(tmp_path / "train.csv", TABLE[8:], val_source=str(tmp_path / "val.csv"), folds=3)
+    assert data.tables["val"]["text"].tolist() == TEXTS[:8]
+    assert len(data.tables["test"]) == 24
+    assert len(data.tables["train"]) == 48
+
+
 def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
     copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
     data = from_lists(copies, split="random")
@@ -292,12 +312,20 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
         ({"balance": "oversample"}, "oversample"),
         ({"empty": "ignore"}, "ignore"),
         ({"labels": ["ham", "spam", "ham"]}, "distinct names"),
+        ({"folds": 1}, "folds are 1 and fold is 0, expected at least 2 folds"),
+        ({"folds": -2}, "folds are -2"),
+        ({"folds": 3, "fold": 3}, "fold is 3, expected at least 2 folds and 0 <= fold < folds"),
+        ({"folds": 3, "fold": -1}, "fold is -1"),
+        ({"fold": 2}, "folds are 0 and fold is 2"),
+        ({"folds": 3, "source": "sms_spam", "split": "chapter6"}, "folds divide one source by split grouped or random"),
+        ({"folds": 3, "test_source": "test.csv"}, "leave out test_source"),
+        ({"folds": 300}, "too few for 300 folds"),
     ],
     ids=str,
 )
 def test_a_setting_that_cannot_be_meant_is_named(settings, message):
     with pytest.raises(InputError, match=message):
-        set_up(TextDataModule("sample", **{"tokenizer": "bytes"} | settings))
+        set_up(TextDataModule(**{"source": "sample", "tokenizer": "bytes"} | settings))
 
 
 def test_texts_and_labels_in_different_numbers_are_refused():

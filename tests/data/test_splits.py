@@ -84,6 +84,54 @@ def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come
             assert abs((parts[name]["label"] == label).sum() - fraction * count) <= 1  # whole rows only
 
 
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@settings(max_examples=30, deadline=None)
+@given(table=tables(), seed=st.integers(0, 9), folds=st.integers(2, 5))
+def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(split, table, seed, folds):
+    tested = []
+    for number in range(folds):
+        parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Part(number, folds))
+        assert list(parts) == ["train", "val", "test"]
+        assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
+        assert all(part["row"].is_monotonic_increasing for part in parts.values())
+        if split == "grouped":
+            sides = [set(part["text"].map(splits.fold)) for part in parts.values()]
+            assert sum(map(len, sides)) == len(set.union(*sides))
+        tested.append(parts["test"])
+    assert_frame_equal(pd.concat(tested).sort_values("row"), table)
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize(("fractions", "share"), [(FRACTIONS, 1 / 8), ((0.6, 0.2, 0.2), 1 / 4), ((0.8, 0.0, 0.2), 0.0)])
+def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split, fractions, share):
+    table = table_of([("x" * number, "ham" if number < 100 else "spam") for number in range(140)])
+    for number in range(5):
+        parts = splits.BY_FRACTIONS[split](table, fractions, 123, splits.Part(number, 5))
+        assert ("val" in parts) == (share > 0)
+        for label, count in (("ham", 100), ("spam", 40)):
+            assert (parts["test"]["label"] == label).sum() == count / 5
+            if share:
+                assert (parts["val"]["label"] == label).sum() == pytest.approx(0.8 * count * share, abs=1)
+
+
+@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
+    table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
+    first, again, other = (
+        rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Part(1, 3))) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_class_with_fewer_texts_than_folds_is_named():
+    rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
+    rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
+    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds: use fewer"):
+        splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Part(0, 3))
+    with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds: use fewer"):
+        splits.split_random(table_of(rows), FRACTIONS, 0, splits.Part(0, 4))
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_their_order(seed):
     table = table_of([(str(number), "ham" if number % 5 else "spam") for number in range(50)])
