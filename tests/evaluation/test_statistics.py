@@ -1,12 +1,14 @@
-"""Wilson's interval equals published values and its own formula, and stays sensible at both ends."""
+"""Intervals and p-values: equal to published values and to scipy's, and right as often as they say they are."""
 
 from math import sqrt
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.evaluation.statistics import holm, mean_accuracy, paired_p_value, wilson
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -34,3 +36,187 @@ def test_the_interval_holds_the_share_and_stays_within_0_and_1(count):
     share, low, high = wilson(*count)
     assert 0 <= low <= share <= high <= 1
     assert low < high
+
+
+@given(counts)
+def test_the_interval_equals_that_of_scipy(count):
+    expected = binomtest(*count).proportion_ci(method="wilson")
+    assert wilson(*count)[1:] == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+# ---------------------------------------------------------------- several seeds
+
+
+@given(counts)
+def test_with_one_seed_the_interval_is_wilsons(count):
+    successes, n = count
+    assert mean_accuracy([successes / n], n) == pytest.approx(wilson(successes, n), abs=1e-9)
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=8), st.integers(10, 5000))
+def test_the_interval_over_seeds_holds_wilsons_of_their_mean(accuracies, texts):
+    mean, low, high = mean_accuracy(accuracies, texts)
+    _, narrow_low, narrow_high = wilson(np.mean(accuracies) * texts, texts)
+    assert mean == pytest.approx(np.mean(accuracies))
+    assert 0 <= low <= narrow_low + 1e-9
+    assert 1 >= high >= narrow_high - 1e-9
+
+
+@pytest.mark.parametrize("accuracy", [0.9, 0.95, 0.7 + 0.1])
+def test_seeds_that_agree_add_nothing(accuracy):
+    assert mean_accuracy([accuracy] * 3, 300) == pytest.approx(wilson(300 * accuracy, 300), abs=1e-9)
+
+
+def test_the_interval_widens_with_the_spread_and_narrows_with_the_number_of_seeds():
+    def width(accuracies):
+        return mean_accuracy(accuracies, 300).high - mean_accuracy(accuracies, 300).low
+
+    spreads = [width([0.9 - spread, 0.9, 0.9 + spread]) for spread in (0, 0.005, 0.01, 0.02, 0.05)]
+    assert spreads == sorted(set(spreads))
+    numbers = [width([0.85, 0.95] * number) for number in (1, 2, 4, 8)]
+    assert numbers == sorted(set(numbers), reverse=True)
+
+
+def test_perfect_seeds_have_an_interval():
+    assert mean_accuracy([1.0] * 5, 300) == wilson(300, 300)
+
+
+def coverage(spread: float, seeds: int, agreement: float) -> tuple[float, float]:
+    """How often the interval, and Wilson's of the mean, hold the accuracy over all seeds and texts.
+
+    Seeds are right on nine texts of ten, each seed on its own share more or less. Whether a text is an easy one is, by
+    the share ``agreement``, the same for all seeds.
+    """
+    chance = np.random.default_rng(1)
+    truth = norm.cdf(1.28 / sqrt(1 + spread**2))  # 1.28 is the normal quantile of 0.9
+    held = []
+    for _ in range(500):
+        quality = 1.28 + spread * chance.standard_normal(seeds)[:, None]
+        of_text, of_both = chance.standard_normal(300), chance.standard_normal((seeds, 300))
+        accuracies = (sqrt(agreement) * of_text + sqrt(1 - agreement) * of_both < quality).mean(1).tolist()
+        intervals = mean_accuracy(accuracies, 300), wilson(300 * np.mean(accuracies), 300)
+        held.append([low <= truth <= high for _, low, high in intervals])
+    return tuple(np.mean(held, 0))
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("spread", [0.05, 0.1, 0.3])
+def test_nineteen_intervals_of_twenty_hold_the_accuracy_over_all_seeds_and_texts(seeds, spread):
+    assert coverage(spread, seeds, agreement=1.0)[0] == pytest.approx(0.95, abs=0.035)
+
+
+def test_two_seeds_know_too_little_of_a_large_spread_for_quite_as_many():
+    assert 0.88 < coverage(0.3, 2, agreement=1.0)[0] < 0.95
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_where_seeds_disagree_on_texts_the_interval_is_on_the_safe_side(seeds):
+    assert coverage(0.1, seeds, agreement=0.5)[0] > 0.95
+
+
+def test_an_interval_that_leaves_out_the_chance_of_seeds_promises_too_much():
+    assert coverage(0.3, 3, agreement=1.0)[1] < 0.85
+
+
+# ---------------------------------------------------------------- differences
+
+outcomes = st.integers(1, 60).flatmap(lambda n: st.lists(st.tuples(*[st.booleans()] * 2), min_size=n, max_size=n))
+
+
+@given(outcomes)
+def test_with_one_seed_each_the_p_value_is_mcnemars(pairs):
+    one, other = np.array(pairs).T[:, None]  # (1, N) each
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    different = only_one + only_other
+    expected = binomtest(only_one, different).pvalue if different else 1.0
+    assert paired_p_value(one, other) == pytest.approx(expected)
+
+
+def test_mcnemars_exact_test_of_a_worked_example():
+    """Of 12 texts that one system alone got right and 2 that the other did: 2 · (1 + 14 + 91) / 2^14."""
+    one = np.array([[True] * 12 + [False] * 2 + [True] * 80 + [False] * 6])
+    other = np.array([[False] * 12 + [True] * 2 + [True] * 80 + [False] * 6])
+    assert paired_p_value(one, other) == pytest.approx(2 * (1 + 14 + 91) / 2**14)
+
+
+seeds_of_two = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 40), st.integers(0, 2**32 - 1))
+
+
+@settings(deadline=None)
+@given(seeds_of_two)
+def test_which_system_comes_first_does_not_matter(sizes):
+    s, r, n, seed = sizes
+    chance = np.random.default_rng(seed)
+    one, other = chance.random((s, n)) < 0.8, chance.random((r, n)) < 0.6
+    value = paired_p_value(one, other)
+    assert 0 < value <= 1
+    assert paired_p_value(other, one) == value
+    order = chance.permutation(n)
+    assert paired_p_value(one[:, order], other[:, order]) == pytest.approx(value, abs=0.03)
+
+
+def test_seeds_that_repeat_each_other_leave_the_exact_p_value_up_to_chance():
+    chance = np.random.default_rng(2)
+    one, other = chance.random((1, 200)) < 0.95, chance.random((1, 200)) < 0.9
+    exact = paired_p_value(one, other)
+    assert 0.01 < exact < 0.5
+    assert paired_p_value(one.repeat(3, 0), other.repeat(3, 0)) == pytest.approx(exact, abs=0.015)
+
+
+def test_a_system_differs_from_itself_by_nothing():
+    right = np.random.default_rng(0).random((3, 100)) < 0.9
+    assert paired_p_value(right, right) == 1.0
+
+
+@pytest.mark.parametrize(("s", "r"), [(1, 1), (3, 3), (5, 2)])
+def test_between_equally_good_systems_a_p_value_below_a_level_is_as_rare_as_the_level(s, r):
+    chance = np.random.default_rng(3)
+    difficulty = chance.random((200, 150))
+    values = np.array(
+        [
+            paired_p_value(chance.random((s, 150)) < 0.5 + 0.5 * d, chance.random((r, 150)) < 0.5 + 0.5 * d)
+            for d in difficulty
+        ]
+    )
+    for level in (0.05, 0.2, 0.5):
+        assert (values <= level).mean() <= level + 2.5 * sqrt(level * (1 - level) / 200)
+    if s != r:  # else few differences are possible, so that the test is on the safe side
+        for level in (0.2, 0.5):
+            assert (values <= level).mean() >= level - 2.5 * sqrt(level * (1 - level) / 200)
+
+
+def test_a_large_difference_is_found():
+    chance = np.random.default_rng(4)
+    assert paired_p_value(chance.random((3, 300)) < 0.97, chance.random((3, 300)) < 0.85) < 0.001
+
+
+# ---------------------------------------------------------------- many comparisons
+
+
+def test_holm_of_a_worked_example():
+    """Four hypotheses: 4 · 0.005, 3 · 0.01, 2 · 0.03, and 0.04, which may not be smaller than the one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_of_one_is_that_one_and_of_none_is_none():
+    assert holm([0.03]) == pytest.approx([0.03])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms())
+def test_holm_keeps_the_order_and_is_between_the_value_and_bonferronis(values, chance):
+    corrected = holm(values)
+    for value, result in zip(values, corrected, strict=True):
+        assert value <= result <= min(1, len(values) * max(values))
+        assert result <= 1
+    pairs = sorted(zip(values, corrected, strict=True))
+    assert [result for _, result in pairs] == sorted(corrected)
+    assert corrected[int(np.argmin(values))] == pytest.approx(min(1, len(values) * min(values)))
+    order = chance.sample(range(len(values)), len(values))
+    assert holm([values[n] for n in order]) == pytest.approx([corrected[n] for n in order])
+
+
+def test_of_twenty_true_hypotheses_any_is_rejected_in_one_family_of_twenty():
+    families = np.random.default_rng(5).random((2000, 20))
+    rejected = np.mean([min(holm(family)) < 0.05 for family in families])
+    assert rejected == pytest.approx(1 - (1 - 0.05 / 20) ** 20, abs=0.012)
