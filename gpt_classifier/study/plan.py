@@ -90,9 +90,7 @@ class Study:
             raise InputError(f"--rows has {', '.join(unknown)}, expected some of {', '.join(known)}")
         return [row for row in self.rows if names is None or row.name in names]
 
-    def runs(
-        self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Mapping[str, Any], smoke: bool
-    ) -> list[Run]:
+    def runs(self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Settings, smoke: bool) -> list[Run]:
         """All seeds and folds of one row, then of the next; ``given`` counts more than the study, less than a row."""
         first_seed = int(parse_yaml(base).get("seed_everything", 123))
         runs = []

@@ -211,7 +211,8 @@ def finished(study: "Study") -> "list[FrozenTrial]":
 def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
     """The best of those that were not stopped early, with its number; the first of equals."""
     complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
-    return (min if search.direction == "minimize" else max)(complete, key=lambda each: each[1].value, default=None)
+    sign = 1 if search.direction == "minimize" else -1
+    return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
 
 
 def ask(study: "Study", search: Search, number: int) -> "Trial":
@@ -325,13 +326,15 @@ def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines about a fit, of which there would be many."""
+    """Without the lines and warnings of a fit, of which there would be many; `fit` with best.yaml shows them."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

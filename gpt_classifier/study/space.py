@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os.path import normpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.study.plan import Settings, check_settings, parse_yaml, read_base, read_yaml
@@ -62,7 +62,8 @@ class Range:
     def encode(self, value: Any) -> Any:
         return value
 
-    decode = encode
+    def decode(self, value: Any) -> Any:
+        return float(f"{value:.12g}") if isinstance(value, float) else value  # 0.3, not 0.30000000000000004
 
     def __str__(self) -> str:
         return _as_yaml(self)
@@ -136,7 +137,7 @@ class Search:
 
     base: Base
     metric: str
-    direction: str
+    direction: Literal["minimize", "maximize"]
     space: dict[str, Range | Choices]
     trials: int = 20
     seed: int = 123

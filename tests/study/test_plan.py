@@ -8,7 +8,7 @@ import yaml
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.study.job import build
-from gpt_classifier.study.plan import Row, Run, Study, arguments, given_settings, overrides, read_study
+from gpt_classifier.study.plan import Row, Run, Study, given_settings, overrides, read_study
 
 STUDIES = Path(__file__).parents[2] / "configs" / "study"
 BASE = "seed_everything: 7\nmodel: {learning_rate: 1.0e-3, gpt: {n_layer: 2, dropout: 0.2}}\n"
@@ -245,19 +245,14 @@ def shipped():
                 yield pytest.param(run, id=f"{path.stem}-{row.name}{'-smoke' if smoke else ''}")
 
 
-@pytest.fixture(scope="module")
-def parser(tmp_path_factory):
-    """That of the commands; making it takes longer than everything that it parses here."""
-    return build("{}", {}, tmp_path_factory.mktemp("scratch")).parser
-
-
 @pytest.mark.parametrize("run", list(shipped()))
-def test_a_row_of_a_shipped_study_builds(run, parser, tmp_path):
+def test_a_row_of_a_shipped_study_builds(run, tmp_path):
     if any("encoder" in key for key in run.settings) or "encoder" in str(run.settings.get("model.gpt")):
         pytest.skip("an encoder's configuration comes from the network")
-    config = parser.parse_args(arguments(run.base, run.settings, tmp_path))
-    built = parser.instantiate_classes(config)
-    assert built.model.hparams["pooling"] == config.model.pooling
-    assert built.data.source == config.data.source
-    if "model.trainable" in run.settings:
-        assert built.model.hparams["trainable"] == run.settings["model.trainable"]
+    cli = build(run.base, run.settings, tmp_path)
+    for key, value in run.settings.items():
+        section, name = key.split(".", 1)
+        assert cli.config[section][name] == value
+    assert cli.trainer.accumulate_grad_batches == run.settings.get("trainer.accumulate_grad_batches", 1)
+    assert cli.model.hparams["pooling"] == cli.config.model.pooling
+    assert cli.datamodule.source == cli.config.data.source

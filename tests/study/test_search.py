@@ -28,6 +28,7 @@ TINY = {
     "model.gpt": {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32},
     "data.max_length": 32,
     "trainer.max_epochs": 2,
+    "trainer.limit_train_batches": 6,
 }
 RATES = {
     "base": str(CONFIGS / "quickstart.yaml"),
@@ -116,7 +117,7 @@ def test_what_it_found_is_fitted_by_the_printed_command_and_gives_the_same_loss(
 def test_the_settings_of_all_trials_are_in_what_it_found(searched):
     best = yaml.safe_load((searched / "best.yaml").read_text())
     assert best["model"]["gpt"] == TINY["model.gpt"]
-    assert best["trainer"] == {"max_epochs": 2}
+    assert best["trainer"] == {"max_epochs": 2, "limit_train_batches": 6}
 
 
 def test_a_figure_can_be_maximized(search, tmp_path, bowl):
