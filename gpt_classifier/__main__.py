@@ -16,7 +16,7 @@ Train a GPT-2 text classifier and use it. COMMAND is one of
   predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
   classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
   study     compare settings, with intervals: gpt-classifier study --config configs/study/article.yaml
-  search    look for good settings: gpt-classifier search --config configs/search.yaml
+  search    look for better settings: gpt-classifier search --config configs/search/spam.yaml
   benchmark time training and classifying beside the alternatives on this machine
   cache     how much disk the states of frozen blocks take; "cache clear" removes them
   download  fetch what a configuration needs ahead of time: gpt-classifier download --config configs/spam.yaml

@@ -4,14 +4,11 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run, Study, read_study
+from gpt_classifier.study.plan import Row, Run, Study, given_settings, read_study
 from gpt_classifier.study.runner import Runner, results_of
 
 
@@ -36,23 +33,12 @@ def main(arguments: list[str]) -> None:
     rows = study.chosen(options.rows)
     if options.smoke:  # figures of the real thing would be out of place beside those of a toy
         rows = [replace(row, published=None) for row in rows]
-    runs = study.runs(rows, base, options.seeds, options.folds, _settings(others), options.smoke)
+    runs = study.runs(rows, base, options.seeds, options.folds, given_settings(others), options.smoke)
     folder = options.output or Path("checkpoints/study") / (options.config.stem + ("-smoke" if options.smoke else ""))
     runner = Runner(folder)
     _remember(folder, study, rows, runs)
     runner.perform(runs)
     write(folder)
-
-
-def _settings(others: list[str]) -> dict[str, Any]:
-    """``--key value`` and ``--key=value`` as a configuration has them."""
-    settings: dict[str, Any] = {}
-    words = [part for word in others for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    if len(words) % 2 or any(not key.startswith("--") or "." not in key for key in words[::2]):
-        raise InputError(f"{' '.join(others)}: expected pairs such as --model.weights random; --help explains more")
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        settings[key[2:]] = yaml.safe_load(value)
-    return settings
 
 
 def _remember(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:

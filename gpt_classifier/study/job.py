@@ -7,6 +7,7 @@ import resource
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -15,25 +16,24 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.study.plan import SPLITS, Result, Run
+from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
+
+QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
 
 
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
     """Trains and scores; ``scratch`` is a folder for files that nobody needs afterwards."""
-    config = scratch / "base.yaml"
-    config.write_text(run.base, encoding="utf-8")
-    settings = {
-        **run.settings,
-        "seed_everything": run.seed,
-        "trainer.default_root_dir": str(scratch),
-        "trainer.enable_checkpointing": False,
-        "trainer.enable_progress_bar": False,
-    }
-    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
-    cli = ClassifierCLI(["--config", str(config), *(f"--{key}={value}" for key, value in values.items())], run=False)
+    cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
     return _classical(run, cli.datamodule) if run.classical else _network(run, cli, scratch, logs)
+
+
+def build(base: str, settings: Settings, scratch: Path) -> ClassifierCLI:
+    """Data, model and a trainer that leaves no files outside ``scratch``."""
+    warnings.filterwarnings("ignore", message="LightningCLI.s args parameter")  # its own advice for notebooks
+    settings = settings | QUIET | {"trainer.default_root_dir": str(scratch)}
+    return ClassifierCLI(arguments(base, settings, scratch), run=False)
 
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import get_loader
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
@@ -92,7 +94,7 @@ class Study:
 
     def runs(self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Settings, smoke: bool) -> list[Run]:
         """All seeds and folds of one row, then of the next; ``given`` counts more than the study, less than a row."""
-        first_seed = int(yaml.safe_load(base).get("seed_everything", 123))
+        first_seed = int(parse_yaml(base).get("seed_everything", 123))
         runs = []
         for row in rows:
             settings = self.settings | given | row.settings | (self.smoke | row.smoke if smoke else {})
@@ -105,7 +107,7 @@ class Study:
 
 def read_study(path: Path) -> tuple[Study, str]:
     """The study and the contents of the configuration that it is based on."""
-    content = _read_yaml(path)
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "base" not in content:
         raise InputError(f"{path} is not a study: expected base, the path of a configuration, and a list of rows")
     try:
@@ -119,19 +121,99 @@ def read_study(path: Path) -> tuple[Study, str]:
         raise InputError(f"{path} has the rows {', '.join(names)}: expected one or more, each with a name of its own")
     if study.weights not in ("last", "best"):
         raise InputError(f"weights of {path} are {study.weights!r}, expected last or best")
+    if not isinstance(study.questions, dict):
+        raise InputError(f"questions of {path} are {study.questions!r}, expected keys with their questions")
     for row in rows:
+        if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
+            raise InputError(f"published figures of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:
             raise InputError(f"row {row.name} of {path} answers {row.question!r}, which is none of its questions")
         if row.classical is not None and row.classical not in CLASSICAL:
             raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
-    base = path.parent / study.base
-    _read_yaml(base)
-    return study, base.read_text(encoding="utf-8")
+    for whose, settings in [
+        ("settings", study.settings),
+        ("smoke", study.smoke),
+        *((f"settings of row {row.name}", row.settings) for row in rows),
+        *((f"smoke of row {row.name}", row.smoke) for row in rows),
+    ]:
+        check_settings(settings, f"{whose} of {path}")
+    return study, read_base(path, study.base)
 
 
-def _read_yaml(path: Path) -> Any:
+# ---------------------------------------------------------------- configurations and what changes them
+
+
+def read_base(path: Path, base: Any) -> str:
+    """The contents of the configuration that ``path`` names as its base, relative to itself."""
+    if not isinstance(base, str):
+        raise InputError(f"base of {path} is {base!r}, expected the path of a configuration")
+    if not isinstance(read_yaml(path.parent / base), dict):
+        raise InputError(f"{path.parent / base}, the base of {path}, is not a configuration: it has no keys")
+    return (path.parent / base).read_text(encoding="utf-8")
+
+
+def check_settings(settings: Any, name: str) -> None:
+    """Whether ``settings`` map keys of a configuration to values."""
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
+
+
+def given_settings(words: Sequence[str]) -> Settings:
+    """``--key value`` and ``--key=value`` of a command line as a configuration has them."""
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    keys, values = parts[::2], parts[1::2]
+    if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
+        raise InputError(f"{' '.join(words)}: expected pairs such as --model.weights random; --help explains more")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)}
+    except yaml.YAMLError as error:
+        raise InputError(f"{' '.join(words)}: not YAML, {' '.join(str(error).split())}") from error
+
+
+def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The second configuration that makes ``settings`` of the one with the contents ``base``.
+
+    A parser puts a mapping such as model.gpt in place of that of the first configuration, whole. So a setting within
+    one, such as model.gpt.dropout, brings the rest of it along.
+    """
+    both = deepcopy(parse_yaml(base))
+    changed: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, name = key.split(".")
+        within = both
+        for n, part in enumerate(path, 1):
+            if within.get(part) is None:
+                within[part] = {}
+            within = within[part]
+            if not isinstance(within, dict):
+                taken = ".".join(path[:n])
+                raise InputError(f"{key} cannot be set, because {taken} is {within!r}: make {taken} a mapping")
+        within[name] = value
+        section, *field_ = key.split(".")[:2]
+        if field_:
+            changed.setdefault(section, {})[field_[0]] = both[section][field_[0]]
+        else:
+            changed[section] = value
+    return changed
+
+
+def arguments(base: str, settings: Mapping[str, Any], folder: Path) -> list[str]:
+    """Command-line arguments of a configuration changed by ``settings``, in files of ``folder``."""
+    first, second = folder / "base.yaml", folder / "settings.yaml"
+    first.write_text(base, encoding="utf-8")
+    second.write_text(yaml.safe_dump(overrides(base, settings), sort_keys=False), encoding="utf-8")
+    return [f"--config={first}", f"--config={second}"]
+
+
+def parse_yaml(text: str) -> Any:
+    """As configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
+    return get_loader("yaml")(text)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a file says; one that is not there or not YAML is the user's to mend."""
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"no file {path}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,0 +1,258 @@
+"""Reading a study: mistakes are one clear line, what counts more than what, and the rows that we ship can be built."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.study.job import build
+from gpt_classifier.study.plan import Row, Run, Study, given_settings, overrides, read_study
+
+STUDIES = Path(__file__).parents[2] / "configs" / "study"
+BASE = "seed_everything: 7\nmodel: {learning_rate: 1.0e-3, gpt: {n_layer: 2, dropout: 0.2}}\n"
+MINIMAL = {"base": "base.yaml", "rows": [{"name": "a", "title": "the first"}]}
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """Writes a study beside its base, MINIMAL with changes."""
+
+    def write(content=None, **changes):
+        (tmp_path / "base.yaml").write_text(BASE)
+        path = tmp_path / "study.yaml"
+        path.write_text(content if content is not None else yaml.safe_dump(MINIMAL | changes))
+        return path
+
+    return write
+
+
+def rows(*changes):
+    return [{"name": f"row {n}", "title": "a title"} | change for n, change in enumerate(changes)]
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows": []}, "one or more"),
+        ({"rows": None}, "a list of rows"),
+        ({"rows": ["first"]}, "is not a study"),
+        ({"rows": [{"title": "without a name"}]}, "a row has name, title"),
+        ({"rows": [{"name": "without a title"}]}, "a row has name, title"),
+        ({"rows": rows({"setings": {}})}, "setings"),
+        ({"rows": rows({"name": "same"}, {"name": "same"})}, "same, same"),
+        ({"rows": rows({"settings": ["model.pooling"]})}, "settings of row row 0"),
+        ({"rows": rows({"settings": "model.pooling"})}, "settings of row row 0"),
+        ({"rows": rows({"smoke": [1]})}, "smoke of row row 0"),
+        ({"rows": rows({"question": "why"})}, "'why', which is none of its questions"),
+        ({"rows": rows({"classical": "perceptron"})}, "tfidf_logistic_regression"),
+        ({"settings": ["data.split"]}, "settings of"),
+        ({"smoke": None}, "smoke of"),
+        ({"questions": ["layers"]}, "questions of"),
+        ({"rows": rows({"published": {"train": 1}})}, "published figures of row row 0"),
+        ({"rows": rows({"published": 95})}, "published figures of row row 0"),
+        ({"weights": "worst"}, "'worst', expected last or best"),
+        ({"base": "none.yaml"}, "none.yaml"),
+        ({"base": 3}, "base of"),
+        ({"sample": True}, "sample"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_study_is_one_clear_line(study_file, changes, said):
+    with pytest.raises(InputError, match=said) as error:
+        read_study(study_file(**changes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "rows", "[1, 2]", "rows: [", "base: base.yaml", "\0"])
+def test_what_is_not_a_study_is_one_clear_line(study_file, content):
+    path = study_file(content)
+    with pytest.raises(InputError, match=r"study\.yaml") as error:
+        read_study(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_that_is_not_there_or_a_folder_is_one_clear_line(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match=str(path)) as error:
+            read_study(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "gpt2"])
+def test_a_base_that_is_no_configuration_is_one_clear_line(study_file, content):
+    path = study_file()
+    (path.parent / "base.yaml").write_text(content)
+    with pytest.raises(InputError, match="has no keys"):
+        read_study(path)
+
+
+def test_a_row_that_is_not_there_is_named_with_those_that_are(study_file):
+    study, _ = read_study(study_file(rows=rows({}, {})))
+    with pytest.raises(InputError, match="row 7, expected some of row 0, row 1"):
+        study.chosen(["row 1", "row 7"])
+    assert [row.name for row in study.chosen(["row 1"])] == ["row 1"]
+    assert len(study.chosen(None)) == 2
+
+
+@pytest.mark.parametrize("words", [["model.weights", "random"], ["--model.weights"], ["--weights", "random"], ["x"]])
+def test_options_that_are_no_settings_are_one_clear_line(words):
+    with pytest.raises(InputError, match="expected pairs"):
+        given_settings(words)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_settings_of_a_command_line_are_those_of_a_configuration():
+    words = [
+        "--model.learning_rate",
+        "1e-3",
+        "--model.trainable=2",
+        "--data.pad_to=longest",
+        "--model.gpt",
+        "{n_layer: 2}",
+    ]
+    assert given_settings(words) == {
+        "model.learning_rate": 0.001,
+        "model.trainable": 2,
+        "data.pad_to": "longest",
+        "model.gpt": {"n_layer": 2},
+    }
+
+
+def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_than_the_study_and_the_base_least():
+    everywhere = ["study", "given", "row", "smoke", "row's smoke"]
+    study = Study(
+        base="",
+        rows=[],
+        settings=dict.fromkeys((f"model.{name}" for name in everywhere), "study"),
+        smoke=dict.fromkeys(("model.smoke", "model.row's smoke"), "smoke"),
+    )
+    row = Row(
+        "a",
+        "a title",
+        settings=dict.fromkeys(("model.row", "model.smoke", "model.row's smoke"), "row"),
+        smoke={"model.row's smoke": "row's smoke"},
+    )
+    given = dict.fromkeys(("model.given", "model.row", "model.smoke", "model.row's smoke"), "given")
+    (run,) = study.runs([row], BASE, 1, 0, given, smoke=True)
+    assert run.settings == {f"model.{name}": name for name in everywhere}
+    assert overrides(BASE, {"model.learning_rate": 0.1}) == {"model": {"learning_rate": 0.1}}
+
+    (run,) = study.runs([row], BASE, 1, 0, given, smoke=False)
+    assert run.settings["model.smoke"] == run.settings["model.row's smoke"] == "row"
+
+
+def test_a_setting_within_a_mapping_brings_the_rest_of_the_mapping_along():
+    assert overrides(BASE, {"model.gpt.dropout": 0.0}) == {"model": {"gpt": {"n_layer": 2, "dropout": 0.0}}}
+    assert overrides(BASE, {"model.lora.rank": 8}) == {"model": {"lora": {"rank": 8}}}
+    assert overrides(BASE, {"model.gpt": {"n_layer": 1}, "model.gpt.dropout": 0.0})["model"]["gpt"] == {
+        "n_layer": 1,
+        "dropout": 0.0,
+    }
+    assert overrides(BASE, {"seed_everything": 1}) == {"seed_everything": 1}
+    with pytest.raises(InputError, match=r"model\.learning_rate is 0\.001"):
+        overrides(BASE, {"model.learning_rate.high": 1})
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_runs_of_all_seeds_and_folds_follow_the_seed_of_the_base():
+    study = Study(base="", rows=[])
+    network, classical = Row("a", "a title"), Row("b", "a title", classical="character_svm")
+    runs = study.runs([network, classical], BASE, 2, 3, {}, smoke=False)
+    assert [(run.row, run.fold, run.seed) for run in runs] == [
+        *(("a", fold, seed) for fold in range(3) for seed in (7, 8)),
+        *(("b", fold, 7) for fold in range(3)),  # chance plays no part in it
+    ]
+    assert {run.settings["data.folds"] for run in runs} == {3}
+    assert [run.settings["data.fold"] for run in runs[:6]] == [0, 0, 1, 1, 2, 2]
+    assert study.runs([network], BASE, 1, 0, {}, smoke=False)[0].settings == {}
+
+
+def test_keys_of_runs_differ_whenever_anything_differs_that_matters():
+    run = Run("a", 1, None, BASE, {"model.pooling": "mean"}, None, "best")
+    others = [
+        replace(run, row="b"),
+        replace(run, seed=2),
+        replace(run, fold=0),
+        replace(run, base=BASE + "data: {batch_size: 2}\n"),
+        replace(run, settings={"model.pooling": "last_token"}),
+        replace(run, settings={"model.pooling": "mean", "model.trainable": 1}),
+        replace(run, settings={"model.pooling": "mean", "model.trainable": "1"}),
+        replace(run, settings={}),
+        replace(run, classical="character_svm"),
+        replace(run, weights="last"),
+    ]
+    assert len({each.key for each in [run, *others]}) == len(others) + 1
+    ordered = {"model.a": 1, "model.b": 2}
+    assert replace(run, settings=ordered).key == replace(run, settings=dict(reversed(ordered.items()))).key
+
+
+# ---------------------------------------------------------------- the studies that we ship
+
+
+PUBLISHED = {  # train, val and test accuracy in percent, minutes: the 19 rows of the companion repository's table
+    1: (96.63, 99.33, 95.00, 0.28),
+    2: (78.46, 80.54, 75.00, 0.28),
+    3: (78.65, 79.87, 72.00, 0.25),
+    4: (98.85, 98.66, 98.33, 0.33),
+    5: (99.62, 96.64, 96.67, 0.69),
+    6: (87.50, 91.28, 84.67, 0.75),
+    7: (99.52, 98.66, 96.67, 1.50),
+    8: (99.81, 99.81, 98.33, 2.83),
+    9: (100, 98.66, 98.67, 8.12),
+    10: (100, 96.64, 93.67, 0.69),
+    11: (100, 97.32, 96.67, 0.75),
+    12: (100, 98.66, 98.33, 5.79),
+    13: (83.08, 87.92, 78.33, 2.46),
+    14: (100, 98.66, 98.00, 1.75),
+    15: (99.33, 98.66, 98.33, 1.70),
+    16: (99.42, 98.66, 98.33, 0.30),
+    17: (99.23, 98.66, 95.33, 0.29),
+    18: (96.63, 99.33, 95.00, 0.28),
+    19: (97.79, 99.33, 96.33, 0.32),
+}
+
+
+def test_the_article_has_nineteen_rows_with_the_figures_that_were_published():
+    study, _ = read_study(STUDIES / "article.yaml")
+    figures = {int(r.name): tuple(r.published[k] for k in ("train", "val", "test", "minutes")) for r in study.rows}
+    assert list(figures) == list(range(1, 20))
+    assert figures == PUBLISHED
+    assert all(len(row.published) == 4 for row in study.rows)
+
+
+def test_every_question_of_a_shipped_study_has_a_row():
+    for path in STUDIES.glob("*.yaml"):
+        study, _ = read_study(path)
+        assert {row.question for row in study.rows[1:]} - {None} == set(study.questions) - {"encoder"}
+        assert study.rows[0].question is None
+
+
+def shipped():
+    for path in sorted(STUDIES.glob("*.yaml")):
+        study, base = read_study(path)
+        for row in study.rows:
+            for smoke in (False, True):
+                (run,) = study.runs([row], base, 1, 0, {}, smoke)
+                yield pytest.param(run, id=f"{path.stem}-{row.name}{'-smoke' if smoke else ''}")
+
+
+@pytest.mark.parametrize("run", list(shipped()))
+def test_a_row_of_a_shipped_study_builds(run, tmp_path):
+    if any("encoder" in key for key in run.settings) or "encoder" in str(run.settings.get("model.gpt")):
+        pytest.skip("an encoder's configuration comes from the network")
+    cli = build(run.base, run.settings, tmp_path)
+    for key, value in run.settings.items():
+        section, name = key.split(".", 1)
+        assert cli.config[section][name] == value
+    assert cli.trainer.accumulate_grad_batches == run.settings.get("trainer.accumulate_grad_batches", 1)
+    assert cli.model.hparams["pooling"] == cli.config.model.pooling
+    assert cli.datamodule.source == cli.config.data.source
