@@ -4,17 +4,13 @@ Optuna proposes the settings of each trial; a trial is an ordinary fit. All that
 folder, in a journal written line by line: the same command continues a search that was stopped.
 """
 
-import csv
 import gc
-import io
-import json
 import logging
 import math
-import shlex
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -31,15 +26,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.errors import CommandParser, InputError, reason
 from gpt_classifier.evaluation.metrics import classification_scores
 from gpt_classifier.files import whole_file, writable_folder
+from gpt_classifier.study.findings import best_of, conclusion, draw, finished, shown, write
 from gpt_classifier.study.job import QUIET, build
-from gpt_classifier.study.plan import Settings, arguments, given_settings, overrides
-from gpt_classifier.study.space import Choices, Search, read_search
+from gpt_classifier.study.plan import Settings, arguments, given_settings
+from gpt_classifier.study.space import Search, read_search
 from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures
 from gpt_classifier.training.cli import ClassifierCLI
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
 
 # Trials run in this process, so on one device: for a second one Lightning would start this command once more.
 SAME_FOR_ALL: Settings = {**QUIET, "trainer.devices": 1}
@@ -47,7 +42,6 @@ SAME_FOR_ALL: Settings = {**QUIET, "trainer.devices": 1}
 # first epoch, which says more about the warm-up than about the settings.
 TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 5, 2
 OUT_OF_MEMORY = "out of memory", "allocate memory"  # how a GPU says it and how a CPU says it
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def main(words: list[str]) -> None:
@@ -135,7 +129,7 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         trial = ask(study, search, number)
         settings = search.decode(trial.params)
         told = run(study, search, trial, number, folder)
-        shown = ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())
+        shown = ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
         print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
         write(study, search, folder)
     write(study, search, folder)
@@ -199,22 +193,6 @@ def _study(search: Search, path: Path) -> "Study":
     return optuna.create_study(direction=search.direction, **settings)
 
 
-def finished(study: "Study") -> "list[FrozenTrial]":
-    """The trials that count, in their order. A killed one is not among them: it failed without an error of its own."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name in ("COMPLETE", "PRUNED") or (trial.state.name == "FAIL" and "error" in trial.user_attrs)
-    ]
-
-
-def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
-    """The best of those that were not stopped early, with its number; the first of equals."""
-    complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
-    sign = 1 if search.direction == "minimize" else -1
-    return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
-
-
 def ask(study: "Study", search: Search, number: int) -> "Trial":
     """The next trial. It depends on the seed and on the finished ones, not on how often the search was killed."""
     import optuna
@@ -260,7 +238,7 @@ class Report(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
-            settings = {key: _shown(value) for key, value in self.search.decode(self.trial.params).items()}
+            settings = {key: shown(value) for key, value in self.search.decode(self.trial.params).items()}
             numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
             name = f"best {self.search.metric.replace('/', ' ')}"
             trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
@@ -338,122 +316,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-# ---------------------------------------------------------------- results
-
-
-def write(study: "Study", search: Search, folder: Path) -> None:
-    """``trials.csv`` of all trials, and ``best.yaml``, the configuration that changes the base."""
-    trials = finished(study)
-    with whole_file(folder / "trials.csv") as path:
-        path.write_text(_comma_separated(search, trials), encoding="utf-8")
-    if (best := best_of(trials, search)) is None:
-        return
-    number, trial = best
-    content = overrides(search.base.content, search.settings | search.decode(trial.params))
-    with whole_file(folder / "best.yaml") as path:
-        path.write_text(
-            f"# Trial {number} of {len(trials)}, the best: {search.metric} {trial.user_attrs['value']:.4f} at epoch "
-            f"{trial.user_attrs['epoch']}. Validation rows chose these settings: score them on test rows.\n"
-            f"#   gpt-classifier fit --config {search.base.path} --config {folder / 'best.yaml'}\n"
-            + yaml.safe_dump(content, sort_keys=False),
-            encoding="utf-8",
-        )
-
-
-def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"])
-    for number, trial in enumerate(trials, 1):
-        told = trial.user_attrs
-        cells = [number, STATES[trial.state.name], told.get("value", ""), told.get("epoch", "")]
-        cells += [max(told.get("epochs", [0])), told["seconds"]]
-        settings = search.decode(trial.params).values()
-        cells += [value if isinstance(value, str) else json.dumps(value) for value in settings]
-        writer.writerow([*cells, told.get("error", "")])
-    return stream.getvalue()
-
-
-def conclusion(study: "Study", search: Search, folder: Path) -> str:
-    """What the search found, what it is worth, and the commands that use it."""
-    trials = finished(study)
-    if (best := best_of(trials, search)) is None:
-        error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
-        raise InputError(f"none of {len(trials)} trials gave a {search.metric}; the first that failed: {error}")
-    number, trial = best
-    states = [trial.state.name for trial in trials]
-    files = f"--config {shlex.quote(str(search.base.path))} --config {shlex.quote(str(folder / 'best.yaml'))}"
-    return "\n".join(
-        [
-            f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
-            f"trial {number}, {search.metric} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
-            *(f"  {key}: {_shown(value)}" for key, value in search.decode(trial.params).items()),
-            "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
-            "which no trial has seen, give an unbiased figure.",
-            f"  python -m gpt_classifier fit {files}",
-            f"  python -m gpt_classifier test {files}",
-            f"{folder / 'trials.csv'}, best.yaml, search.png; tensorboard --logdir {folder / 'tensorboard'}",
-        ]
-    )
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-
-
-def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
-    """The value of each trial with the best so far; below, the values against each setting."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    columns = min(3, len(search.space))
-    rows = -(-len(search.space) // columns)
-    figure = Figure(figsize=(9, 3.4 + 2.4 * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.4, *[1] * rows])
-    values = {state: _values(trials, state) for state in STATES}
-    marks = {"COMPLETE": ("o", "tab:blue", "complete"), "PRUNED": ("x", "grey", "stopped early")}
-
-    axes = figure.add_subplot(grid[0, :])
-    best: list[float] = []
-    for value in values["COMPLETE"].values():
-        best.append(value if not best or search.better(value, best[-1]) else best[-1])
-    axes.step([*values["COMPLETE"], len(trials)], [*best, best[-1]], where="post", color="tab:red", label="best so far")
-    for state, (mark, colour, label) in marks.items():
-        if values[state]:
-            axes.plot(list(values[state]), list(values[state].values()), mark, color=colour, label=label)
-    for number in values["FAIL"]:
-        first = number == min(values["FAIL"])
-        axes.axvline(number, color="tab:red", linewidth=0.8, linestyle=":", label="failed" if first else None)
-    axes.set(xlabel="trial", ylabel=search.metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8)
-
-    for place, (key, part) in enumerate(search.space.items()):
-        axes = figure.add_subplot(grid[1 + place // columns, place % columns])
-        settings = [search.decode(trial.params)[key] for trial in trials]
-        if isinstance(part, Choices):
-            axes.set_xticks(range(len(part.choices)), [_shown(choice)[:20] for choice in part.choices])
-            axes.set_xlim(-0.5, len(part.choices) - 0.5)
-            settings = [part.choices.index(value) for value in settings]
-        elif part.log:
-            axes.set_xscale("log")
-        for state, (mark, colour, _) in marks.items():
-            shown = [settings[number - 1] for number in values[state]]
-            axes.plot(shown, list(values[state].values()), mark, color=colour, markersize=4)
-        axes.set_xlabel(key)
-
-    all_values = [*values["COMPLETE"].values(), *values["PRUNED"].values()]
-    for axes in figure.axes:
-        axes.grid(alpha=0.3)
-        if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # one trial that diverged would flatten all others
-    return figure
-
-
-def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:
-    """Numbers and values of the trials in a state."""
-    return {n: t.user_attrs.get("value", math.nan) for n, t in enumerate(trials, 1) if t.state.name == state}

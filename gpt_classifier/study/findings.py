@@ -1,0 +1,155 @@
+"""What a search found: a table, a configuration, a figure, and what it is worth."""
+
+import csv
+import io
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import whole_file
+from gpt_classifier.study.plan import overrides
+from gpt_classifier.study.space import Choices, Search
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def finished(study: "Study") -> "list[FrozenTrial]":
+    """The trials that count, in their order. A killed one is not among them: it failed without an error of its own."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name in ("COMPLETE", "PRUNED") or (trial.state.name == "FAIL" and "error" in trial.user_attrs)
+    ]
+
+
+def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
+    """The best of those that were not stopped early, with its number; the first of equals."""
+    complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
+    sign = 1 if search.direction == "minimize" else -1
+    return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
+
+
+def write(study: "Study", search: Search, folder: Path) -> None:
+    """``trials.csv`` of all trials, and ``best.yaml``, the configuration that changes the base."""
+    trials = finished(study)
+    with whole_file(folder / "trials.csv") as path:
+        path.write_text(_comma_separated(search, trials), encoding="utf-8")
+    if (best := best_of(trials, search)) is None:
+        return
+    number, trial = best
+    content = overrides(search.base.content, search.settings | search.decode(trial.params))
+    with whole_file(folder / "best.yaml") as path:
+        path.write_text(
+            f"# Trial {number} of {len(trials)}, the best: {search.metric} {trial.user_attrs['value']:.4f} at epoch "
+            f"{trial.user_attrs['epoch']}. Validation rows chose these settings: score them on test rows.\n"
+            f"#   gpt-classifier fit --config {search.base.path} --config {folder / 'best.yaml'}\n"
+            + yaml.safe_dump(content, sort_keys=False),
+            encoding="utf-8",
+        )
+
+
+def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"])
+    for number, trial in enumerate(trials, 1):
+        told = trial.user_attrs
+        cells = [number, STATES[trial.state.name], told.get("value", ""), told.get("epoch", "")]
+        cells += [max(told.get("epochs", [0])), told["seconds"]]
+        settings = search.decode(trial.params).values()
+        cells += [value if isinstance(value, str) else json.dumps(value) for value in settings]
+        writer.writerow([*cells, told.get("error", "")])
+    return stream.getvalue()
+
+
+def conclusion(study: "Study", search: Search, folder: Path) -> str:
+    """What the search found, what it is worth, and the commands that use it."""
+    trials = finished(study)
+    if (best := best_of(trials, search)) is None:
+        error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
+        raise InputError(f"none of {len(trials)} trials gave a {search.metric}; the first that failed: {error}")
+    number, trial = best
+    states = [trial.state.name for trial in trials]
+    files = f"--config {shlex.quote(str(search.base.path))} --config {shlex.quote(str(folder / 'best.yaml'))}"
+    return "\n".join(
+        [
+            f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
+            f"trial {number}, {search.metric} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
+            *(f"  {key}: {shown(value)}" for key, value in search.decode(trial.params).items()),
+            "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
+            "which no trial has seen, give an unbiased figure.",
+            f"  python -m gpt_classifier fit {files}",
+            f"  python -m gpt_classifier test {files}",
+            f"{folder / 'trials.csv'}, best.yaml, search.png; tensorboard --logdir {folder / 'tensorboard'}",
+        ]
+    )
+
+
+def shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
+    """The value of each trial with the best so far; below, the values against each setting."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(3, len(search.space))
+    rows = -(-len(search.space) // columns)
+    figure = Figure(figsize=(9, 3.4 + 2.4 * rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.4, *[1] * rows])
+    values = {state: _values(trials, state) for state in STATES}
+    marks = {"COMPLETE": ("o", "tab:blue", "complete"), "PRUNED": ("x", "grey", "stopped early")}
+
+    axes = figure.add_subplot(grid[0, :])
+    best: list[float] = []
+    for value in values["COMPLETE"].values():
+        best.append(value if not best or search.better(value, best[-1]) else best[-1])
+    axes.step([*values["COMPLETE"], len(trials)], [*best, best[-1]], where="post", color="tab:red", label="best so far")
+    for state, (mark, colour, label) in marks.items():
+        if values[state]:
+            axes.plot(list(values[state]), list(values[state].values()), mark, color=colour, label=label)
+    for number in values["FAIL"]:
+        first = number == min(values["FAIL"])
+        axes.axvline(number, color="tab:red", linewidth=0.8, linestyle=":", label="failed" if first else None)
+    axes.set(xlabel="trial", ylabel=search.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+
+    for place, (key, part) in enumerate(search.space.items()):
+        axes = figure.add_subplot(grid[1 + place // columns, place % columns])
+        settings = [search.decode(trial.params)[key] for trial in trials]
+        if isinstance(part, Choices):
+            axes.set_xticks(range(len(part.choices)), [shown(choice)[:20] for choice in part.choices])
+            axes.set_xlim(-0.5, len(part.choices) - 0.5)
+            settings = [part.choices.index(value) for value in settings]
+        elif part.log:
+            axes.set_xscale("log")
+        for state, (mark, colour, _) in marks.items():
+            shown = [settings[number - 1] for number in values[state]]
+            axes.plot(shown, list(values[state].values()), mark, color=colour, markersize=4)
+        axes.set_xlabel(key)
+
+    all_values = [*values["COMPLETE"].values(), *values["PRUNED"].values()]
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+        if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
+            axes.set_yscale("log")  # one trial that diverged would flatten all others
+    return figure
+
+
+def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:
+    """Numbers and values of the trials in a state."""
+    return {n: t.user_attrs.get("value", math.nan) for n, t in enumerate(trials, 1) if t.state.name == state}
