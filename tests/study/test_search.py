@@ -128,7 +128,7 @@ def test_a_figure_can_be_maximized(search, tmp_path, bowl):
 def test_proposals_come_closer_to_the_best_than_chance_does(search, tmp_path, bowl):
     assert search(tmp_path, "--trials=30", start=[]) == 0
     distances = [abs(math.log10(rate) + 4) for rate in bowl]
-    assert sum(distances[15:]) < 0.7 * sum(distances[:15])
+    assert sum(distances[10:]) / 20 < sum(distances[:10]) / 10  # Optuna draws the first ten by chance
 
 
 def test_settings_within_a_mapping_and_any_kind_of_choice_are_searched(search, tmp_path, monkeypatch):
