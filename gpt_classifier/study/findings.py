@@ -85,7 +85,7 @@ def conclusion(study: "Study", search: Search, folder: Path) -> str:
         [
             f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
             f"trial {number}, {search.metric} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
-            *(f"  {key}: {shown(value)}" for key, value in search.decode(trial.params).items()),
+            *(f"  {key}: {as_text(value)}" for key, value in search.decode(trial.params).items()),
             "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
             "which no trial has seen, give an unbiased figure.",
             f"  python -m gpt_classifier fit {files}",
@@ -95,7 +95,7 @@ def conclusion(study: "Study", search: Search, folder: Path) -> str:
     )
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
@@ -132,7 +132,7 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
         axes = figure.add_subplot(grid[1 + place // columns, place % columns])
         settings = [search.decode(trial.params)[key] for trial in trials]
         if isinstance(part, Choices):
-            axes.set_xticks(range(len(part.choices)), [shown(choice)[:20] for choice in part.choices])
+            axes.set_xticks(range(len(part.choices)), [as_text(choice)[:20] for choice in part.choices])
             axes.set_xlim(-0.5, len(part.choices) - 0.5)
             settings = [part.choices.index(value) for value in settings]
         elif part.log:

@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.errors import CommandParser, InputError, reason
 from gpt_classifier.evaluation.metrics import classification_scores
 from gpt_classifier.files import whole_file, writable_folder
-from gpt_classifier.study.findings import best_of, conclusion, draw, finished, shown, write
+from gpt_classifier.study.findings import as_text, best_of, conclusion, draw, finished, write
 from gpt_classifier.study.job import QUIET, build
 from gpt_classifier.study.plan import Settings, arguments, given_settings
 from gpt_classifier.study.space import Search, read_search
@@ -129,7 +129,7 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         trial = ask(study, search, number)
         settings = search.decode(trial.params)
         told = run(study, search, trial, number, folder)
-        shown = ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
+        shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())
         print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
         write(study, search, folder)
     write(study, search, folder)
@@ -238,7 +238,7 @@ class Report(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
-            settings = {key: shown(value) for key, value in self.search.decode(self.trial.params).items()}
+            settings = {key: as_text(value) for key, value in self.search.decode(self.trial.params).items()}
             numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
             name = f"best {self.search.metric.replace('/', ' ')}"
             trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
