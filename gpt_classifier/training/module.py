@@ -137,7 +137,11 @@ class GPTClassifier(L.LightningModule):
             logger=False,  # the hparams tab gets them together with the final figures, see callbacks.py
         )
         config = gpt_config(gpt)
-        trainable_blocks(trainable, config.n_layer)  # a wrong policy is refused before anything is downloaded
+        # A wrong policy, or a pattern that is found in no layer, is refused before anything is downloaded.
+        trainable_blocks(trainable, config.n_layer)
+        if trainable == "lora":
+            with torch.device("meta"):
+                SequenceClassifier(GPT(config), 2, pooling, head).add_lora(lora_config(lora))
         if weights == "pretrained" and not isinstance(gpt, str) and "size" not in gpt:
             raise InputError(
                 f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"

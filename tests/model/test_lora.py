@@ -271,6 +271,7 @@ def test_a_layer_is_not_adapted_twice():
         ({"scale": "rank"}, "scale is 'rank', expected one of alpha/rank"),
         ({"targets": "("}, r"targets '\(' is not a regular expression"),
         ({"targets": 3}, "lora is {'targets': 3}"),
+        ({"targets": "q_proj"}, r"lora: targets 'q_proj' is found in no linear layer; there are gpt\.h\.0\.attn"),
     ],
     ids=str,
 )
