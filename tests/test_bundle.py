@@ -95,9 +95,9 @@ def test_a_checkpoint_keeps_corrections_apart_and_the_base_as_it_was(kind, run_o
     assert any(".lora_" in name for name in after) == (kind != "biases")
 
 
-@kinds
-def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_ended(kind, run_of, fit, base, tmp_path):
-    constant = ["--model.warmup=0", "--model.schedule=constant", *KINDS[kind], f"--model.weights={base}"]
+@pytest.mark.slow
+def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_ended(fit, base, tmp_path):
+    constant = ["--model.warmup=0", "--model.schedule=constant", *KINDS["dora"], f"--model.weights={base}"]
     assert fit(tmp_path / "whole", "--trainer.max_epochs=2", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=1", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=2", "--ckpt_path=last", *constant) == 0
@@ -115,7 +115,7 @@ def test_a_loaded_module_classifies_as_the_folder_does(kind, run_of):
 
 def test_a_merged_model_is_a_base_for_another_run(run_of, fit, tmp_path):
     folder = run_of("lora") / "model"
-    assert fit(tmp_path, f"--model.weights={folder}", "--model.trainable=last_block") == 0
+    assert fit(tmp_path, f"--model.weights={folder}", "--model.trainable=last_block", "--trainer.max_epochs=1") == 0
 
 
 # ---------------------------------------------------------------- the adapter folder
@@ -237,7 +237,7 @@ def test_an_adapter_that_lacks_a_tensor_is_refused_by_name(lost, run_of, base, t
 
 
 def test_an_adapter_trained_in_half_precision_fits_its_base_too(fit, base, tmp_path):
-    settings = [f"--model.weights={base}", "--trainer.precision=bf16-true", *KINDS["lora"]]
+    settings = [f"--model.weights={base}", "--trainer.precision=bf16-true", "--trainer.max_epochs=1", *KINDS["lora"]]
     assert fit(tmp_path, *settings) == 0
     run = tmp_path / "version_0"
     with safe_open(run / "adapter" / "adapter.safetensors", framework="pt") as stream:
