@@ -22,6 +22,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
 from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.encoders import Encoder, empty_encoder, pretrained_encoder
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors
@@ -41,9 +42,10 @@ class Bundle:
     head: str | dict[str, Any] = "linear"
 
     def config(self) -> dict[str, Any]:
+        network = self.model.gpt.config
         return {
             "format": FORMAT,
-            "gpt": asdict(self.model.gpt.config),
+            **({"gpt": asdict(network)} if isinstance(network, GPTConfig) else {"transformers": network.fields}),
             "pooling": self.model.pooling,
             "head": self.head,
             "lora": None if self.model.lora is None else asdict(self.model.lora),
@@ -83,7 +85,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
 
 
 def _network(config: dict[str, Any]) -> SequenceClassifier:
-    gpt = GPT(GPTConfig(**config["gpt"]))
+    gpt = empty_encoder(config["transformers"]) if "transformers" in config else GPT(GPTConfig(**config["gpt"]))
     model = SequenceClassifier(gpt, len(config["labels"]), config["pooling"], config["head"])
     if config.get("lora"):
         model.add_lora(LoRAConfig(**config["lora"]))
@@ -120,16 +122,19 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
 def load_adapter(folder: Path, base: str | Path) -> Bundle:
     """An adapter on top of the weights ``base``: a published size (``gpt2``), or a .safetensors file or its folder.
 
+    For an encoder, its name on the Hugging Face hub or its folder.
+
     Raises ``InputError`` where they are not those that it was trained on.
     """
     config = _read_config(folder)
     tensors = read_tensors(folder / ADAPTER)
     try:
-        gpt = GPT(GPTConfig(**config["gpt"]))
         expected = config["base_sha256"]
+        gpt = _with_weights(config, base)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
-    load_weights(gpt, fetch_pretrained(str(base)) if base in SIZES else base)
     # In the number format of training (bf16-true), as the weights were when their checksum was taken.
     gpt.to(next(t.dtype for name, t in tensors.items() if name != VOCABULARY and t.is_floating_point()))
     below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
@@ -139,6 +144,14 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
             "give the weights that training began with"
         )
     return restore(config, below | tensors, folder)
+
+
+def _with_weights(config: dict[str, Any], base: str | Path) -> GPT | Encoder:
+    if "transformers" in config:
+        return pretrained_encoder(str(base))
+    gpt = GPT(GPTConfig(**config["gpt"]))
+    load_weights(gpt, fetch_pretrained(str(base)) if base in SIZES else base)
+    return gpt
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

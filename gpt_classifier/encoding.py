@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tiktoken
 import torch
 from torch import Tensor
 
-from gpt_classifier.errors import InputError, reason
+from gpt_classifier.errors import InputError
+from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_named
 
 TRUNCATIONS = ("head", "tail", "head+tail")
 
@@ -27,18 +27,19 @@ class Batch(NamedTuple):
 
 
 class TextEncoder:
-    """Encodes texts with a byte-pair tokenizer, cuts them to ``max_length`` tokens and pads batches.
+    """Encodes texts with a tokenizer, cuts them to ``max_length`` tokens and pads batches.
 
     Args:
-        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), or a tiktoken Encoding.
-        max_length: Most tokens of one text.
+        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), or that of an encoder:
+            its name on the Hugging Face hub, or a folder with its ``tokenizer.json``.
+        max_length: Most tokens of one text, with the special tokens that some tokenizers put around it.
         truncation: What stays of a longer text: its ``head``, its ``tail``, or half of each with ``head+tail``.
         pad_to: Width of every batch in tokens, or None for the longest text of each batch.
     """
 
     def __init__(
         self,
-        tokenizer: str | tiktoken.Encoding = "gpt2",
+        tokenizer: str | Tokenizer = "gpt2",
         max_length: int = 1024,
         truncation: str = "head",
         pad_to: int | None = None,
@@ -47,43 +48,49 @@ class TextEncoder:
             raise InputError(f"truncation is {truncation!r}, expected one of {', '.join(TRUNCATIONS)}")
         if pad_to is not None:
             max_length = min(max_length, pad_to)
-        if max_length < 1:
-            raise InputError(f"texts cannot be cut to {max_length} tokens: max_length and pad_to must be at least 1")
-        self._encoding = tokenizer if isinstance(tokenizer, tiktoken.Encoding) else _encoding(tokenizer)
+        self._tokenizer = tokenizer_named(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self._room = max_length - len(self._tokenizer.before) - len(self._tokenizer.after)
+        if self._room < 1:
+            least = max_length - self._room + 1
+            raise InputError(
+                f"texts cannot be cut to {max_length} tokens: max_length and pad_to must be at least {least}"
+            )
         self.max_length = max_length
         self.truncation = truncation
         self.pad_to = pad_to
         # No max_length tokens are longer than this many characters, so the rest of a huge text need not be tokenized.
-        self._window = max_length * max(map(len, self._encoding.token_byte_values()))
+        self._window = max_length * self._tokenizer.longest
 
     @property
     def vocab_size(self) -> int:
-        return self._encoding.n_vocab
+        return self._tokenizer.vocab_size
 
     @property
     def padding_id(self) -> int:
-        """The end-of-text token, as in GPT-2, which has no padding token of its own."""
-        return self._encoding.eot_token
+        """The token that padding is filled with."""
+        return self._tokenizer.padding_id
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The text's ids, at least one and at most ``max_length``, and whether something was cut.
 
-        ``<|endoftext|>`` in a text is ordinary text. An empty text is one end-of-text token.
+        What looks like a special token in a text (``<|endoftext|>``, ``[SEP]``) is ordinary text; the tokenizer's own
+        stand around what is left of it. An empty text without those is one padding token.
         """
         cut = len(text) > self._window
         if cut:
-            parts = {"head": (text[: self._window],), "tail": (text[-self._window :],)}.get(
-                self.truncation, (text[: self._window], text[-self._window :])
+            window = int(self._window)
+            parts = {"head": (text[:window],), "tail": (text[-window:],)}.get(
+                self.truncation, (text[:window], text[-window:])
             )
         else:
             parts = (text,)
         # In order and uncut in between: what truncation drops below is the middle or an end, never the seam's sides.
-        ids = [token for part in parts for token in self._encoding.encode_ordinary(part)]
-        if len(ids) > self.max_length:
+        ids = [token for part in parts for token in self._tokenizer.ids(part)]
+        if len(ids) > self._room:
             cut = True
-            tail = {"head": 0, "tail": self.max_length, "head+tail": self.max_length // 2}[self.truncation]
-            ids = ids[: self.max_length - tail] + (ids[-tail:] if tail else [])
-        return ids or [self.padding_id], cut
+            tail = {"head": 0, "tail": self._room, "head+tail": self._room // 2}[self.truncation]
+            ids = ids[: self._room - tail] + (ids[-tail:] if tail else [])
+        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id], cut
 
     def batch(
         self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, index: Tensor | None = None
@@ -118,33 +125,21 @@ class TextEncoder:
     def settings(self) -> dict[str, Any]:
         """All but the vocabulary, as plain values; :meth:`restore` takes both."""
         return {
-            "tokenizer": self._encoding.name,
-            "pattern": self._encoding._pat_str,
-            "end_of_text": self._encoding.eot_token,
+            **self._tokenizer.settings(),
             "max_length": self.max_length,
             "truncation": self.truncation,
             "pad_to": self.pad_to,
         }
 
     def vocabulary(self) -> Tensor:
-        """The byte strings of all ordinary tokens in rank order as one uint8 tensor: lengths, a 0, bytes."""
-        tokens = sorted(self._encoding._mergeable_ranks, key=self._encoding._mergeable_ranks.__getitem__)
-        return torch.frombuffer(bytearray(bytes(map(len, tokens)) + b"\0" + b"".join(tokens)), dtype=torch.uint8)
+        """The tokenizer's vocabulary as one uint8 tensor."""
+        return self._tokenizer.vocabulary()
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "TextEncoder":
         """The encoder that gave these ``settings()`` and this ``vocabulary()``; needs no download."""
-        lengths, _, joined = vocabulary.numpy().tobytes().partition(b"\0")
-        ends = np.cumsum(np.frombuffer(lengths, dtype=np.uint8))
-        encoding = tiktoken.Encoding(
-            settings["tokenizer"],
-            pat_str=settings["pattern"],
-            mergeable_ranks={
-                joined[end - n : end]: rank for rank, (end, n) in enumerate(zip(ends, lengths, strict=True))
-            },
-            special_tokens={"<|endoftext|>": settings["end_of_text"]},
-        )
-        return cls(encoding, settings["max_length"], settings["truncation"], settings["pad_to"])
+        tokenizer = restore_tokenizer(settings, vocabulary)
+        return cls(tokenizer, settings["max_length"], settings["truncation"], settings["pad_to"])
 
 
 def batch_tokens(device: str) -> int:
@@ -153,23 +148,3 @@ def batch_tokens(device: str) -> int:
     On a CPU the widest activation, 16 C bytes a token, then stays in its cache; a GPU wants to be filled.
     """
     return 1024 if device == "cpu" else 16384
-
-
-def _encoding(name: str) -> tiktoken.Encoding:
-    if name == "bytes":
-        return tiktoken.Encoding(
-            "bytes",
-            pat_str="(?s:.)",
-            mergeable_ranks={bytes([value]): value for value in range(256)},
-            special_tokens={"<|endoftext|>": 256},
-        )
-    if name != "gpt2":
-        raise InputError(f"tokenizer is {name!r}, expected gpt2 or bytes")
-    try:
-        return tiktoken.get_encoding("gpt2")
-    except (OSError, ValueError) as error:  # tiktoken raises ValueError for a file with the wrong checksum
-        raise InputError(
-            "could not load GPT-2's tokenizer files (vocab.bpe and encoder.json of the GPT-2 release): "
-            f"{reason(error)}. Fetch them on a machine with internet by `gpt-classifier download`, "
-            "copy its tiktoken cache folder and name it in TIKTOKEN_CACHE_DIR, or use `--data.tokenizer bytes`."
-        ) from error

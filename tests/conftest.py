@@ -14,11 +14,13 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GPT_CLASSIFIER_CO
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
@@ -97,3 +99,56 @@ def trained(tmp_path_factory: pytest.TempPathFactory, fit: Callable[..., int]) -
     root = tmp_path_factory.mktemp("trained")
     assert fit(root) == 0
     return root / "version_0"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a folder as encoders are published, with only a tiny tokenizer in it yet.
+
+    Of the kind ``wordpiece`` (BERT), ``bpe`` (RoBERTa, ModernBERT) or ``unigram`` (DeBERTa-v3).
+    """
+
+    def make(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp(kind)
+        tokenizer = {"wordpiece": wordpiece, "bpe": byte_level_bpe, "unigram": unigram}[kind]()
+        tokenizer.enable_truncation(8)  # some are published so; these settings must not count
+        tokenizer.enable_padding(length=8)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        return folder
+
+    return make
+
+
+def wordpiece() -> Tokenizer:
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*ascii_lowercase, "!", *(f"##{letter}" for letter in ascii_lowercase)]
+    vocabulary = {token: number for number, token in enumerate(specials + pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(specials)
+    return tokenizer
+
+
+def byte_level_bpe() -> Tokenizer:
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokens = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    tokenizer.add_special_tokens(specials)
+    return tokenizer
+
+
+def unigram() -> Tokenizer:
+    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    pieces = [(token, 0.0) for token in specials] + [(letter, -3.0) for letter in ["▁", *ascii_lowercase]]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.add_special_tokens(specials)
+    return tokenizer

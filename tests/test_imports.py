@@ -21,7 +21,8 @@ MODULES = {
 ALLOWED = {
     "errors": set(),
     "files": set(),
-    "encoding": set(),
+    "tokenizer": set(),
+    "encoding": {"tokenizer"},
     "model.gpt": set(),
     "model.lora": set(),
     "model": {"files", "model"},

@@ -43,7 +43,8 @@ class TextDataModule(L.LightningDataModule):
             ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
             token) or ``error``. Prediction keeps them, so that each row gets an answer.
-        tokenizer: ``gpt2`` (needed for pretrained weights) or ``bytes`` (needs no download).
+        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or that of an encoder: its name
+            on the Hugging Face hub, or a folder with its tokenizer.json.
         max_length: Most tokens of a text.
         truncation: What stays of a longer text: ``head``, ``tail`` or ``head+tail``.
         pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
@@ -69,7 +70,7 @@ class TextDataModule(L.LightningDataModule):
         fold: int = 0,
         balance: Literal["none", "undersample", "class_weights"] = "none",
         empty: Literal["drop", "keep", "error"] = "drop",
-        tokenizer: Literal["gpt2", "bytes"] = "gpt2",
+        tokenizer: str = "gpt2",
         max_length: int = 1024,
         truncation: Literal["head", "tail", "head+tail"] = "head",
         pad_to: int | Literal["longest", "longest_train"] = "longest",

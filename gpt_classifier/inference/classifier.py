@@ -12,6 +12,7 @@ from torch import nn
 from gpt_classifier import bundle
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.errors import InputError
+from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.gpt import GPT
 
 
@@ -85,18 +86,19 @@ class TextClassifier:
         return result
 
 
-def quantized(gpt: GPT) -> GPT:
+def quantized(gpt: GPT | Encoder) -> nn.Module:
     """A copy whose matrices are int8, a scale for each output channel; activations are quantized as they come.
 
     Pays on CPUs with int8 instructions (VNNI). The head stays in float32. Raises ``InputError`` elsewhere.
     """
-    if gpt.wte.weight.device.type != "cpu" or "x86" not in torch.backends.quantized.supported_engines:
-        raise InputError(f"int8 needs an x86 CPU, but the model is on {gpt.wte.weight.device}: load it without int8")
+    device = next(gpt.parameters()).device
+    if device.type != "cpu" or "x86" not in torch.backends.quantized.supported_engines:
+        raise InputError(f"int8 needs an x86 CPU, but the model is on {device}: load it without int8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch moves its quantization elsewhere and says so at each call
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
         torch.backends.quantized.engine = "x86"
-        # The last block uses this matrix in a way of its own, which costs next to nothing as it is.
-        exact = f"h.{len(gpt.h) - 1}.attn.c_attn"
+        # The last block of a GPT uses this matrix in a way of its own, which costs next to nothing as it is.
+        exact = f"h.{gpt.config.n_layer - 1}.attn.c_attn"
         return quantize_dynamic(gpt, {nn.Linear: per_channel_dynamic_qconfig, exact: None}, dtype=torch.qint8)

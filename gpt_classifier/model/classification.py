@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
@@ -30,7 +31,7 @@ class SequenceClassifier(nn.Module):
     """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32.
 
     Args:
-        gpt: The network below the head.
+        gpt: The network below the head: a GPT, or an encoder in its place.
         num_classes: K.
         pooling: Which hidden states the head sees, one of ``POOLINGS``.
         head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``
@@ -38,12 +39,16 @@ class SequenceClassifier(nn.Module):
     """
 
     def __init__(
-        self, gpt: GPT, num_classes: int, pooling: str = "last_token", head: str | Mapping[str, Any] = "linear"
+        self,
+        gpt: GPT | Encoder,
+        num_classes: int,
+        pooling: str = "last_token",
+        head: str | Mapping[str, Any] = "linear",
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
-        self.gpt = gpt
+        self.gpt: Any = gpt  # whoever reaches into it knows which of the two it is
         self.pooling = pooling
         self.head = build_head(head, gpt.config.n_embd, num_classes)
         self.lora: LoRAConfig | None = None
@@ -60,6 +65,10 @@ class SequenceClassifier(nn.Module):
         """Turns adapted matrices into plain ones with the same results."""
         merge_lora(self)
         self.lora = None
+
+    def block_of(self, name: str) -> int:
+        """The block that a parameter belongs to: -1 for what stands below the first, n_layer for what is above all."""
+        return self.gpt.block_of(name.removeprefix("gpt.")) if name.startswith("gpt.") else self.gpt.config.n_layer
 
     def forward(self, inputs: Tensor, lengths: Tensor, depth: int | None = None) -> Tensor:
         """With ``depth``, ``inputs`` are not ids but the hidden states (B, T, C) that enter that block."""

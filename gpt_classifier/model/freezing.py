@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.gpt import GPT
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
 # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
@@ -32,11 +33,8 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
 
 def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
     """How many leading blocks, embeddings below them included, cannot change."""
-    names = trainable_names(model, policy)
-    if any(name.startswith(("gpt.wte.", "gpt.wpe.")) for name in names):
-        return 0
-    blocks = [int(name.split(".")[2]) for name in names if name.startswith("gpt.h.")]
-    return min(blocks, default=model.gpt.config.n_layer)
+    blocks = (model.block_of(name) for name in trainable_names(model, policy))
+    return max(0, min(blocks, default=model.gpt.config.n_layer))
 
 
 def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
@@ -54,10 +52,7 @@ def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
         adapters = {name for name in names if ".lora_" in name}
         adapted_head = any(name.startswith("head.") for name in adapters)
         return adapters | {name for name in names if name.startswith("head.") and not adapted_head}
-    prefixes = ["head.", *(f"gpt.h.{n}." for n in range(n_layer - blocks, n_layer))]
-    if blocks:
-        prefixes.append("gpt.ln_f.")
-    return {name for name in names if name.startswith(tuple(prefixes))}
+    return {name for name in names if name.startswith("head.") or (blocks and model.block_of(name) >= n_layer - blocks)}
 
 
 def freeze(model: SequenceClassifier, policy: Policy) -> None:
@@ -108,7 +103,9 @@ class PartlyTrainedEmbedding(nn.Embedding):
 
 
 def freeze_other_tokens(model: SequenceClassifier, tokens: Tensor) -> None:
-    """Has only the embeddings of ``tokens`` train, where embeddings train at all."""
+    """Has only the embeddings of ``tokens`` train, where a GPT's embeddings train at all."""
+    if not isinstance(model.gpt, GPT):
+        return
     wte = model.gpt.wte
     if isinstance(wte, PartlyTrainedEmbedding):  # of an earlier fit
         wte = nn.Embedding(wte.num_embeddings, wte.embedding_dim, _weight=wte.whole())

@@ -6,6 +6,7 @@ parameter names of the released model. Shapes: B texts, T tokens, C channels, H 
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class GPTConfig:
         causal: Whether a token sees only itself and what stands before it, as GPT-2 was trained.
     """
 
+    model_type: ClassVar[str] = "GPT"
     vocab_size: int = 50257
     context_length: int = 1024
     n_embd: int = 768
@@ -110,6 +112,12 @@ class GPT(nn.Module):
     def finish(self, x: Tensor) -> Tensor:
         """The final norm: (B, T, C) -> (B, T, C)."""
         return self.ln_f(x)
+
+    def block_of(self, name: str) -> int:
+        """The block that a parameter of this name belongs to: -1 for the embeddings, n_layer for the final norm."""
+        if name.startswith("h."):
+            return int(name.split(".")[1])
+        return self.config.n_layer if name.startswith("ln_f.") else -1
 
     @torch.no_grad()
     def initialize(self) -> None:

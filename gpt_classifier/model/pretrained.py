@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import check_sha256
+from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.gpt import GPT
 
 # Commits of openai-community/<size> on the Hugging Face hub; a commit fixes every file below it.
@@ -45,8 +46,10 @@ def fetch_pretrained(size: str) -> Path:
     return path
 
 
-def load_weights(gpt: GPT, path: str | Path) -> None:
+def load_weights(gpt: GPT | Encoder, path: str | Path) -> None:
     """Fills ``gpt`` from a safetensors file or folder: Hugging Face's GPT-2 naming, or a model folder of this package.
+
+    An encoder is only filled from the latter; model/encoders.py reads published ones.
 
     Raises:
         InputError: A tensor is missing, left over or of another shape; the message names it.

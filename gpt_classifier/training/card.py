@@ -21,7 +21,7 @@ classifier.predict("your text")
 | | |
 |---|---|
 | classes | {labels} |
-| network | GPT: {gpt.n_layer} blocks, {gpt.n_embd} channels, {gpt.n_head} heads, context {gpt.context_length} tokens |
+| network | {gpt.model_type}: {size} |
 | tokenizer | {encoder[tokenizer]}, at most {encoder[max_length]} tokens ({encoder[truncation]} kept) |
 | pooling | {pooling} |
 | initial weights | {weights} |
@@ -41,10 +41,12 @@ the figure to trust.
 
 def model_card(contents: Bundle, summary: str, settings: Mapping[str, Any], accuracy: str) -> str:
     """The card in Markdown. ``accuracy`` is that of the validation rows, with its interval, or empty."""
+    gpt = contents.model.gpt.config
     return CARD.format(
         labels=", ".join(contents.labels),
         version=__version__,
-        gpt=contents.model.gpt.config,
+        gpt=gpt,
+        size=f"{gpt.n_layer} blocks, {gpt.n_embd} channels, {gpt.n_head} heads, context {gpt.context_length} tokens",
         encoder=contents.encoder.settings(),
         pooling=contents.model.pooling,
         weights=settings["weights"] or "those of an earlier model",

@@ -1,6 +1,7 @@
 """Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, Literal
@@ -19,10 +20,12 @@ from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
+from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config, pretrained_encoder, random_encoder
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
+from gpt_classifier.tokenizer import OWN
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
@@ -39,7 +42,11 @@ class GPTClassifier(L.LightningModule):
     Args:
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and, if
             wanted, a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
-        weights: ``pretrained`` (OpenAI's, of the named size), ``random``, or a .safetensors file or folder.
+        encoder: Instead of a GPT, an encoder of transformers: its name on the Hugging Face hub, its folder, or the
+            fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It wants its
+            own tokenizer, and mostly pooling ``first_token``.
+        weights: ``pretrained`` (the published ones of the named size or encoder), ``random``, or a .safetensors file
+            or folder.
         pooling: Which hidden states the head sees: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
             article, ``last_position`` and ``mean_positions``, for which padding counts.
         head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
@@ -69,6 +76,7 @@ class GPTClassifier(L.LightningModule):
     def __init__(
         self,
         gpt: str | dict[str, Any] = "gpt2",
+        encoder: str | dict[str, Any] | None = None,
         weights: str | None = "pretrained",
         pooling: Literal["last_token", "first_token", "mean", "last_position", "mean_positions"] = "last_token",
         head: str | dict[str, Any] = "linear",
@@ -112,6 +120,7 @@ class GPTClassifier(L.LightningModule):
         self.save_hyperparameters(
             {
                 "gpt": gpt if isinstance(gpt, str) else dict(gpt),
+                "encoder": encoder if encoder is None or isinstance(encoder, str) else dict(encoder),
                 "weights": weights,
                 "pooling": pooling,
                 "head": head if isinstance(head, str) else dict(head),
@@ -136,16 +145,18 @@ class GPTClassifier(L.LightningModule):
             },
             logger=False,  # the hparams tab gets them together with the final figures, see callbacks.py
         )
-        config = gpt_config(gpt)
         # A wrong policy, or a pattern that is found in no layer, is refused before anything is downloaded.
-        trainable_blocks(trainable, config.n_layer)
-        if trainable == "lora":
+        config = gpt_config(gpt)
+        trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
+        if trainable == "lora" and encoder is None:
             with torch.device("meta"):
                 SequenceClassifier(GPT(config), 2, pooling, head).add_lora(lora_config(lora))
-        if weights == "pretrained" and not isinstance(gpt, str) and "size" not in gpt:
+        if weights == "pretrained" and encoder is None and not isinstance(gpt, str) and "size" not in gpt:
             raise InputError(
                 f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
             )
+        if weights == "pretrained" and isinstance(encoder, Mapping):
+            raise InputError(f"weights are pretrained, but encoder is {encoder}: name one, or use weights random")
         self.labels = labels
         self.encoder: TextEncoder | None = None
         self.model: SequenceClassifier
@@ -172,8 +183,13 @@ class GPTClassifier(L.LightningModule):
 
     def download(self) -> None:
         """Downloads what fitting will need."""
-        if self.hparams["weights"] == "pretrained":
+        encoder, pretrained = self.hparams["encoder"], self.hparams["weights"] == "pretrained"
+        if pretrained and encoder is None:
             fetch_pretrained(self._size())
+        elif pretrained:
+            pretrained_encoder(encoder)
+        elif isinstance(encoder, str):
+            encoder_config(encoder)
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
@@ -198,30 +214,53 @@ class GPTClassifier(L.LightningModule):
     def _build(self) -> None:
         if self.labels is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
-        config = gpt_config(self.hparams["gpt"], self.encoder)
-        gpt = GPT(config)
-        if not self._has_weights and self._fits():
-            self._load_weights(gpt)
+        gpt = self._gpt() if self.hparams["encoder"] is None else self._encoder()
         self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
         if self.hparams["lora"]:
             self.model.add_lora(lora_config(self.hparams["lora"]))
         freeze(self.model, self.hparams["trainable"])
         self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
         self._has_weights = True
-        self.hparams.update(gpt=asdict(config), labels=self.labels)
+        self.hparams.update(labels=self.labels)
         gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
         torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
         if self.hparams["compile"]:
             self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
 
-    def _load_weights(self, gpt: GPT) -> None:
-        match self.hparams["weights"]:
+    def _gpt(self) -> GPT:
+        config = gpt_config(self.hparams["gpt"], self.encoder)
+        gpt = GPT(config)
+        match self._first_weights():
             case "random":
                 pass
             case "pretrained":
                 load_weights(gpt, fetch_pretrained(self._size()))
             case path:
                 load_weights(gpt, path)
+        self.hparams.update(gpt=asdict(config))
+        return gpt
+
+    def _encoder(self) -> Encoder:
+        wanted, weights = self.hparams["encoder"], self._first_weights()
+        tokenizer = self.encoder.settings()["tokenizer"] if self.encoder is not None else None
+        if weights == "pretrained":
+            if tokenizer in OWN:
+                raise InputError(
+                    f"tokenizer is {tokenizer}, which {wanted} does not know: set --data.tokenizer {wanted}"
+                )
+            encoder = pretrained_encoder(wanted)
+        else:
+            encoder = random_encoder(wanted, None if self.encoder is None else self.encoder.vocab_size)
+            if weights != "random":
+                load_weights(encoder, weights)
+        if self.encoder is not None:
+            check_room(encoder.config, self.encoder)
+        self.hparams.update(encoder=encoder.config.fields)
+        return encoder
+
+    def _first_weights(self) -> str:
+        """What fitting starts from; ``random`` where weights are already there, or will be put in by a checkpoint."""
+        return "random" if self._has_weights or not self._fits() else self.hparams["weights"]
 
     def _size(self) -> str:
         gpt = self.hparams["gpt"]
@@ -261,7 +300,7 @@ class GPTClassifier(L.LightningModule):
             return self.model(batch.input_ids, batch.lengths)
         if batch.states.ndim == 2:
             return self.model.classify(batch.states)
-        states = batch.states.to(self.model.gpt.wte.weight.dtype)
+        states = batch.states.to(next(self.model.gpt.parameters()).dtype)
         return self.model(states, batch.lengths, self.frozen_depth)
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
@@ -391,8 +430,8 @@ class GPTClassifier(L.LightningModule):
 
     def _check_same(self, saved: Mapping[str, Any], encoder: TextEncoder) -> None:
         """A run that is resumed under other settings would quietly keep the old ones; say so instead."""
-        now = {**self.hparams, "encoder": self.encoder.settings() if self.encoder else None}
-        then = {**saved, "encoder": encoder.settings()}
+        now = {**self.hparams, "encoding": self.encoder.settings() if self.encoder else None}
+        then = {**saved, "encoding": encoder.settings()}
         for name in now.keys() - MAY_CHANGE_ON_RESUME:
             if now[name] != then.get(name):
                 raise InputError(
@@ -431,14 +470,19 @@ def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None)
     except (TypeError, ValueError) as error:
         raise InputError(f"gpt is {gpt}: {error}") from error
     if encoder is not None:
-        if encoder.vocab_size > config.vocab_size:
-            raise InputError(
-                f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
-            )
-        width = encoder.pad_to or encoder.max_length
-        if width > config.context_length:
-            raise InputError(
-                f"texts may have {width} tokens, but the model's context has {config.context_length}: "
-                f"set --data.max_length (or --data.pad_to) to {config.context_length}"
-            )
+        check_room(config, encoder)
     return config
+
+
+def check_room(config: GPTConfig | EncoderConfig, encoder: TextEncoder) -> None:
+    """Raises ``InputError`` where a model of these dimensions has no room for what ``encoder`` gives."""
+    if encoder.vocab_size > config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
+        )
+    width = encoder.pad_to or encoder.max_length
+    if width > config.context_length:
+        raise InputError(
+            f"texts may have {width} tokens, but the model's context has {config.context_length}: "
+            f"set --data.max_length (or --data.pad_to) to {config.context_length}"
+        )

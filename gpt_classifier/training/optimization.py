@@ -36,7 +36,8 @@ def build_optimizer(
     grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            level = _level(parameter_name, model.gpt.config.n_layer) if by_block or layer_decay < 1 else 0
+            # How far below the head it stands: 0 for the head and the final norm, 1 for the last block.
+            level = model.gpt.config.n_layer - model.block_of(parameter_name) if by_block or layer_decay < 1 else 0
             grouped[level, parameter.ndim >= 2 or decay_norms_and_biases].append(parameter)
     groups = [
         {
@@ -53,13 +54,6 @@ def build_optimizer(
         return cast(Any, optimizer_class)(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {name} does not take these arguments: {error}") from error
-
-
-def _level(name: str, n_layer: int) -> int:
-    """How far below the head a parameter stands: 0 for the head and the final norm, 1 for the last block."""
-    if name.startswith("gpt.h."):
-        return n_layer - int(name.split(".")[2])
-    return n_layer + 1 if name.startswith(("gpt.wte.", "gpt.wpe.")) else 0
 
 
 def learning_rate_schedule(

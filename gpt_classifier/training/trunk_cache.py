@@ -29,6 +29,7 @@ from gpt_classifier.encoding import TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
 
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
@@ -86,10 +87,14 @@ class TrunkCache:
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
-        """Whether cached training is the same training: something is frozen, without chance or batch-made padding."""
-        config = model.gpt.config
+        """Whether cached training is the same training: something is frozen, without chance or batch-made padding.
+
+        An encoder cannot start behind a block, so all of it must be frozen.
+        """
+        config, depth = model.gpt.config, frozen_depth(model, policy)
+        least = config.n_layer if isinstance(model.gpt, Encoder) else 1
         padded_by_batch = model.pooling in PADDING_COUNTS and encoder.pad_to is None
-        return frozen_depth(model, policy) > 0 and config.dropout == 0 and not padded_by_batch
+        return depth >= least and config.dropout == 0 and not padded_by_batch
 
     def _fingerprint(self, precision: str) -> str:
         """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
@@ -97,8 +102,7 @@ class TrunkCache:
         frozen = {
             name: tensor
             for name, tensor in self.model.gpt.state_dict().items()
-            if not name.startswith("h.") or int(name.split(".")[1]) < self.depth
-            if self.pooled or not name.startswith("ln_f")
+            if self.pooled or self.model.gpt.block_of(name) < self.depth
         }
         pooling = self.model.pooling if self.pooled else None
         facts = (self.model.gpt.config, self.depth, pooling, str(self.dtype), precision, sorted(frozen))
@@ -154,7 +158,7 @@ class TrunkCache:
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
         keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.lengths[rows]
-        batches = self.encoder.rows_by_length(lengths, batch_tokens(self.model.gpt.wte.weight.device.type))
+        batches = self.encoder.rows_by_length(lengths, batch_tokens(self._device().type))
         found: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
@@ -166,10 +170,13 @@ class TrunkCache:
                 found, size = {}, 0
         self._keep(found)
 
+    def _device(self) -> torch.device:
+        return next(self.model.gpt.parameters()).device
+
     @torch.no_grad()
     def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
         """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
-        device = self.model.gpt.wte.weight.device
+        device = self._device()
         batch = self.encoder.batch(ids)
         lengths = self.model.text_lengths(batch.lengths, batch.input_ids.shape[1]).to(device)
         with self.context():

@@ -1,0 +1,254 @@
+"""Puts a text encoder of ``transformers`` (BERT, RoBERTa, DeBERTa, ModernBERT, ...) where a GPT would stand.
+
+Knows nothing about labels. Code from the hub is never run, neither with published weights nor from a model folder.
+Shapes: B texts, T tokens, C channels.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.errors import InputError, reason
+from gpt_classifier.model.gpt import take
+
+# Norms above the last block, of ModernBERT and EuroBERT. BERT and its kin have theirs inside the blocks.
+FINAL_NORMS = ("network.final_norm.", "network.norm.")
+# Of a configuration: where it came from, what belongs to heads of transformers, and what could have transformers fetch
+# code (auto_map, kernels as attn_implementation) or other weights. So are all names that begin with an underscore.
+NOT_KEPT = {
+    *("name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
+    *("id2label", "label2id", "num_labels", "problem_type"),
+    *("auto_map", "attn_implementation", "experts_implementation", "quantization_config"),
+}
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What the package asks of an encoder's dimensions, in the words of :class:`~gpt_classifier.model.gpt.GPTConfig`.
+
+    Args:
+        fields: The whole configuration of transformers as plain values, from which the network can be built again.
+        dropout: The largest of all dropout probabilities in it.
+    """
+
+    fields: dict[str, Any]
+    vocab_size: int
+    context_length: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    dropout: float
+    causal: bool = False
+
+    @property
+    def model_type(self) -> str:
+        return self.fields["model_type"]
+
+
+class Encoder(nn.Module):
+    """Token ids (B, T) -> hidden states (B, T, C), in the steps of :class:`~gpt_classifier.model.gpt.GPT`.
+
+    It runs in one piece: ``embed`` hands the ids on, and ``run_blocks`` does all the rest.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        if hasattr(network, "pooler"):
+            network.pooler = nn.Identity()  # a layer that the pooling here does not use, so it would never train
+        self.network: Any = network.train()  # published weights come as a network that does not drop anything
+        blocks = {name: len(module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList)}
+        longest = max(blocks, key=blocks.__getitem__)
+        self.blocks = f"network.{longest}."  # what the names of their parameters begin with
+        # RoBERTa keeps the positions up to that of its padding token for padding, and finds out what padding is by ids.
+        # Here lengths say that, so its positions are counted here.
+        tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
+        padding = getattr(next(tables, None), "padding_idx", None)
+        self.first_position = 0 if padding is None else padding + 1
+        self._checkpoint_blocks = False
+
+        config, fields = network.config, _plain(network.config)
+        self.config = EncoderConfig(
+            fields=fields,
+            vocab_size=config.vocab_size,
+            context_length=config.max_position_embeddings - self.first_position,
+            n_embd=config.hidden_size,
+            n_layer=blocks[longest],
+            n_head=config.num_attention_heads,
+            dropout=max((float(p) for name, p in fields.items() if "drop" in name and _is_number(p)), default=0.0),
+        )
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, T) ids, as they are."""
+        return input_ids
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        lengths: Tensor | None = None,
+        read: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``read`` (B,), one position of each text."""
+        if start != 0 or stop not in (None, self.config.n_layer):
+            raise ValueError("an encoder runs all of its blocks or none")
+        if lengths is None:
+            raise ValueError("lengths must say where padding begins")
+        positions = torch.arange(x.shape[1], device=x.device)
+        counted = {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
+        visible = (positions < lengths[:, None]).long()
+        states = self.network(input_ids=x, attention_mask=visible, **counted).last_hidden_state
+        return states if read is None else take(states, read)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """(B, T, C), as it is: the network has applied its final norm, if it has one."""
+        return x
+
+    def block_of(self, name: str) -> int:
+        """The block that a parameter of this name belongs to: -1 below the blocks, n_layer for the final norm."""
+        if name.startswith(self.blocks):
+            return int(name.removeprefix(self.blocks).split(".")[0])
+        return self.config.n_layer if name.startswith(FINAL_NORMS) else -1
+
+    @property
+    def checkpoint_blocks(self) -> bool:
+        """Whether a block's activations are computed again in the backward pass, instead of kept."""
+        return self._checkpoint_blocks
+
+    @checkpoint_blocks.setter
+    def checkpoint_blocks(self, on: bool) -> None:
+        if on != self._checkpoint_blocks:
+            verb = "enable" if on else "disable"
+            names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the former name
+            call = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
+            call(*([{"use_reentrant": False}] if on else []))
+        self._checkpoint_blocks = on
+
+
+def pretrained_encoder(name: str) -> Encoder:
+    """With published weights, downloaded if needed: of ``name`` on the Hugging Face hub, or in a folder of that kind.
+
+    Raises:
+        InputError: It cannot be had, is no text encoder, or its weights do not fit its configuration.
+    """
+    transformers = _transformers()
+    config = encoder_config(name)
+    try:
+        with _errors_only():
+            network, found = transformers.AutoModel.from_pretrained(
+                name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
+        encoder = Encoder(network)
+    except Exception as error:  # the hub's client and transformers raise many unrelated kinds
+        raise InputError(
+            f"could not load the weights of the encoder {name!r} ({reason(error)}). Fetch its files elsewhere and "
+            "give their folder as --model.encoder FOLDER, or train from scratch with `--model.weights random`."
+        ) from error
+    blocks = encoder.blocks.removeprefix("network")
+    problems = [f"missing {key}" for key in sorted(found["missing_keys"]) if not key.startswith("pooler.")]
+    # What else is left over belongs to the head that it was trained with.
+    problems += [f"unexpected {key}" for key in sorted(found["unexpected_keys"]) if blocks in f".{key}"]
+    if problems:
+        raise InputError(f"the weights of the encoder {name!r} do not fit its configuration: {'; '.join(problems[:3])}")
+    return encoder
+
+
+def random_encoder(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Encoder:
+    """With random weights; what ``encoder`` can be, :func:`encoder_config` says."""
+    return _built(encoder_config(encoder, vocab_size))
+
+
+def empty_encoder(fields: Mapping[str, Any]) -> Encoder:
+    """Of the configuration that an encoder had, with weights that are yet to be filled in."""
+    config = encoder_config(fields)
+    from transformers.initialization import no_init_weights
+
+    # In memory, even where the caller makes networks without: no file holds the tables of positions and angles.
+    with torch.device("cpu"), no_init_weights():
+        return _built(config)
+
+
+def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Any:
+    """The configuration of transformers that ``encoder`` names, or lists.
+
+    Args:
+        encoder: Name on the Hugging Face hub, folder with a ``config.json``, or its fields:
+            ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``.
+        vocab_size: Where fields do not say it.
+    """
+    transformers = _transformers()
+    try:
+        with _errors_only():
+            if isinstance(encoder, str):
+                fields = _plain(transformers.AutoConfig.from_pretrained(encoder, trust_remote_code=False))
+            else:
+                fields = ({} if vocab_size is None else {"vocab_size": vocab_size}) | _kept(encoder)
+            config = transformers.AutoConfig.for_model(**fields)
+    except Exception as error:  # the hub's client and transformers raise many unrelated kinds
+        raise InputError(
+            f"encoder is {_short(encoder)}, expected an encoder of transformers: its name on the Hugging Face hub, its "
+            f"folder, or a mapping with a model_type and fields of that type ({reason(error)})"
+        ) from error
+    needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
+    if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
+        raise InputError(
+            f"encoder is {_short(encoder)}, whose type {config.model_type} is no text encoder like BERT: "
+            f"expected {', '.join(needed)} in its configuration, and no decoder"
+        )
+    return config
+
+
+def _built(config: Any) -> Encoder:
+    try:
+        return Encoder(_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
+    except Exception as error:  # each architecture has its own ways of refusing a configuration
+        raise InputError(
+            f"no {config.model_type} encoder can be made of its configuration ({reason(error)})"
+        ) from error
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return _kept(json.loads(config.to_json_string(use_diff=False)))
+
+
+def _kept(value: Any) -> Any:
+    """The fields, and those of fields that are mappings, without those that are not kept."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = (name for name in value if name not in NOT_KEPT and not str(name).startswith("_"))
+    return {name: _kept(value[name]) for name in kept}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _short(encoder: str | Mapping[str, Any]) -> str:
+    return repr(encoder if isinstance(encoder, str) else dict(encoder))[:200]
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError('an encoder needs transformers: pip install "gpt-classifier[encoders]"') from error
+    return transformers
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keeps transformers from warning of what is meant to be: a head that is left out, a vocabulary that is small."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -1,0 +1,384 @@
+"""Encoders of transformers compute what they compute there, and are trained, kept and loaded as a GPT is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import LambdaCallback
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
+
+from gpt_classifier import TextClassifier, bundle
+from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.errors import InputError
+from gpt_classifier.inference.classifier import quantized
+from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.encoders import pretrained_encoder, random_encoder
+from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.optimization import build_optimizer
+from gpt_classifier.training.trunk_cache import TrunkCache
+
+SIZES = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 80,
+    "pad_token_id": 1,
+    "vocab_size": 300,
+}
+RELATIVE = {  # as DeBERTa-v3 is published
+    **{
+        "relative_attention": True,
+        "position_biased_input": False,
+        "position_buckets": 8,
+        "pos_att_type": ["p2c", "c2p"],
+    },
+    **{"share_att_key": True, "norm_rel_ebd": "layer_norm", "type_vocab_size": 0},
+}
+ENCODERS = {
+    "distilbert": {
+        **{"model_type": "distilbert", "dim": 16, "hidden_dim": 24, "n_layers": 3, "n_heads": 2},
+        **{"max_position_embeddings": 80, "pad_token_id": 1, "vocab_size": 300},
+    },
+    "bert": SIZES | {"model_type": "bert"},
+    "roberta": SIZES | {"model_type": "roberta"},
+    "deberta": SIZES | RELATIVE | {"model_type": "deberta-v2"},
+    "modernbert": SIZES | {"model_type": "modernbert", "local_attention": 4},
+}
+NO_DROPOUT = dict.fromkeys(
+    ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "qa_dropout"), 0.0
+) | {"seq_classif_dropout": 0.0}
+BLOCKS = {  # where each architecture keeps its blocks
+    "distilbert": "gpt.network.transformer.layer",
+    "bert": "gpt.network.encoder.layer",
+    "roberta": "gpt.network.encoder.layer",
+    "deberta": "gpt.network.encoder.layer",
+    "modernbert": "gpt.network.layers",
+}
+IDS = torch.randint(2, 300, (3, 20), generator=torch.Generator().manual_seed(0))
+LENGTHS = torch.tensor([20, 3, 11])
+
+
+@pytest.fixture(params=ENCODERS)
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def saved(kind, published) -> Path:
+    """A folder as on the hub: a tokenizer, and random weights with the head that the encoder was trained with."""
+    folder = published({"roberta": "bpe", "modernbert": "bpe", "deberta": "unigram"}.get(kind, "wordpiece"))
+    reference = AutoModelForMaskedLM.from_config(AutoConfig.for_model(**ENCODERS[kind]))
+    for parameter in reference.parameters():  # norms and biases too
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    reference.save_pretrained(folder)
+    return folder
+
+
+def classifier(kind: str, pooling: str = "first_token") -> SequenceClassifier:
+    model = SequenceClassifier(random_encoder(ENCODERS[kind]), 2, pooling).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def settings(kind: str, **others: object) -> dict[str, object]:
+    """Of a module that trains a tiny random encoder on bytes."""
+    defaults = {"encoder": ENCODERS[kind], "weights": "random", "pooling": "first_token", "learning_rate": 1e-3}
+    return defaults | others
+
+
+# ---------------------------------------------------------------- what it computes
+
+
+@pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
+def test_logits_are_the_head_on_the_references_hidden_states_of_each_text_alone(pooling, saved):
+    reference = AutoModel.from_pretrained(saved).eval()
+    ours = SequenceClassifier(pretrained_encoder(str(saved)), 3, pooling).eval()
+    logits = ours(IDS, LENGTHS)
+    for ids, length, row in zip(IDS, LENGTHS, logits, strict=True):
+        states = reference(input_ids=ids[None, :length]).last_hidden_state[0]
+        pooled = {"first_token": states[0], "last_token": states[-1], "mean": states.mean(0)}[pooling]
+        assert_close(row, ours.head(pooled), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
+def test_neither_padding_nor_company_changes_a_logit_whatever_its_id(pooling, kind):
+    model = classifier(kind, pooling)
+    alone = torch.cat([model(ids[None, :n], n[None]) for ids, n in zip(IDS, LENGTHS, strict=True)])
+    for filling in (0, 1, 299):
+        padded = torch.full((3, 40), filling)
+        padded[:, :20] = IDS
+        for row, length in enumerate(LENGTHS):
+            padded[row, length:] = filling
+        assert_close(model(padded, LENGTHS), alone, rtol=0, atol=1e-5)
+
+
+def test_a_text_may_contain_the_padding_token(kind):
+    model = classifier(kind, "mean")
+    ids = IDS[:1].clone()
+    ids[0, 5] = 1
+    wide = torch.cat([ids, torch.ones(1, 9, dtype=torch.long)], 1)
+    assert_close(model(wide, LENGTHS[:1]), model(ids, LENGTHS[:1]), rtol=0, atol=1e-5)
+    assert not torch.allclose(model(ids, LENGTHS[:1]), model(ids[:, :5], torch.tensor([5])), atol=1e-3)
+
+
+def test_published_weights_come_in_full_precision_and_ready_to_train(saved):
+    encoder = pretrained_encoder(str(saved))
+    assert encoder.training
+    assert all(module.training for module in encoder.modules())
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+
+
+def test_checkpointed_blocks_give_the_same_gradients(kind):
+    model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2, "mean")
+    gradients = []
+    for model.gpt.checkpoint_blocks in (False, True, False):
+        model.zero_grad()
+        model(IDS, LENGTHS).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        blocks = model.get_submodule(model.gpt.blocks.removesuffix(".").replace("network", "gpt.network", 1))
+        assert {block.gradient_checkpointing for block in blocks} == {model.gpt.checkpoint_blocks}
+    assert len(gradients[0]) == len(list(model.parameters()))  # and every parameter has a part in the result
+    assert_close(gradients[1], gradients[0])
+    assert_close(gradients[2], gradients[0])
+
+
+# ---------------------------------------------------------------- what trains
+
+
+@pytest.mark.parametrize("policy", ["head", "last_block", "last_two_blocks", 3, "all"])
+def test_a_policy_names_whole_blocks_and_the_norm_above_them(policy, kind):
+    model = classifier(kind)
+    names = {name for name, _ in model.named_parameters()}
+    count = {"head": 0, "last_block": 1, "last_two_blocks": 2, "all": 3}.get(policy, policy)
+    parts = ["head.", *(f"{BLOCKS[kind]}.{n}." for n in range(3 - count, 3))] + ["gpt.network.final_norm."] * (
+        count > 0
+    )
+    expected = names if policy == "all" else {name for name in names if name.startswith(tuple(parts))}
+    assert trainable_names(model, policy) == expected
+    assert frozen_depth(model, policy) == 3 - count
+    freeze(model, policy)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == expected
+
+
+@pytest.mark.parametrize("policy", ["head", "last_block", "all"])
+def test_training_changes_every_parameter_of_the_policy_and_no_bit_of_another(policy, kind, quick_trainer, tiny_data):
+    before: dict[str, torch.Tensor] = {}
+
+    def remember(trainer, module) -> None:
+        before.update({name: tensor.clone() for name, tensor in module.model.state_dict().items()})
+
+    module = GPTClassifier(**settings(kind, trainable=policy))
+    quick_trainer(callbacks=[LambdaCallback(on_fit_start=remember)]).fit(module, tiny_data())
+    changed = {name for name, tensor in module.model.state_dict().items() if not tensor.equal(before[name])}
+    assert changed == trainable_names(module.model, policy)
+
+
+def test_levels_of_the_learning_rate_follow_the_blocks(kind):
+    model = classifier(kind)
+    groups = build_optimizer(model, "SGD", 1.0, 0.0, True, {}, layer_decay=0.5).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        inside = name.removeprefix(f"{BLOCKS[kind]}.")
+        above = name.startswith(("head.", "gpt.network.final_norm."))
+        level = 3 - int(inside[0]) if inside != name else 0 if above else 4
+        assert rates[id(parameter)] == 0.5**level
+
+
+def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data):
+    module = GPTClassifier(**settings("bert", trainable="lora", lora={"rank": 2, "targets": r"\.(query|value)$"}))
+    quick_trainer().fit(module, tiny_data())
+    whole, merged = module.bundle(), module.bundle().merged()
+    assert_close(merged.model.eval()(IDS % 257, LENGTHS), whole.model.eval()(IDS % 257, LENGTHS), rtol=0, atol=1e-5)
+
+
+def test_the_frozen_trunk_is_cached_only_where_all_of_it_is_frozen_and_nothing_drops(kind):
+    encoder = TextEncoder("bytes", 64)
+    model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2)
+    assert TrunkCache.is_exact(model, "head", encoder)
+    assert not TrunkCache.is_exact(model, "last_block", encoder)
+    dropping = SequenceClassifier(random_encoder(ENCODERS[kind] | {"attention_dropout": 0.1}), 2)
+    assert not TrunkCache.is_exact(dropping, "head", encoder)
+
+
+def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):
+    scores = []
+    for cached in (True, False):
+        torch.manual_seed(1)
+        module = GPTClassifier(
+            **settings("modernbert", trainable="head", trunk_cache=cached, optimizer="SGD", learning_rate=0.1)
+        )
+        trainer = quick_trainer(max_epochs=2)
+        trainer.fit(module, tiny_data())
+        assert (module.trunk is not None) == cached
+        scores.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+# ---------------------------------------------------------------- keeping and loading
+
+
+TEXTS = ["WIN a car, call now!", "See you", "[SEP] </s>", ""]
+
+
+def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_trainer, tiny_data, tmp_path):
+    module = GPTClassifier(encoder=str(saved), trainable="last_block", pooling="first_token")
+    trainer = quick_trainer()
+    trainer.fit(module, tiny_data(tokenizer=str(saved)))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    bundle.save_folder(tmp_path / "model", module.bundle(), "")
+    saved.rename(tmp_path / "elsewhere")
+    expected = TextClassifier(module.bundle()).probabilities(TEXTS)
+    for path in (tmp_path / "model", tmp_path / "last.ckpt"):
+        assert TextClassifier.load(path).probabilities(TEXTS) == pytest.approx(expected, abs=1e-6)
+    assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
+
+    loaded = GPTClassifier.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert TextClassifier(loaded.bundle()).probabilities(TEXTS) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit, published, tmp_path):
+    tokenizer = published("wordpiece")
+    encoder = json.dumps(ENCODERS["distilbert"])
+    settings = [f"--model.encoder={encoder}", f"--data.tokenizer={tokenizer}", "--model.pooling=first_token"]
+    assert fit(tmp_path / "run", *settings) == 0
+    tokenizer.rename(tmp_path / "elsewhere")
+    folder = tmp_path / "run" / "version_0" / "model"
+    assert "distilbert: 3 blocks, 16 channels" in (folder / "README.md").read_text()
+    expected = TextClassifier.load(folder).probabilities(TEXTS).tolist()
+    program = (
+        "import json, sys; from gpt_classifier import TextClassifier; classifier = TextClassifier.load(sys.argv[1]); "
+        "print(json.dumps(classifier.probabilities(json.load(sys.stdin)).tolist()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], input=json.dumps(TEXTS), capture_output=True, text=True, check=True
+    )
+    assert np.array(json.loads(done.stdout)) == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_a_fit_is_resumed(quick_trainer, tiny_data, tmp_path):
+    whole, first, resumed = (GPTClassifier(**settings("modernbert")) for _ in range(3))
+    quick_trainer(max_epochs=2).fit(whole, tiny_data())
+    torch.manual_seed(123)
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(first, tiny_data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    quick_trainer(max_epochs=2).fit(resumed, tiny_data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert resumed.model.state_dict().keys() == first.model.state_dict().keys()
+    assert resumed.trainer.global_step == whole.trainer.global_step
+
+
+def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_data, tmp_path):
+    module = GPTClassifier(encoder=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
+    quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
+    bundle.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
+    expected = TextClassifier(module.bundle()).probabilities(TEXTS)
+    loaded = TextClassifier.load(tmp_path / "adapter", base=saved)
+    assert loaded.probabilities(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_folder_is_what_a_next_fit_can_start_from(quick_trainer, tiny_data, tmp_path):
+    first, second = GPTClassifier(**settings("bert")), None
+    quick_trainer().fit(first, tiny_data())
+    bundle.save_folder(tmp_path / "model", first.bundle(), "")
+    second = GPTClassifier(**settings("bert", weights=str(tmp_path / "model"), trainable="head"))
+    quick_trainer().fit(second, tiny_data())
+    for name, tensor in first.model.gpt.state_dict().items():
+        assert torch.equal(second.model.gpt.state_dict()[name], tensor)
+
+
+def test_nothing_is_kept_that_names_code_or_places(kind):
+    fields = ENCODERS[kind] | {
+        "auto_map": {"AutoModel": "elsewhere--modeling.Model"},
+        "attn_implementation": "somebody/kernel",
+        "_attn_implementation": "somebody/kernel",
+        "quantization_config": {"quant_method": "fp8"},
+        "name_or_path": "/a/folder",
+        "dtype": "float16",
+    }
+    encoder = random_encoder(fields)
+    assert encoder.config.fields == random_encoder(ENCODERS[kind]).config.fields
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+    assert encoder.config.fields == json.loads(json.dumps(encoder.config.fields))
+
+
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="needs an x86 CPU")
+def test_int8_is_close(kind):
+    model = classifier(kind)
+    exact = model(IDS, LENGTHS).softmax(-1)
+    model.gpt = quantized(model.gpt)
+    assert_close(model(IDS, LENGTHS).softmax(-1), exact, rtol=0, atol=0.05)
+
+
+# ---------------------------------------------------------------- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("encoder", "named"),
+    [
+        ("nobody/nowhere", "'nobody/nowhere', expected an encoder of transformers"),
+        ({"dim": 16}, "a mapping with a model_type"),
+        ({"model_type": "bard"}, "'bard'"),
+        ({"model_type": "bert", "hidden_size": "wide"}, "wide"),
+        ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "no bert encoder can be made"),
+        ({"model_type": "t5"}, "no text encoder like BERT"),
+        ({"model_type": "vit"}, "no text encoder like BERT"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_by_name(encoder, named):
+    with pytest.raises(InputError, match=named):
+        random_encoder(encoder)
+
+
+def test_published_weights_that_do_not_fit_are_named(saved, kind):
+    file = saved / "model.safetensors"
+    tensors = load_file(file)
+    block = next(name for name in tensors if ".2." in name and name.endswith("weight"))
+    for change, named in (
+        ({name: t for name, t in tensors.items() if name != block}, "missing"),
+        (tensors | {block.replace(".2.", ".3."): tensors[block].clone()}, "unexpected"),
+        (tensors | {block: tensors[block][:-1].contiguous()}, "could not load the weights"),
+    ):
+        save_file(change, file, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=named):
+            pretrained_encoder(str(saved))
+
+
+def test_a_pretrained_encoder_wants_its_own_tokenizer(saved, quick_trainer, tiny_data):
+    with pytest.raises(InputError, match=r"set --data\.tokenizer"):
+        quick_trainer().fit(GPTClassifier(encoder=str(saved)), tiny_data())
+
+
+def test_fields_have_no_pretrained_weights():
+    with pytest.raises(InputError, match="weights are pretrained, but encoder is"):
+        GPTClassifier(encoder=ENCODERS["bert"])
+
+
+def test_a_wrong_policy_is_refused_before_anything_is_fetched():
+    with pytest.raises(InputError, match="trainable is 'first_block'"):
+        GPTClassifier(encoder="nobody/nowhere", trainable="first_block")
+
+
+def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny_data):
+    roberta = ENCODERS["roberta"] | {"max_position_embeddings": 65}
+    with pytest.raises(InputError, match="64 tokens, but the model's context has 63"):
+        quick_trainer().fit(GPTClassifier(**settings("roberta", encoder=roberta)), tiny_data())
+
+
+def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_path):
+    contents = bundle.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
+    bundle.save_folder(tmp_path, contents, "")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
+        random_encoder(ENCODERS["bert"])
+    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
+        TextClassifier.load(tmp_path)
