@@ -60,7 +60,7 @@ def paired_p_value(one: np.ndarray, other: np.ndarray) -> float:
     With one seed each this is McNemar's exact test (Q. McNemar, 1947). With more, a text counts by its mean over seeds,
     and the signs of the texts' differences are permuted: the test then speaks of other texts, not of other seeds.
     """
-    difference = one.mean(0) - other.mean(0)
+    difference = len(other) * one.sum(0) - len(one) * other.sum(0)  # of the means, times S R: whole, so ties are exact
     difference = difference[difference != 0]
     if len(difference) == 0:
         return 1.0
@@ -69,9 +69,9 @@ def paired_p_value(one: np.ndarray, other: np.ndarray) -> float:
 
         return float(binomtest(int((difference > 0).sum()), len(difference)).pvalue)
     # Of the n texts whose differences have the same size, a random number gets a plus: no sign needs to be drawn alone.
-    sizes, counts = np.unique(np.abs(difference).round(9), return_counts=True)
+    sizes, counts = np.unique(np.abs(difference), return_counts=True)
     plus = np.random.default_rng(0).binomial(counts, 0.5, (9999, len(counts)))
-    extreme = np.abs((2 * plus - counts) @ sizes) >= abs(difference.sum()) - 1e-9
+    extreme = np.abs((2 * plus - counts) @ sizes) >= abs(difference.sum())
     return float((1 + extreme.sum()) / (1 + len(extreme)))
 
 

@@ -136,7 +136,11 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
             axes.set_xlim(-0.5, len(part.choices) - 0.5)
             settings = [part.choices.index(value) for value in settings]
         elif part.log:
-            axes.set_xscale("log")
+            margin = (part.high / part.low) ** 0.05
+            axes.set(xscale="log", xlim=(part.low / margin, part.high * margin))
+        else:
+            margin = 0.05 * (part.high - part.low)
+            axes.set_xlim(part.low - margin, part.high + margin)
         for state, (mark, colour, _) in marks.items():
             shown = [settings[number - 1] for number in values[state]]
             axes.plot(shown, list(values[state].values()), mark, color=colour, markersize=4)

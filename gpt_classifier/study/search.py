@@ -8,6 +8,8 @@ import gc
 import logging
 import math
 import shutil
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -128,7 +130,11 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         began = time.monotonic()
         trial = ask(study, search, number)
         settings = search.decode(trial.params)
-        told = run(study, search, trial, number, folder)
+        try:
+            told = run(study, search, trial, number, folder)
+        except SystemExit as stop:  # Lightning was interrupted or told to end, which it does without a word
+            print(f"[{number}/{trials}] stopped; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())
         print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
         write(study, search, folder)
