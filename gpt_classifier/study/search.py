@@ -12,6 +12,8 @@ import logging
 import math
 import shlex
 import shutil
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -134,7 +136,11 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         began = time.monotonic()
         trial = ask(study, search, number)
         settings = search.decode(trial.params)
-        told = run(study, search, trial, number, folder)
+        try:
+            told = run(study, search, trial, number, folder)
+        except SystemExit as stop:  # Lightning was interrupted or told to end, which it does without a word
+            print(f"[{number}/{trials}] stopped; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         shown = ", ".join(f"{key} {_shown(value)}" for key, value in settings.items())
         print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
         write(study, search, folder)
@@ -440,7 +446,11 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
             axes.set_xlim(-0.5, len(part.choices) - 0.5)
             settings = [part.choices.index(value) for value in settings]
         elif part.log:
-            axes.set_xscale("log")
+            margin = (part.high / part.low) ** 0.05
+            axes.set(xscale="log", xlim=(part.low / margin, part.high * margin))
+        else:
+            margin = 0.05 * (part.high - part.low)
+            axes.set_xlim(part.low - margin, part.high + margin)
         for state, (mark, colour, _) in marks.items():
             shown = [settings[number - 1] for number in values[state]]
             axes.plot(shown, list(values[state].values()), mark, color=colour, markersize=4)

@@ -175,17 +175,18 @@ def test_more_trials_continue_a_search_and_repeat_nothing(search, tmp_path, bowl
     assert without_seconds(other) == without_seconds(tmp_path)
 
 
-def test_a_search_that_was_killed_in_a_trial_goes_on_as_if_it_had_not_been(search, tmp_path, bowl, monkeypatch):
-    def killed(search, settings, report, logs):
+def test_a_search_that_was_stopped_in_a_trial_goes_on_as_if_it_had_not_been(search, tmp_path, bowl, monkeypatch):
+    def stopped(search, settings, report, logs):
         report.add(0.0, 1)
         raise SystemExit
 
     fit = searching._fit
     for number in (1, 2, 4):
         search(tmp_path, f"--trials={number - 1}") if number > 1 else None
-        monkeypatch.setattr(searching, "_fit", killed)
-        with pytest.raises(SystemExit):
+        monkeypatch.setattr(searching, "_fit", stopped)
+        with pytest.raises(SystemExit) as end:
             search(tmp_path, f"--trials={number}")
+        assert end.value.code == 143
         monkeypatch.setattr(searching, "_fit", fit)
     with open(tmp_path / "journal.jsonl", "a") as journal:
         journal.write('{"op_code": 6, "worker')  # the power went off while this was written
