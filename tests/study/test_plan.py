@@ -247,8 +247,6 @@ def shipped():
 
 @pytest.mark.parametrize("run", list(shipped()))
 def test_a_row_of_a_shipped_study_builds(run, tmp_path):
-    if any("encoder" in key for key in run.settings) or "encoder" in str(run.settings.get("model.gpt")):
-        pytest.skip("an encoder's configuration comes from the network")
     cli = build(run.base, run.settings, tmp_path)
     for key, value in run.settings.items():
         section, name = key.split(".", 1)
