@@ -94,7 +94,7 @@ class Benchmark:
         from gpt_classifier.data.datamodule import TextEncoder
         from gpt_classifier.files import keep_tokenizer_files
         from gpt_classifier.model.gpt import GPT
-        from gpt_classifier.training.module import gpt_config
+        from gpt_classifier.training.network import gpt_config
 
         keep_tokenizer_files()
         torch.manual_seed(0)
@@ -229,7 +229,7 @@ class Benchmark:
         from gpt_classifier.model.classification import SequenceClassifier
         from gpt_classifier.model.gpt import GPT
         from gpt_classifier.model.pretrained import load_weights
-        from gpt_classifier.training.module import gpt_config
+        from gpt_classifier.training.network import gpt_config
 
         encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
         gpt = GPT(gpt_config(self.gpt, encoder))

@@ -23,7 +23,8 @@ from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.pretrained import load_weights
-from gpt_classifier.training.module import GPTClassifier, gpt_config
+from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.network import gpt_config
 from gpt_classifier.training.trunk_cache import TrunkCache
 
 Job = dict[str, Any]

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 import lightning as L
@@ -20,12 +20,9 @@ from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config, pretrained_encoder, random_encoder
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
-from gpt_classifier.tokenizer import OWN
+from gpt_classifier.model.gpt import GPT, SIZES
+from gpt_classifier.training.network import build_network, download, gpt_config, lora_config
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
@@ -183,13 +180,7 @@ class GPTClassifier(L.LightningModule):
 
     def download(self) -> None:
         """Downloads what fitting will need."""
-        encoder, pretrained = self.hparams["encoder"], self.hparams["weights"] == "pretrained"
-        if pretrained and encoder is None:
-            fetch_pretrained(self._size())
-        elif pretrained:
-            pretrained_encoder(encoder)
-        elif isinstance(encoder, str):
-            encoder_config(encoder)
+        download(self.hparams)
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)
@@ -214,57 +205,22 @@ class GPTClassifier(L.LightningModule):
     def _build(self) -> None:
         if self.labels is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
-        gpt = self._gpt() if self.hparams["encoder"] is None else self._encoder()
+        gpt, found = build_network(self.hparams, self._first_weights(), self.encoder)
         self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
         if self.hparams["lora"]:
             self.model.add_lora(lora_config(self.hparams["lora"]))
         freeze(self.model, self.hparams["trainable"])
         self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
         self._has_weights = True
-        self.hparams.update(labels=self.labels)
+        self.hparams.update(found, labels=self.labels)
         gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
         torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
         if self.hparams["compile"]:
             self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
 
-    def _gpt(self) -> GPT:
-        config = gpt_config(self.hparams["gpt"], self.encoder)
-        gpt = GPT(config)
-        match self._first_weights():
-            case "random":
-                pass
-            case "pretrained":
-                load_weights(gpt, fetch_pretrained(self._size()))
-            case path:
-                load_weights(gpt, path)
-        self.hparams.update(gpt=asdict(config))
-        return gpt
-
-    def _encoder(self) -> Encoder:
-        wanted, weights = self.hparams["encoder"], self._first_weights()
-        tokenizer = self.encoder.settings()["tokenizer"] if self.encoder is not None else None
-        if weights == "pretrained":
-            if tokenizer in OWN:
-                raise InputError(
-                    f"tokenizer is {tokenizer}, which {wanted} does not know: set --data.tokenizer {wanted}"
-                )
-            encoder = pretrained_encoder(wanted)
-        else:
-            encoder = random_encoder(wanted, None if self.encoder is None else self.encoder.vocab_size)
-            if weights != "random":
-                load_weights(encoder, weights)
-        if self.encoder is not None:
-            check_room(encoder.config, self.encoder)
-        self.hparams.update(encoder=encoder.config.fields)
-        return encoder
-
     def _first_weights(self) -> str:
         """What fitting starts from; ``random`` where weights are already there, or will be put in by a checkpoint."""
         return "random" if self._has_weights or not self._fits() else self.hparams["weights"]
-
-    def _size(self) -> str:
-        gpt = self.hparams["gpt"]
-        return gpt if isinstance(gpt, str) else gpt["size"]
 
     def _fits(self) -> bool:
         return self._trainer is not None and self.trainer.training
@@ -443,46 +399,3 @@ class GPTClassifier(L.LightningModule):
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
-
-
-def lora_config(settings: Mapping[str, Any] | None) -> LoRAConfig:
-    """The adaptation that ``settings`` describe."""
-    try:
-        return LoRAConfig(**(settings or {}))
-    except (TypeError, ValueError) as error:
-        known = ", ".join(field.name for field in fields(LoRAConfig))
-        raise InputError(f"lora is {dict(settings or {})}, expected fields {known}: {error}") from error
-
-
-def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None) -> GPTConfig:
-    """The dimensions that ``gpt`` describes; without a size, the vocabulary is that of ``encoder`` unless given."""
-    values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
-    size = values.pop("size", None)
-    if size is not None and size not in SIZES:
-        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with fields of GPTConfig")
-    if size is None and encoder is not None:
-        values.setdefault("vocab_size", encoder.vocab_size)
-    known = [field.name for field in fields(GPTConfig)]
-    if unknown := values.keys() - set(known):
-        raise InputError(f"gpt has no field {', '.join(sorted(unknown))}, expected size, {', '.join(known)}")
-    try:
-        config = replace(SIZES[size or "gpt2"], **values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"gpt is {gpt}: {error}") from error
-    if encoder is not None:
-        check_room(config, encoder)
-    return config
-
-
-def check_room(config: GPTConfig | EncoderConfig, encoder: TextEncoder) -> None:
-    """Raises ``InputError`` where a model of these dimensions has no room for what ``encoder`` gives."""
-    if encoder.vocab_size > config.vocab_size:
-        raise InputError(
-            f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
-        )
-    width = encoder.pad_to or encoder.max_length
-    if width > config.context_length:
-        raise InputError(
-            f"texts may have {width} tokens, but the model's context has {config.context_length}: "
-            f"set --data.max_length (or --data.pad_to) to {config.context_length}"
-        )
