@@ -14,7 +14,7 @@ quickstart: $(VENV)/installed
 	@echo "the model: $$(ls -d checkpoints/quickstart/version_*/model | sort -V | tail -n 1)"
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto # a process on each core; each computes on one
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
