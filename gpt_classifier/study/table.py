@@ -111,7 +111,9 @@ def _answer(answers: list[Line], first: Line) -> str:
     claims = []
     unclear = []
     for line in answers:
-        if line.p_corrected is None or line.difference is None:
+        if "model.weights" in line.row.settings and line.weights == first.weights:
+            claims.append(f"not answered here, because row {first.row.name} began with {first.weights} weights too")
+        elif line.p_corrected is None or line.difference is None:
             claims.append(f"{line.row.title} cannot be paired with row {first.row.name}")
         elif line.p_corrected < ALPHA:
             better = "better" if line.difference > 0 else "worse"

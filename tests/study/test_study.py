@@ -128,6 +128,13 @@ def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
     assert "no evidence either way at n = 100 for row 3 (+0.0 points)" in sentence
 
 
+def test_what_pretraining_gives_is_not_said_where_nothing_was_pretrained():
+    lines = table_of([result("1" * 90 + "0" * 10)], [result("1" * 60 + "0" * 40)])
+    lines[1].row.settings["model.weights"] = "random"
+    (sentence,) = tables.sentences(lines, {"what": "Does pretraining help?"})
+    assert sentence == "Does pretraining help? Not answered here, because row 1 began with random weights too."
+
+
 def test_p_values_are_corrected_for_the_number_of_rows():
     base, other = result("1" * 100), result("1" * 92 + "0" * 8)  # exact McNemar: 2 * 0.5 ** 8
     alone = table_of([base], [other])[1]
