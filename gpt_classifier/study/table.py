@@ -237,5 +237,5 @@ def forest_plot(table: Sequence[Line]) -> Any:
         axes.spines[side].set_visible(False)
     if any(line.row.published for line in shown):
         axes.plot([], [], "D", color="grey", fillstyle="none", label="published")
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
     return figure
