@@ -112,9 +112,8 @@ class TextEncoder:
     def rows_by_length(self, lengths: Sequence[int] | np.ndarray, tokens: int) -> list[list[int]]:
         """Row numbers in batches of like length, each of at most ``tokens`` tokens, padding included, or of one row."""
         batches: list[list[int]] = []
-        for row in np.argsort(
-            -np.asarray(lengths), kind="stable"
-        ).tolist():  # longest first: what is too big fails early
+        longest_first = np.argsort(-np.asarray(lengths), kind="stable")  # what is too big fails early
+        for row in longest_first.tolist():
             width = self.pad_to or lengths[batches[-1][0]] if batches else 0
             if batches and width * (len(batches[-1]) + 1) <= tokens:
                 batches[-1].append(row)

@@ -20,10 +20,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis.strategies import SearchStrategy
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.gpt import GPTConfig
 from gpt_classifier.training.module import GPTClassifier
 
@@ -46,6 +49,26 @@ def _same_chance_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_config() -> GPTConfig:
     return GPTConfig(vocab_size=257, **TINY)
+
+
+@pytest.fixture(scope="session")
+def assert_restored_alike() -> Callable[[TextEncoder, SearchStrategy[str]], None]:
+    """Restores an encoder from what it would save, and asserts that both give the same for any of ``texts``."""
+
+    def check(encoder: TextEncoder, texts: SearchStrategy[str]) -> None:
+        restored = TextEncoder.restore(encoder.settings(), encoder.vocabulary())
+        assert restored.settings() == encoder.settings()
+        assert (restored.vocab_size, restored.padding_id) == (encoder.vocab_size, encoder.padding_id)
+        assert restored.vocabulary().equal(encoder.vocabulary())
+
+        @settings(max_examples=30, deadline=None)
+        @given(texts)
+        def same_ids(text: str) -> None:
+            assert restored.encode(text) == encoder.encode(text)
+
+        same_ids()
+
+    return check
 
 
 @pytest.fixture(scope="session")

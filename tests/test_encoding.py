@@ -97,19 +97,9 @@ def test_a_batch_is_padded_on_the_right_and_its_lengths_count_real_tokens(tokeni
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("pad_to", [None, 7])
-def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to):
+def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to, assert_restored_alike):
     encoder = TextEncoder(tokenizer, 9, truncation, pad_to)
-    restored = TextEncoder.restore(encoder.settings(), encoder.vocabulary())
-    assert restored.settings() == encoder.settings()
-    assert (restored.vocab_size, restored.padding_id) == (encoder.vocab_size, encoder.padding_id)
-    assert restored.vocabulary().equal(encoder.vocabulary())
-
-    @settings(max_examples=30, deadline=None)
-    @given(texts)
-    def same_ids(text):
-        assert restored.encode(text) == encoder.encode(text)
-
-    same_ids()
+    assert_restored_alike(encoder, texts)
 
 
 @settings(deadline=None)

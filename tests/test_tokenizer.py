@@ -78,20 +78,12 @@ def test_padding_is_the_tokenizers_own(folder, library):
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("pad_to", [None, 7])
-def test_a_restored_encoder_gives_the_same_ids_without_transformers(folder, truncation, pad_to, monkeypatch):
+def test_a_restored_encoder_gives_the_same_ids_without_transformers(
+    folder, truncation, pad_to, monkeypatch, assert_restored_alike
+):
     encoder = TextEncoder(str(folder), 9, truncation, pad_to)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    restored = TextEncoder.restore(encoder.settings(), encoder.vocabulary())
-    assert restored.settings() == encoder.settings()
-    assert (restored.vocab_size, restored.padding_id) == (encoder.vocab_size, encoder.padding_id)
-    assert restored.vocabulary().equal(encoder.vocabulary())
-
-    @settings(max_examples=30, deadline=None)
-    @given(texts)
-    def same_ids(text):
-        assert restored.encode(text) == encoder.encode(text)
-
-    same_ids()
+    assert_restored_alike(encoder, texts)
 
 
 def test_the_settings_do_not_tell_where_the_folder_was(folder):

@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     add("--max_length", type=int, default=1024, help="as data.max_length")
     add("--gpt", default="gpt2", help="as model.gpt; a mapping in JSON for a free-form one")
     add("--weights", default="random", help="random (one set, drawn once), or a folder; pretrained needs a download")
+    add("--model", help="a trained model to classify with, whose accuracy then shows; else an untrained one of --gpt")
     add("--messages", type=int, default=0, help="messages to classify; 0 for all of the source")
     add("--rows", type=int, default=1_000_000, help="rows of the file whose memory is measured")
     add("--output", default="benchmark.json", help="file for all figures")
@@ -196,14 +197,14 @@ class Benchmark:
     def _inference(self) -> None:
         o = self.options
         from gpt_classifier.data import sources
+        from gpt_classifier.evaluation.statistics import wilson
 
-        texts = sources.load(o.source)["train"]["text"].tolist()
-        random.Random(0).shuffle(texts)
-        texts = texts[: o.messages or None]
+        table = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
+        texts, labels = table["text"].tolist(), table["label"].tolist()
         settings = {"texts": texts, "model": str(self._model_folder()), "peak": True}
         systems = ["predict", "int8", *(["pipeline"] if o.tokenizer == "gpt2" else [])]
         results = self._in_turn({(system,): {"system": system} | settings for system in systems})
-        self._say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.gpt}\n")
+        self._say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}\n")
         self._say("| system | messages/s | x | one message, ms | peak GB | |")
         self._say("|---|---|---|---|---|---|")
         base = _median(results["predict",], "messages_per_second")
@@ -214,16 +215,27 @@ class Benchmark:
                 f"{_median(runs, 'peak_memory') / 2**30:.1f} | {runs[0]['note']} |"
             )
         exact, rounded = results["predict",][0]["answers"], results["int8",][0]["answers"]
-        same = sum(a[0] == b[0] for a, b in zip(exact, rounded, strict=True))
-        shift = max(abs(a[1] - (b[1] if a[0] == b[0] else 1 - b[1])) for a, b in zip(exact, rounded, strict=True))
+        same = sum(a["label"] == b["label"] for a, b in zip(exact, rounded, strict=True))
+        shifts = [
+            abs(probability - b["probabilities"][name])
+            for a, b in zip(exact, rounded, strict=True)
+            for name, probability in a["probabilities"].items()
+        ]
         self._say(
-            f"\nint8 gives the same class for {same / len(exact):.2%}; probabilities shift by {shift:.3f} at most"
+            f"\nint8 gives the same class for {same / len(exact):.2%}; "
+            f"probabilities shift by {statistics.mean(shifts):.4f} on average, {max(shifts):.3f} at most"
         )
+        if o.model:
+            for name, answers in (("float32", exact), ("int8", rounded)):
+                correct = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
+                self._say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
         for result in self.results:
             result.pop("answers", None)
 
     def _model_folder(self) -> Path:
-        """An untrained model of the benchmarked size: speed does not depend on what was learnt."""
+        """The given model, or an untrained one of the benchmarked size: speed does not depend on what was learnt."""
+        if self.options.model:
+            return Path(self.options.model)
         from gpt_classifier.bundle import Bundle, save_folder
         from gpt_classifier.encoding import TextEncoder
         from gpt_classifier.model.classification import SequenceClassifier
@@ -261,14 +273,17 @@ class Benchmark:
         short, long = (3, 12), (100, 360)  # words of a message, and of a film review
         kinds = {f"{rows // 100:,} messages": (rows // 100, short), f"{rows:,} messages": (rows, short)}
         kinds[f"{rows // 40:,} reviews"] = (rows // 40, long)
-        files = {name: self._rows_file(count, words) for name, (count, words) in kinds.items()}
+        files = {name: str(self._rows_file(count, words)) for name, (count, words) in kinds.items()}
+        files[self.options.source] = self.options.source
         checkpoint = self._tiny_checkpoint()
-        self._say("\nMemory as data grows (bytes tokenizer, 256 tokens at most; a tiny model predicts)\n")
+        tokenizer = self.options.tokenizer
+        self._say(f"\nMemory as data grows ({tokenizer} tokenizer, 256 tokens at most; a tiny model predicts)\n")
         self._say("| job | rows | s | peak GB |\n|---|---|---|---|")
         for system in ("load rows", "predict rows"):
             for name, path in files.items():
                 output = str(self.scratch / "out.csv")
-                result = self._job(system, file=str(path), checkpoint=str(checkpoint), output=output)
+                paths = {"file": path, "checkpoint": str(checkpoint), "output": output}
+                result = self._job(system, tokenizer=tokenizer, **paths)
                 self.results.append({"job": [system, name]} | result)
                 self._say(f"| {system} | {name} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
 
@@ -287,8 +302,8 @@ class Benchmark:
     def _tiny_checkpoint(self) -> Path:
         root = self.scratch / "tiny"
         gpt = '{"n_layer": 1, "n_head": 1, "n_embd": 16, "context_length": 256}'
-        fit = ["fit", "--data.tokenizer", "bytes", "--data.max_length", "256", "--model.gpt", gpt, "--model.weights"]
-        fit += ["random", "--trainer.max_epochs", "1", "--trainer.default_root_dir", str(root)]
+        fit = ["fit", "--data.tokenizer", self.options.tokenizer, "--data.max_length", "256", "--model.gpt", gpt]
+        fit += ["--model.weights", "random", "--trainer.max_epochs", "1", "--trainer.default_root_dir", str(root)]
         subprocess.run([sys.executable, "-m", "gpt_classifier", *fit], check=True, capture_output=True)
         return root / "version_0" / "checkpoints" / "best.ckpt"
 

@@ -37,7 +37,7 @@ def infer(job: Job) -> Job:
         "messages_per_second": len(texts) / seconds,
         "latency_seconds": statistics.median(latencies),
         "note": note,
-        "answers": [(answer[0], answer[1]) for answer in answers] if job["system"] != "pipeline" else [],
+        "answers": [] if job["system"] == "pipeline" else [answer._asdict() for answer in answers],
     }
 
 
@@ -73,7 +73,7 @@ def _tokenizer(padding_id: int) -> Any:
 def load_rows(job: Job) -> Job:
     """Reads and tokenizes a file as for training."""
     began = time.perf_counter()
-    data = TextDataModule(job["file"], tokenizer="bytes", max_length=256)
+    data = TextDataModule(job["file"], tokenizer=job["tokenizer"], max_length=256)
     data.setup("fit")
     return {"seconds": time.perf_counter() - began, "rows": sum(len(e) for e in data.encoded.values())}
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier import files
-from gpt_classifier.data import sources, splits
+from gpt_classifier.data import checks, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
@@ -178,13 +178,8 @@ class TextDataModule(L.LightningDataModule):
             rank_zero_info(self.summary())
 
     def _setup_tables(self) -> None:
-        given = self._read()
-        self.without_text = 0
-        given = {name: self._without_empty(table, name) for name, table in given.items()}
-        for name, table in given.items():
-            if len(table) == 0:
-                raise InputError(f"no {name} row has a text")
-        self._check_labels(given)
+        given, self.without_text = checks.without_empty(self._read(), self.empty)
+        self.labels = checks.class_names(given, self.declared_labels)
         self.tables = self._divide(given)
         self.class_weights = None
         train = self.tables["train"]
@@ -207,36 +202,6 @@ class TextDataModule(L.LightningDataModule):
             if source is not None:
                 tables[name] = sources.load(source, self.text_column, self.label_column)["train"]
         return tables
-
-    def _without_empty(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        texts = table["text"].fillna("")
-        missing = texts.str.strip() == ""
-        if missing.any() and self.empty == "error":
-            raise InputError(
-                f"{missing.sum()} {name} rows have no text, the first is row {table['row'][missing].iloc[0]}: "
-                "mend them, or use --data.empty drop or keep"
-            )
-        self.without_text += int(missing.sum())
-        table = table.assign(text=texts)
-        return table[~missing] if self.empty == "drop" else table
-
-    def _check_labels(self, given: splits.Splits) -> None:
-        for name, table in given.items():
-            if (unlabelled := table["label"].isna() | (table["label"] == "")).any():
-                raise InputError(
-                    f"{unlabelled.sum()} {name} rows have no label, the first is row {table['row'][unlabelled].iloc[0]}"
-                )
-        self.labels = list(self.declared_labels or sorted(given["train"]["label"].unique()))
-        for name, table in given.items():
-            if (unknown := ~table["label"].isin(self.labels)).any():
-                raise InputError(
-                    f"unknown label {table['label'][unknown].iloc[0]!r} in {name} row {table['row'][unknown].iloc[0]}, "
-                    f"expected one of {', '.join(self.labels)}"
-                )
-        if len(self.labels) < 2 or given["train"]["label"].nunique() < 2:
-            raise InputError(
-                f"all training rows have the label {given['train']['label'].iloc[0]!r}: a classifier needs two classes"
-            )
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:

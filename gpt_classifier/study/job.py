@@ -58,12 +58,10 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         trainer.test(model, loader, verbose=False)
         logits, labels, index = model.epoch_predictions
         scores[name] = (logits.argmax(-1) == labels, index)
-    parameters = list(model.model.parameters())
     return _result(scores) | {
         "seconds": seconds,
         "epochs": trainer.current_epoch,
-        "parameters": sum(tensor.numel() for tensor in model.model.state_dict().values()),
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
     }
 
@@ -81,7 +79,7 @@ def _classical(run: Run, data: TextDataModule) -> Result:
         table = data.tables[name].sort_values("row", kind="stable")
         correct = model.predict(table["text"]) == table["label"].to_numpy()
         scores[name] = (torch.tensor(correct), torch.tensor(table["row"].to_numpy()))
-    return _result(scores) | {"seconds": seconds, "epochs": 0, "parameters": 0, "trainable": 0, "initial_weights": ""}
+    return _result(scores) | {"seconds": seconds, "epochs": 0, "trainable": 0, "initial_weights": ""}
 
 
 def _result(scores: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> Result:

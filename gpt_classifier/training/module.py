@@ -1,7 +1,6 @@
 """Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
@@ -20,9 +19,8 @@ from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth, trainable_blocks
-from gpt_classifier.model.gpt import GPT, SIZES
-from gpt_classifier.training.network import build_network, download, gpt_config, lora_config
+from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
+from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
@@ -113,47 +111,15 @@ class GPTClassifier(L.LightningModule):
             raise InputError(
                 f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out"
             )
+        self.save_hyperparameters(logger=False)  # callbacks.py logs them together with the final figures
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        self.save_hyperparameters(
-            {
-                "gpt": gpt if isinstance(gpt, str) else dict(gpt),
-                "encoder": encoder if encoder is None or isinstance(encoder, str) else dict(encoder),
-                "weights": weights,
-                "pooling": pooling,
-                "head": head if isinstance(head, str) else dict(head),
-                "trainable": trainable,
-                "lora": asdict(lora_config(lora)) if trainable == "lora" else None,
-                "learning_rate": learning_rate,
-                "layer_decay": layer_decay,
-                "unfreeze_every": unfreeze_every,
-                "weight_decay": weight_decay,
-                "decay_norms_and_biases": decay_norms_and_biases,
-                "warmup": warmup,
-                "schedule": schedule,
-                "optimizer": optimizer,
-                "optimizer_args": dict(optimizer_args or {}),
-                "compile": compile,
-                "checkpoint_blocks": checkpoint_blocks,
-                "matmul_precision": matmul_precision,
-                "trunk_cache": trunk_cache,
-                "trunk_cache_dtype": trunk_cache_dtype,
-                "trunk_cache_gb": trunk_cache_gb,
-                "labels": labels,
-            },
-            logger=False,  # the hparams tab gets them together with the final figures, see callbacks.py
-        )
-        # A wrong policy, or a pattern that is found in no layer, is refused before anything is downloaded.
-        config = gpt_config(gpt)
-        trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
-        if trainable == "lora" and encoder is None:
-            with torch.device("meta"):
-                SequenceClassifier(GPT(config), 2, pooling, head).add_lora(lora_config(lora))
-        if weights == "pretrained" and encoder is None and not isinstance(gpt, str) and "size" not in gpt:
-            raise InputError(
-                f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
-            )
-        if weights == "pretrained" and isinstance(encoder, Mapping):
-            raise InputError(f"weights are pretrained, but encoder is {encoder}: name one, or use weights random")
+        plain = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in (("gpt", gpt), ("encoder", encoder), ("head", head))
+        }
+        adapted = asdict(lora_config(lora)) if trainable == "lora" else None
+        self.hparams.update(plain, lora=adapted, optimizer_args=dict(optimizer_args or {}))
+        check_network(self.hparams)
         self.labels = labels
         self.encoder: TextEncoder | None = None
         self.model: SequenceClassifier
@@ -163,11 +129,9 @@ class GPTClassifier(L.LightningModule):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Modules, so that Lightning moves them to the device of the predictions that they gather.
-        self.train_predictions, self.val_predictions, self.test_predictions = (
-            Predictions(),
-            Predictions(),
-            Predictions(),
-        )
+        self.train_predictions = Predictions()
+        self.val_predictions = Predictions()
+        self.test_predictions = Predictions()
         # Batches are dealt out unevenly on purpose; each process has at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 

@@ -3,17 +3,41 @@
 Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPTClassifier`.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+import torch
+
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config, pretrained_encoder, random_encoder
+from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
 from gpt_classifier.tokenizer import OWN
+
+
+def check_network(settings: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` for a wrong policy, or a pattern found in no layer, before anything is downloaded."""
+    gpt, encoder, trainable = settings["gpt"], settings["encoder"], settings["trainable"]
+    config = gpt_config(gpt)
+    trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
+    if trainable == "lora" and encoder is None:
+        with torch.device("meta"):
+            model = SequenceClassifier(GPT(config), 2, settings["pooling"], settings["head"])
+            model.add_lora(lora_config(settings["lora"]))
+    if settings["weights"] != "pretrained":
+        return
+    if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
+        raise InputError(
+            f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
+        )
+    if isinstance(encoder, Mapping):
+        raise InputError(f"weights are pretrained, but encoder is {encoder}: name one, or use weights random")
 
 
 def download(settings: Mapping[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """The alternatives compute what this package computes, so their times can be compared; the command runs to its end."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,3 +71,24 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     assert cached["accuracy"] == uncached["accuracy"]
     assert results["last_block", "plain"]["accuracy"].keys() == {"train", "val", "test"}
     assert cached["trunk"]["flops_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys):
+    model = Path(__file__).parents[2] / "checkpoints" / "sample-bytes"
+    options = [
+        "--parts",
+        "inference",
+        "--source",
+        "sample",
+        "--tokenizer",
+        "bytes",
+        "--messages",
+        "60",
+        "--repeats",
+        "1",
+    ]
+    assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
+    shown = re.findall(r"accuracy of all these messages, (\w+): ([\d.]+) %", capsys.readouterr().out)
+    assert [name for name, _ in shown] == ["float32", "int8"]
+    assert all(float(accuracy) > 80 for _, accuracy in shown)  # by chance it would be about 50
