@@ -25,7 +25,7 @@ from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.encoders import Encoder, empty_encoder, pretrained_encoder
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors
+from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors, without_weights
 
 FORMAT = 1
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
@@ -70,7 +70,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     try:
         vocabulary = tensors.pop(VOCABULARY)
         encoder = TextEncoder.restore(config["encoder"], vocabulary)
-        with torch.device("meta"):  # no time is spent on initial weights
+        with without_weights():
             model = _network(config)
         model.load_state_dict(tensors, assign=True)
     except InputError:

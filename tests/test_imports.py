@@ -21,6 +21,7 @@ MODULES = {
 ALLOWED = {
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "tokenizer": set(),
     "encoding": {"tokenizer"},
     "model.gpt": set(),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from gpt_classifier.benchmark.inference import infer, load_rows, predict_rows
 from gpt_classifier.benchmark.peak import matrix_peak
 from gpt_classifier.benchmark.training import train_ours, train_plain, train_transformers
+from gpt_classifier.memory import peak_memory
 
 Job = dict[str, Any]
 
@@ -39,7 +39,7 @@ def main() -> None:
     result = KINDS[job["system"]](job)
     peaks += [matrix_peak()] if job.get("peak") else []
     result["matrix_peak"] = max(peaks, default=None)
-    result["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["peak_memory"] = peak_memory()
     result["threads"] = torch.get_num_threads()
     path.write_text(json.dumps(result))
     os._exit(0)  # nothing to tidy up; some libraries' threads would take their time

@@ -1,12 +1,15 @@
 """Puts published weights into a GPT, and fails loudly when they do not fit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import check_sha256
@@ -26,6 +29,32 @@ SHA256 = {"gpt2": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 # Constants of the attention mask, and the output layer over the vocabulary, which a classifier replaces.
 IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # .attn.c_attn.bias is another matter
+
+
+DRAWS = {nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_}
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules that are made here have shapes but no values, as those are yet to come from a file."""
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Where values are to be drawn, nothing happens: on the meta device, torch would import its compiler for it."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in DRAWS:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def fetch_pretrained(size: str) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.memory import peak_memory
 from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
@@ -100,10 +100,7 @@ def main() -> None:
         result = perform(run, path.parent, logs)
     except InputError as error:
         sys.exit(str(error))
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
     path.write_text(json.dumps(result | {"peak_memory": peak}))
     sys.stdout.flush()
     os._exit(0)  # nothing to tidy up; some libraries' threads would take their time

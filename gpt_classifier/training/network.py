@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-import torch
-
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
@@ -17,7 +15,7 @@ from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
+from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, without_weights
 from gpt_classifier.tokenizer import OWN
 
 
@@ -27,7 +25,7 @@ def check_network(settings: Mapping[str, Any]) -> None:
     config = gpt_config(gpt)
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
-        with torch.device("meta"):
+        with without_weights():
             model = SequenceClassifier(GPT(config), 2, settings["pooling"], settings["head"])
             model.add_lora(lora_config(settings["lora"]))
     if settings["weights"] != "pretrained":

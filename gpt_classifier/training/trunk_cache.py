@@ -28,6 +28,7 @@ from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.encoding import TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
+from gpt_classifier.memory import physical_memory
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
@@ -285,11 +286,6 @@ def trim(limit: int, keep: Path) -> None:
         if path.parent != keep:
             path.unlink(missing_ok=True)
             total -= size
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _checksum(*tensors: Tensor) -> str:

@@ -43,7 +43,9 @@ import json, sys
 from gpt_classifier import TextClassifier
 classifier = TextClassifier.load(sys.argv[1])
 print(json.dumps(classifier.probabilities(json.loads(sys.argv[2])).tolist()))
-loaded = {"lightning", "pandas", "pytorch_lightning", "sklearn", "huggingface_hub"} & sys.modules.keys()
+# torch._dynamo: half of PyTorch's compiler, which takes as long to import as the rest of PyTorch
+unwanted = {"lightning", "pandas", "pytorch_lightning", "sklearn", "huggingface_hub", "torch._dynamo"}
+loaded = unwanted & sys.modules.keys()
 assert not loaded, loaded
 """
 AS_MODULE = """
