@@ -15,11 +15,11 @@ Train a GPT-2 text classifier and use it. COMMAND is one of
   test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
   predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
   classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
-  study     compare settings, with intervals: gpt-classifier study --config configs/study/article.yaml
-  search    look for better settings: gpt-classifier search --config configs/search/spam.yaml
+  study     compare settings fairly:    gpt-classifier study --config configs/study/article.yaml
+  search    look for better settings:   gpt-classifier search --config configs/search/spam.yaml
   benchmark time training and classifying beside the alternatives on this machine
   cache     how much disk the states of frozen blocks take; "cache clear" removes them
-  download  fetch what a configuration needs ahead of time: gpt-classifier download --config configs/spam.yaml
+  download  fetch what a run will need: gpt-classifier download --config configs/spam.yaml
 
 gpt-classifier COMMAND --help explains a command; --version prints the version.
 """

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 
 Job = dict[str, Any]
+say = partial(print, flush=True)  # a line of the report; what is going on is told on standard error
 NAMES = {
     "cached": "gpt_classifier",
     "again": "gpt_classifier, second run",
@@ -62,6 +65,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - {"train", "inference", "start", "growth"}:
         raise InputError(f"--parts has {', '.join(unknown)}, expected train, inference, start or growth")
+    if options.repeats < 1:
+        raise InputError(f"--repeats is {options.repeats}, expected at least 1")
     Benchmark(options).run()
 
 
@@ -71,20 +76,30 @@ class Benchmark:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.results: list[Job] = []
-        self.lines: list[str] = []
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             self.scratch = Path(scratch)
             self.gpt = json.loads(self.options.gpt) if self.options.gpt.startswith("{") else self.options.gpt
             self.weights = self._weights()
-            self._say(f"{machine()}; {self.options.repeats} runs of each job in turn, medians")
+            say(f"{machine()}; {self.options.repeats} runs of each job in turn, medians")
             for part in self.options.parts:
                 getattr(self, f"_{part}")()
+        print(f"\nall figures: {self.options.output}")
+
+    def _keep(self, result: Job) -> None:
+        """Adds to the file of all figures; what was measured outlives a benchmark that is stopped."""
+        self.results.append({name: value for name, value in result.items() if name != "answers"})
         with whole_file(self.options.output) as path:
             report = {"machine": machine(), "options": vars(self.options), "results": self.results}
             path.write_text(json.dumps(report, indent=1))
-        print(f"\nall figures: {self.options.output}")
+
+    def _can(self, system: str, *packages: str) -> bool:
+        """Whether the ``packages`` that a system needs are installed; says so if not."""
+        missing = [name for name in packages if find_spec(name) is None]
+        if missing:
+            say(f"{NAMES[system]} is left out: `pip install {' '.join(missing)}` brings what it needs")
+        return not missing
 
     def _weights(self) -> str:
         if self.options.weights != "random":
@@ -103,10 +118,6 @@ class Benchmark:
         path = self.scratch / "weights.safetensors"
         save_file({f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items()}, path)
         return str(path)
-
-    def _say(self, line: str = "") -> None:
-        self.lines.append(line)
-        print(line, flush=True)
 
     def _job(self, system: str, **settings: Any) -> Job:
         """Runs one job in a new process and returns its figures with the seconds of the whole process."""
@@ -134,7 +145,7 @@ class Benchmark:
                 print(f"... {' '.join(key)}, run {repeat + 1} of {self.options.repeats}", file=sys.stderr, flush=True)
                 result = self._job(**settings)
                 results[key].append(result)
-                self.results.append({"job": key, "repeat": repeat} | result)
+                self._keep({"job": key, "repeat": repeat} | result)
         return results
 
     # ---------------------------------------------------------------- parts
@@ -142,8 +153,10 @@ class Benchmark:
     def _train(self) -> None:
         o = self.options
         jobs: dict[tuple[str, ...], Job] = {}
+        needs = {"transformers": ["transformers", "accelerate"]}
+        systems = [system for system in o.systems if self._can(system, *needs.get(system, []))]
         for policy in o.policies:
-            for system in o.systems:
+            for system in systems:
                 if policy == "all" and system in ("cached", "again"):
                     continue  # nothing is frozen
                 jobs[policy, system] = {
@@ -158,13 +171,13 @@ class Benchmark:
                 }
         results = self._in_turn(jobs)
         job = "steps only" if o.max_steps else f"{o.epochs} epochs, accuracy of train, val and test"
-        self._say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}: {job}\n")
-        self._say("| trains | system | job s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
-        self._say("|---|---|---|---|---|---|---|---|---|")
+        say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}: {job}\n")
+        say("| trains | system | job s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
+        say("|---|---|---|---|---|---|---|---|---|")
         for (policy, system), runs in results.items():
-            own = "cached" if (policy, "cached") in results else "uncached"
             compared = "step_seconds" if o.max_steps else "seconds"
-            ratio = _median(runs, compared) / _median(results[policy, own], compared)
+            first = next(others for (other, _), others in results.items() if other == policy)
+            ratio = _median(runs, compared) / _median(first, compared)
             flops, peak = _median(runs, "flops_per_second"), max(run["matrix_peak"] for run in runs)
             cells = [
                 policy,
@@ -177,19 +190,17 @@ class Benchmark:
                 f"{_median(runs, 'peak_memory') / 2**30:.1f}",
                 runs[0]["accuracy"].get("test", "-"),
             ]
-            self._say(f"| {' | '.join(cells)} |")
+            say(f"| {' | '.join(cells)} |")
         for (policy, system), runs in results.items():
             if runs[0].get("bare_step_seconds"):
                 bare, step = _median(runs, "bare_step_seconds"), _median(runs, "step_seconds")
-                self._say(
-                    f"\n{policy}, {NAMES[system]}: a step takes {step:.4f} s, without trainer and metrics {bare:.4f} s"
-                )
+                say(f"\n{policy}, {NAMES[system]}: a step takes {step:.4f} s, without trainer and metrics {bare:.4f} s")
             if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
                 seconds, rate, peak = (
                     statistics.median(t[key] for t in trunk)
                     for key in ("seconds", "flops_per_second", "peak_flops_per_second")
                 )
-                self._say(
+                say(
                     f"\n{policy}, {NAMES[system]}: trunk pass {seconds:.1f} s; batches reach {rate / 1e9:.0f} GFLOP/s, "
                     f"{rate / peak:.0%} of a matrix product in turn with them ({peak / 1e9:.0f} GFLOP/s)"
                 )
@@ -202,15 +213,17 @@ class Benchmark:
         table = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
         texts, labels = table["text"].tolist(), table["label"].tolist()
         settings = {"texts": texts, "model": str(self._model_folder()), "peak": True}
-        systems = ["predict", "int8", *(["pipeline"] if o.tokenizer == "gpt2" else [])]
+        systems = ["predict", "int8"]
+        if o.tokenizer == "gpt2" and self._can("pipeline", "transformers"):
+            systems.append("pipeline")
         results = self._in_turn({(system,): {"system": system} | settings for system in systems})
-        self._say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}\n")
-        self._say("| system | messages/s | x | one message, ms | peak GB | |")
-        self._say("|---|---|---|---|---|---|")
+        say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}\n")
+        say("| system | messages/s | x | one message, ms | peak GB | |")
+        say("|---|---|---|---|---|---|")
         base = _median(results["predict",], "messages_per_second")
         for (system,), runs in results.items():
             rate = _median(runs, "messages_per_second")
-            self._say(
+            say(
                 f"| {NAMES[system]} | {rate:.0f} | {rate / base:.2f} | {1000 * _median(runs, 'latency_seconds'):.1f} | "
                 f"{_median(runs, 'peak_memory') / 2**30:.1f} | {runs[0]['note']} |"
             )
@@ -221,16 +234,14 @@ class Benchmark:
             for a, b in zip(exact, rounded, strict=True)
             for name, probability in a["probabilities"].items()
         ]
-        self._say(
+        say(
             f"\nint8 gives the same class for {same / len(exact):.2%}; "
             f"probabilities shift by {statistics.mean(shifts):.4f} on average, {max(shifts):.3f} at most"
         )
         if o.model:
             for name, answers in (("float32", exact), ("int8", rounded)):
                 correct = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
-                self._say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
-        for result in self.results:
-            result.pop("answers", None)
+                say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
 
     def _model_folder(self) -> Path:
         """The given model, or an untrained one of the benchmarked size: speed does not depend on what was learnt."""
@@ -263,10 +274,10 @@ class Benchmark:
                 began = time.perf_counter()
                 subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
                 seconds[name].append(time.perf_counter() - began)
-        self._say(f"\nCold start with {self.options.gpt}: seconds of the whole process\n\n| command | s |\n|---|---|")
+        say(f"\nCold start with {self.options.gpt}: seconds of the whole process\n\n| command | s |\n|---|---|")
         for name, times in seconds.items():
-            self._say(f"| {name} | {statistics.median(times[1:]):.2f} |")
-            self.results.append({"job": ["start", name], "seconds": times[1:]})
+            say(f"| {name} | {statistics.median(times[1:]):.2f} |")
+            self._keep({"job": ["start", name], "seconds": times[1:]})
 
     def _growth(self) -> None:
         rows = self.options.rows
@@ -277,15 +288,15 @@ class Benchmark:
         files[self.options.source] = self.options.source
         checkpoint = self._tiny_checkpoint()
         tokenizer = self.options.tokenizer
-        self._say(f"\nMemory as data grows ({tokenizer} tokenizer, 256 tokens at most; a tiny model predicts)\n")
-        self._say("| job | rows | s | peak GB |\n|---|---|---|---|")
+        say(f"\nMemory as data grows ({tokenizer} tokenizer, 256 tokens at most; a tiny model predicts)\n")
+        say("| job | rows | s | peak GB |\n|---|---|---|---|")
         for system in ("load rows", "predict rows"):
             for name, path in files.items():
                 output = str(self.scratch / "out.csv")
                 paths = {"file": path, "checkpoint": str(checkpoint), "output": output}
                 result = self._job(system, tokenizer=tokenizer, **paths)
-                self.results.append({"job": [system, name]} | result)
-                self._say(f"| {system} | {name} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
+                self._keep({"job": [system, name]} | result)
+                say(f"| {system} | {name} | {result['seconds']:.1f} | {result['peak_memory'] / 2**30:.2f} |")
 
     def _rows_file(self, rows: int, length: tuple[int, int]) -> Path:
         chance = random.Random(0)

@@ -1,6 +1,5 @@
 """The command ``study``: runs the rows of a study and writes its table; ``study table`` writes it again."""
 
-import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def table(arguments: list[str]) -> None:
     parser = CommandParser("gpt-classifier study table", description=table.__doc__)
     parser.add_argument("folder", type=Path, help="the study's folder")
     parser.add_argument("--format", choices=["markdown", "csv"], default="markdown", help="what to print")
-    options: argparse.Namespace = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     if not (options.folder / "study.json").is_file():
         raise InputError(f"no study in {options.folder}: expected the folder that `study --config` named or made")
     write(options.folder, options.format)

@@ -18,10 +18,10 @@ from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
-from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
+from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
-from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
+from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
@@ -95,23 +95,9 @@ class GPTClassifier(L.LightningModule):
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
-        if schedule not in ("constant", "cosine"):
-            raise InputError(f"schedule is {schedule!r}, expected constant or cosine")
-        if weight_decay < 0 or learning_rate <= 0:
-            raise InputError(f"learning_rate {learning_rate} must be above 0, weight_decay {weight_decay} not below")
-        if not 0 <= warmup <= 1:
-            raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
-        if not 0 < layer_decay <= 1 or unfreeze_every < 0:
-            raise InputError(
-                f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more"
-            )
-        if lora is not None and trainable != "lora":
-            raise InputError(
-                f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out"
-            )
         self.save_hyperparameters(logger=False)  # callbacks.py logs them together with the final figures
+        check_optimization(self.hparams)
+        check_network(self.hparams)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
         plain = {
             name: dict(value) if isinstance(value, Mapping) else value
@@ -119,7 +105,6 @@ class GPTClassifier(L.LightningModule):
         }
         adapted = asdict(lora_config(lora)) if trainable == "lora" else None
         self.hparams.update(plain, lora=adapted, optimizer_args=dict(optimizer_args or {}))
-        check_network(self.hparams)
         self.labels = labels
         self.encoder: TextEncoder | None = None
         self.model: SequenceClassifier

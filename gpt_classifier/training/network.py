@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
 from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config, pretrained_encoder, random_encoder
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
@@ -20,14 +20,18 @@ from gpt_classifier.tokenizer import OWN
 
 
 def check_network(settings: Mapping[str, Any]) -> None:
-    """Raises ``InputError`` for a wrong policy, or a pattern found in no layer, before anything is downloaded."""
-    gpt, encoder, trainable = settings["gpt"], settings["encoder"], settings["trainable"]
+    """Raises ``InputError`` for what is wrong in ``settings``, before anything is downloaded."""
+    gpt, encoder, trainable, lora = (settings[name] for name in ("gpt", "encoder", "trainable", "lora"))
+    if settings["pooling"] not in POOLINGS:
+        raise InputError(f"pooling is {settings['pooling']!r}, expected one of {', '.join(POOLINGS)}")
+    if lora is not None and trainable != "lora":
+        raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
     config = gpt_config(gpt)
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
         with without_weights():
             model = SequenceClassifier(GPT(config), 2, settings["pooling"], settings["head"])
-            model.add_lora(lora_config(settings["lora"]))
+            model.add_lora(lora_config(lora))  # refuses a pattern that is found in no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
+
+
+def check_optimization(settings: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` for values that no optimizer or schedule can use, before anything is built."""
+    rate, weight_decay, warmup = (settings[name] for name in ("learning_rate", "weight_decay", "warmup"))
+    layer_decay, unfreeze_every = settings["layer_decay"], settings["unfreeze_every"]
+    if settings["schedule"] not in ("constant", "cosine"):
+        raise InputError(f"schedule is {settings['schedule']!r}, expected constant or cosine")
+    if weight_decay < 0 or rate <= 0:
+        raise InputError(f"learning_rate {rate} must be above 0, weight_decay {weight_decay} not below")
+    if not 0 <= warmup <= 1:
+        raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
+    if not 0 < layer_decay <= 1 or unfreeze_every < 0:
+        raise InputError(f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more")
 
 
 def build_optimizer(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gpt_classifier.__main__ import main
+from gpt_classifier.benchmark import command
 from gpt_classifier.benchmark.huggingface import as_transformers
 from gpt_classifier.benchmark.peak import matrix_peak
 from gpt_classifier.benchmark.textbook import TextbookClassifier
@@ -71,6 +72,29 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     assert cached["accuracy"] == uncached["accuracy"]
     assert results["last_block", "plain"]["accuracy"].keys() == {"train", "val", "test"}
     assert cached["trunk"]["flops_per_second"] > 0
+
+
+SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--epochs", "1"]
+SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}', "--repeats", "1"]
+
+
+@pytest.mark.slow
+def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    options = [*SMALL, "--parts", "train", "--policies", "all", "--systems", "transformers", "plain"]
+    assert main(["benchmark", *options, "--output", str(tmp_path / "benchmark.json")]) == 0
+    told = capsys.readouterr().out
+    assert "transformers Trainer, grouped is left out: `pip install transformers accelerate`" in told
+    assert "| all | plain loop, as in the article |" in told
+
+
+@pytest.mark.slow
+def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
+    output = tmp_path / "benchmark.json"
+    options = [*SMALL, "--parts", "train", "--policies", "head", "last_block", "nothing", "--systems", "plain"]
+    assert main(["benchmark", *options, "--output", str(output)]) == 2
+    assert "job plain failed: " in capsys.readouterr().err
+    assert [r["job"] for r in json.loads(output.read_text())["results"]] == [["head", "plain"], ["last_block", "plain"]]
 
 
 @pytest.mark.slow
