@@ -96,12 +96,12 @@ class TextEncoder:
         self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, index: Tensor | None = None
     ) -> Batch:
         """Pads encoded texts on the right into one :class:`Batch`."""
-        lengths = torch.tensor([len(row) for row in ids])
-        width = self.pad_to or int(lengths.max())
+        lengths = [len(row) for row in ids]
+        width = self.pad_to or max(lengths)
         table = np.full((len(ids), width), self.padding_id, dtype=np.int64)
         for row, tokens in zip(table, ids, strict=True):
             row[: len(tokens)] = tokens
-        return Batch(torch.from_numpy(table), lengths, labels, index)
+        return Batch(torch.from_numpy(table), torch.tensor(lengths), labels, index)
 
     def unpadded(self) -> "TextEncoder":
         """The same encoder, but each batch is only as wide as its longest text."""

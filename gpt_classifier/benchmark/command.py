@@ -37,12 +37,21 @@ NAMES = {
 
 def main(arguments: list[str]) -> None:
     """Parses the options of ``benchmark`` and runs it."""
-    parser = CommandParser("gpt-classifier benchmark", description=__doc__)
+    parser = CommandParser(
+        "gpt-classifier benchmark",
+        description="Time training and classifying beside the alternatives on this machine: each job in a process of "
+        "its own, one after the other in turn. Prints tables of medians, writes all figures as JSON.",
+    )
     add = parser.add_argument
-    add("--parts", nargs="+", default=["train", "inference", "start", "growth"], help="what to time")
+    parts = ["train", "inference", "start", "growth"]
+    about = "train; inference (messages a second); start (cold starts); growth (time and memory of files that grow)"
+    add("--parts", nargs="+", default=parts, choices=parts, metavar="PART", help=about)
     add("--policies", nargs="+", default=["head", "last_block", "all"], help="what trains: head, last_block, all, ...")
     systems = ["cached", "again", "uncached", "plain", "transformers"]
-    add("--systems", nargs="+", default=systems, choices=systems, help="what to train with")
+    about = (
+        "cached; again (a second run on the same trunk); uncached; plain (the article's loop); transformers (Trainer)"
+    )
+    add("--systems", nargs="+", default=systems, choices=systems, metavar="SYSTEM", help=about)
     add("--repeats", type=int, default=3, help="runs of each job, one after the other in turn; medians are shown")
     add("--epochs", type=int, default=5)
     add(
@@ -52,19 +61,17 @@ def main(arguments: list[str]) -> None:
         help="time so many steps, without accuracies; less than an epoch is unfair to who begins with long texts",
     )
     add("--batch_size", type=int, default=8)
-    add("--source", default="sms_spam", help="data to train on, as data.source")
+    add("--source", default="sms_spam", help="data to train on and to classify, as data.source")
     add("--split", default="article_table", help="as data.split")
     add("--tokenizer", default="gpt2", help="as data.tokenizer")
     add("--max_length", type=int, default=1024, help="as data.max_length")
     add("--gpt", default="gpt2", help="as model.gpt; a mapping in JSON for a free-form one")
-    add("--weights", default="random", help="random (one set, drawn once), or a folder; pretrained needs a download")
+    add("--weights", default="random", help="random (one set, drawn once), pretrained, or a folder or file")
     add("--model", help="a trained model to classify with, whose accuracy then shows; else an untrained one of --gpt")
     add("--messages", type=int, default=0, help="messages to classify; 0 for all of the source")
     add("--rows", type=int, default=1_000_000, help="rows of the file whose memory is measured")
     add("--output", default="benchmark.json", help="file for all figures")
     options = parser.parse_args(arguments)
-    if unknown := set(options.parts) - {"train", "inference", "start", "growth"}:
-        raise InputError(f"--parts has {', '.join(unknown)}, expected train, inference, start or growth")
     if options.repeats < 1:
         raise InputError(f"--repeats is {options.repeats}, expected at least 1")
     Benchmark(options).run()
@@ -75,12 +82,15 @@ class Benchmark:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        try:
+            self.gpt = json.loads(options.gpt) if options.gpt.startswith("{") else options.gpt
+        except ValueError as error:
+            raise InputError(f"--gpt is {options.gpt}, expected the name of a size or a mapping in JSON") from error
         self.results: list[Job] = []
 
     def run(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             self.scratch = Path(scratch)
-            self.gpt = json.loads(self.options.gpt) if self.options.gpt.startswith("{") else self.options.gpt
             self.weights = self._weights()
             say(f"{machine()}; {self.options.repeats} runs of each job in turn, medians")
             for part in self.options.parts:
@@ -102,15 +112,23 @@ class Benchmark:
         return not missing
 
     def _weights(self) -> str:
-        if self.options.weights != "random":
+        """The file or folder of the weights that all jobs begin with."""
+        if self.options.weights not in ("random", "pretrained"):
             return self.options.weights
         import torch
         from safetensors.torch import save_file
 
-        from gpt_classifier.data.datamodule import TextEncoder
+        from gpt_classifier.encoding import TextEncoder
         from gpt_classifier.files import keep_tokenizer_files
         from gpt_classifier.model.gpt import GPT
+        from gpt_classifier.model.pretrained import fetch_pretrained
         from gpt_classifier.training.network import gpt_config
+
+        gpt_config(self.gpt)  # refuses an unknown size
+        if self.options.weights == "pretrained":
+            if not isinstance(self.gpt, str):
+                raise InputError(f"weights are pretrained, but --gpt is {self.gpt}: name a size, or use random weights")
+            return str(fetch_pretrained(self.gpt))
 
         keep_tokenizer_files()
         torch.manual_seed(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
@@ -38,6 +38,24 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+
+
+class Bar(RichProgressBar):
+    """Reads the loss that it shows once a second: at each reading, a GPU must finish all steps that are queued."""
+
+    READ_EVERY = 1.0  # seconds
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, Any] = {}
+        self.next_reading = 0.0
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        if time.monotonic() >= self.next_reading:
+            loss = trainer.callback_metrics.get("train/loss")
+            self.shown = super().get_metrics(trainer, pl_module) | ({} if loss is None else {"train/loss": float(loss)})
+            self.next_reading = time.monotonic() + self.READ_EVERY
+        return self.shown
 
 
 class EpochLines(Callback):

@@ -4,11 +4,12 @@ import importlib
 import logging
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -132,7 +133,7 @@ class ClassifierCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
             # A bar that moves is for people: in a log file each move is a line.
             if sys.stdout.isatty():
-                extra.append(RichProgressBar())
+                extra.append(callbacks.Bar())
             else:
                 kwargs["enable_progress_bar"] = False
         extra += [lines, callbacks.TensorBoardFigures(), callbacks.ScalarsByExamples()]
@@ -186,6 +187,7 @@ def _import(class_path: str) -> None:
 
 
 def _quiet() -> None:
-    """Drops Lightning's advertisements; what is left in the log concerns the run."""
+    """Drops Lightning's advertisements, and what it should change itself; what is left in the log concerns the run."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

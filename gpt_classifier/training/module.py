@@ -20,6 +20,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
+from gpt_classifier.training.callbacks import Bar
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
@@ -99,10 +100,8 @@ class GPTClassifier(L.LightningModule):
         check_optimization(self.hparams)
         check_network(self.hparams)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        plain = {
-            name: dict(value) if isinstance(value, Mapping) else value
-            for name, value in (("gpt", gpt), ("encoder", encoder), ("head", head))
-        }
+        network = {"gpt": gpt, "encoder": encoder, "head": head}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in network.items()}
         adapted = asdict(lora_config(lora)) if trainable == "lora" else None
         self.hparams.update(plain, lora=adapted, optimizer_args=dict(optimizer_args or {}))
         self.labels = labels
@@ -114,9 +113,7 @@ class GPTClassifier(L.LightningModule):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Modules, so that Lightning moves them to the device of the predictions that they gather.
-        self.train_predictions = Predictions()
-        self.val_predictions = Predictions()
-        self.test_predictions = Predictions()
+        self.train_predictions, self.val_predictions, self.test_predictions = (Predictions() for _ in range(3))
         # Batches are dealt out unevenly on purpose; each process has at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -211,7 +208,9 @@ class GPTClassifier(L.LightningModule):
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
         loss = self.loss(logits, labels)
-        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=len(labels))
+        # What others' bars show, Lightning reads after every step, for which a GPU must finish all that is queued.
+        shown = not isinstance(getattr(self._trainer, "progress_bar_callback", None), Bar | None)
+        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
         return loss * self._share_of_step(len(labels), batch_number)
 
     def _share_of_step(self, texts: int, batch_number: int) -> float:

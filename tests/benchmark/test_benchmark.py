@@ -74,6 +74,26 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     assert cached["trunk"]["flops_per_second"] > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--parts", "lunch"], "'lunch'"),
+        (["--repeats", "0"], "--repeats is 0"),
+        (["--gpt", "{n_layer: 1}"], "--gpt is {n_layer: 1}"),
+        (["--gpt", "gpt9"], "gpt is 'gpt9'"),
+        (["--weights", "pretrained", "--gpt", '{"n_layer": 1}'], "weights are pretrained"),
+        (["--weights", "pretrained", "--gpt", "gpt9"], "gpt is 'gpt9'"),
+    ],
+)
+def test_a_wrong_option_costs_one_line(options, message, tmp_path, capsys):
+    output = tmp_path / "benchmark.json"
+    assert main(["benchmark", "--tokenizer", "bytes", *options, "--output", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
 SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--epochs", "1"]
 SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}', "--repeats", "1"]
 

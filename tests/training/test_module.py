@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from sklearn import metrics as sk
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
 from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
-from gpt_classifier.training.callbacks import LastCheckpoint
+from gpt_classifier.training.callbacks import Bar, LastCheckpoint
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "<|endoftext|> ünïcödé"]
 
@@ -336,3 +337,37 @@ def test_a_fit_learns(quick_trainer, tiny_data, tiny_model):
     trainer = quick_trainer(max_epochs=10)
     trainer.fit(module, data)
     assert trainer.validate(module, data)[0]["val/accuracy"] == 1
+
+
+# ---------------------------------------------------------------- a GPU's queue of steps
+
+
+class Readings(TorchDispatchMode):
+    """Counts how often a number is read from a tensor. On a GPU, all steps that are queued must end for that."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("trainable", ["last_block", "all"])
+def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data, quick_trainer, monkeypatch, capsys):
+    monkeypatch.setattr(Bar, "READ_EVERY", 3600.0)
+    readings, at_step = Readings(), []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, *_):
+            at_step.append(readings.count)
+
+    data = tiny_data(batch_size=1, fractions=[0.9, 0.1, 0.0])
+    trainer = quick_trainer(callbacks=[Bar(), Watch()], enable_progress_bar=True, limit_val_batches=0)
+    with readings:
+        trainer.fit(tiny_model(trainable=trainable), data)
+    assert len(at_step) == 28
+    assert at_step[-1] == at_step[1]
+    assert readings.count > at_step[-1]  # an epoch's figures are read at its end
+    assert capsys.readouterr().out.count("train/loss: ")
