@@ -20,7 +20,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
-from gpt_classifier.training.callbacks import Bar
+from gpt_classifier.training.callbacks import Bar, is_logged
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
@@ -210,7 +210,8 @@ class GPTClassifier(L.LightningModule):
         loss = self.loss(logits, labels)
         # What others' bars show, Lightning reads after every step, for which a GPU must finish all that is queued.
         shown = not isinstance(getattr(self._trainer, "progress_bar_callback", None), Bar | None)
-        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
+        if shown or (self._trainer is not None and is_logged(self.trainer, self.trainer.global_step + 1)):
+            self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
         return loss * self._share_of_step(len(labels), batch_number)
 
     def _share_of_step(self, texts: int, batch_number: int) -> float:

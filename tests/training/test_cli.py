@@ -56,6 +56,19 @@ def test_the_same_configuration_gives_the_same_model(trained, tmp_path):
     assert files(tmp_path / "version_0" / "model") == files(trained / "model")
 
 
+@pytest.mark.parametrize("batches", [1, 3])
+def test_the_loss_is_logged_every_so_many_steps_against_steps_and_examples(batches, fit, tmp_path):
+    settings = [f"--trainer.accumulate_grad_batches={batches}", "--trainer.log_every_n_steps=2"]
+    assert fit(tmp_path, *settings) == 0
+    log = events(tmp_path / "version_0")
+    by_step, by_examples = log.Scalars("train/loss"), log.Scalars("by examples/train loss")
+    assert [point.value for point in by_step] == [point.value for point in by_examples]
+    assert [point.step for point in by_step] == list(range(1, by_step[-1].step + 1, 2))
+    assert len(by_step) > 3
+    examples = [point.step for point in by_examples]
+    assert examples == sorted(set(examples))
+
+
 def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
     log = events(trained)
     tags = log.Tags()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -355,7 +356,7 @@ class Readings(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("trainable", ["last_block", "all"])
-def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data, quick_trainer, monkeypatch, capsys):
+def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data, quick_trainer, monkeypatch):
     monkeypatch.setattr(Bar, "READ_EVERY", 3600.0)
     readings, at_step = Readings(), []
 
@@ -364,10 +365,18 @@ def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data
             at_step.append(readings.count)
 
     data = tiny_data(batch_size=1, fractions=[0.9, 0.1, 0.0])
-    trainer = quick_trainer(callbacks=[Bar(), Watch()], enable_progress_bar=True, limit_val_batches=0)
+    bars = {"callbacks": [Bar(), Watch()], "enable_progress_bar": True}
+    trainer = quick_trainer(**bars, log_every_n_steps=5, limit_val_batches=0)
     with readings:
         trainer.fit(tiny_model(trainable=trainable), data)
     assert len(at_step) == 28
-    assert at_step[-1] == at_step[1]
+    assert at_step[-1] == at_step[0]
     assert readings.count > at_step[-1]  # an epoch's figures are read at its end
-    assert capsys.readouterr().out.count("train/loss: ")
+
+
+@pytest.mark.parametrize("bar", [Bar, RichProgressBar, TQDMProgressBar])
+def test_a_bar_shows_the_loss(bar, tiny_model, tiny_data, quick_trainer, monkeypatch, capsys):
+    monkeypatch.setattr(Bar, "READ_EVERY", 0.0)
+    trainer = quick_trainer(callbacks=[bar()], enable_progress_bar=True, log_every_n_steps=2, limit_val_batches=0)
+    trainer.fit(tiny_model(), tiny_data())
+    assert re.search(r"train/loss[:=] ?[01]\.\d", capsys.readouterr().out)
