@@ -171,8 +171,7 @@ class Benchmark:
     def _train(self) -> None:
         o = self.options
         jobs: dict[tuple[str, ...], Job] = {}
-        needs = {"transformers": ["transformers", "accelerate"]}
-        systems = [system for system in o.systems if self._can(system, *needs.get(system, []))]
+        systems = [s for s in o.systems if s != "transformers" or self._can(s, "transformers", "accelerate")]
         for policy in o.policies:
             for system in systems:
                 if policy == "all" and system in ("cached", "again"):
