@@ -120,18 +120,7 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys):
     model = Path(__file__).parents[2] / "checkpoints" / "sample-bytes"
-    options = [
-        "--parts",
-        "inference",
-        "--source",
-        "sample",
-        "--tokenizer",
-        "bytes",
-        "--messages",
-        "60",
-        "--repeats",
-        "1",
-    ]
+    options = [*SMALL, "--parts", "inference", "--messages", "60"]
     assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
     shown = re.findall(r"accuracy of all these messages, (\w+): ([\d.]+) %", capsys.readouterr().out)
     assert [name for name, _ in shown] == ["float32", "int8"]
