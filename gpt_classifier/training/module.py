@@ -96,7 +96,7 @@ class GPTClassifier(L.LightningModule):
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # callbacks.py logs them together with the final figures
+        self.save_hyperparameters(logger=False)  # a callback logs them together with the final figures
         check_optimization(self.hparams)
         check_network(self.hparams)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.

@@ -1,0 +1,18 @@
+"""What happens around training, by purpose: checkpoints, progress, TensorBoard, the files that runs leave."""
+
+from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from gpt_classifier.training.callbacks.outputs import FinishRun, PredictionsFile
+from gpt_classifier.training.callbacks.progress import Bar, EpochLines
+from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures, is_logged
+
+__all__ = [
+    "Bar",
+    "BestCheckpoint",
+    "EpochLines",
+    "FinishRun",
+    "LastCheckpoint",
+    "PredictionsFile",
+    "ScalarsByExamples",
+    "TensorBoardFigures",
+    "is_logged",
+]
