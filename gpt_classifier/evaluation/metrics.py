@@ -1,14 +1,16 @@
 """Collects a split's predictions and scores them; knows nothing about models."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
-from torchmetrics.functional import classification as tm
 from torchmetrics.utilities import dim_zero_cat
+
+PER_CLASS = 20  # with more classes than this, scores of each would drown the others in TensorBoard
 
 
 class Predictions(Metric):
@@ -50,32 +52,78 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor
 
 
 def classification_scores(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """Threshold-free and threshold-bound scores of logits (N, K) for labels (N,).
+    """Scores of logits (N, K) for labels (N,), all as scikit-learn defines them.
 
-    Scores over several classes are means over classes (macro); a class that does not occur counts as torchmetrics
-    has it, and AUROC and average precision are left out where only one class occurs.
+    Means over classes (macro) take the classes that there is something to say about: balanced accuracy is the mean
+    recall of the classes that occur in ``labels``, macro F1 the mean over the classes that occur or are predicted,
+    AUROC and average precision those of each class against the rest, without classes that have no row or all of them.
+    What is undefined is left out: AUROC where only one class occurs, the recall of a class that does not occur, the
+    precision of one that does not occur and is not predicted. Each class has scores of its own up to PER_CLASS classes.
+
+    Where a logit is NaN or infinite, as those of a network that diverged, every score is NaN.
     """
-    k = len(names)
-    probabilities = logits.softmax(-1)
-    scores: dict[str, Any] = {
-        "accuracy": tm.multiclass_accuracy(probabilities, labels, k, average="micro"),
-        "balanced_accuracy": tm.multiclass_accuracy(probabilities, labels, k, average="macro"),
-        "f1_macro": tm.multiclass_f1_score(probabilities, labels, k, average="macro"),
-        "mcc": tm.multiclass_matthews_corrcoef(probabilities, labels, k),
+    counts = confusion_matrix(logits, labels).double()
+    rows, predicted = counts.sum(1), counts.sum(0)
+    n, right = rows.sum(), counts.diag().sum()
+    spread = (n * n - rows @ rows) * (n * n - predicted @ predicted)
+    each = by_class(counts)
+    scores = {
+        "accuracy": float(right / n),
+        "balanced_accuracy": float(each.recall.nanmean()),
+        "f1_macro": float(each.f1.nanmean()),
+        "mcc": float((right * n - rows @ predicted) / spread.sqrt()) if spread else 0.0,
     }
-    if len(labels.unique()) > 1:
-        scores["auroc"] = tm.multiclass_auroc(probabilities, labels, k, average="macro")
-        scores["average_precision"] = tm.multiclass_average_precision(probabilities, labels, k, average="macro")
-    precision = tm.multiclass_precision(probabilities, labels, k, average="none")
-    recall = tm.multiclass_recall(probabilities, labels, k, average="none")
-    for name, p, r in zip(names, precision, recall, strict=True):
-        scores[f"precision_{name}"], scores[f"recall_{name}"] = p, r
-    return {name: float(value) for name, value in scores.items()}
+    if (rows > 0).sum() > 1:
+        ranking = ranking_scores(logits, labels)
+        scores |= {name: float(values.nanmean()) for name, values in ranking._asdict().items()}
+    if len(names) <= PER_CLASS:
+        for name, precision, recall in zip(names, each.precision.tolist(), each.recall.tolist(), strict=True):
+            values = {f"precision_{name}": precision, f"recall_{name}": recall}
+            scores |= {key: value for key, value in values.items() if not math.isnan(value)}
+    return scores if logits.isfinite().all() else dict.fromkeys(scores, math.nan)
+
+
+class ByClass(NamedTuple):
+    """(K,) each; NaN where there is nothing to measure."""
+
+    precision: Tensor  # 0 for a class that occurs and is never predicted
+    recall: Tensor
+    f1: Tensor
+
+
+def by_class(counts: Tensor) -> ByClass:
+    """Precision, recall and F1 of each class, from the counts (K, K) of :func:`confusion_matrix`."""
+    right, rows, predicted = counts.diag().double(), counts.sum(1), counts.sum(0)
+    precision = (right / predicted.clamp(min=1)).masked_fill(rows + predicted == 0, math.nan)
+    return ByClass(precision, right / rows, 2 * right / (rows + predicted))
+
+
+class Ranking(NamedTuple):
+    """(K,) each, one class against the rest; NaN for a class that has no row, or all of them."""
+
+    auroc: Tensor
+    average_precision: Tensor
+
+
+def ranking_scores(logits: Tensor, labels: Tensor) -> Ranking:
+    """How well each class's probability ranks the rows; nothing but NaN where a logit is NaN or infinite."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    k = logits.shape[1]
+    truth = F.one_hot(labels, k).numpy()  # (N, K)
+    ranked = torch.tensor([0 < count < len(labels) for count in truth.sum(0)])
+    result = Ranking(*torch.full((2, k), math.nan, dtype=torch.double))
+    if ranked.any() and logits.isfinite().all():
+        probabilities = logits.double().softmax(-1).numpy()
+        for values, score in zip(result, (roc_auc_score, average_precision_score), strict=True):
+            values[ranked] = torch.from_numpy(score(truth[:, ranked], probabilities[:, ranked], average=None))
+    return result
 
 
 def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
     """(K, K) counts, a row for each true class and a column for each predicted one."""
-    return tm.multiclass_confusion_matrix(logits, labels, logits.shape[1])
+    k = logits.shape[1]
+    return torch.bincount(labels * k + logits.argmax(-1), minlength=k * k).view(k, k)
 
 
 def most_confident_errors(logits: Tensor, labels: Tensor, most: int) -> list[int]:

@@ -1,5 +1,7 @@
 """Scores are scikit-learn's, collected over batches of any size."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -21,26 +23,96 @@ def measured(request) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(200, request.param) + 1.5 * torch.nn.functional.one_hot(labels), labels
 
 
-def test_scores_equal_those_of_scikit_learn(measured):
-    logits, labels = measured
+def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """What its documentation defines; what it calls undefined is left out."""
     k = logits.shape[1]
-    names = [f"class {n}" for n in range(k)]
-    scores = classification_scores(logits, labels, names)
-    truth, predicted, shares = labels.numpy(), logits.argmax(-1).numpy(), logits.softmax(-1).numpy()
-    each = np.eye(k)[truth]  # (N, K) one-hot
+    truth, predicted = labels.numpy(), logits.numpy().argmax(-1)
+    shares = logits.double().softmax(-1).numpy()
+    occurring = set(truth.tolist())
     expected = {
         "accuracy": sk.accuracy_score(truth, predicted),
-        "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
+        "balanced_accuracy": sk.recall_score(truth, predicted, average="macro", labels=sorted(occurring)),
         "f1_macro": sk.f1_score(truth, predicted, average="macro"),
         "mcc": sk.matthews_corrcoef(truth, predicted),
-        "auroc": sk.roc_auc_score(each, shares, average="macro"),
-        "average_precision": sk.average_precision_score(each, shares, average="macro"),
     }
-    for kind, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
-        values = score(truth, predicted, average=None)
-        expected |= {f"{kind}_{name}": value for name, value in zip(names, values, strict=True)}
-    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-5)
-    assert np.array_equal(confusion_matrix(logits, labels), sk.confusion_matrix(truth, predicted))
+    if len(occurring) > 1:
+        for name, score in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+            expected[name] = np.mean([score(truth == c, shares[:, c]) for c in occurring])
+    arguments = {"labels": range(k), "average": None, "zero_division": 0}
+    precision, recall, _, _ = sk.precision_recall_fscore_support(truth, predicted, **arguments)
+    for c in range(k):
+        if c in occurring | set(predicted.tolist()):
+            expected[f"precision_{c}"] = precision[c]
+        if c in occurring:
+            expected[f"recall_{c}"] = recall[c]
+    return expected
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@pytest.mark.parametrize("cases", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_scores_equal_those_of_scikit_learn(cases):
+    """On logits and labels of any size, with ties, with classes that do not occur, with one class in all rows."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(cases):
+        k, n = int(rng.integers(2, 8)), int(rng.integers(1, 40))
+        occurring = rng.choice(k, size=rng.integers(1, k + 1), replace=False)
+        labels = torch.from_numpy(rng.choice(occurring, size=n))
+        logits = torch.from_numpy(rng.standard_normal((n, k)) * rng.choice([0.1, 1, 30])).float()
+        logits += rng.choice([0, 1, 3]) * torch.nn.functional.one_hot(labels, k)
+        if rng.random() < 0.4:
+            logits = logits.round()  # many ties, of the largest logit too
+        scores, expected = (
+            classification_scores(logits, labels, list(map(str, range(k)))),
+            scikit_learns(logits, labels),
+        )
+        assert scores == pytest.approx(expected, abs=1e-12)
+        seen |= {len(occurring) == 1, "absent" if len(labels.unique()) < k else "all", *expected}
+    assert seen >= {True, False, "absent", "all", "auroc", "recall_6"}
+
+
+def test_balanced_accuracy_is_scikit_learns_own():
+    """Which warns of classes that are predicted and do not occur; therefore once, and not in 10,000 cases."""
+    logits, labels = torch.randn(50, 4), torch.randint(2, (50,))
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        expected = sk.balanced_accuracy_score(labels, logits.argmax(-1))
+    assert classification_scores(logits, labels, list("abcd"))["balanced_accuracy"] == pytest.approx(expected)
+
+
+def test_an_absent_class_takes_nothing_from_the_others():
+    """The example of three classes, one of them absent, with a perfect ranking and one wrong prediction in three."""
+    logits = torch.tensor([[3.0, 0, 0], [3, 0, 0], [2, 0, 4], [0, 3, 0], [0, 3, 0], [0, 3, 0]])
+    scores = classification_scores(logits, torch.tensor([0, 0, 0, 1, 1, 1]), ["a", "b", "absent"])
+    assert scores["auroc"] == scores["average_precision"] == 1
+    assert scores["balanced_accuracy"] == pytest.approx(5 / 6)
+    assert "recall_absent" not in scores
+    assert scores["precision_absent"] == 0
+
+
+def test_a_confusion_matrix_counts_true_classes_in_rows(measured):
+    logits, labels = measured
+    k = logits.shape[1]
+    expected = sk.confusion_matrix(labels, logits.argmax(-1), labels=range(k))
+    assert np.array_equal(confusion_matrix(logits, labels), expected)
+
+
+def test_scores_of_each_class_are_for_up_to_twenty():
+    few, many = (
+        classification_scores(torch.randn(90, k), torch.arange(90) % k, list(map(str, range(k)))) for k in (20, 21)
+    )
+    assert len(few) == 6 + 2 * 20
+    assert len(many) == 6
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_give_scores_that_are_none(wrong):
+    """A network that diverged has no accuracy, and the end of its epoch must not fail."""
+    logits, labels = torch.randn(9, 3), torch.arange(9) % 3
+    expected = classification_scores(logits, labels, list("abc")).keys()
+    logits[4, 1] = wrong
+    scores = classification_scores(logits, labels, list("abc"))
+    assert scores.keys() == expected
+    assert all(map(math.isnan, scores.values()))
 
 
 def test_where_one_class_occurs_no_score_needs_the_other():
