@@ -1,7 +1,8 @@
 """Stores a trained classifier so that it needs nothing else: as a folder, or inside a Lightning checkpoint.
 
-A folder holds ``model.safetensors`` (weights and the tokenizer's vocabulary), ``config.json`` (everything else) and
-``README.md`` (a model card). A checkpoint holds the same under the key ``gpt_classifier``, beside Lightning's own.
+A folder holds ``model.safetensors`` (weights, the tokenizer's vocabulary and fingerprints of the training texts),
+``config.json`` (everything else) and ``README.md`` (a model card). A checkpoint holds the same under the key
+``gpt_classifier``, beside Lightning's own.
 An adapter folder holds only what was trained, and the checksum of the weights that it was trained on top of.
 """
 
@@ -10,11 +11,12 @@ import json
 import pickle
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,8 +29,9 @@ from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors, without_weights
 
-FORMAT = 1
+FORMAT = 2
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
+TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
 
 
@@ -40,6 +43,8 @@ class Bundle:
     encoder: TextEncoder
     labels: list[str]  # class names in the order of the logits
     head: str | dict[str, Any] = "linear"
+    data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
+    trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
 
     def config(self) -> dict[str, Any]:
         network = self.model.gpt.config
@@ -51,7 +56,13 @@ class Bundle:
             "lora": None if self.model.lora is None else asdict(self.model.lora),
             "labels": self.labels,
             "encoder": self.encoder.settings(),
+            "data": self.data,
         }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What stands beside the weights: the tokenizer's vocabulary and the fingerprints of the training texts."""
+        kept = {} if self.trained_on is None else {TRAINED_ON: self.trained_on}
+        return {VOCABULARY: self.encoder.vocabulary()} | kept
 
     def merged(self) -> "Bundle":
         """Itself, or where matrices are adapted a copy with plain ones."""
@@ -68,7 +79,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     if found != FORMAT:
         raise InputError(f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it")
     try:
-        vocabulary = tensors.pop(VOCABULARY)
+        vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         encoder = TextEncoder.restore(config["encoder"], vocabulary)
         with without_weights():
             model = _network(config)
@@ -81,7 +92,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return Bundle(model.eval(), encoder, list(config["labels"]), config["head"])
+    return Bundle(model.eval(), encoder, list(config["labels"]), config["head"], config["data"], trained_on)
 
 
 def _network(config: dict[str, Any]) -> SequenceClassifier:
@@ -104,7 +115,7 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
         path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     with whole_file(folder / "model.safetensors") as path:
-        save_file(tensors | {VOCABULARY: bundle.encoder.vocabulary()}, path, metadata={"format": "pt"})
+        save_file(tensors | bundle.tensors(), path, metadata={"format": "pt"})
 
 
 def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
@@ -116,7 +127,7 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
         config = bundle.config() | {"base_sha256": base}
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with whole_file(folder / ADAPTER) as path:
-        save_file(kept | {VOCABULARY: bundle.encoder.vocabulary()}, path, metadata={"format": "pt"})
+        save_file(kept | bundle.tensors(), path, metadata={"format": "pt"})
 
 
 def load_adapter(folder: Path, base: str | Path) -> Bundle:
@@ -136,7 +147,7 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
     # In the number format of training (bf16-true), as the weights were when their checksum was taken.
-    gpt.to(next(t.dtype for name, t in tensors.items() if name != VOCABULARY and t.is_floating_point()))
+    gpt.to(next(t.dtype for t in tensors.values() if t.is_floating_point()))
     below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
     if (found := _checksum(below)) != expected:
         raise InputError(
@@ -196,7 +207,7 @@ def load_checkpoint(path: Path) -> Bundle:
     prefix = "model."
     tensors = {name.removeprefix(prefix): t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}
     ours = checkpoint["gpt_classifier"]
-    return restore(ours["config"], tensors | {VOCABULARY: ours[VOCABULARY]}, path)
+    return restore(ours["config"], tensors | ours["tensors"], path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -211,6 +222,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not (parts.get("gpt_classifier") and {"state_dict", "pytorch-lightning_version"} <= parts.keys()):
         raise InputError(f"{path} was not written by gpt_classifier: expected a .ckpt file of a fit, or a model folder")
     return checkpoint
+
+
+def trained_on_before(weights: Path) -> Tensor | None:
+    """The fingerprints that the model in this file or folder keeps, for whoever trains it further."""
+    path = weights / "model.safetensors" if weights.is_dir() else weights
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as stream:
+        return stream.get_tensor(TRAINED_ON) if TRAINED_ON in stream.keys() else None  # noqa: SIM118 - not a dict
 
 
 def newest(root: Path, name: str) -> Path | None:

@@ -127,8 +127,8 @@ def test_an_adapter_holds_what_was_trained_and_no_more(kind, run_of):
     assert {path.name for path in folder.iterdir()} == {"adapter.safetensors", "config.json"}
     names = set(load_file(folder / "adapter.safetensors"))
     trained = (lambda name: name.endswith("bias")) if kind == "biases" else (lambda name: ".lora_" in name)
-    assert all(trained(name) or name.startswith("head.") or name == "tokenizer" for name in names)
-    assert {"head.weight", "head.bias", "tokenizer"} < names
+    assert all(trained(name) or name.startswith("head.") or name in ("tokenizer", "trained_on") for name in names)
+    assert {"head.weight", "head.bias", "tokenizer", "trained_on"} < names
     assert (folder / "adapter.safetensors").stat().st_size < 0.6 * (
         run_of(kind) / "model" / "model.safetensors"
     ).stat().st_size

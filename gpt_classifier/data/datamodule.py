@@ -1,7 +1,7 @@
 """From a source of labelled text to batches for training, evaluation and prediction, on record."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -14,9 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from gpt_classifier import files
 from gpt_classifier.data import checks, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
+from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
+
+IN_MEMORY = "the given table"  # stands for a source that is no file
 
 
 class TextDataModule(L.LightningDataModule):
@@ -129,16 +132,22 @@ class TextDataModule(L.LightningDataModule):
     @classmethod
     def from_tables(
         cls,
-        train: pd.DataFrame,
+        train: pd.DataFrame | None = None,
         val: pd.DataFrame | None = None,
         test: pd.DataFrame | None = None,
+        predict: pd.DataFrame | None = None,
         **settings: Any,
     ) -> "TextDataModule":
-        """From DataFrames in memory, with ``text_column`` and ``label_column`` as for files."""
-        data = cls(source="the given table", **settings)
+        """From DataFrames in memory, with ``text_column`` and ``label_column`` as for files.
+
+        A trained model needs no ``train``: it can be tested on ``test`` alone. ``predict`` needs no labels; without it,
+        prediction takes the rows of ``train``, as it takes those of ``source`` from files.
+        """
+        data = cls(source=IN_MEMORY, **settings)
+        given = {"train": train, "val": val, "test": test, "predict": predict}
         data._given = {
-            name: _from_memory(frame, data.text_column, data.label_column)
-            for name, frame in (("train", train), ("val", val), ("test", test))
+            name: _from_memory(frame, data.text_column, None if name == "predict" else data.label_column)
+            for name, frame in given.items()
             if frame is not None
         }
         return data
@@ -172,16 +181,28 @@ class TextDataModule(L.LightningDataModule):
         self.declared_labels = self._models("labels") or self.declared_labels
         if stage == "predict":
             self.encoder = encoder or self._new_encoder()
-        elif not self.encoded:
-            self._setup_tables()
+        elif (needed := self._needed(stage)) not in self.encoded:
+            self._setup_tables(needed)
             self._encode(encoder)
             rank_zero_info(self.summary())
 
-    def _setup_tables(self) -> None:
-        given, self.without_text = checks.without_empty(self._read(), self.empty)
-        self.labels = checks.class_names(given, self.declared_labels)
-        self.tables = self._divide(given)
+    def _needed(self, stage: str) -> str:
+        """``train``, which others are split off, or what a model is scored on where that is a file of its own."""
+        name = {"validate": "val", "test": "test"}.get(stage, "train")
+        given = {"val": self.val_source, "test": self.test_source} if self._given is None else self._given
+        return name if given.get(name) is not None and self._models("labels") else "train"
+
+    def _setup_tables(self, needed: str) -> None:
+        given, self.without_text = checks.without_empty(self._read(needed), self.empty)
+        files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
+        self.labels = checks.class_names(
+            given, self.declared_labels, {name: files_[name] or self.source for name in given}
+        )
         self.class_weights = None
+        if needed != "train":
+            self.tables = given
+            return
+        self.tables = self._divide(given)
         train = self.tables["train"]
         if self.balance == "undersample":
             self.tables["train"] = splits.undersample(train, self.split_seed)
@@ -192,13 +213,19 @@ class TextDataModule(L.LightningDataModule):
             # With these, the weights of the training rows have mean 1: the size of the loss does not change.
             self.class_weights = counts.sum() / (len(counts) * counts)
 
-    def _read(self) -> splits.Splits:
+    def _read(self, needed: str) -> splits.Splits:
         if self._given is not None:
-            return dict(self._given)
+            if needed not in self._given:
+                raise InputError(f"no {needed} rows were given: expected a table of them")
+            wanted = splits.NAMES if needed == "train" else (needed,)
+            return {name: table for name, table in self._given.items() if name in wanted}
+        given = {"val": self.val_source, "test": self.test_source}
+        if needed != "train":
+            return {needed: sources.load(str(given[needed]), self.text_column, self.label_column)["train"]}
         if self.split in splits.OF_THE_BOOK:
             return sources.load_sms_spam_as_the_book()
         tables = sources.load(self.source, self.text_column, self.label_column)
-        for name, source in (("val", self.val_source), ("test", self.test_source)):
+        for name, source in given.items():
             if source is not None:
                 tables[name] = sources.load(source, self.text_column, self.label_column)["train"]
         return tables
@@ -224,7 +251,9 @@ class TextDataModule(L.LightningDataModule):
 
     def _encode(self, encoder: TextEncoder | None) -> None:
         self.encoder = encoder or self._new_encoder()
-        self.encoded["train"] = self._encode_table("train")
+        self.encoded.clear()
+        if "train" in self.tables:
+            self.encoded["train"] = self._encode_table("train")
         if encoder is None and self.pad_to == "longest_train":
             self.encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
             self.encoded["train"].encoder = self.encoder
@@ -252,11 +281,12 @@ class TextDataModule(L.LightningDataModule):
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
             lines.append(f"  texts cut to {self.encoder.max_length} tokens ({self.truncation} kept): {counts_text}")
-        seen = set(self.tables["train"]["text"].map(splits.fold))
-        for name in ("val", "test"):
-            copies = self.tables[name]["text"].map(splits.fold).isin(seen).sum() if name in self.tables else 0
-            if copies:
-                lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} figures flatter")
+        known = self._models("trained_on")
+        if known is None and "train" in self.tables:
+            known = training_fingerprints(self.tables["train"]["text"])
+        for name in splits.NAMES[1:] if known is not None else ():
+            if name in self.tables and (copies := int(trained_on(self.tables[name]["text"], known).sum())):
+                lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} scores are optimistic")
         return "\n".join(lines)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -321,7 +351,9 @@ class TextDataModule(L.LightningDataModule):
         assert self.trainer is not None
         chunks: Iterable[pd.DataFrame]
         if self._given is not None:
-            chunks = [self._given["train"]]
+            if not (given := self._given.get("predict", self._given.get("train"))) is not None:
+                raise InputError("no rows to predict were given")
+            chunks = [given]
         elif self.source in sources.NAMED:
             chunks = [sources.load(self.source)["train"]]
         else:
@@ -331,15 +363,21 @@ class TextDataModule(L.LightningDataModule):
         )
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
+    def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """These columns of the rows to predict, chunk by chunk, in order."""
+        if self.source in sources.NAMED:
+            raise InputError(f"{self.source} has no columns to keep: name a file with --data.source")
+        return sources.read_columns(self.source, names)
+
 
 def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str) -> pd.DataFrame:
+def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str | None) -> pd.DataFrame:
     for column in (text_column, label_column):
-        if column not in frame.columns:
+        if column is not None and column not in frame.columns:
             raise InputError(
                 f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
             )
-    return sources.table(frame[text_column], frame[label_column])
+    return sources.table(frame[text_column], frame[label_column] if label_column else [None] * len(frame))

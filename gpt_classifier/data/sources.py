@@ -12,7 +12,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -59,11 +59,23 @@ def read_chunks(
     Without ``label_column`` the label is None. The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl`` or
     ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``).
     """
+    count = 0
+    hint = "Name yours with --data.text_column and --data.label_column"
+    for frame in read_columns(path, list(filter(None, (text_column, label_column))), rows, hint):
+        labels = frame[label_column] if label_column else [None] * len(frame)
+        yield table(frame[text_column], labels, count)
+        count += len(frame)
+
+
+def read_columns(
+    path: str, columns: Sequence[str], rows: int = 10_000, hint: str = "Name others with --keep"
+) -> Iterator[pd.DataFrame]:
+    """These columns of a file's rows, as they are; ``hint`` ends the message where one is not there."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
     if file.stat().st_size == 0:
-        raise InputError(f"{path} is empty: expected rows with the columns {text_column} and {label_column or 'any'}")
+        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
     suffixes = [s.lower() for s in file.suffixes]
     kind = next((s for s in reversed(suffixes) if s in FORMATS), None)
     if kind is None:
@@ -71,15 +83,13 @@ def read_chunks(
     count = 0
     try:
         for frame in FORMATS[kind](file, rows):
-            for column in filter(None, (text_column, label_column)):
+            for column in columns:
                 if list(frame.columns).count(column) != 1:
                     trouble = "has two columns" if column in frame.columns else "has no column"
                     raise InputError(
-                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. "
-                        "Name yours with --data.text_column and --data.label_column"
+                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
                     )
-            labels = frame[label_column] if label_column else [None] * len(frame)
-            yield table(frame[text_column], labels, count)
+            yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
             count += len(frame)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid UTF-8 in {_first_bad_line(file)}: save it as UTF-8") from error

@@ -1,6 +1,7 @@
 """Wires data, model and trainer into the commands fit, validate, test and predict."""
 
 import importlib
+import json
 import logging
 import sys
 import time
@@ -12,13 +13,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.bundle import newest, read_checkpoint
-from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.bundle import load, newest, read_checkpoint
+from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import writable_folder
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.runs import run_folder, run_of, trained_model
 
 
 class Parser(LightningArgumentParser):
@@ -32,31 +35,37 @@ class SaveConfig(SaveConfigCallback):
     """Keeps the configuration of a fit beside its results; that of a resumed one gets a name of its own."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.loggers:
-            folder = writable_folder(Path(trainer.loggers[0].log_dir or ""))
-            first = folder / "config.yaml"
+        if stage == "fit" and (folder := run_folder(trainer)) is not None:
+            first = writable_folder(folder) / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
             self.parser.save(self.config, path, overwrite=True)
+
+
+TRAINED = ("validate", "test", "predict")  # the commands that start from a trained model
 
 
 class ClassifierCLI(LightningCLI):
     """LightningCLI with the package's own model, data, callbacks and checkpoints.
 
     A run's files lie in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
-    ``best`` for that of the newest run. All commands but ``fit`` take the model, its class names and its encoder from
-    the checkpoint, by default the newest best one.
+    ``best`` for that of the newest run. All commands but ``fit`` take the model, its class names and its text encoder
+    from there, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a model folder
+    or a .ckpt file. They start from the data settings that the model was trained with; options count more.
     """
 
     model: GPTClassifier
     datamodule: TextDataModule
-    checkpoint: Path | None = None
+    checkpoint: Path | None = None  # that fit continues from
+    trained: GPTClassifier  # what the other commands start from,
+    trained_path: Path  # and its checkpoint or folder
 
-    def __init__(self, args: list[str] | None = None, run: bool = True) -> None:
+    def __init__(self, args: list[str], run: bool = True) -> None:
         _quiet()
+        self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
         super().__init__(
             GPTClassifier,
             TextDataModule,
-            args=args if args != sys.argv[1:] else None,  # Lightning warns of arguments beside those of the process
+            args=args,
             run=run,
             parser_class=Parser,
             parser_kwargs={"prog": "gpt-classifier"},
@@ -75,48 +84,79 @@ class ClassifierCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--output", default="predictions.csv", help="File that predict writes.")
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            help="File that predict writes: .csv, .jsonl or .parquet; by default <run>/predictions/<source>.csv.",
+        )
+        parser.add_argument(
+            "--keep", nargs="+", default=[], help="Columns of the source that predict copies into its file."
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)  # and not Lightning's own, which warns of arguments that are not sys.argv
+        if (command := self.config.get("subcommand")) in TRAINED:
+            # The parser takes options from left to right: the configuration, then what the run had, then what is typed.
+            config = self.config[command]
+            self._find_trained(config)
+            files, typed = _take_all(args[1:], "--config", "-c")
+            own = _settings_of(self.trained, typed)
+            configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
+            self.config = parser.parse_args([command, *configs, *typed])
+            self._check_data(config.data)
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the checkpoint's settings override those that were given, without a word (#21455).
         pass
 
+    def _find_trained(self, config: Any) -> None:
+        if self.given_model is not None and config.get("ckpt_path"):
+            raise InputError("--model and --ckpt_path both name the model: give one of them")
+        if self.given_model is not None:
+            self.trained_path = trained_model(Path(self.given_model))
+        else:
+            self.trained_path = _checkpoint(config.get("ckpt_path") or "best", config)
+        if self.trained_path.is_file():
+            read_checkpoint(self.trained_path)  # refuses what is not ours before anything else happens
+            self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
+        else:
+            self.trained = GPTClassifier.from_bundle(load(self.trained_path))
+
+    def _check_data(self, wanted: Any) -> None:
+        """Refuses data that nobody named, and says which settings of a configuration give way to those of the run."""
+        command = self.config.subcommand
+        data = self.config[command].data
+        scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
+        if data.source == IN_MEMORY and data[scored] in (None, IN_MEMORY):
+            raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
+        defaults = self._subcommand_parsers[command].get_defaults().data
+        for name, value in vars(data).items():
+            if wanted[name] not in (value, defaults[name]):
+                rank_zero_info(
+                    f"data.{name} is {value!r} as in {self.trained_path}, not {wanted[name]!r} as in the "
+                    f"configuration: to change it, give --data.{name}"
+                )
+
     def before_instantiate_classes(self) -> None:
         if self.subcommand is None:
             return
         config = self.config[self.subcommand]
-        self.checkpoint = self._find_checkpoint(config)
         if self.subcommand == "fit":
-            config["ckpt_path"] = None if self.checkpoint is None else str(self.checkpoint)
+            if config.get("ckpt_path"):
+                self.checkpoint = _checkpoint(config.ckpt_path, config)
+                read_checkpoint(self.checkpoint)  # refuses what is not ours before anything else happens
+                config["ckpt_path"] = str(self.checkpoint)
             if isinstance(config.model.head, dict) and "class_path" in config.model.head:
                 _import(config.model.head["class_path"])
         else:
-            config["ckpt_path"] = None  # the model is loaded from it below, once
+            config["ckpt_path"] = None  # the model is loaded, once
             if self.subcommand == "predict":
                 config["return_predictions"] = False  # they go to the file, batch by batch
 
-    def _find_checkpoint(self, config: Any) -> Path | None:
-        given = config.get("ckpt_path") or (None if self.subcommand == "fit" else "best")
-        if given is None:
-            return None
-        root = Path(config.trainer.default_root_dir)
-        path: Path | None = Path(given)
-        if given in ("last", "best"):
-            path = newest(root, f"checkpoints/{given}.ckpt")
-            if path is None:
-                raise InputError(
-                    f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
-                    "with --trainer.default_root_dir, or the file itself with --ckpt_path"
-                )
-        assert path is not None
-        read_checkpoint(path)  # refuses what is not ours before anything else happens
-        return path
-
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
-        if self.subcommand not in (None, "fit"):
-            assert self.checkpoint is not None  # or looking for it has failed
-            self.model = GPTClassifier.load_from_checkpoint(self.checkpoint, map_location="cpu", weights_only=True)
+        if self.subcommand in TRAINED:
+            self.model = self.trained
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         try:
@@ -142,21 +182,38 @@ class ClassifierCLI(LightningCLI):
             if config.get("enable_checkpointing") is not False:
                 extra += [callbacks.BestCheckpoint(), callbacks.LastCheckpoint()]
         if self.subcommand == "predict":
-            extra.append(callbacks.PredictionsFile(self._get(self.config, "output")))
             kwargs["logger"] = False
+            if config.get("fast_dev_run"):
+                rank_zero_info("fast_dev_run: no predictions are written")
+            else:
+                extra.append(self._predictions_file())
         elif self.subcommand is None:
             kwargs["logger"] = False  # nothing runs, so no run's folder is wanted
-        elif config.get("logger") in (None, True):
+        elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
             kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
+        if self.subcommand in ("validate", "test"):
+            extra.append(callbacks.TrainedRows())
         return super().instantiate_trainer(callbacks=extra, **kwargs)
 
     def _logger(self, root: Path) -> TensorBoardLogger:
-        """Writes to the run that a checkpoint belongs to, or to a new one."""
-        writable_folder(root)
-        if self.checkpoint is not None and self.checkpoint.parent.name == "checkpoints":
-            run = self.checkpoint.parent.parent
+        """Writes to the run that the model belongs to, or to a new one."""
+        path = self.checkpoint if self.subcommand == "fit" else self.trained_path
+        run = None if path is None else run_of(path)
+        if run is not None:
+            writable_folder(run)
             return TensorBoardLogger(run.parent, name="", version=run.name, default_hp_metric=False)
-        return TensorBoardLogger(root, name="", default_hp_metric=False)
+        return TensorBoardLogger(writable_folder(root), name="", default_hp_metric=False)
+
+    def _predictions_file(self) -> callbacks.PredictionsFile:
+        source, keep = Path(self.datamodule.source), self._get(self.config, "keep")
+        output = self._get(self.config, "output")
+        if output is None:
+            if (run := run_of(self.trained_path)) is None:
+                raise InputError(f"{self.trained_path} lies in no run: name a file for the predictions with --output")
+            output = run / "predictions" / f"{source.name.split('.')[0]}.csv"
+        if Path(output).resolve() == source.resolve():
+            raise InputError(f"--output {output} is the source itself, which predictions would replace: name another")
+        return callbacks.PredictionsFile(output, self.datamodule.columns, keep)
 
 
 def main(args: list[str]) -> None:
@@ -176,6 +233,50 @@ def download(args: list[str]) -> None:
         from huggingface_hub.constants import HF_HUB_CACHE
 
         print(f"weights: {HF_HUB_CACHE}")
+
+
+def _checkpoint(given: str, config: Any) -> Path:
+    """A file as it is; of ``last`` and ``best``, the file of the newest run that has one."""
+    if given not in ("last", "best"):
+        return Path(given)
+    root = Path(config.trainer.default_root_dir)
+    if (path := newest(root, f"checkpoints/{given}.ckpt")) is None:
+        raise InputError(
+            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
+            "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
+        )
+    return path
+
+
+def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The last value of ``option`` on a command line, and the rest of the line."""
+    values, rest = _take_all(words, option)
+    return (values[-1] if values else None), rest
+
+
+def _take_all(words: list[str], *options: str) -> tuple[list[str], list[str]]:
+    """The values of ``options`` on a command line, and the rest of the line."""
+    values, rest, left = [], [], iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name not in options:
+            rest.append(word)
+        elif (found := value if equals else next(left, None)) is None:
+            raise InputError(f"{word} needs a value")
+        else:
+            values.append(found)
+    return values, rest
+
+
+def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
+    """The data settings that a model was trained with, less those that an option of the command line replaces."""
+    settings = {"source": IN_MEMORY} | model.data_settings
+    options = {word.partition("=")[0] for word in typed}
+    if "--data.source" in options:  # these belonged to the former source
+        settings |= {"val_source": None, "test_source": None}
+    if "--data.test_source" in options:  # folds divide a source that has no such file
+        settings |= {"folds": 0, "fold": 0}
+    return settings
 
 
 def _import(class_path: str) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -12,9 +13,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gpt_classifier.bundle import VOCABULARY, Bundle
+from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, Bundle, trained_on_before
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.fingerprints import training_fingerprints
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
@@ -106,6 +108,8 @@ class GPTClassifier(L.LightningModule):
         self.hparams.update(plain, lora=adapted, optimizer_args=dict(optimizer_args or {}))
         self.labels = labels
         self.encoder: TextEncoder | None = None
+        self.data_settings: dict[str, Any] = {}  # of the TextDataModule that it is trained with
+        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None where nobody knows them
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
@@ -137,8 +141,16 @@ class GPTClassifier(L.LightningModule):
                 raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
             self.encoder = data.encoder
             self.class_weights = data.class_weights
+            if stage == "fit":
+                self.data_settings = dict(data.hparams)
+                self._remember(training_fingerprints(data.tables["train"]["text"]))
             self.trunk = None  # the weights may be others than at the last setup
             data.view = self.behind_frozen_trunk
+
+    def _remember(self, trained_on: Tensor | None) -> None:
+        """Adds fingerprints of training texts; those of an earlier training of the same weights stay."""
+        known = [each for each in (self.trained_on, trained_on) if each is not None]
+        self.trained_on = torch.cat(known).unique() if known else None
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
@@ -151,18 +163,38 @@ class GPTClassifier(L.LightningModule):
     def _build(self) -> None:
         if self.labels is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
-        gpt, found = build_network(self.hparams, self._first_weights(), self.encoder)
+        weights = self._first_weights()
+        gpt, found = build_network(self.hparams, weights, self.encoder)
+        if weights not in ("random", "pretrained"):
+            self._remember(trained_on_before(Path(weights)))
         self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
         if self.hparams["lora"]:
             self.model.add_lora(lora_config(self.hparams["lora"]))
-        freeze(self.model, self.hparams["trainable"])
-        self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
-        self._has_weights = True
-        self.hparams.update(found, labels=self.labels)
+        self._complete(found)
         gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
         torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
         if self.hparams["compile"]:
             self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
+
+    def _complete(self, network: Mapping[str, Any]) -> None:
+        """Follows the settings, now that there is a network, which the settings ``network`` describe in full."""
+        freeze(self.model, self.hparams["trainable"])
+        self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
+        self._has_weights = True
+        self.hparams.update(network, labels=self.labels)
+
+    @classmethod
+    def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
+        """A trained model, as :func:`gpt_classifier.bundle.load` gives it, to test and to predict with."""
+        contents = contents.merged()
+        config = contents.config()
+        network = {"encoder": config["transformers"]} if "transformers" in config else {"gpt": config["gpt"]}
+        shape = {"pooling": config["pooling"], "head": config["head"], "labels": contents.labels}
+        module = cls(weights=None, trainable="all", **network, **shape)
+        module.model, module.encoder = contents.model, contents.encoder
+        module.data_settings, module.trained_on = contents.data, contents.trained_on
+        module._complete(network)
+        return module
 
     def _first_weights(self) -> str:
         """What fitting starts from; ``random`` where weights are already there, or will be put in by a checkpoint."""
@@ -315,20 +347,25 @@ class GPTClassifier(L.LightningModule):
         """The trained model with everything that classifying needs."""
         if self.encoder is None or self.labels is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(self.model, self.encoder, self.labels, self.hparams["head"])
+        return Bundle(self.model, self.encoder, self.labels, self.hparams["head"], self.data_settings, self.trained_on)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Whoever loads this has the weights: nothing is downloaded then.
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
         contents = self.bundle()
-        checkpoint["gpt_classifier"] = {"config": contents.config(), VOCABULARY: contents.encoder.vocabulary()}
+        checkpoint["gpt_classifier"] = {"config": contents.config(), "tensors": contents.tensors()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "gpt_classifier" not in checkpoint:
             raise InputError("the checkpoint was not written by gpt_classifier")
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
-        encoder = TextEncoder.restore(saved["config"]["encoder"], saved[VOCABULARY])
+        if (found := saved["config"].get("format")) != FORMAT:
+            raise InputError(f"the checkpoint has format {found!r}, expected {FORMAT}: another version wrote it")
+        encoder = TextEncoder.restore(saved["config"]["encoder"], saved["tensors"][VOCABULARY])
+        if not self._fits():
+            self.data_settings = saved["config"]["data"]
+        self._remember(saved["tensors"].get(TRAINED_ON))
         if self._trainer is not None and self.encoder is not None:
             self._check_same(checkpoint["hyper_parameters"], encoder)
         self.encoder = encoder

@@ -182,7 +182,7 @@ def test_data_of_other_classes_is_refused(trained, tmp_path, capsys):
     )
     checkpoint = trained / "checkpoints" / "best.ckpt"
     assert main(["test", f"--ckpt_path={checkpoint}", f"--data.source={source}", *SAMPLE[1:]]) == 2
-    assert "unknown label 'no' in train row 0, expected one of ham, spam" in capsys.readouterr().err
+    assert f"unknown label 'no' in train row 0 of {source}, expected one of ham, spam" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- predict
@@ -192,7 +192,7 @@ def table(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     """Row numbers, labels and probabilities (N, K) of a predictions file."""
     with open(path, newline="", encoding="utf-8") as stream:
         header, *rows = csv.reader(stream)
-    assert header == ["row", "label", "probability_ham", "probability_spam"]
+    assert header == ["row", "predicted", "probability_ham", "probability_spam"]
     return [row[0] for row in rows], [row[1] for row in rows], np.array([row[2:] for row in rows], dtype=float)
 
 

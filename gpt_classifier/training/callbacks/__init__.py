@@ -1,7 +1,9 @@
 """What happens around training, by purpose: checkpoints, progress, TensorBoard, the files that runs leave."""
 
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
-from gpt_classifier.training.callbacks.outputs import FinishRun, PredictionsFile
+from gpt_classifier.training.callbacks.leaks import TrainedRows
+from gpt_classifier.training.callbacks.outputs import FinishRun
+from gpt_classifier.training.callbacks.predictions import PredictionsFile
 from gpt_classifier.training.callbacks.progress import Bar, EpochLines
 from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures, is_logged
 
@@ -14,5 +16,6 @@ __all__ = [
     "PredictionsFile",
     "ScalarsByExamples",
     "TensorBoardFigures",
+    "TrainedRows",
     "is_logged",
 ]

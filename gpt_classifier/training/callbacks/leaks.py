@@ -1,0 +1,38 @@
+"""Says of scores that they are too good where rows were scored that had been trained on."""
+
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.evaluation.statistics import wilson
+
+
+class TrainedRows(Callback):
+    """Ends ``test`` and ``validate`` with the accuracy without rows that were trained on, whatever the split."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "validate":
+            self._report(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._report(trainer, pl_module, "test")
+
+    def _report(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, TextDataModule) or stage not in data.tables or pl_module.trained_on is None:
+            return
+        table = data.tables[stage]
+        rows = table["row"].to_numpy()[trained_on(table["text"], pl_module.trained_on)]
+        logits, labels, index = pl_module.epoch_predictions
+        unseen = ~np.isin(index.numpy(), rows)
+        if unseen.all():
+            return
+        told = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-copies of them, were trained on"
+        if unseen.any():
+            right = (logits.argmax(-1) == labels).numpy()[unseen]
+            told += f": {stage} accuracy without them {wilson(int(right.sum()), len(right))} of {len(right):,}"
+        rank_zero_info(told)

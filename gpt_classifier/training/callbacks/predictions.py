@@ -1,0 +1,159 @@
+"""Writes predictions as a CSV, JSONL or Parquet file, in the order of the rows, whole or not at all."""
+
+import csv
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import whole_file, writable_folder
+
+ROWS = 10_000  # that are held in memory at a time
+
+
+class PredictionsFile(Callback):
+    """Writes a row for each row of the source: its number, kept columns, the class, the probability of each class.
+
+    Args:
+        path: The file; its ending chooses the format.
+        columns: Gives columns of the source by their names, chunk by chunk in the order of its rows.
+        keep: Names of the columns to keep.
+    """
+
+    def __init__(
+        self, path: str | Path, columns: Callable[[Sequence[str]], Iterator[pd.DataFrame]], keep: Sequence[str] = ()
+    ) -> None:
+        self.path = Path(path)
+        self.columns, self.keep = columns, keep
+        if self.path.suffix.lower() not in WRITERS:
+            raise InputError(f"output is {path}, expected a name that ends in {', '.join(WRITERS)}")
+
+    def _part(self, rank: int) -> Path:
+        return self.path.with_name(f".{self.path.name}.rank{rank}")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+        writable_folder(self.path.parent)
+        if self.path.is_dir():
+            raise InputError(f"{self.path} is a folder: name a file for the predictions")
+        ours = {"row", "predicted", *_probabilities(pl_module.labels)}
+        if taken := [name for name in self.keep if name in ours]:
+            raise InputError(f"keep has {', '.join(taken)}, which predictions have themselves: leave it out")
+        if self.keep:  # what is not there is noticed before the first text is classified
+            next(self.columns(self.keep))
+        self.stream = open(self._part(trainer.global_rank), "w", newline="", encoding="utf-8")  # noqa: SIM115
+        self.writer = csv.writer(self.stream)
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        index, probabilities = (tensor.cpu() for tensor in outputs)
+        best = probabilities.argmax(-1)
+        for row, label, values in zip(index.tolist(), best.tolist(), probabilities.tolist(), strict=True):
+            self.writer.writerow([row, pl_module.labels[label], *(f"{value:.6f}" for value in values)])
+
+    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.stream.close()
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            parts = [self._part(rank) for rank in range(trainer.world_size)]
+            with ExitStack() as stack, whole_file(self.path) as path:
+                readers = [csv.reader(stack.enter_context(open(p, newline="", encoding="utf-8"))) for p in parts]
+                rows = heapq.merge(*readers, key=lambda line: int(line[0]))
+                count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, pl_module.labels))
+            rank_zero_info(f"{count:,} predictions: {self.path}")
+        trainer.strategy.barrier()
+        self.teardown(trainer, pl_module, "predict")
+
+    def _frames(self, rows: Iterator[list[str]], names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """The rows of the file, some at a time."""
+        kept = _rows_of(self.columns(self.keep)) if self.keep else None
+        while chunk := list(itertools.islice(rows, ROWS)):
+            parts = [pd.DataFrame({"row": [int(row[0]) for row in chunk]})]
+            if kept is not None:
+                parts.append(kept(parts[0]["row"]))
+            parts.append(pd.DataFrame({"predicted": [row[1] for row in chunk]}, dtype=object))
+            values = [[float(value) for value in row[2:]] for row in chunk]
+            yield pd.concat([*parts, pd.DataFrame(values, columns=_probabilities(names))], axis=1)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "predict")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.path.parent.is_dir():
+            self._part(trainer.global_rank).unlink(missing_ok=True)
+
+
+def _probabilities(names: Sequence[str]) -> list[str]:
+    return [f"probability_{name}" for name in names]
+
+
+def _rows_of(chunks: Iterator[pd.DataFrame]) -> Callable[[pd.Series], pd.DataFrame]:
+    """Takes rising row numbers and gives these rows of the chunks, which are read as they are needed."""
+    held = next(chunks)
+    first = 0  # number of the row that is held first
+
+    def take(rows: pd.Series) -> pd.DataFrame:
+        nonlocal held, first
+        held, first = held[int(rows.iloc[0]) - first :], int(rows.iloc[0])
+        while len(held) <= int(rows.iloc[-1]) - first:
+            held = pd.concat([held, next(chunks)], ignore_index=True)
+        return held.iloc[rows - first].reset_index(drop=True)
+
+    return take
+
+
+def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+    count = 0
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as stream:
+        for frame in frames:
+            frame.to_csv(stream, index=False, header=count == 0, lineterminator="\n", float_format="%.6f")
+            count += len(frame)
+    return count
+
+
+def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+    count = 0
+    with open(path, "w", encoding="utf-8", errors="replace") as stream:
+        for frame in frames:
+            frame.to_json(stream, orient="records", lines=True, force_ascii=False, double_precision=6)
+            count += len(frame)
+    return count
+
+
+def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+    with ExitStack() as stack:
+        writer: Any = None
+        for frame in frames:
+            if writer is None:  # kept columns may be empty in the first rows: text holds whatever comes later
+                kept = [name for name in frame.columns if frame[name].dtype == object]
+                numbers = pa.Table.from_pandas(frame.drop(columns=kept), preserve_index=False).schema
+                schema = pa.schema([numbers.field(n) if n not in kept else pa.field(n, pa.string()) for n in frame])
+                writer = stack.enter_context(pq.ParquetWriter(path, schema))
+            texts = {name: frame[name].map(_valid, na_action="ignore") for name in kept}
+            writer.write_table(pa.Table.from_pandas(frame.assign(**texts), schema=schema, preserve_index=False))
+            count += len(frame)
+    return count
+
+
+def _valid(value: Any) -> str:
+    """As text that UTF-8 can hold."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+# Each writes a file and returns the number of its rows.
+WRITERS: dict[str, Callable[[Path, Iterator[pd.DataFrame]], int]] = {
+    ".csv": _comma_separated,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

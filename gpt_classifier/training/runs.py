@@ -1,0 +1,28 @@
+"""Where a run's files lie, and where the newest of several runs is."""
+
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from gpt_classifier.bundle import newest
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """The folder of this run, or None where the trainer keeps none (no logger, or ``fast_dev_run``)."""
+    return next((Path(logger.log_dir) for logger in trainer.loggers if logger.log_dir), None)
+
+
+def run_of(path: Path) -> Path | None:
+    """The run that a checkpoint or a model folder lies in; None where it was copied out of one."""
+    place = path.parent if path.is_file() else path
+    inside = place.name in ("checkpoints", "model") and (place.parent / "checkpoints").is_dir()
+    return place.parent if inside else None
+
+
+def trained_model(path: Path) -> Path:
+    """The best checkpoint of a run or of the newest of several runs, else its last one; any other path as it is."""
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        for found in (path / name, newest(path, name)):
+            if found is not None and found.is_file():
+                return found
+    return path
