@@ -102,13 +102,17 @@ def test_classes_can_be_declared_for_lists_too():
 
 
 def test_an_unknown_label_is_named_with_its_row():
-    with pytest.raises(InputError, match=r"unknown label 'spam' in train row 0, expected one of ham, eggs"):
+    with pytest.raises(
+        InputError, match=r"unknown label 'spam' in train row 0 of the given table, expected one of ham, eggs"
+    ):
         from_table(labels=["ham", "eggs"])
 
 
 def test_a_label_that_only_the_validation_rows_have_is_named():
     val = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "eggs"]})
-    with pytest.raises(InputError, match=r"unknown label 'eggs' in val row 1, expected one of ham, spam"):
+    with pytest.raises(
+        InputError, match=r"unknown label 'eggs' in val row 1 of the given table, expected one of ham, spam"
+    ):
         set_up(TextDataModule.from_tables(TABLE, val, **SETTINGS))
 
 

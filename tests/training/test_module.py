@@ -225,7 +225,9 @@ def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trai
 def test_a_model_meets_only_data_of_its_own_classes(verb, quick_trainer, tiny_data, trained):
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     others = tiny_data(labels=["no", "yes"] * 16)
-    with pytest.raises(InputError, match="unknown label 'no' in train row 0, expected one of ham, spam"):
+    with pytest.raises(
+        InputError, match="unknown label 'no' in train row 0 of the given table, expected one of ham, spam"
+    ):
         getattr(quick_trainer(), verb)(module, others)
 
 
