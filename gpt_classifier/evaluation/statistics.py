@@ -1,7 +1,7 @@
-"""Intervals and tests for figures that were measured on a limited number of texts, with a limited number of seeds."""
+"""Intervals and tests for scores that were measured on a limited number of texts, with a limited number of seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,35 @@ def wilson(successes: float, trials: float) -> Proportion:
     centre = (share + z2 / (2 * trials)) / scale
     half = NORMAL / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     return Proportion(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
+    """The share of ``right`` (N,), with an interval that does not take the rows of one cluster for independent.
+
+    It is Wilson's for as many independent rows as would tell as much: N / (1 + r (m - 1)), where m is the size of the
+    cluster that a row is in, on average over rows, and r the correlation within clusters by the estimate of J. L.
+    Fleiss and J. Cuzick (1979); see K. K. Saha, D. Miller and S. Wang (2016). The quantile is Student's for as many
+    clusters. Where nothing tells r (all rows are right, or wrong, or in one cluster) the rows of a cluster count as
+    one. With every row in a cluster of its own it is Wilson's.
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    cluster = np.array([numbers[name] for name in clusters])
+    sizes = np.bincount(cluster)
+    n, number = len(right), len(sizes)
+    share = float(np.mean(right))
+    if number == n:
+        return wilson(float(np.sum(right)), n)
+    correlation, widening = 1.0, 1.0
+    if number > 1:
+        from scipy.stats import t
+
+        widening = float(t.ppf(0.975, number - 1) / t.ppf(0.975, n - 1))
+        if 0 < share < 1:
+            right_within = np.bincount(cluster, weights=right)
+            variation = float((right_within * (sizes - right_within) / sizes).sum()) / (n - number)
+            correlation = min(1.0, max(0.0, 1 - variation / (share * (1 - share))))
+    effective = n / (1 + correlation * (float(sizes @ sizes) / n - 1)) / widening**2
+    return wilson(share * effective, effective)
 
 
 def mean_accuracy(accuracies: Sequence[float], texts: int) -> Proportion:
