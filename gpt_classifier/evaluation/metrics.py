@@ -36,10 +36,14 @@ class Predictions(Metric):
         self.index.append(index)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, labels and row numbers on the CPU, in the order of the rows."""
         index = dim_zero_cat(self.index).cpu()
         order = index.argsort(stable=True)
         return dim_zero_cat(self.logits).float().cpu()[order], dim_zero_cat(self.labels).cpu()[order], index[order]
+
+    def gathered(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, labels and row numbers on the CPU, in the order of the rows."""
+        logits, labels, index = self.compute()
+        return logits, labels.view(-1), index.view(-1)  # of a single row, Metric makes what has no dimension
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:

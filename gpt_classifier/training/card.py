@@ -1,5 +1,6 @@
 """Writes a model card: what the model is, what it was trained on, how well it did, how it is used."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,16 @@ the figure to trust.
 {summary}
 ```
 """
+
+
+TEST = re.compile("<!-- test -->.*?<!-- end of test -->\n+", re.DOTALL)
+
+
+def with_test_results(card: str, results: str) -> str:
+    """The card with these results of a test, in place of earlier ones, before what it says of the data."""
+    section = f"<!-- test -->\n## Test\n\n```\n{results}\n```\n<!-- end of test -->\n\n"
+    before, data, after = TEST.sub("", card).partition("## Data\n")
+    return f"{before.rstrip()}\n\n{section}{data}{after}"
 
 
 def model_card(contents: Bundle, summary: str, settings: Mapping[str, Any], accuracy: str) -> str:

@@ -94,6 +94,8 @@ class ClassifierCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        if hasattr(self, "_subcommand_parsers"):  # TestResults prints the same scores and more
+            self._subcommand_parsers["test"].set_defaults({"verbose": False})
         self.config = parser.parse_args(args)  # and not Lightning's own, which warns of arguments that are not sys.argv
         if (command := self.config.get("subcommand")) in TRAINED:
             # The parser takes options from left to right: the configuration, then what the run had, then what is typed.
@@ -176,7 +178,7 @@ class ClassifierCLI(LightningCLI):
                 extra.append(callbacks.Bar())
             else:
                 kwargs["enable_progress_bar"] = False
-        extra += [lines, callbacks.TensorBoardFigures(), callbacks.ScalarsByExamples()]
+        extra += [lines, callbacks.TensorBoardFigures(), callbacks.ScalarsByExamples(), callbacks.TestResults()]
         if self.subcommand == "fit":
             extra.append(callbacks.FinishRun())
             if config.get("enable_checkpointing") is not False:

@@ -289,7 +289,7 @@ class GPTClassifier(L.LightningModule):
         self._score("test", self.test_predictions)
 
     def _score(self, stage: str, predictions: Predictions) -> None:
-        self.epoch_predictions = predictions.compute()  # for the callbacks that draw, which run after this
+        self.epoch_predictions = predictions.gathered()  # for the callbacks that draw, which run after this
         predictions.reset()
         if self.trainer.sanity_checking:
             return

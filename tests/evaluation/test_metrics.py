@@ -136,9 +136,15 @@ def test_predictions_do_not_depend_on_the_batches_that_brought_them(size, measur
     collected = Predictions()
     for rows in torch.randperm(200).split(size):
         collected.update(logits[rows], labels[rows], rows)
-    assert all(map(torch.equal, collected.compute(), (logits, labels, torch.arange(200))))
+    assert all(map(torch.equal, collected.gathered(), (logits, labels, torch.arange(200))))
     collected.reset()
     assert collected.logits == []
+
+
+def test_a_single_row_is_a_row():
+    collected = Predictions()
+    collected.update(torch.tensor([[1.0, 2.0]]), torch.tensor([1]), torch.tensor([7]))
+    assert [tuple(tensor.shape) for tensor in collected.gathered()] == [(1, 2), (1,), (1,)]
 
 
 def test_weighted_cross_entropy_is_the_mean_of_weight_times_cross_entropy(measured):

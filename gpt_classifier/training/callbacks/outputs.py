@@ -1,7 +1,7 @@
 """What a fit leaves: a model folder, and its settings and scores in TensorBoard."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -12,6 +12,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint
 from gpt_classifier.training.callbacks.progress import accuracy
+from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
 from gpt_classifier.training.card import model_card
 from gpt_classifier.training.runs import run_folder
 
@@ -19,14 +20,12 @@ from gpt_classifier.training.runs import run_folder
 class FinishRun(Callback):
     """When fitting ends, fills TensorBoard's hparams tab and writes the best model as a folder: ``<run>/model``."""
 
-    SHOWN: ClassVar = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")
-
     def __init__(self) -> None:
         self.best: dict[str, float] = {}  # validation scores of the epoch with the lowest loss, as in best.ckpt
         self.best_accuracy = ""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scores = {name: float(trainer.callback_metrics.get(f"val/{name}", float("nan"))) for name in self.SHOWN}
+        scores = {name: float(trainer.callback_metrics.get(f"val/{name}", float("nan"))) for name in FINAL}
         if not trainer.sanity_checking and scores["loss"] < self.best.get("loss", float("inf")):
             self.best, self.best_accuracy = scores, accuracy(pl_module)
 
@@ -34,10 +33,10 @@ class FinishRun(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         data = getattr(trainer, "datamodule", None)
         if isinstance(trainer.logger, TensorBoardLogger) and self.best:
-            settings = {f"model/{name}": _plain(value) for name, value in pl_module.hparams.items()}
+            settings = {f"model/{name}": plain(value) for name, value in pl_module.hparams.items()}
             if data is not None:
-                settings |= {f"data/{name}": _plain(value) for name, value in data.hparams.items()}
-            trainer.logger.log_hyperparams(settings, {f"final/val_{name}": value for name, value in self.best.items()})
+                settings |= {f"data/{name}": plain(value) for name, value in data.hparams.items()}
+            log_settings(trainer.logger, settings, self.best)
         run = run_folder(trainer)
         if run is None:
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")
@@ -57,7 +56,3 @@ class FinishRun(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_accuracy = state_dict["best"], state_dict["best_accuracy"]
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a bar where one can move, and a line for each epoch and evaluation."""
+"""What a run says while it goes on: a bar where one can move, and a line for each epoch and validation."""
 
 import time
 from typing import Any
@@ -29,7 +29,7 @@ class Bar(RichProgressBar):
 
 
 class EpochLines(Callback):
-    """One line for each epoch and evaluation, with the accuracy's 95 % interval; all there is where no bar can move."""
+    """One line for each epoch and validation, with the accuracy's 95 % interval; all there is where no bar can move."""
 
     val_accuracy = ""
     began: float | None = None
@@ -48,16 +48,13 @@ class EpochLines(Callback):
             line = f"epoch {finished}: train loss {scores['train/epoch_loss']:.4f}"
             if self.val_accuracy:
                 line += f", val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
+                line += f", val macro-F1 {scores['val/f1_macro']:.4f}"
             rank_zero_info(f"{line}, {time.monotonic() - self.began:.1f} s")
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.val_accuracy = accuracy(pl_module)
         if trainer.state.fn == "validate":
             rank_zero_info(f"val accuracy {self.val_accuracy} of {len(pl_module.epoch_predictions[0])} texts")
-
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        n = len(pl_module.epoch_predictions[0])
-        rank_zero_info(f"test accuracy {accuracy(pl_module)} of {n} texts (95 % Wilson interval)")
 
 
 def accuracy(pl_module: Any) -> str:

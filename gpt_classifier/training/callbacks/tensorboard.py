@@ -5,10 +5,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.training import figures
+
+FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores in the hparams tab
 
 
 class TensorBoardFigures(Callback):
@@ -30,16 +34,41 @@ class TensorBoardFigures(Callback):
         writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
         writer.add_figure(f"{stage}/precision-recall", figures.precision_recall(logits, labels, names), step)
         writer.add_figure(f"{stage}/ROC", figures.roc(logits, labels, names), step)
-        data = getattr(trainer, "datamodule", None)
-        if isinstance(data, TextDataModule) and stage in data.tables:
-            texts = data.tables[stage].set_index("row")["text"]
+        if (texts := evaluated_texts(trainer, stage, index)) is not None:
             errors = metrics.most_confident_errors(logits, labels, most=20)
             rows = [
-                (texts[int(index[i])], names[labels[i]], names[logits[i].argmax()], float(logits[i].softmax(-1).max()))
+                (texts[i], names[labels[i]], names[logits[i].argmax()], float(logits[i].softmax(-1).max()))
                 for i in errors
             ]
             writer.add_text(f"{stage}/most confident errors", figures.errors_table(rows), step)
         writer.flush()
+
+
+def evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | None:
+    """The texts of these rows of a split; None where a data module of ours does not have them."""
+    data = getattr(trainer, "datamodule", None)
+    if not (isinstance(data, TextDataModule) and stage in data.tables):
+        return None
+    texts = data.tables[stage].set_index("row")["text"].reindex(rows.tolist())
+    return None if texts.isna().any() else texts.tolist()
+
+
+def log_settings(logger: TensorBoardLogger, settings: dict[str, Any], scores: dict[str, float]) -> None:
+    """Shows a run's settings and validation scores in the hparams tab, which a test will add its scores to.
+
+    TensorBoard takes the columns from the first record that it finds, so those of the test are announced here.
+    """
+    logger.log_hyperparams(settings)
+    names = [f"final/{stage}_{name}" for stage in ("val", "test") for name in FINAL]
+    writer = logger.experiment._get_file_writer()
+    for summary in hparams(settings, dict.fromkeys(names, 0.0)):
+        writer.add_summary(summary)
+    logger.log_metrics({f"final/val_{name}": value for name, value in scores.items()}, 0)
+
+
+def plain(value: Any) -> Any:
+    """A setting as the hparams tab takes it."""
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def is_logged(trainer: Trainer, step: int) -> bool:

@@ -1,0 +1,146 @@
+"""What a test reports: its predictions as plain values, and these as tables for people; knows nothing about files."""
+
+import io
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from gpt_classifier.evaluation.metrics import by_class, classification_scores, confusion_matrix, ranking_scores
+from gpt_classifier.evaluation.statistics import Proportion, clustered, wilson
+
+TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is looked for
+MANY_COPIES = 0.05  # share of rows that are copies, from which on the interval by clusters is printed
+MOST_CONFUSIONS = 10  # printed; all are reported
+MOST_CLASSES = 100  # printed; all are reported
+
+
+def report(
+    logits: Tensor, labels: Tensor, names: Sequence[str], clusters: Sequence[Hashable] | None = None
+) -> dict[str, Any]:
+    """Scores of logits (N, K) for labels (N,), of all rows and of each class, as values that JSON knows.
+
+    ``clusters`` (N,) tells which rows are near-copies of each other. Undefined scores are None. The macro scores are
+    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy.
+    """
+    strange = int((~logits.isfinite().all(1)).sum())
+    if strange:
+        return {"rows": len(labels), "rows_with_logits_not_finite": strange}
+    counts = confusion_matrix(logits, labels)
+    rows, predicted = counts.sum(1).tolist(), counts.sum(0).tolist()
+    each, ranking = by_class(counts), ranking_scores(logits, labels)
+    right = (logits.argmax(-1) == labels).numpy()
+    scores = classification_scores(logits, labels, names)
+    result: dict[str, Any] = {"rows": len(labels), "accuracy": scores["accuracy"]}
+    result["accuracy_interval"] = wilson(int(right.sum()), len(right))[1:]
+    if clusters is not None:
+        result["distinct_rows"] = len(set(clusters))
+        result["accuracy_interval_by_clusters"] = clustered(right, clusters)[1:]
+    for name in ("balanced_accuracy", "f1_macro"):
+        result[name] = scores[name]
+    result["precision_macro"] = float(each.precision.nanmean())
+    result["recall_macro"] = scores["balanced_accuracy"]
+    for name in ("mcc", "auroc", "average_precision"):
+        result[name] = scores.get(name)
+    result["top_k"] = {str(k): value for k, value in _top_k(logits, labels).items()}
+    values = each._asdict() | ranking._asdict()
+    result["classes"] = [
+        {"class": names[c], **{name: _plain(v[c]) for name, v in values.items()}}
+        | {"rows": rows[c], "predicted": predicted[c]}
+        for c in sorted(range(len(names)), key=lambda c: -rows[c])
+    ]
+    wrong = [(int(counts[i, j]), i, j) for i, j in counts.nonzero().tolist() if i != j]
+    result["confusions"] = [
+        {"true": names[i], "predicted": names[j], "rows": n, "share_of_class": n / rows[i]}
+        for n, i, j in sorted(wrong, key=lambda item: -item[0])
+    ]
+    return result
+
+
+def _top_k(logits: Tensor, labels: Tensor) -> dict[int, float]:
+    """Share of rows with the right class among the k most probable."""
+    from sklearn.metrics import top_k_accuracy_score
+
+    k = logits.shape[1]
+    return {n: float(top_k_accuracy_score(labels, logits, k=n, labels=range(k))) for n in TOP if n < k}
+
+
+def _plain(value: Tensor) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def tables(result: dict[str, Any], width: int = 80) -> str:
+    """A :func:`report` for people. In tables of this many columns, long names are folded and never cut."""
+    n = result["rows"]
+    if strange := result.get("rows_with_logits_not_finite"):
+        return f"{strange:,} of {n:,} rows have logits that are NaN or infinite: there are no scores"
+    parts = [_of_rows(result), _of_classes(result, width)]
+    if result["confusions"]:
+        parts.append(_of_confusions(result, width))
+    return "\n\n".join(parts)
+
+
+def _of_rows(result: dict[str, Any]) -> str:
+    n, distinct = result["rows"], result.get("distinct_rows", result["rows"])
+    accuracy = Proportion(result["accuracy"], *result["accuracy_interval"])
+    names = {"loss": "loss", "mcc": "MCC", "auroc": "AUROC", "average_precision": "average precision"}
+    lines = [f"test accuracy {accuracy} of {n:,} texts (95 % Wilson interval)"]
+    lines += [", ".join(f"{shown} {_four(result[name])}" for name, shown in names.items() if name in result)]
+    if result["top_k"]:
+        shares = ", ".join(f"{k}: {_four(share)}" for k, share in result["top_k"].items())
+        lines.append(f"right class among the k most probable, for k = {shares}")
+    if n - distinct >= MANY_COPIES * n:
+        by_clusters = Proportion(result["accuracy"], *result["accuracy_interval_by_clusters"])
+        lines.append(f"test accuracy {by_clusters} with an interval by clusters of near-copies: {n - distinct:,} texts")
+        lines.append("  are near-copies of other test texts, and Wilson's interval takes them for independent")
+    return "\n".join(lines)
+
+
+def _of_classes(result: dict[str, Any], width: int) -> str:
+    classes = result["classes"]
+    lines = [
+        [c["class"], *(_four(c[name]) for name in ("precision", "recall", "f1")), f"{c['rows']:,}"] for c in classes
+    ]
+    more = lines[MOST_CLASSES:]
+    lines[MOST_CLASSES:] = [[f"{len(more)} more classes", "", "", "", ""]] if more else []
+    macro = [_four(result[f"{name}_macro"]) for name in ("precision", "recall", "f1")]
+    means = [
+        ["macro", *macro, f"{result['rows']:,}"],
+        ["micro", *[_four(result["accuracy"])] * 3, f"{result['rows']:,}"],
+    ]
+    return _table(["class", "precision", "recall", "F1", "rows"], [lines, means], 1, width)
+
+
+def _of_confusions(result: dict[str, Any], width: int) -> str:
+    shown = result["confusions"][:MOST_CONFUSIONS]
+    lines = [[c["true"], c["predicted"], f"{c['rows']:,}", f"{c['share_of_class']:.1%}"] for c in shown]
+    return _table(["true class", "predicted instead", "rows", "of the class"], [lines], 2, width)
+
+
+def _four(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _table(header: Sequence[str], sections: Sequence[Sequence[Sequence[str]]], names: int, width: int) -> str:
+    """The first columns are ``names``, which get all the room that numbers leave; sections are parted by a line."""
+    from rich.box import Box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # A line below the header and below a section, of a character that every log file can show.
+    lines = Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+    table = Table(box=lines, pad_edge=False, show_edge=False)
+    for number, title in enumerate(header):
+        if number < names:
+            table.add_column(title, overflow="fold")
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
+    for section in sections:
+        for line in section:
+            table.add_row(*(Text(cell) for cell in line))  # not as strings, in which rich would look for markup
+        table.add_section()
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())

@@ -1,0 +1,105 @@
+"""What a test leaves: tables for people, its scores and predictions as files, and both where the model is described."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from safetensors import safe_open
+from torch import Tensor
+
+from gpt_classifier import __version__
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.splits import fold as near_duplicate_key
+from gpt_classifier.evaluation.report import report, tables
+from gpt_classifier.files import whole_file
+from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
+from gpt_classifier.training.card import with_test_results
+from gpt_classifier.training.runs import run_folder
+
+# Settings of a data module that change neither which rows are tested nor what they are called.
+OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "eval_tokens", "num_workers"}
+
+
+class TestResults(Callback):
+    """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
+
+    Those of other rows than the run's own test rows, or of other weights than its model folder's, get names of their
+    own. The run's own also go into the model's card and into TensorBoard's hparams tab.
+    """
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        logits, labels, rows = pl_module.epoch_predictions
+        texts = evaluated_texts(trainer, "test", rows)
+        clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
+        results = report(logits, labels, pl_module.labels, clusters)
+        if "accuracy" in results:
+            results["loss"] = float(trainer.callback_metrics["test/loss"])
+        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
+        run = run_folder(trainer)
+        if run is None:
+            rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
+            return
+        data = getattr(trainer, "datamodule", None)
+        data = data if isinstance(data, TextDataModule) else None
+        ending = _other_rows(data, pl_module, len(rows)) + _other_weights(run / "model", pl_module)
+        known = None if texts is None or pl_module.trained_on is None else trained_on(texts, pl_module.trained_on)
+        about = {
+            "version": __version__,
+            "trained_steps": pl_module.trained_steps() or None,  # a model folder does not know
+            "data": None if data is None else dict(data.hparams),
+            "rows_trained_on": None if known is None else int(known.sum()),  # or near-copies of such
+        }
+        with whole_file(run / f"scores{ending}.json") as path:
+            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            path.write_text(text + "\n", encoding="utf-8")
+        with whole_file(run / f"predictions{ending}.csv") as path:
+            _write_predictions(path, logits, labels, rows, pl_module.labels)
+        rank_zero_info(f"scores: {run / f'scores{ending}.json'}, predictions: {run / f'predictions{ending}.csv'}")
+        if not ending and "accuracy" in results:
+            _describe(run / "model" / "README.md", results)
+            if isinstance(trainer.logger, TensorBoardLogger):
+                shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
+                trainer.logger.log_metrics(shown, pl_module.trained_steps())
+
+
+def _other_rows(data: TextDataModule | None, pl_module: Any, n: int) -> str:
+    """Names rows that are not the test rows of the model's own run; empty where they are."""
+    if data is None or not (own := pl_module.data_settings):
+        return ""
+    names = (own.keys() & data.hparams.keys()) - OF_BATCHES_AND_TRAINING
+    changed = any(own[name] != data.hparams[name] for name in names)
+    part = f"-{n}-rows" if n < len(data.tables["test"]) else ""  # with limit_test_batches
+    return (f"-{Path(data.test_source or data.source).name.split('.')[0]}" if changed else "") + part
+
+
+def _other_weights(folder: Path, pl_module: Any) -> str:
+    """Names weights that are not those of the run's model ``folder``; empty where they are, or where there is none."""
+    if not (folder / "model.safetensors").is_file():
+        return ""
+    head = {f"head.{name}": tensor.cpu() for name, tensor in pl_module.model.head.state_dict().items()}
+    with safe_open(folder / "model.safetensors", framework="pt") as stream:
+        # The head trains under every policy, so other weights have another head.
+        same = all(tensor.equal(stream.get_tensor(name)) for name, tensor in head.items())
+    return "" if same else f"-step-{pl_module.trained_steps()}"
+
+
+def _write_predictions(path: Path, logits: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
+        predicted, probabilities = logits.argmax(-1).tolist(), logits.double().softmax(-1).tolist()
+        for row, true, best, values in zip(rows.tolist(), labels.tolist(), predicted, probabilities, strict=True):
+            writer.writerow([row, names[true], names[best], *(f"{value:.6f}" for value in values)])
+
+
+def _describe(card: Path, results: dict[str, Any]) -> None:
+    if card.is_file():
+        with whole_file(card) as path:
+            path.write_text(with_test_results(card.read_text(encoding="utf-8"), tables(results)), encoding="utf-8")

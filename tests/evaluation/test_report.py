@@ -1,0 +1,105 @@
+"""What a test reports is scikit-learn's report, and its tables hide nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from gpt_classifier.evaluation.report import report, tables
+from gpt_classifier.evaluation.statistics import clustered, wilson
+
+
+def predictions(k: int, n: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, K), mostly right about labels (N,); the first class is the most frequent, the last one is absent."""
+    labels = (torch.rand(n) ** 2 * (k - 1)).long()
+    return torch.randn(n, k) + 2.5 * torch.nn.functional.one_hot(labels, k), labels
+
+
+def named(k: int) -> list[str]:
+    return [f"class {n}" for n in range(k)]
+
+
+@pytest.mark.parametrize("k", [3, 7, 50])
+def test_a_report_is_scikit_learns(k):
+    logits, labels = predictions(k)
+    result = report(logits, labels, named(k))
+    shares = logits.double().softmax(-1).numpy()
+    predicted = logits.argmax(-1)
+    theirs = sk.classification_report(labels, predicted, labels=range(k), output_dict=True, zero_division=0)
+    for entry in result["classes"]:
+        c = named(k).index(entry["class"])
+        expected = theirs[str(c)]
+        assert entry["rows"] == expected["support"]
+        assert entry["predicted"] == (predicted == c).sum()
+        if entry["rows"]:
+            values = {"precision": expected["precision"], "recall": expected["recall"], "f1": expected["f1-score"]}
+            values |= {"auroc": sk.roc_auc_score(labels == c, shares[:, c])}
+            assert {name: entry[name] for name in values} == pytest.approx(values)
+        else:
+            assert entry["recall"] is entry["auroc"] is None
+    assert [entry["rows"] for entry in result["classes"]] == sorted(labels.bincount(minlength=k).tolist(), reverse=True)
+    assert result["accuracy"] == sk.accuracy_score(labels, predicted)
+    assert result["precision_macro"] == pytest.approx(
+        sk.precision_score(labels, predicted, average="macro", zero_division=0)
+    )
+    for n in (2, 3, 5):
+        if n < k:
+            expected = sk.top_k_accuracy_score(labels, shares, k=n, labels=range(k))
+            assert result["top_k"][str(n)] == pytest.approx(expected)
+    counts = sk.confusion_matrix(labels, predicted, labels=range(k))
+    np.fill_diagonal(counts, 0)
+    assert sum(c["rows"] for c in result["confusions"]) == counts.sum()
+    first = result["confusions"][0]
+    i, j = named(k).index(first["true"]), named(k).index(first["predicted"])
+    assert first["rows"] == counts.max() == counts[i, j]
+    assert first["share_of_class"] == pytest.approx(counts[i, j] / int((labels == i).sum()))
+
+
+def test_a_report_is_json_and_has_both_intervals():
+    logits, labels = predictions(3)
+    clusters = [n % 200 for n in range(300)]
+    result = json.loads(json.dumps(report(logits, labels, named(3), clusters), allow_nan=False))
+    right = (logits.argmax(-1) == labels).numpy()
+    assert tuple(result["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
+    assert tuple(result["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
+    assert (result["rows"], result["distinct_rows"]) == (300, 200)
+
+
+@pytest.mark.parametrize(("copies", "told"), [(100, True), (5, False)])
+def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
+    logits, labels = predictions(3)
+    clusters = [n % (300 - copies) for n in range(300)]
+    text = tables(report(logits, labels, named(3), clusters))
+    assert (f"{copies} texts\n  are near-copies of other test texts" in text) == told
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("length", [25, 150])
+def test_names_are_never_cut_and_lines_not_longer_than_the_width(width, length):
+    names = [f"[b]{n}:smile:" + "x" * (length - 12) for n in range(5)]  # neither is rich's markup obeyed
+    text = tables(report(*predictions(5), names), width)
+    assert all(len(line) <= width for line in text.splitlines()[3:])
+    table = text.partition("\n\n")[2].partition("true class")[0]
+    first_column = "".join(line[: line.find("  ")] if "  " in line else line for line in table.splitlines())
+    assert all(name in first_column for name in names)
+
+
+def test_of_many_confusions_ten_are_printed_and_of_many_classes_the_largest():
+    logits, labels = predictions(120, n=5000)
+    logits = logits / 3
+    result = report(logits, labels, named(120))
+    text = tables(result)
+    assert len(result["confusions"]) > 10
+    assert len(text.partition("true class")[2].splitlines()) == 2 + 10
+    assert "20 more classes" in text
+    assert len(result["classes"]) == 120
+
+
+def test_rows_without_a_prediction_are_counted_and_nothing_else_is():
+    logits, labels = predictions(3)
+    logits[:4, 0] = float("nan")
+    result = report(logits, labels, named(3))
+    assert result == {"rows": 300, "rows_with_logits_not_finite": 4}
+    assert tables(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"
