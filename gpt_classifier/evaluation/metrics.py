@@ -87,6 +87,11 @@ def classification_scores(logits: Tensor, labels: Tensor, names: Sequence[str]) 
     return scores if logits.isfinite().all() else dict.fromkeys(scores, math.nan)
 
 
+def score_names(labels: Tensor, names: Sequence[str]) -> list[str]:
+    """The loss, and what :func:`classification_scores` gives for ``labels`` (N,) whatever is predicted."""
+    return ["loss", *classification_scores(F.one_hot(labels, len(names)).float(), labels, names)]
+
+
 class ByClass(NamedTuple):
     """(K,) each; NaN where there is nothing to measure."""
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -13,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.bundle import load, newest, read_checkpoint
@@ -171,18 +173,14 @@ class ClassifierCLI(LightningCLI):
     def _trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         extra = list(config.get("callbacks") or [])
-        lines = callbacks.EpochLines()
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
             # A bar that moves is for people: in a log file each move is a line.
             if sys.stdout.isatty():
                 extra.append(callbacks.Bar())
             else:
                 kwargs["enable_progress_bar"] = False
-        extra += [lines, callbacks.TensorBoardFigures(), callbacks.ScalarsByExamples(), callbacks.TestResults()]
-        if self.subcommand == "fit":
-            extra.append(callbacks.FinishRun())
-            if config.get("enable_checkpointing") is not False:
-                extra += [callbacks.BestCheckpoint(), callbacks.LastCheckpoint()]
+        checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
+        extra += callbacks.default_callbacks(checkpoints)
         if self.subcommand == "predict":
             kwargs["logger"] = False
             if config.get("fast_dev_run"):
@@ -190,11 +188,10 @@ class ClassifierCLI(LightningCLI):
             else:
                 extra.append(self._predictions_file())
         elif self.subcommand is None:
-            kwargs["logger"] = False  # nothing runs, so no run's folder is wanted
+            kwargs["logger"] = False  # whoever made this decides what runs and where it leaves files
+            extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
         elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
             kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
-        if self.subcommand in ("validate", "test"):
-            extra.append(callbacks.TrainedRows())
         return super().instantiate_trainer(callbacks=extra, **kwargs)
 
     def _logger(self, root: Path) -> TensorBoardLogger:
@@ -220,7 +217,10 @@ class ClassifierCLI(LightningCLI):
 
 def main(args: list[str]) -> None:
     """Runs one of fit, validate, test and predict."""
-    ClassifierCLI(args)
+    try:
+        ClassifierCLI(args)
+    except SIGTERMException as stop:  # Lightning's, without a code
+        raise SystemExit(128 + signal.SIGTERM) from stop
 
 
 def download(args: list[str]) -> None:

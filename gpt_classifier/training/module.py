@@ -1,6 +1,7 @@
 """Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +20,16 @@ from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import Predictions, classification_scores, weighted_cross_entropy
+from gpt_classifier.evaluation.metrics import (
+    Predictions,
+    classification_scores,
+    score_names,
+    weighted_cross_entropy,
+)
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
-from gpt_classifier.training.callbacks import Bar, is_logged
+from gpt_classifier.training.callbacks import Bar, check_monitors, is_logged
+from gpt_classifier.training.hints import hints
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
@@ -61,6 +68,10 @@ class GPTClassifier(L.LightningModule):
         schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
         optimizer: Name of a class in torch.optim.
         optimizer_args: Further arguments of that class.
+        monitor: Score of the validation rows that chooses the best epoch, for ``best.ckpt``, the model folder and early
+            stopping: ``val/loss`` (the lowest), or (the highest) ``val/accuracy``, ``val/balanced_accuracy``,
+            ``val/f1_macro``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``, ...
+        patience: Validations without a better ``monitor`` after which training stops; null to train for all epochs.
         compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
         checkpoint_blocks: Whether activations are computed again in the backward pass: less memory, a third more time.
         matmul_precision: Of float32 products on GPUs: ``highest``, or ``high`` and ``medium`` for TF32 and less.
@@ -89,6 +100,8 @@ class GPTClassifier(L.LightningModule):
         schedule: Literal["constant", "cosine"] = "constant",
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
+        monitor: str = "val/loss",
+        patience: int | None = None,
         compile: bool = False,
         checkpoint_blocks: bool = False,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
@@ -142,10 +155,20 @@ class GPTClassifier(L.LightningModule):
             self.encoder = data.encoder
             self.class_weights = data.class_weights
             if stage == "fit":
+                self._check_monitors(data)
                 self.data_settings = dict(data.hparams)
                 self._remember(training_fingerprints(data.tables["train"]["text"]))
             self.trunk = None  # the weights may be others than at the last setup
             data.view = self.behind_frozen_trunk
+
+    def _check_monitors(self, data: TextDataModule) -> None:
+        """Refuses a score that no epoch will log, before the first one is spent."""
+        if type(self) is GPTClassifier and "val" in data.encoded:  # others may log more
+            labels = data.encoded["val"].labels
+            assert labels is not None, "validation rows have labels"
+            names = score_names(labels, data.labels)
+            logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
+            check_monitors(self.trainer.callbacks, self.hparams["monitor"], logged)  # type: ignore[attr-defined]
 
     def _remember(self, trained_on: Tensor | None) -> None:
         """Adds fingerprints of training texts; those of an earlier training of the same weights stay."""
@@ -297,7 +320,9 @@ class GPTClassifier(L.LightningModule):
         weights = None if self.class_weights is None else self.class_weights.cpu()
         scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
         scores |= classification_scores(logits, labels, self.labels or [])
-        # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce.
+        # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce: what
+        # Lightning advises, once for each score, would be a mean of equal numbers.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True")
         # The loss of a training epoch has a name of its own: train/loss is that of one step.
         names = {"loss": "train/epoch_loss"} if stage == "train" else {}
         logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
@@ -313,6 +338,7 @@ class GPTClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         settings = self.hparams
+        self._rate_of_optimizer = settings["learning_rate"]
         optimizer = build_optimizer(
             self.model,
             settings["optimizer"],
@@ -385,3 +411,7 @@ class GPTClassifier(L.LightningModule):
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
+        for line in hints(self.hparams, self.model, str(self.trainer.precision), self.device):
+            rank_zero_info(line)
+        if self.hparams["learning_rate"] != self._rate_of_optimizer:  # Lightning's LearningRateFinder has set it
+            self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too

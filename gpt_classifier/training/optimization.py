@@ -18,6 +18,11 @@ def check_optimization(settings: Mapping[str, Any]) -> None:
     """Raises ``InputError`` for values that no optimizer or schedule can use, before anything is built."""
     rate, weight_decay, warmup = (settings[name] for name in ("learning_rate", "weight_decay", "warmup"))
     layer_decay, unfreeze_every = settings["layer_decay"], settings["unfreeze_every"]
+    monitor, patience = settings["monitor"], settings["patience"]
+    if not str(monitor).startswith("val/"):
+        raise InputError(f"monitor is {monitor!r}, expected a score of the validation rows such as val/loss")
+    if patience is not None and patience < 1:
+        raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")
     if settings["schedule"] not in ("constant", "cosine"):
         raise InputError(f"schedule is {settings['schedule']!r}, expected constant or cosine")
     if weight_decay < 0 or rate <= 0:

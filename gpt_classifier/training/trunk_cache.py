@@ -32,6 +32,7 @@ from gpt_classifier.memory import physical_memory
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
+from gpt_classifier.training.pace import Pace
 
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
 FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
@@ -304,4 +305,11 @@ def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list
     from rich.progress import track
 
     console = Console(stderr=True)
-    return iter(track(batches, what, console=console, disable=not (shown and console.is_terminal), transient=True))
+    if shown and console.is_terminal:
+        yield from track(batches, what, console=console, transient=True)
+        return
+    pace = Pace()
+    for number, batch in enumerate(batches):
+        if shown and pace.due():
+            rank_zero_info(f"{what}: {number:,} of {len(batches):,} batches, {pace.elapsed():.0f} s")
+        yield batch

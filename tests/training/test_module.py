@@ -22,7 +22,8 @@ from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
 from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
-from gpt_classifier.training.callbacks import Bar, LastCheckpoint
+from gpt_classifier.training.callbacks import Bar
+from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "<|endoftext|> ünïcödé"]
 

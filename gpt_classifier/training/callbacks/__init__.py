@@ -1,11 +1,14 @@
-"""What happens around training, by purpose: checkpoints, progress, TensorBoard, results, the files that runs leave."""
+"""What happens around training, by purpose: checkpoints, stopping, progress, TensorBoard, results, files."""
 
-from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from lightning.pytorch import Callback
+
+from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopEarly, check_monitors
 from gpt_classifier.training.callbacks.leaks import TrainedRows
 from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.callbacks.predictions import PredictionsFile
-from gpt_classifier.training.callbacks.progress import Bar, EpochLines
+from gpt_classifier.training.callbacks.progress import Bar, BatchLines, EpochLines
 from gpt_classifier.training.callbacks.results import TestResults
+from gpt_classifier.training.callbacks.stopping import StopCleanly
 from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures, is_logged
 
 __all__ = [
@@ -13,11 +16,22 @@ __all__ = [
     "BestCheckpoint",
     "EpochLines",
     "FinishRun",
-    "LastCheckpoint",
     "PredictionsFile",
-    "ScalarsByExamples",
     "TensorBoardFigures",
-    "TestResults",
-    "TrainedRows",
+    "check_monitors",
+    "default_callbacks",
     "is_logged",
 ]
+
+
+def default_callbacks(checkpoints: bool = True) -> list[Callback]:
+    """What the command line gives its trainer, for one of your own: ``Trainer(callbacks=default_callbacks())``.
+
+    Lines for epochs and tests; figures and scores in TensorBoard; early stopping by the model's ``patience``; in the
+    folder of the trainer's logger ``checkpoints/best.ckpt`` by the model's ``monitor``, ``checkpoints/last.ckpt`` to
+    continue from, and the folder ``model``. Without ``checkpoints``, for a trainer that has ``enable_checkpointing``
+    off, that folder holds the weights of the last step.
+    """
+    told = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), TestResults(), TrainedRows()]
+    kept = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
+    return [*told, StopEarly(), StopCleanly(), FinishRun(), *kept]

@@ -1,20 +1,72 @@
-"""Which checkpoints a run keeps."""
+"""Which checkpoints a run keeps, and when it stops early: what the setting ``monitor`` of the model decides."""
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from gpt_classifier.errors import InputError
+
+
+def mode(monitor: str) -> str:
+    """``min`` for losses, ``max`` for all other scores."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def is_better(monitor: str, value: float, best: float | None) -> bool:
+    """Whether a validation becomes the best one; a first one always does, and NaN never beats another."""
+    return best is None or (value < best if mode(monitor) == "min" else value > best)
+
+
+def check_monitors(callbacks: Iterable[Callback], monitor: str, names: Iterable[str]) -> None:
+    """Raises ``InputError`` where the model's ``monitor``, or a callback's, is none of the logged ``names``."""
+    known = list(names)
+    if monitor not in known:
+        raise InputError(f"monitor is {monitor!r}, expected one of {', '.join(n for n in known if n[:4] == 'val/')}")
+    for callback in callbacks:
+        if (other := getattr(callback, "monitor", None)) not in (None, monitor, *known):
+            raise InputError(f"monitor of {type(callback).__name__} is {other!r}, expected one of {', '.join(known)}")
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, the checkpoint with the lowest validation loss."""
+    """Keeps ``best.ckpt``, the checkpoint of the validation with the best ``monitor``; of equal ones the first."""
 
     def __init__(self) -> None:
-        super().__init__(filename="best", monitor="val/loss", enable_version_counter=False)
+        super().__init__(filename="best", enable_version_counter=False)
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":  # only now it is known which model is fitted
+            monitor = pl_module.hparams["monitor"]
+            super().__init__(self.dirpath, "best", monitor, mode=mode(monitor), enable_version_counter=False)
+        super().setup(trainer, pl_module, stage)
 
 
 class LastCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which ``fit --ckpt_path last`` continues.
 
-    A callback of its own: ``save_last`` of a monitored ModelCheckpoint writes only when the monitored figure improved.
+    A callback of its own: ``save_last`` of a monitored ModelCheckpoint writes only when the monitored score improved.
     """
 
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes it now."""
+        assert self.dirpath is not None, "set when fitting starts"
+        trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+
+
+class StopEarly(EarlyStopping):
+    """Ends a fit when the model's ``monitor`` has not improved for ``patience`` validations, if it has a patience."""
+
+    def __init__(self) -> None:
+        super().__init__("val/loss", patience=sys.maxsize, check_finite=False)
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        monitor, patience = pl_module.hparams["monitor"], pl_module.hparams["patience"]
+        if stage == "fit" and patience is not None:
+            super().__init__(monitor, patience=patience, mode=mode(monitor))
+        super().setup(trainer, pl_module, stage)

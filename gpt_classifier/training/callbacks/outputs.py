@@ -1,5 +1,7 @@
-"""What a fit leaves: a model folder, and its settings and scores in TensorBoard."""
+"""What a fit leaves, at its end or where it is stopped: a model folder, scores in TensorBoard, the next command."""
 
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +12,39 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from gpt_classifier import bundle
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.model.freezing import trainable_names
-from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint
+from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, is_better
 from gpt_classifier.training.callbacks.progress import accuracy
+from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
 from gpt_classifier.training.card import model_card
 from gpt_classifier.training.runs import run_folder
 
 
 class FinishRun(Callback):
-    """When fitting ends, fills TensorBoard's hparams tab and writes the best model as a folder: ``<run>/model``."""
+    """When fitting ends, fills TensorBoard's hparams tab and writes the best model as a folder: ``<run>/model``.
+
+    A fit that is stopped leaves that folder too, and says which command continues it. One that fails before it has
+    saved anything leaves nothing.
+    """
 
     def __init__(self) -> None:
-        self.best: dict[str, float] = {}  # validation scores of the epoch with the lowest loss, as in best.ckpt
+        self.best: dict[str, float] = {}  # validation scores of the epoch in best.ckpt, its ``monitor`` among them
         self.best_accuracy = ""
+        self.best_epoch = 0
+        self.new = False  # whether the run's folder was made for this fit
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        run = run_folder(trainer)
+        self.new = stage == "fit" and run is not None and not (run / "checkpoints").exists()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scores = {name: float(trainer.callback_metrics.get(f"val/{name}", float("nan"))) for name in FINAL}
-        if not trainer.sanity_checking and scores["loss"] < self.best.get("loss", float("inf")):
-            self.best, self.best_accuracy = scores, accuracy(pl_module)
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        monitor = pl_module.hparams["monitor"]
+        names = {monitor, *(f"val/{name}" for name in FINAL)}
+        scores = {name: float(trainer.callback_metrics.get(name, float("nan"))) for name in names}
+        if is_better(monitor, scores[monitor], self.best.get(monitor)):
+            self.best, self.best_accuracy, self.best_epoch = scores, accuracy(pl_module), trainer.current_epoch + 1
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -36,23 +53,51 @@ class FinishRun(Callback):
             settings = {f"model/{name}": plain(value) for name, value in pl_module.hparams.items()}
             if data is not None:
                 settings |= {f"data/{name}": plain(value) for name, value in data.hparams.items()}
-            log_settings(trainer.logger, settings, self.best)
+            log_settings(trainer.logger, settings, {name: self.best[f"val/{name}"] for name in FINAL})
         run = run_folder(trainer)
         if run is None:
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")
-        else:
-            best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
-            contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
-            summary = data.summary() if isinstance(data, TextDataModule) else "given as data loaders"
-            folder = run / "model"
-            policy = pl_module.hparams["trainable"]
-            if policy in ("lora", "biases"):
-                bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
-            bundle.save_folder(folder, contents, model_card(contents, summary, pl_module.hparams, self.best_accuracy))
-            rank_zero_info(f"model folder: {folder}")
+            return
+        self._write_model(run, trainer, pl_module)
+        if "test" in getattr(data, "tables", {}):
+            rank_zero_info(f"next: gpt-classifier test --model {shlex.quote(str(run))}")
+        rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
+
+    def _write_model(self, run: Path, trainer: Trainer, pl_module: Any) -> None:
+        """The best model so far, or the present one where there was no validation yet."""
+        data = getattr(trainer, "datamodule", None)
+        best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
+        contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
+        summary = data.summary() if isinstance(data, TextDataModule) else "given as data loaders"
+        folder = run / "model"
+        policy = pl_module.hparams["trainable"]
+        if policy in ("lora", "biases"):
+            bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
+        bundle.save_folder(folder, contents, model_card(contents, summary, pl_module.hparams, self.best_accuracy))
+        monitor = pl_module.hparams["monitor"]
+        which = f"epoch {self.best_epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
+        rank_zero_info(f"model folder: {folder} ({which})")
+
+    @rank_zero_only
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        run = run_folder(trainer)
+        if trainer.state.fn != "fit" or run is None:
+            return
+        kept = run / "checkpoints" / "last.ckpt"
+        if isinstance(exception, STOPS) and trainer.global_step > 0:
+            self._write_model(run, trainer, pl_module)
+        if isinstance(exception, STOPS) and kept.is_file():
+            config = f"--config {shlex.quote(str(run / 'config.yaml'))} " if (run / "config.yaml").is_file() else ""
+            rank_zero_info(
+                f"stopped in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps; to continue: "
+                f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
+            )
+        elif self.new and not (run / "model").exists() and not any(run.glob("checkpoints/*.ckpt")):
+            shutil.rmtree(run, ignore_errors=True)  # nothing in it but an empty log
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_accuracy": self.best_accuracy}
+        return {"best": self.best, "best_accuracy": self.best_accuracy, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_accuracy = state_dict["best"], state_dict["best_accuracy"]
+        self.best_epoch = state_dict["best_epoch"]

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a bar where one can move, and a line for each epoch and validation."""
+"""What a run says while it goes on: a bar where one can move, else lines; one for each epoch and validation anyway."""
 
 import time
 from typing import Any
@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.training.pace import Pace
 
 
 class Bar(RichProgressBar):
@@ -26,6 +27,43 @@ class Bar(RichProgressBar):
             self.shown = super().get_metrics(trainer, pl_module) | ({} if loss is None else {"train/loss": float(loss)})
             self.next_reading = time.monotonic() + self.READ_EVERY
         return self.shown
+
+
+class BatchLines(Callback):
+    """Says every 30 seconds how far an epoch, a validation, a test or a prediction is, unless a bar shows it."""
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+
+    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.pace = Pace()
+
+    on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _start
+
+    def _say(self, trainer: Trainer, what: str, done: int, of: float) -> None:
+        if self.pace.due() and trainer.progress_bar_callback is None:
+            batches = f"{done:,} of {of:,} batches" if of < float("inf") else f"{done:,} batches"
+            rank_zero_info(f"{what}: {batches}, {self.pace.elapsed():.0f} s")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._say(trainer, f"epoch {trainer.current_epoch}", batch_idx + 1, trainer.num_training_batches)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self._say(trainer, "validation", batch_idx + 1, trainer.num_val_batches[0])
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self._say(trainer, "test", batch_idx + 1, trainer.num_test_batches[0])
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        self._say(trainer, "prediction", batch_idx + 1, trainer.num_predict_batches[0])
 
 
 class EpochLines(Callback):

@@ -1,0 +1,46 @@
+"""What a fit says at its start of settings that are allowed but seldom meant."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_classifier.model.classification import SequenceClassifier
+
+
+def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str, device: torch.device) -> list[str]:
+    """A line for each of them.
+
+    Args:
+        settings: The hyper-parameters of the GPTClassifier.
+        model: The network with its first weights, frozen as the settings say.
+        precision: Of the trainer, such as ``32-true``.
+        device: That it trains on.
+    """
+    lines = []
+    total, frozen = (
+        sum(p.numel() for p in model.gpt.parameters() if not (only_frozen and p.requires_grad))
+        for only_frozen in (False, True)
+    )
+    if settings["weights"] == "random" and frozen:
+        lines.append(
+            f"weights are random and trainable is {settings['trainable']}: {frozen / total:.0%} of the network, its "
+            "embeddings included, keep random values. To train from scratch: --config configs/scratch.yaml, or "
+            "--model.trainable all"
+        )
+    if "16" in precision and device.type == "cpu" and not has_bf16():
+        lines.append(
+            f"precision is {precision}, but this processor has no bfloat16 instructions and emulates them: "
+            "--trainer.precision 32-true is faster here"
+        )
+    return lines
+
+
+def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself; True where that cannot be told."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or not cpuinfo.is_file():
+        return True
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "avx512_bf16")
+    return bool({"avx512_bf16", "amx_bf16", "avx_ne_convert"} & set(flags.split()))
