@@ -292,5 +292,8 @@ def _import(class_path: str) -> None:
 def _quiet() -> None:
     """Drops Lightning's advertisements, and what it should change itself; what is left in the log concerns the run."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
+    # Of a fit that is continued: its folder is not empty, and our data do go on where they were (a test says so).
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):
         logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

@@ -20,15 +20,13 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
         device: That it trains on.
     """
     lines = []
-    total, frozen = (
-        sum(p.numel() for p in model.gpt.parameters() if not (only_frozen and p.requires_grad))
-        for only_frozen in (False, True)
-    )
-    if settings["weights"] == "random" and frozen:
+    if settings["weights"] == "random" and settings["trainable"] != "all":
+        sizes = [(p.numel(), p.requires_grad) for p in model.gpt.parameters()]
+        frozen = sum(size for size, trains in sizes if not trains) / sum(size for size, _ in sizes)
         lines.append(
-            f"weights are random and trainable is {settings['trainable']}: {frozen / total:.0%} of the network, its "
-            "embeddings included, keep random values. To train from scratch: --config configs/scratch.yaml, or "
-            "--model.trainable all"
+            f"weights are random and trainable is {settings['trainable']}: {frozen:.0%} of the network, its embeddings "
+            "included, keep their random values. To train all from scratch: --model.trainable all, or the recipe "
+            "configs/scratch.yaml"
         )
     if "16" in precision and device.type == "cpu" and not has_bf16():
         lines.append(

@@ -56,7 +56,7 @@ class LastCheckpoint(ModelCheckpoint):
     def save(self, trainer: Trainer) -> None:
         """Writes it now."""
         assert self.dirpath is not None, "set when fitting starts"
-        trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+        trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # the optimizer too
 
 
 class StopEarly(EarlyStopping):

@@ -48,7 +48,7 @@ class BatchLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._say(trainer, f"epoch {trainer.current_epoch}", batch_idx + 1, trainer.num_training_batches)
+        self._say(trainer, f"epoch {trainer.current_epoch + 1}", batch_idx + 1, trainer.num_training_batches)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any

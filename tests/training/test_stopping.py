@@ -1,0 +1,94 @@
+"""What a fit that is stopped, or fails, leaves: all that continues it, or nothing."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt_classifier import TextClassifier
+from gpt_classifier.__main__ import main
+from gpt_classifier.training.callbacks import progress
+from gpt_classifier.training.pace import Pace
+
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
+
+
+def command(root, *arguments):
+    short = ["--data.max_length=64", f"--model.gpt={TINY}", "--trainer.max_epochs=60", "--data.batch_size=4"]
+    short += ["--model.schedule=constant", "--model.warmup=0"]  # which would depend on the number of epochs
+    return [sys.executable, "-m", "gpt_classifier", "fit", f"--config={CONFIG}", *short,
+            f"--trainer.default_root_dir={root}", *arguments]  # fmt: skip
+
+
+def weights_of(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninterrupted_one_does(sent, code, tmp_path):
+    stopped, whole = tmp_path / "stopped runs", tmp_path / "whole"
+    with subprocess.Popen(command(stopped), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while "epoch 2:" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.05)
+        process.send_signal(sent)
+        said = process.stdout.read()
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    run = stopped / "version_0"
+    assert TextClassifier.load(run).predict("hello").label in ("ham", "spam")
+
+    again = shlex.split(re.search(r"to continue: gpt-classifier (.*)", said)[1])
+    assert main([*again, "--trainer.max_epochs=8"]) == 0
+    assert main(command(whole, "--trainer.max_epochs=8")[3:]) == 0
+    resumed, uninterrupted = weights_of(run), weights_of(whole / "version_0")
+    assert all(tensor.equal(uninterrupted[name]) for name, tensor in resumed.items())
+
+
+@pytest.mark.parametrize("wrong", ["--model.optimizer_args={nonsense: 1}", "--model.head={class_path: torch.nn.Tanh}"])
+def test_a_fit_that_fails_at_its_start_leaves_no_run(wrong, tmp_path, capsys):
+    assert main(command(tmp_path / "runs", wrong)[3:]) == 2
+    assert not list((tmp_path / "runs").glob("version_*"))
+
+
+def test_a_fit_that_cannot_be_continued_leaves_the_run_that_it_would_have_continued(fit, tmp_path, trained):
+    import shutil
+
+    run = shutil.copytree(trained, tmp_path / "version_0")
+    before = sorted(run.rglob("*"))
+    assert fit(tmp_path, "--ckpt_path=last", "--model.learning_rate=3") == 2
+    assert sorted(path for path in run.rglob("*") if "tfevents" not in path.name and "config." not in path.name) == [
+        path for path in before if "tfevents" not in path.name and "config." not in path.name
+    ]
+
+
+def test_lines_say_how_far_a_long_epoch_is_where_no_bar_moves(fit, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Pace, "SECONDS", 0.0)
+    assert fit(tmp_path, "--trainer.max_epochs=1") == 0
+    assert re.search(r"epoch 1: 3 of \d+ batches, \d+ s", caplog.text)
+    assert re.search(r"validation: 1 of \d+ batches, 0 s", caplog.text)
+
+
+def test_a_short_epoch_says_no_more_than_its_own_line(trained, caplog):
+    assert main(["test", f"--model={trained}"]) == 0
+    assert "batches" not in caplog.text
+
+
+def test_a_pace_is_due_once_in_its_seconds(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("gpt_classifier.training.pace.time.monotonic", lambda: now[0])
+    pace = Pace()
+    due = []
+    for now[0] in (129.0, 130.0, 131.0, 161.0):
+        due.append(pace.due())
+    assert due == [False, True, False, True]
+    assert pace.elapsed() == 61.0
+    assert progress.BatchLines().pace.SECONDS == 30
