@@ -1,10 +1,10 @@
 """Classifies texts with a trained model; needs neither Lightning nor pandas, neither network nor caches."""
 
+import reprlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from reprlib import repr as shortened
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -83,11 +83,11 @@ class TextClassifier:
     ) -> Prediction | Iterator[Prediction] | list[Prediction]:
         """The prediction for one text; a list of them, in order, for a list, array or column of texts.
 
-        A generator, or any other iterator, is answered with an iterator, which reads it as it goes, 256 texts at a
-        time, so neither ever lies in memory as a whole.
+        A generator, or any other iterator, gives an iterator: it reads 256 texts at a time and answers them before it
+        reads on, so a stream of any length fits into memory.
 
-        ``max_batch_tokens`` limits the size of one batch, padding included; it decides speed and memory, never the
-        result. Raises ``InputError`` for anything else than texts, with the position of what is none.
+        ``max_batch_tokens`` limits the number of tokens in one batch, padding included; it decides speed and memory,
+        never the result. Raises ``InputError`` for a table, and names the position of a value that is not a str.
         """
         if isinstance(texts, str):
             return self.predict([texts])[0]
@@ -102,7 +102,9 @@ class TextClassifier:
         An iterator is read to its end first.
         """
         if isinstance(texts, str):
-            raise InputError(f"predict_proba takes a list of texts, but got the single text {shortened(texts)}")
+            raise InputError(
+                f"predict_proba takes a list of texts, got the single text {_shown(texts)}: put it into a list"
+            )
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
 
     def _stream(self, texts: Iterator[str], max_batch_tokens: int | None) -> Iterator[Prediction]:
@@ -131,11 +133,10 @@ class TextClassifier:
 
 def _checked(texts: Any) -> Iterator[str]:
     """The texts, each known to be a str when it is reached; refuses at once what cannot be a sequence of texts."""
-    kind = type(texts).__name__
     if hasattr(texts, "columns") and hasattr(texts, "shape"):  # a table of pandas, polars or pyarrow
-        raise InputError(f"the texts are a {kind}: give one of its columns, such as frame['text']")
+        raise InputError(f"the texts are a {type(texts).__name__}: give one of its columns, such as frame['text']")
     if isinstance(texts, bytes | bytearray | Mapping | set | frozenset) or not isinstance(texts, Iterable):
-        raise InputError(f"the texts are {shortened(texts)} ({kind}), expected a list of str, or one str to predict")
+        raise InputError(f"the texts are {_shown(texts)}, expected a list of str, or one str to predict")
     if isinstance(texts, np.ndarray) and texts.ndim != 1:
         raise InputError(f"the texts are an array of shape {texts.shape}, expected one dimension")
     return map(_text, enumerate(texts))
@@ -144,9 +145,14 @@ def _checked(texts: Any) -> Iterator[str]:
 def _text(numbered: tuple[int, Any]) -> str:
     position, text = numbered
     if not isinstance(text, str):
-        kind = type(text).__name__
-        raise InputError(f"texts[{position}] is {shortened(text)} ({kind}), expected a str")
+        raise InputError(f"texts[{position}] is {_shown(text)}, expected a str")
     return text
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: shortened, on one line, with its type unless that is plain to see."""
+    kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
+    return " ".join(reprlib.repr(value).split()) + kind
 
 
 def _usable_device(device: str | torch.device, int8: bool) -> torch.device:

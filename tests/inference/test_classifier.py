@@ -123,6 +123,7 @@ NO_TEXTS = {
     "nothing": (lambda: None, "None (NoneType)"),
     "a number": (lambda: 5, "5 (int)"),
     "a path": (lambda: Path("a.csv"), "a.csv"),
+    "a list of tables": (lambda: [pd.DataFrame({"text": TEXTS})], "texts[0] is"),
     "a table of numpy": (lambda: np.array([["a"], ["b"]]), "shape (2, 1)"),
 }
 
@@ -137,7 +138,9 @@ def test_what_is_no_sequence_of_texts_is_refused_in_a_sentence(method, make, nam
 
 
 def test_probabilities_of_a_single_text_are_refused(classifier):
-    with pytest.raises(InputError, match="predict_proba takes a list of texts, but got the single text 'abc'"):
+    with pytest.raises(
+        InputError, match="predict_proba takes a list of texts, got the single text 'abc': put it into a list"
+    ):
         classifier.predict_proba("abc")
 
 
