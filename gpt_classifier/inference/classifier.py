@@ -34,7 +34,7 @@ class TextClassifier:
     ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
 
     >>> classifier = TextClassifier.load("checkpoints/sample-bytes")
-    >>> classifier.predict("You have won a prize, call now").label
+    >>> classifier.predict("URGENT! You have won a free cruise, call now to claim your prize").label
     'spam'
     """
 

@@ -1,5 +1,6 @@
 """A loaded classifier answers text by text, in order, whatever it is asked together."""
 
+import doctest
 import re
 import shutil
 from itertools import islice
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference import classifier as module
 from gpt_classifier.inference.classifier import Prediction
 
 TEXTS = [
@@ -31,6 +33,11 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def classifier(trained) -> TextClassifier:
     return TextClassifier.load(trained / "model")
+
+
+def test_the_example_in_its_docstring_is_true(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert doctest.testmod(module) == (0, 2)
 
 
 def test_predictions_come_in_the_order_of_the_texts(classifier):
