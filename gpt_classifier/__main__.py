@@ -14,7 +14,7 @@ Train a GPT-2 text classifier and use it. COMMAND is one of
   validate  score it on validation rows
   test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
   predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
-  classify  classify texts:             gpt-classifier classify --model FOLDER "a text" ...
+  classify  classify texts:             gpt-classifier classify FOLDER "a text" ...
   study     compare settings fairly:    gpt-classifier study --config configs/study/article.yaml
   search    look for better settings:   gpt-classifier search --config configs/search/spam.yaml
   benchmark time training and classifying beside the alternatives on this machine
@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     command, rest = arguments[0], arguments[1:]
     try:
         if command == "classify":
-            classify(rest)
+            from gpt_classifier.inference import command as classify
+
+            classify.main(rest)
         elif command == "benchmark":
             from gpt_classifier.benchmark import command as benchmark
 
@@ -75,25 +77,6 @@ def run_trainer(arguments: list[str]) -> None:
         cli.main(arguments)
     except MisconfigurationException as error:  # an accelerator that is not there, options that exclude each other
         raise InputError(" ".join(str(error).split())) from error
-
-
-def classify(arguments: list[str]) -> None:
-    """Prints the class, its probability and the text, a line for each text."""
-    parser = CommandParser(
-        "gpt-classifier classify", description="Classify the given texts, or the lines of standard input."
-    )
-    parser.add_argument("--model", required=True, help="model folder, run folder or .ckpt file")
-    parser.add_argument("--int8", action="store_true", help="quantize the network, for speed on CPUs with VNNI")
-    parser.add_argument("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
-    parser.add_argument("texts", nargs="*", metavar="text", help="texts; without any, lines of standard input")
-    options = parser.parse_args(arguments)
-
-    from gpt_classifier.inference.classifier import TextClassifier
-
-    classifier = TextClassifier.load(options.model, int8=options.int8, base=options.base)
-    texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
-    for text, prediction in zip(texts, classifier.predict(texts), strict=True):
-        print(f"{prediction.label}\t{prediction.probability:.3f}\t{text}")
 
 
 def cache(arguments: list[str]) -> None:

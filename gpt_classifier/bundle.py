@@ -33,6 +33,8 @@ FORMAT = 2
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
+WEIGHTS = "model.safetensors"
+CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")  # of a run, the better first
 
 
 @dataclass
@@ -114,7 +116,7 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     with whole_file(folder / "config.json") as path:
         path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
-    with whole_file(folder / "model.safetensors") as path:
+    with whole_file(folder / WEIGHTS) as path:
         save_file(tensors | bundle.tensors(), path, metadata={"format": "pt"})
 
 
@@ -173,9 +175,10 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def load(path: str | Path, base: str | Path | None = None) -> Bundle:
-    """From a model folder, a run (``version_N``), a folder of runs (the newest finished one) or a ``.ckpt`` file.
+    """From a model folder, a ``.ckpt`` file, a run (``version_N``) or a folder of runs (the newest finished one).
 
-    An adapter folder needs its ``base``, see :func:`load_adapter`.
+    Of a run that was stopped before it wrote its model folder, the best checkpoint, else the last. An adapter folder
+    needs its ``base``, see :func:`load_adapter`.
     """
     path = Path(path)
     if (path / ADAPTER).is_file():
@@ -184,15 +187,18 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         return load_adapter(path, base)
     if base is not None:
         raise InputError(f"{path} is no adapter folder, its weights are whole: leave out the base {base}")
-    if path.is_file():
-        return load_checkpoint(path)
-    places = (path, path / "model", newest(path, "model"))
-    folder = next((place for place in places if place and (place / "config.json").is_file()), None)
-    if folder is None:
+    found = path
+    if not (path.is_file() or (path / "config.json").is_file()):
+        found = find_in_run(path, f"model/{WEIGHTS}", *CHECKPOINTS) or path
+    if found.name == WEIGHTS:
+        found = found.parent
+    if found.is_file():
+        return load_checkpoint(found)
+    if not (found / "config.json").is_file():
         raise InputError(
-            f"no model at {path}: expected a folder with config.json and model.safetensors, or a .ckpt file"
+            f"no model at {path}: expected a folder with config.json and {WEIGHTS}, a run's folder, or a .ckpt file"
         )
-    return restore(_read_config(folder), read_tensors(folder), folder)
+    return restore(_read_config(found), read_tensors(found), found)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -226,11 +232,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def trained_on_before(weights: Path) -> Tensor | None:
     """The fingerprints that the model in this file or folder keeps, for whoever trains it further."""
-    path = weights / "model.safetensors" if weights.is_dir() else weights
+    path = weights / WEIGHTS if weights.is_dir() else weights
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as stream:
         return stream.get_tensor(TRAINED_ON) if TRAINED_ON in stream.keys() else None  # noqa: SIM118 - not a dict
+
+
+def find_in_run(path: Path, *names: str) -> Path | None:
+    """The first of these files that the run has or, where ``path`` is a folder of runs, the newest run that has it."""
+    for name in names:
+        for found in (path / name, newest(path, name)):
+            if found is not None and found.is_file():
+                return found
+    return None
 
 
 def newest(root: Path, name: str) -> Path | None:

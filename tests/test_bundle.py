@@ -77,12 +77,12 @@ def test_the_model_folder_is_that_of_any_model(kind, run_of, trained):
 @kinds
 def test_model_folder_checkpoint_and_adapter_give_the_same_probabilities(kind, run_of, base):
     run = run_of(kind)
-    folder = TextClassifier.load(run / "model").probabilities(TEXTS)
-    assert TextClassifier.load(run).probabilities(TEXTS) == pytest.approx(folder, abs=1e-6)
-    assert TextClassifier.load(run / "checkpoints" / "best.ckpt").probabilities(TEXTS) == pytest.approx(
+    folder = TextClassifier.load(run / "model").predict_proba(TEXTS)
+    assert TextClassifier.load(run).predict_proba(TEXTS) == pytest.approx(folder, abs=1e-6)
+    assert TextClassifier.load(run / "checkpoints" / "best.ckpt").predict_proba(TEXTS) == pytest.approx(
         folder, abs=1e-6
     )
-    assert TextClassifier.load(run / "adapter", base=base).probabilities(TEXTS) == pytest.approx(folder, abs=1e-6)
+    assert TextClassifier.load(run / "adapter", base=base).predict_proba(TEXTS) == pytest.approx(folder, abs=1e-6)
     assert np.ptp(folder[:, 0]) > 0.001  # or there would be nothing to compare
 
 
@@ -109,7 +109,7 @@ def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_e
 def test_a_loaded_module_classifies_as_the_folder_does(kind, run_of):
     module = GPTClassifier.load_from_checkpoint(run_of(kind) / "checkpoints" / "best.ckpt")
     folder = TextClassifier.load(run_of(kind) / "model")
-    assert TextClassifier(module.bundle()).probabilities(TEXTS) == pytest.approx(folder.probabilities(TEXTS), abs=1e-6)
+    assert TextClassifier(module.bundle()).predict_proba(TEXTS) == pytest.approx(folder.predict_proba(TEXTS), abs=1e-6)
     assert module.model.lora is None or any(".lora_" in name for name in module.model.state_dict())  # not merged itself
 
 
@@ -142,7 +142,7 @@ IN_A_FRESH_PROCESS = """
 import json, sys
 from gpt_classifier import TextClassifier
 classifier = TextClassifier.load(sys.argv[1], base=sys.argv[2])
-print(json.dumps(classifier.probabilities(json.loads(sys.argv[3])).tolist()))
+print(json.dumps(classifier.predict_proba(json.loads(sys.argv[3])).tolist()))
 loaded = {"lightning", "pandas", "pytorch_lightning", "sklearn"} & sys.modules.keys()
 assert not loaded, loaded
 """
@@ -156,7 +156,7 @@ def test_an_adapter_and_its_base_copied_elsewhere_need_nothing_else(run_of, base
         [sys.executable, "-c", IN_A_FRESH_PROCESS, folder, weights, json.dumps(TEXTS)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    here = TextClassifier.load(run_of("lora")).probabilities(TEXTS)
+    here = TextClassifier.load(run_of("lora")).predict_proba(TEXTS)
     assert np.array(json.loads(done.stdout)) == pytest.approx(here, abs=1e-6)
 
 
@@ -242,5 +242,5 @@ def test_an_adapter_trained_in_half_precision_fits_its_base_too(fit, base, tmp_p
     run = tmp_path / "version_0"
     with safe_open(run / "adapter" / "adapter.safetensors", framework="pt") as stream:
         assert stream.get_tensor("gpt.h.0.attn.c_attn.lora_A").dtype == torch.bfloat16
-    adapter = TextClassifier.load(run / "adapter", base=base).probabilities(TEXTS)
-    assert adapter == pytest.approx(TextClassifier.load(run / "model").probabilities(TEXTS), abs=1e-6)
+    adapter = TextClassifier.load(run / "adapter", base=base).predict_proba(TEXTS)
+    assert adapter == pytest.approx(TextClassifier.load(run / "model").predict_proba(TEXTS), abs=1e-6)

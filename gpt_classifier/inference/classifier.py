@@ -1,9 +1,11 @@
 """Classifies texts with a trained model; needs neither Lightning nor pandas, neither network nor caches."""
 
+import reprlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -11,9 +13,11 @@ from torch import nn
 
 from gpt_classifier import bundle
 from gpt_classifier.encoding import batch_tokens
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.encoders import Encoder
 from gpt_classifier.model.gpt import GPT
+
+READ_AHEAD = 256  # texts of a stream that are classified together: enough to sort by length and fill batches
 
 
 class Prediction(NamedTuple):
@@ -27,17 +31,21 @@ class Prediction(NamedTuple):
 class TextClassifier:
     """A loaded classifier.
 
+    ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
+
     >>> classifier = TextClassifier.load("checkpoints/sample-bytes")
-    >>> classifier.predict("You have won a prize, call now").label
+    >>> classifier.predict("URGENT! You have won a free cruise, call now to claim your prize").label
     'spam'
     """
 
-    def __init__(self, contents: bundle.Bundle, device: str | torch.device = "cpu", int8: bool = False) -> None:
+    def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
         contents = contents.merged()
-        self.labels = contents.labels
+        self.classes_ = np.array(contents.labels, dtype=object)  # of plain strings
         self.encoder = contents.encoder
-        self.device = torch.device(device)
+        self.device = _usable_device(device, int8)
         self.model = contents.model.to(self.device).eval()
+        self._parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        self._int8 = int8
         if int8:
             self.model.gpt = quantized(self.model.gpt)
 
@@ -45,45 +53,119 @@ class TextClassifier:
     def load(
         cls,
         path: str | Path,
-        device: str | torch.device = "cpu",
+        device: str | torch.device = "auto",
         int8: bool = False,
         base: str | Path | None = None,
     ) -> "TextClassifier":
         """From a model folder, a run's folder or a ``.ckpt`` file; ``InputError`` if there is none or it is broken.
 
-        ``int8`` quantizes the network's matrices, for CPUs: faster and less exact, see :func:`quantized`. ``base``
-        names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
+        ``device`` is a PyTorch device (``cpu``, ``cuda``, ``cuda:1``, ``mps``), or ``auto`` for the first of CUDA, MPS
+        and CPU that is there. ``int8`` quantizes the network's matrices, on the CPU: faster and less exact, see
+        :func:`quantized`. ``base`` names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
         """
         return cls(bundle.load(path, base), device, int8)
 
-    @overload
-    def predict(self, texts: str, tokens: int | None = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
-    @overload
-    def predict(self, texts: Sequence[str], tokens: int | None = ...) -> list[Prediction]: ...
-    def predict(self, texts: str | Sequence[str], tokens: int | None = None) -> Prediction | list[Prediction]:
-        """A prediction for a text, or a list of them, in order, for several.
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
+        network = self.model.gpt.config
+        size = f"{network.n_layer} blocks, {network.n_embd} channels, {self._parameters:,} parameters"
+        where = f"{self.device}{', int8' if self._int8 else ''}"
+        return f"TextClassifier({len(self.classes_)} classes: {names}; {network.model_type}: {size}; on {where})"
 
-        ``tokens`` limits the size of one batch, padding included; it decides speed and memory, never the result.
+    @overload
+    def predict(self, texts: str, max_batch_tokens: int | None = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
+    @overload
+    def predict(self, texts: Iterator[str], max_batch_tokens: int | None = ...) -> Iterator[Prediction]: ...  # type: ignore[overload-overlap]  # then what can be read only once
+    @overload
+    def predict(self, texts: Iterable[str], max_batch_tokens: int | None = ...) -> list[Prediction]: ...
+    def predict(
+        self, texts: str | Iterable[str], max_batch_tokens: int | None = None
+    ) -> Prediction | Iterator[Prediction] | list[Prediction]:
+        """The prediction for one text; a list of them, in order, for a list, array or column of texts.
+
+        A generator, or any other iterator, gives an iterator: it reads 256 texts at a time and answers them before it
+        reads on, so a stream of any length fits into memory.
+
+        ``max_batch_tokens`` limits the number of tokens in one batch, padding included; it decides speed and memory,
+        never the result. Raises ``InputError`` for a table, and names the position of a value that is not a str.
         """
         if isinstance(texts, str):
             return self.predict([texts])[0]
+        checked = _checked(texts)
+        if isinstance(texts, Iterator):
+            return self._stream(checked, max_batch_tokens)
+        return self._predictions(list(checked), max_batch_tokens)
+
+    def predict_proba(self, texts: Iterable[str], max_batch_tokens: int | None = None) -> np.ndarray:
+        """(N, K) class probabilities of N texts, a column for each of ``classes_``; see :meth:`predict`.
+
+        An iterator is read to its end first.
+        """
+        if isinstance(texts, str):
+            raise InputError(
+                f"predict_proba takes a list of texts, got the single text {_shown(texts)}: put it into a list"
+            )
+        return self._probabilities(list(_checked(texts)), max_batch_tokens)
+
+    def _stream(self, texts: Iterator[str], max_batch_tokens: int | None) -> Iterator[Prediction]:
+        while together := list(islice(texts, READ_AHEAD)):
+            yield from self._predictions(together, max_batch_tokens)
+
+    def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         predictions = []
-        for row in self.probabilities(texts, tokens):
-            best = int(row.argmax())
-            by_name = dict(zip(self.labels, row.tolist(), strict=True))
-            predictions.append(Prediction(self.labels[best], by_name[self.labels[best]], by_name))
+        for row in self._probabilities(texts, max_batch_tokens):
+            best = self.classes_[row.argmax()]
+            by_name = dict(zip(self.classes_, row.tolist(), strict=True))
+            predictions.append(Prediction(best, by_name[best], by_name))
         return predictions
 
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str], tokens: int | None = None) -> np.ndarray:
-        """(N, K) class probabilities of N texts, classes in the order of ``labels``."""
+    def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:
         ids = [self.encoder.encode(text)[0] for text in texts]
-        result = np.zeros((len(texts), len(self.labels)))
-        for rows in self.encoder.rows_by_length([len(row) for row in ids], tokens or batch_tokens(self.device.type)):
+        result = np.zeros((len(texts), len(self.classes_)))
+        limit = max_batch_tokens or batch_tokens(self.device.type)
+        for rows in self.encoder.rows_by_length([len(row) for row in ids], limit):
             batch = self.encoder.batch([ids[row] for row in rows])
             logits = self.model(batch.input_ids.to(self.device), batch.lengths.to(self.device))
-            result[rows] = logits.double().softmax(-1).cpu().numpy()
+            result[rows] = logits.cpu().double().softmax(-1).numpy()  # on the CPU, because MPS has no float64
         return result
+
+
+def _checked(texts: Any) -> Iterator[str]:
+    """The texts, each known to be a str when it is reached; refuses at once what cannot be a sequence of texts."""
+    if hasattr(texts, "columns") and hasattr(texts, "shape"):  # a table of pandas, polars or pyarrow
+        raise InputError(f"the texts are a {type(texts).__name__}: give one of its columns, such as frame['text']")
+    if isinstance(texts, bytes | bytearray | Mapping | set | frozenset) or not isinstance(texts, Iterable):
+        raise InputError(f"the texts are {_shown(texts)}, expected a list of str, or one str to predict")
+    if isinstance(texts, np.ndarray) and texts.ndim != 1:
+        raise InputError(f"the texts are an array of shape {texts.shape}, expected one dimension")
+    return map(_text, enumerate(texts))
+
+
+def _text(numbered: tuple[int, Any]) -> str:
+    position, text = numbered
+    if not isinstance(text, str):
+        raise InputError(f"texts[{position}] is {_shown(text)}, expected a str")
+    return text
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: shortened, on one line, with its type unless that is plain to see."""
+    kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
+    return " ".join(reprlib.repr(value).split()) + kind
+
+
+def _usable_device(device: str | torch.device, int8: bool) -> torch.device:
+    if device == "auto":
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return torch.device("cpu" if int8 else next((name for name, is_there in there.items() if is_there), "cpu"))
+    try:
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device is {str(device)!r}, which cannot be used here ({reason(error)}): "
+            "expected auto, cpu, cuda or mps, on a machine that has it"
+        ) from error
 
 
 def quantized(gpt: GPT | Encoder) -> nn.Module:

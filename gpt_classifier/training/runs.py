@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from gpt_classifier.bundle import newest
+from gpt_classifier.bundle import CHECKPOINTS, find_in_run
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -21,8 +21,4 @@ def run_of(path: Path) -> Path | None:
 
 def trained_model(path: Path) -> Path:
     """The best checkpoint of a run or of the newest of several runs, else its last one; any other path as it is."""
-    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
-        for found in (path / name, newest(path, name)):
-            if found is not None and found.is_file():
-                return found
-    return path
+    return find_in_run(path, *CHECKPOINTS) or path

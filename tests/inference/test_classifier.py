@@ -1,15 +1,21 @@
 """A loaded classifier answers text by text, in order, whatever it is asked together."""
 
+import doctest
+import re
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference import classifier as module
 from gpt_classifier.inference.classifier import Prediction
 
 TEXTS = [
@@ -29,16 +35,21 @@ def classifier(trained) -> TextClassifier:
     return TextClassifier.load(trained / "model")
 
 
+def test_the_example_in_its_docstring_is_true(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert doctest.testmod(module) == (0, 2)
+
+
 def test_predictions_come_in_the_order_of_the_texts(classifier):
     forth, back = classifier.predict(TEXTS), classifier.predict(TEXTS[::-1])
     assert [p.label for p in forth] == [p.label for p in back[::-1]]
     assert [p.probability for p in forth] == pytest.approx([p.probability for p in back[::-1]], abs=1e-6)
 
 
-@pytest.mark.parametrize("tokens", [1, 100, 4096])
-def test_many_texts_at_once_equal_one_at_a_time(tokens, classifier):
-    alone = np.concatenate([classifier.probabilities([text]) for text in TEXTS])
-    assert classifier.probabilities(TEXTS, tokens) == pytest.approx(alone, abs=1e-6)
+@pytest.mark.parametrize("max_batch_tokens", [1, 100, 4096])
+def test_many_texts_at_once_equal_one_at_a_time(max_batch_tokens, classifier):
+    alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
+    assert classifier.predict_proba(TEXTS, max_batch_tokens) == pytest.approx(alone, abs=1e-6)
 
 
 def test_a_text_gives_a_prediction_and_a_list_gives_a_list(classifier):
@@ -49,20 +60,182 @@ def test_a_text_gives_a_prediction_and_a_list_gives_a_list(classifier):
 
 def test_no_texts_give_no_predictions(classifier):
     assert classifier.predict([]) == []
-    assert classifier.probabilities([]).shape == (0, 2)
+    assert classifier.predict_proba([]).shape == (0, 2)
 
 
 def test_probabilities_sum_to_1_and_the_most_probable_class_is_the_label(classifier):
     for label, probability, probabilities in classifier.predict(TEXTS):
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-12)
-        assert list(probabilities) == classifier.labels == ["ham", "spam"]
+        assert list(probabilities) == classifier.classes_.tolist() == ["ham", "spam"]
         assert probability == probabilities[label] == max(probabilities.values())
+
+
+def test_the_columns_of_predict_proba_are_the_classes(classifier):
+    shares = classifier.predict_proba(TEXTS)
+    assert shares.shape == (len(TEXTS), len(classifier.classes_))
+    labels = classifier.classes_[shares.argmax(axis=1)].tolist()
+    assert labels == [prediction.label for prediction in classifier.predict(TEXTS)]
+    assert {type(label) for label in labels} == {str}
+
+
+COLUMNS = {
+    "a tuple": tuple,
+    "a numpy array": np.array,
+    "an object array": lambda texts: np.array(texts, dtype=object),
+    "a pandas column with other row numbers": lambda texts: pd.Series(texts, index=range(5, 5 + len(texts))),
+    "a pandas string column": lambda texts: pd.Series(texts, dtype="string"),
+    "the keys of a dict": lambda texts: dict.fromkeys(texts).keys(),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS.keys())
+def test_any_column_of_texts_is_answered_like_a_list(column, classifier):
+    texts = list(dict.fromkeys(TEXTS[:7]))
+    assert classifier.predict(column(texts)) == classifier.predict(texts)
+    assert np.array_equal(classifier.predict_proba(column(texts)), classifier.predict_proba(texts))
+
+
+def test_a_generator_is_answered_as_it_is_read(classifier):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield TEXTS[taken % len(TEXTS)]
+
+    stream = classifier.predict(endless())
+    assert taken == 0
+    first = next(stream)
+    assert 0 < taken < 1000
+    answers = [first, *islice(stream, 599)]
+    expected = classifier.predict([TEXTS[number % len(TEXTS)] for number in range(1, 601)])
+    assert [answer.label for answer in answers] == [answer.label for answer in expected]
+    assert [answer.probability for answer in answers] == pytest.approx([a.probability for a in expected], abs=1e-6)
+
+
+def test_an_iterator_has_as_many_answers_as_texts(classifier):
+    assert list(classifier.predict(iter([]))) == []
+    assert len(list(classifier.predict(text for text in ["a"] * 513))) == 513
+    assert classifier.predict_proba(text for text in ["a"] * 3).shape == (3, 2)
+
+
+NO_TEXTS = {
+    "a table": (lambda: pd.DataFrame({"text": TEXTS}), "DataFrame: give one of its columns, such as frame['text']"),
+    "an empty table": (pd.DataFrame, "DataFrame: give one of its columns"),
+    "an arrow table": (lambda: pa.table({"text": TEXTS}), "Table: give one of its columns"),
+    "a dict": (lambda: {"text": TEXTS[0]}, "{'text': 'WIN a car now!'} (dict)"),
+    "a set": (lambda: {"a"}, "{'a'} (set)"),
+    "bytes": (lambda: b"abc", "b'abc' (bytes)"),
+    "nothing": (lambda: None, "None (NoneType)"),
+    "a number": (lambda: 5, "5 (int)"),
+    "a path": (lambda: Path("a.csv"), "a.csv"),
+    "a list of tables": (lambda: [pd.DataFrame({"text": TEXTS})], "texts[0] is"),
+    "a table of numpy": (lambda: np.array([["a"], ["b"]]), "shape (2, 1)"),
+}
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+@pytest.mark.parametrize(("make", "named"), NO_TEXTS.values(), ids=NO_TEXTS.keys())
+def test_what_is_no_sequence_of_texts_is_refused_in_a_sentence(method, make, named, classifier):
+    with pytest.raises(InputError) as caught:
+        getattr(classifier, method)(make())
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_probabilities_of_a_single_text_are_refused(classifier):
+    with pytest.raises(
+        InputError, match="predict_proba takes a list of texts, got the single text 'abc': put it into a list"
+    ):
+        classifier.predict_proba("abc")
+
+
+NO_TEXT = {"None": None, "nan": float("nan"), "b'abc'": b"abc", "5": 5, "['a']": ["a"], "<NA>": pd.NA}
+
+
+@pytest.mark.parametrize(("shown", "value"), NO_TEXT.items())
+def test_what_is_no_text_is_named_with_its_position(shown, value, classifier):
+    message = re.escape(f"texts[2] is {shown} ({type(value).__name__}), expected a str")
+    for texts in (["a", "b", value, "c"], pd.Series(["a", "b", value], dtype=object)):
+        with pytest.raises(InputError, match=message):
+            classifier.predict(texts)
+        with pytest.raises(InputError, match=message):
+            classifier.predict_proba(texts)
+    stream = classifier.predict(text for text in ["a", "b", value])
+    with pytest.raises(InputError, match=message):
+        list(stream)
+
+
+def test_a_position_in_a_stream_is_counted_from_its_beginning(classifier):
+    with pytest.raises(InputError, match=r"texts\[700\] is None"):
+        list(classifier.predict(iter(["a"] * 700 + [None])))
+
+
+def test_its_description_tells_classes_network_and_device(classifier):
+    assert re.fullmatch(
+        r"TextClassifier\(2 classes: ham, spam; GPT: 2 blocks, 32 channels, [\d,]+ parameters; on cpu\)",
+        repr(classifier),
+    )
+
+
+def test_auto_is_a_device_that_is_there(trained, monkeypatch):
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert TextClassifier.load(trained / "model").device.type == expected
+    assert TextClassifier.load(trained / "model", device="cpu").device.type == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    if "x86" in torch.backends.quantized.supported_engines:
+        assert TextClassifier.load(trained / "model", int8=True).device.type == "cpu", "int8 is for CPUs"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_named(device, trained):
+    with pytest.raises(InputError, match=f"device is '{device}'.*expected auto, cpu, cuda or mps"):
+        TextClassifier.load(trained / "model", device=device)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the finished run, in a folder of its own, whose last checkpoint answers otherwise than its best."""
+    run = shutil.copytree(trained, tmp_path / "runs" / "version_0")
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.head.bias"] += torch.tensor([0.0, 1.0])
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    return run
+
+
+def test_of_a_stopped_run_the_best_checkpoint_counts_then_the_last(run):
+    checkpoints = run / "checkpoints"
+    best, last = (TextClassifier.load(checkpoints / f"{name}.ckpt").predict_proba(TEXTS) for name in ("best", "last"))
+    assert not np.allclose(best, last)
+    (run / "model" / "model.safetensors").unlink()  # written last, so a folder without it is not whole
+    for path in (run, run.parent):
+        assert np.array_equal(TextClassifier.load(path).predict_proba(TEXTS), best)
+    shutil.rmtree(run / "model")
+    assert np.array_equal(TextClassifier.load(run).predict_proba(TEXTS), best)
+    (checkpoints / "best.ckpt").unlink()
+    for path in (run, run.parent):
+        assert np.array_equal(TextClassifier.load(path).predict_proba(TEXTS), last)
+    (checkpoints / "last.ckpt").unlink()
+    for path in (run, run.parent):
+        with pytest.raises(InputError, match=f"no model at {path}: expected"):
+            TextClassifier.load(path)
+
+
+def test_of_several_runs_the_newest_finished_one_counts_before_a_newer_one_that_was_stopped(run):
+    expected = TextClassifier.load(run).predict_proba(TEXTS)
+    stopped = run.with_name("version_1") / "checkpoints"
+    stopped.mkdir(parents=True)
+    shutil.copy(run / "checkpoints" / "last.ckpt", stopped / "best.ckpt")
+    assert np.array_equal(TextClassifier.load(run.parent).predict_proba(TEXTS), expected)
+    shutil.rmtree(run / "model")
+    assert not np.allclose(TextClassifier.load(run.parent).predict_proba(TEXTS), expected)
 
 
 @pytest.mark.parametrize("where", ["model", "checkpoints/best.ckpt", "", ".."])
 def test_a_model_loads_from_its_folder_its_checkpoint_its_run_and_the_folder_of_runs(where, trained, classifier):
     loaded = TextClassifier.load(trained / where)
-    assert np.array_equal(loaded.probabilities(TEXTS), classifier.probabilities(TEXTS))
+    assert np.array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
 
 
 @pytest.mark.parametrize("path", ["nowhere", "nowhere.ckpt", ""])

@@ -236,13 +236,13 @@ def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_tr
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     bundle.save_folder(tmp_path / "model", module.bundle(), "")
     saved.rename(tmp_path / "elsewhere")
-    expected = TextClassifier(module.bundle()).probabilities(TEXTS)
+    expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     for path in (tmp_path / "model", tmp_path / "last.ckpt"):
-        assert TextClassifier.load(path).probabilities(TEXTS) == pytest.approx(expected, abs=1e-6)
+        assert TextClassifier.load(path).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-6)
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
 
     loaded = GPTClassifier.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
-    assert TextClassifier(loaded.bundle()).probabilities(TEXTS) == pytest.approx(expected, abs=1e-6)
+    assert TextClassifier(loaded.bundle()).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -254,10 +254,10 @@ def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit
     tokenizer.rename(tmp_path / "elsewhere")
     folder = tmp_path / "run" / "version_0" / "model"
     assert "distilbert: 3 blocks, 16 channels" in (folder / "README.md").read_text()
-    expected = TextClassifier.load(folder).probabilities(TEXTS).tolist()
+    expected = TextClassifier.load(folder).predict_proba(TEXTS).tolist()
     program = (
         "import json, sys; from gpt_classifier import TextClassifier; classifier = TextClassifier.load(sys.argv[1]); "
-        "print(json.dumps(classifier.probabilities(json.load(sys.stdin)).tolist()))"
+        "print(json.dumps(classifier.predict_proba(json.load(sys.stdin)).tolist()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, folder], input=json.dumps(TEXTS), capture_output=True, text=True, check=True
@@ -281,9 +281,9 @@ def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_
     module = GPTClassifier(encoder=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
     quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
     bundle.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
-    expected = TextClassifier(module.bundle()).probabilities(TEXTS)
+    expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     loaded = TextClassifier.load(tmp_path / "adapter", base=saved)
-    assert loaded.probabilities(TEXTS) == pytest.approx(expected, abs=1e-5)
+    assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_folder_is_what_a_next_fit_can_start_from(quick_trainer, tiny_data, tmp_path):

@@ -219,9 +219,9 @@ def test_every_row_of_a_large_file_gets_its_prediction_in_order(predict, trained
     rows, labels, shares = table(tmp_path / "out" / "predictions.csv")
     classifier = TextClassifier.load(trained / "model")
     assert rows == [str(n) for n in range(5000)]
-    assert shares == pytest.approx(classifier.probabilities(TEXTS), abs=1e-5)
+    assert shares == pytest.approx(classifier.predict_proba(TEXTS), abs=1e-5)
     assert shares.sum(1) == pytest.approx(1, abs=2e-6)
-    assert labels == [classifier.labels[best] for best in shares.argmax(1)]
+    assert labels == [classifier.classes_[best] for best in shares.argmax(1)]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def differing(one: torch.nn.Module, other: torch.nn.Module) -> list[str]:
 
 
 def probabilities(module: GPTClassifier) -> np.ndarray:
-    return TextClassifier(module.bundle()).probabilities(TEXTS)
+    return TextClassifier(module.bundle()).predict_proba(TEXTS)
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -45,7 +45,7 @@ AS_TEXT_CLASSIFIER = """
 import json, sys
 from gpt_classifier import TextClassifier
 classifier = TextClassifier.load(sys.argv[1])
-print(json.dumps(classifier.probabilities(json.loads(sys.argv[2])).tolist()))
+print(json.dumps(classifier.predict_proba(json.loads(sys.argv[2])).tolist()))
 # torch._dynamo: half of PyTorch's compiler, which takes as long to import as the rest of PyTorch
 unwanted = {"lightning", "pandas", "pytorch_lightning", "sklearn", "huggingface_hub", "torch._dynamo"}
 loaded = unwanted & sys.modules.keys()
@@ -55,7 +55,7 @@ AS_MODULE = """
 import json, sys
 from gpt_classifier import GPTClassifier, TextClassifier
 module = GPTClassifier.load_from_checkpoint(sys.argv[1])
-print(json.dumps(TextClassifier(module.bundle()).probabilities(json.loads(sys.argv[2])).tolist()))
+print(json.dumps(TextClassifier(module.bundle()).predict_proba(json.loads(sys.argv[2])).tolist()))
 """
 
 
@@ -85,7 +85,7 @@ def test_a_model_copied_elsewhere_needs_nothing_else(copy, model, script, traine
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    here = TextClassifier.load(trained / model).probabilities(TEXTS)
+    here = TextClassifier.load(trained / model).predict_proba(TEXTS)
     assert np.array(json.loads(done.stdout)) == pytest.approx(here, abs=1e-7)
     assert list(empty.iterdir()) == []
 
@@ -136,7 +136,7 @@ def test_a_loaded_checkpoint_can_be_fitted_saved_and_loaded_again(trained, quick
     second = GPTClassifier.load_from_checkpoint(tmp_path / "second.ckpt")
     assert differing(first.model, second.model) == []
     assert np.abs(probabilities(second) - before).max() > 1e-3
-    assert np.array_equal(probabilities(second), TextClassifier.load(tmp_path / "second.ckpt").probabilities(TEXTS))
+    assert np.array_equal(probabilities(second), TextClassifier.load(tmp_path / "second.ckpt").predict_proba(TEXTS))
 
 
 def test_a_model_that_knows_no_tokenizer_cannot_be_saved(tiny_model):
@@ -263,7 +263,7 @@ def test_class_weights_of_the_data_weigh_the_loss(quick_trainer, tiny_data, tiny
     module = tiny_model()
     scores = quick_trainer().fit(module, data) or quick_trainer().validate(module, data)[0]
     table = data.tables["val"]
-    share = TextClassifier(module.bundle()).probabilities(table["text"].tolist())
+    share = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
     labels = table["label"].map(module.labels.index).to_numpy()
     by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(share, labels, strict=True)]
     assert scores["val/loss"] == pytest.approx(float(np.mean(by_hand)), abs=1e-5)
@@ -288,7 +288,7 @@ def test_logged_scores_are_those_of_all_predictions_together(eval_tokens, traine
     scores = quick_trainer().test(module, data)[0]
     table = data.tables["test"]
     truth = table["label"].map(module.labels.index).to_numpy()
-    shares = TextClassifier(module.bundle()).probabilities(table["text"].tolist())
+    shares = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
     predicted = shares.argmax(-1)
     expected = {
         "test/loss": sk.log_loss(truth, shares),

@@ -301,7 +301,7 @@ def test_a_loaded_model_is_tested_and_predicts_what_it_is_given(own, quick_train
     outputs = trainer.predict(model, given)
     assert torch.cat([rows for rows, _ in outputs]).tolist() == [0, 1, 2]
     assert torch.cat([shares for _, shares in outputs]).numpy() == pytest.approx(
-        classifier.probabilities(texts), abs=1e-6
+        classifier.predict_proba(texts), abs=1e-6
     )
     right = [p.label for p in classifier.predict(texts[:2])] == ["yes", "no"]
     assert (trainer.test(model, given, verbose=False)[0]["test/accuracy"] == 1) == right
