@@ -7,7 +7,7 @@ from pathlib import Path
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run, Study, given_settings, read_study
+from gpt_classifier.study.plan import Row, Run, Study, given_settings, question, read_study
 from gpt_classifier.study.runner import Runner, results_of
 
 
@@ -49,7 +49,11 @@ def _remember(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> N
     shown = [(earlier | now)[row.name] for row in study.rows if row.name in earlier | now]
     kept = [run for run in before["runs"] if run["row"] not in now]
     with whole_file(path) as part:
-        plan = {"questions": study.questions, "rows": shown, "runs": kept + [asdict(run) for run in runs]}
+        plan = {
+            "questions": {key: asdict(asked) for key, asked in study.questions.items()},
+            "rows": shown,
+            "runs": kept + [asdict(run) for run in runs],
+        }
         part.write_text(json.dumps(plan, indent=1))
 
 
@@ -68,10 +72,11 @@ def write(folder: Path, printed: str = "markdown") -> None:
     """``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure in TensorBoard too."""
     plan = json.loads((folder / "study.json").read_text())
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
-    lines = tables.lines(rows, runs, results_of(runs, folder))
-    said = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, plan["questions"]))
+    questions = {key: question(value) for key, value in plan["questions"].items()}
+    lines = tables.lines(rows, runs, results_of(runs, folder), questions)
+    said = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, questions))
     content = {
-        "markdown": tables.markdown(lines, len({run.seed for run in runs})) + (f"\n{said}" if said else ""),
+        "markdown": tables.markdown(lines) + (f"\n{said}" if said else ""),
         "csv": tables.comma_separated(lines),
     }
     for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):

@@ -7,18 +7,23 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
+from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
+from gpt_classifier.training.module import GPTClassifier
 
 QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
 
@@ -26,7 +31,7 @@ QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progre
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
     """Trains and scores; ``scratch`` is a folder for files that nobody needs afterwards."""
     cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
-    return _classical(run, cli.datamodule) if run.classical else _network(run, cli, scratch, logs)
+    return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
 
 
 def build(base: str, settings: Settings, scratch: Path) -> ClassifierCLI:
@@ -38,7 +43,7 @@ def build(base: str, settings: Settings, scratch: Path) -> ClassifierCLI:
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    weights = model.hparams["weights"]
+    settings, weights = _settings(cli), model.hparams["weights"]
     trainer.loggers = [TensorBoardLogger(logs, name="", version=str(run), default_hp_metric=False)]
     best = BestCheckpoint()
     best.dirpath = str(scratch)  # or it would lie beside the log
@@ -53,21 +58,26 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     trainer.callbacks.clear()  # type: ignore[attr-defined]
     trainer.loggers = []  # what follows is for the table alone
     loaders = {name: data.evaluation_dataloader(name) for name in SPLITS}
+    names = np.array(data.labels)
     scores = {}
     for name, loader in loaders.items():
         trainer.test(model, loader, verbose=False)
         logits, labels, index = model.epoch_predictions
-        scores[name] = (logits.argmax(-1) == labels, index)
+        scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], index.numpy())
     return _result(scores) | {
         "seconds": seconds,
         "epochs": trainer.current_epoch,
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
+        "family": "gpt" if isinstance(model.model.gpt, GPT) else "encoder",
+        "trained": description(model, settings["model.encoder"], weights),
+        "settings": settings,
     }
 
 
-def _classical(run: Run, data: TextDataModule) -> Result:
+def _classical(run: Run, cli: ClassifierCLI) -> Result:
     assert run.classical is not None
+    data = cli.datamodule
     data.prepare_data()
     data.setup("fit")
     model = CLASSICAL[run.classical]()
@@ -77,18 +87,85 @@ def _classical(run: Run, data: TextDataModule) -> Result:
     scores = {}
     for name in SPLITS:
         table = data.tables[name].sort_values("row", kind="stable")
-        correct = model.predict(table["text"]) == table["label"].to_numpy()
-        scores[name] = (torch.tensor(correct), torch.tensor(table["row"].to_numpy()))
-    return _result(scores) | {"seconds": seconds, "epochs": 0, "trainable": 0, "initial_weights": ""}
-
-
-def _result(scores: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> Result:
-    correct, index = scores["test"]
-    return {
-        "accuracy": {name: [int(right.sum()), len(right)] for name, (right, _) in scores.items()},
-        "test_rows": hashlib.sha256(index.numpy().tobytes()).hexdigest()[:16],  # only equal rows can be paired
-        "test_correct": "".join(map(str, correct.int().tolist())),
+        scores[name] = Scored(table["label"].to_numpy(), model.predict(table["text"]), table["row"].to_numpy())
+    return _result(scores) | {
+        "seconds": seconds,
+        "epochs": 0,
+        "trainable": 0,
+        "initial_weights": "",
+        "family": "classical",
+        "trained": run.classical.replace("_", " "),
+        "settings": {key: value for key, value in _settings(cli).items() if key.startswith("data.")},
     }
+
+
+class Scored(NamedTuple):
+    """What a model said of the texts of a split, (N,) each, in the order of the rows."""
+
+    labels: np.ndarray  # class names
+    predicted: np.ndarray
+    rows: np.ndarray
+
+
+def _result(scores: dict[str, Scored]) -> Result:
+    labels, predicted, rows = scores["test"]
+    right = labels == predicted
+    return {
+        "accuracy": {name: [int((s.labels == s.predicted).sum()), len(s.labels)] for name, s in scores.items()},
+        "test_rows": hashlib.sha256(rows.tobytes()).hexdigest()[:16],  # only equal rows can be paired
+        "test_correct": "".join(map(str, right.astype(int).tolist())),
+        "test_classes": {  # rows of the class, predictions of it, and how many are both: macro-F1 follows for any folds
+            str(name): [int(each.sum()) for each in (labels == name, predicted == name, right & (labels == name))]
+            for name in sorted({*labels, *predicted})
+        },
+    }
+
+
+# ---------------------------------------------------------------- what was trained, for titles and comparisons
+
+
+def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
+    """The network and what was trained of it, in words: GPT-2 124M, last block, last token.
+
+    Args:
+        model: After training.
+        encoder: As the setting names it.
+        weights: What training started from.
+    """
+    network, config, settings = model.model.gpt, model.model.gpt.config, model.hparams
+    size = sum(tensor.numel() for name, tensor in network.state_dict().items() if ".lora_" not in name)
+    if isinstance(encoder, str):
+        name = f"{Path(encoder).name} {size / 1e6:.0f}M"
+    elif isinstance(config, GPTConfig) and replace(config, dropout=0.0, causal=True) in SIZES.values():
+        name = f"GPT-2 {size / 1e6:.0f}M"
+    else:
+        blocks = f"{config.n_layer} block{'s' if config.n_layer > 1 else ''}"
+        name = f"{config.model_type}, {blocks} x {config.n_embd} channels"
+    parts = [name]
+    if isinstance(network, GPT) and not config.causal:
+        parts.append("no causal mask")
+    if weights != "pretrained":
+        parts.append("random weights" if weights == "random" else f"weights of {weights}")
+    parts += [_what_trains(settings["trainable"], settings["lora"]), settings["pooling"].replace("_", " ")]
+    return ", ".join(parts)
+
+
+def _what_trains(policy: str | int, lora: Mapping[str, Any] | None) -> str:
+    if lora is not None:
+        return f"{'DoRA' if lora['dora'] else 'LoRA'}, rank {lora['rank']}, alpha {lora['alpha']:g}"
+    names = {0: "head only", "head": "head only", 1: "last block", "all": "all layers", "biases": "biases only"}
+    return names.get(policy, f"last {policy} blocks" if str(policy).isdigit() else str(policy).replace("_", " "))
+
+
+def _settings(cli: ClassifierCLI) -> Settings:
+    """All settings of data, model and trainer, also those that no file names, by dotted key."""
+    sections = json.loads(cli.parser.dump(cli.config, format="json"))
+    settings = {f"{name}.{key}": v for name in ("data", "model", "trainer") for key, v in sections[name].items()}
+    del settings["trainer.default_root_dir"]  # of each run its own
+    settings.setdefault("model.encoder", None)
+    if isinstance(settings["model.gpt"], str):
+        settings["model.gpt"] = {"size": settings["model.gpt"]}
+    return settings
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from gpt_classifier.evaluation.baselines import CLASSICAL
 Settings = dict[str, Any]  # dotted keys of a configuration, such as model.pooling
 Result = dict[str, Any]  # of a run, as study/job.py makes it
 SPLITS = ("train", "val", "test")
+FAMILIES = ("gpt", "encoder", "classical")  # of what a row trains
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Row:
 
     Args:
         name: Short and unique, as in ``--rows``.
-        title: What it is.
+        title: What it changes, in words. Without one the row is described by what was trained, and so it is wherever
+            it differs from the first row in anything else as well.
         question: Key of the question that it answers; the row that others are compared with answers none.
         settings: What it changes.
         classical: Instead of a network, a model of evaluation/baselines.py.
@@ -35,13 +37,33 @@ class Row:
     """
 
     name: str
-    title: str
+    title: str = ""
     question: str | None = None
     settings: Settings = field(default_factory=dict)
     classical: str | None = None
     published: dict[str, float] | None = None
     smoke: Settings = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def changes(self) -> set[str]:
+        """What it sets itself: arguments of the model, the data or the trainer."""
+        return {".".join(key.split(".")[:2]) for key in self.settings}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What rows answer by their difference to the first row.
+
+    Args:
+        ask: The question itself.
+        about: Setting in which a row must differ from the first one to answer it, such as model.pooling.
+        first: What the first row must be for an answer: ``gpt``, ``encoder`` or ``classical``.
+    """
+
+    ask: str = ""
+    about: str = ""
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,8 @@ class Run:
     settings: Settings
     classical: str | None
     weights: str
+    given: Settings = field(default_factory=dict)  # those of the settings that came from the command line
+    smoke: bool = False
 
     @property
     def key(self) -> str:
@@ -72,7 +96,7 @@ class Study:
     Args:
         base: Configuration file, relative to the study's own.
         rows: Lines of the table; those that run are compared with the first of them.
-        questions: What is asked, by key.
+        questions: What is asked, by key; in YAML a text, or a mapping with fields of Question.
         settings: What all rows change.
         weights: Whether the weights of the ``last`` epoch are scored, or the ``best`` ones (lowest validation loss).
         smoke: What all rows change in a smoke test.
@@ -80,7 +104,7 @@ class Study:
 
     base: str
     rows: list[Row]
-    questions: dict[str, str] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
     weights: str = "best"
     smoke: Settings = field(default_factory=dict)
@@ -93,7 +117,7 @@ class Study:
         return [row for row in self.rows if names is None or row.name in names]
 
     def runs(self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Settings, smoke: bool) -> list[Run]:
-        """All seeds and folds of one row, then of the next; ``given`` counts more than the study, less than a row."""
+        """All seeds and folds of one row, then of the next. Precedence: study < ``given`` < row < smoke test."""
         first_seed = int(parse_yaml(base).get("seed_everything", 123))
         runs = []
         for row in rows:
@@ -101,7 +125,8 @@ class Study:
             for fold in range(folds) if folds else [None]:
                 parts = {"data.folds": folds, "data.fold": fold} if folds else {}
                 for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # chance plays no part
-                    runs.append(Run(row.name, seed, fold, base, settings | parts, row.classical, self.weights))
+                    changed = settings | parts
+                    runs.append(Run(row.name, seed, fold, base, changed, row.classical, self.weights, given, smoke))
         return runs
 
 
@@ -110,19 +135,28 @@ def read_study(path: Path) -> tuple[Study, str]:
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "base" not in content:
         raise InputError(f"{path} is not a study: expected base, the path of a configuration, and a list of rows")
+    if not isinstance(content.get("questions", {}), dict):
+        raise InputError(f"questions of {path} are {content['questions']!r}, expected keys with their questions")
     try:
         rows = [Row(**{**row, "name": str(row["name"])}) for row in content["rows"]]
-        study = Study(**content | {"rows": rows})
+        questions = {key: question(value) for key, value in content.get("questions", {}).items()}
+        study = Study(**content | {"rows": rows, "questions": questions})
     except (TypeError, KeyError) as error:
-        known = (", ".join(f.name for f in fields(c)) for c in (Study, Row))
-        raise InputError(f"{path} is not a study ({error}): it has {next(known)}; a row has {next(known)}") from error
+        known = [", ".join(f.name for f in fields(c)) for c in (Study, Row, Question)]
+        raise InputError(
+            f"{path} is not a study ({error}): it has {known[0]}; a row has {known[1]}; a question has {known[2]}"
+        ) from error
     names = [row.name for row in rows]
     if len(set(names)) < len(names) or not names:
         raise InputError(f"{path} has the rows {', '.join(names)}: expected one or more, each with a name of its own")
     if study.weights not in ("last", "best"):
         raise InputError(f"weights of {path} are {study.weights!r}, expected last or best")
-    if not isinstance(study.questions, dict):
-        raise InputError(f"questions of {path} are {study.questions!r}, expected keys with their questions")
+    for key, asked in study.questions.items():
+        if asked.first not in ("", *FAMILIES):
+            raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
+        answering = [row for row in rows if row.question == key]
+        if asked.about and not any(asked.about in row.changes for row in answering):
+            raise InputError(f"question {key} of {path} is about {asked.about}, which none of its rows sets")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
             raise InputError(f"published figures of row {row.name} of {path} are {row.published!r}, expected test, ...")
@@ -138,6 +172,11 @@ def read_study(path: Path) -> tuple[Study, str]:
     ]:
         check_settings(settings, f"{whose} of {path}")
     return study, read_base(path, study.base)
+
+
+def question(value: Any) -> Question:
+    """A question as YAML has it: a text, or a mapping."""
+    return Question(**value) if isinstance(value, dict) else Question(str(value))
 
 
 # ---------------------------------------------------------------- configurations and what changes them
@@ -184,6 +223,8 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         for n, part in enumerate(path, 1):
             if within.get(part) is None:
                 within[part] = {}
+            if path[:n] == ["model", "gpt"] and isinstance(within[part], str):
+                within[part] = {"size": within[part]}  # for which the name alone is short
             within = within[part]
             if not isinstance(within, dict):
                 taken = ".".join(path[:n])

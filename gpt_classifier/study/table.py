@@ -2,14 +2,16 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
-from gpt_classifier.study.plan import SPLITS, Result, Row, Run
+from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, Settings
 
 ALPHA = 0.05
 
@@ -19,66 +21,133 @@ class Line:
     """One row with what its runs gave. Without ``test`` it has no result; ``error`` may say why."""
 
     row: Row
+    runs: list[Run]
     done: int  # runs with a result
-    wanted: int
     error: str = ""
+    title: str = ""  # what the row changes, where that is its only difference to the first row, else what was trained
+    seeds: int = 0  # with results
     train: Proportion | None = None
     val: Proportion | None = None
     test: Proportion | None = None
+    f1: float | None = None  # macro-F1 of the test
     texts: int = 0  # of the test
     seconds: float = 0.0
     trainable: int = 0
     memory: int = 0  # bytes
     weights: str = ""
     epochs: str = ""
+    family: str = ""  # gpt, encoder or classical
+    trained: str = ""  # what, in words
+    settings: Settings = field(default_factory=dict)  # all of them, by dotted key
+    obstacle: str = ""  # why the row's difference to the first one does not answer its question
     difference: float | None = None  # of the test accuracy to that of the first row, in percentage points
     p: float | None = None  # of that difference
     p_corrected: float | None = None  # for the number of comparisons
 
+    @property
+    def complete(self) -> bool:
+        return self.done == len(self.runs)
 
-def lines(rows: Sequence[Row], runs: Sequence[Run], results: dict[str, Result]) -> list[Line]:
+    @property
+    def state(self) -> str:
+        """How far the row has come."""
+        if self.test is None:
+            return f"failed: {self.error}" if self.error else "not run"
+        return f"{self.done} of {len(self.runs)} runs" + (f"; failed: {self.error}" if self.error else "")
+
+
+def lines(
+    rows: Sequence[Row], runs: Sequence[Run], results: dict[str, Result], questions: Mapping[str, Question]
+) -> list[Line]:
     """A line for each of ``rows``; each is compared with the first one."""
     table = [_line(row, [run for run in runs if run.row == row.name], results) for row in rows]
-    first = _correct([run for run in runs if run.row == rows[0].name], results)
-    for line in table[1:]:
-        other = _correct([run for run in runs if run.row == line.row.name], results)
-        if first is not None and other is not None and other[1] == first[1]:
+    first = table[0]
+    outcomes = [_correct(line.runs, results) for line in table]
+    for line, outcome in zip(table, outcomes, strict=True):
+        if line is not first:
+            line.obstacle = _obstacle(line, first, questions.get(line.row.question or "", Question()))
+        line.title = _title(line, line is first)
+        if line is not first and outcome is not None and outcomes[0] is not None and outcome[1] == outcomes[0][1]:
             assert line.test is not None
-            assert table[0].test is not None
-            line.difference = 100 * (line.test.value - table[0].test.value)
-            line.p = paired_p_value(other[0], first[0])
+            assert first.test is not None
+            line.difference = 100 * (line.test.value - first.test.value)
+            line.p = paired_p_value(outcome[0], outcomes[0][0])
     compared = [line for line in table if line.p is not None]
     for line, p in zip(compared, holm([line.p for line in compared if line.p is not None]), strict=True):
         line.p_corrected = p
     return table
 
 
+def _title(line: Line, is_first: bool) -> str:
+    title = line.row.title
+    if line.test is None:
+        return title or ", ".join(f"{key} {_text(value)}" for key, value in line.row.settings.items())
+    if title and is_first and line.family != "classical":  # its own settings could not vouch for a title
+        return f"{title} ({line.trained})"
+    return title if title and (line.family == "classical" or not line.obstacle) else line.trained
+
+
+def _obstacle(line: Line, first: Line, question: Question) -> str:
+    """Why the difference of two rows does not answer ``question``; empty where it does."""
+    if first.test is None:
+        return f"row {first.row.name} has no result"
+    if question.first and question.first != first.family:
+        return f"row {first.row.name} is {first.family}, not {question.first}"
+    keys, own = line.settings.keys() | first.settings.keys(), line.row.changes
+    if "classical" in (line.family, first.family):  # which only the data touches, not how a network reads it
+        keys = {key for key in keys if key.startswith("data.")}
+        own = own | first.row.changes
+    different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
+    if others := different - own - {"data.fold"}:
+        return f"they differ in {', '.join(sorted(others))} too"
+    if line.family != "classical" and not (question.about in different if question.about else different):
+        return f"{question.about or 'every setting'} is that of row {first.row.name}"
+    return ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
     found = [results[run.key] for run in runs if run.key in results]
     good = [result for result in found if "error" not in result]
-    line = Line(row, len(good), len(runs), next((r["error"] for r in found if "error" in r), ""))
+    line = Line(row, runs, len(good), next((r["error"] for r in found if "error" in r), ""))
     if not good:
         return line
+    by_seed = {result["seed"]: [r for r in good if r["seed"] == result["seed"]] for result in good}
+    line.seeds = len(by_seed)
     for name in SPLITS:
-        setattr(line, name, _accuracy(name, good))
-    line.texts = sum(r["accuracy"]["test"][1] for r in good if r["seed"] == good[0]["seed"])
+        setattr(line, name, _accuracy(name, list(by_seed.values())))
+    line.texts = _texts("test", list(by_seed.values()))
+    line.f1 = float(np.mean([_macro_f1(folds) for folds in by_seed.values()]))
     line.seconds = float(np.mean([result["seconds"] for result in good]))
     line.trainable = good[0]["trainable"]
     line.memory = max(result["peak_memory"] for result in good)
     line.weights = good[0]["initial_weights"]
     line.epochs = ", ".join(map(str, sorted({result["epochs"] for result in good})))
+    line.family, line.trained, line.settings = (good[0][name] for name in ("family", "trained", "settings"))
     return line
 
 
-def _accuracy(name: str, results: list[Result]) -> Proportion:
-    """The mean over seeds; of each seed, over the texts of all folds."""
-    by_seed: dict[int, list[int]] = {}
-    for result in results:
-        counts = by_seed.setdefault(result["seed"], [0, 0])
-        counts[0] += result["accuracy"][name][0]
-        counts[1] += result["accuracy"][name][1]
-    texts = next(iter(by_seed.values()))[1]
-    return mean_accuracy([right / of for right, of in by_seed.values()], texts)
+def _accuracy(split: str, by_seed: list[list[Result]]) -> Proportion:
+    """The mean over seeds; of each seed, over the texts of all its folds."""
+    counts = [np.sum([result["accuracy"][split] for result in folds], axis=0) for folds in by_seed]
+    return mean_accuracy([float(right / of) for right, of in counts], _texts(split, by_seed))
+
+
+def _texts(split: str, by_seed: list[list[Result]]) -> int:
+    """How many there are; those of the seed with the fewest folds where some are missing."""
+    return min(sum(result["accuracy"][split][1] for result in folds) for folds in by_seed)
+
+
+def _macro_f1(folds: list[Result]) -> float:
+    """Of the test texts of all ``folds`` together: the mean over the classes that occur or are predicted."""
+    total: dict[str, np.ndarray] = {}
+    for result in folds:
+        for name, counts in result["test_classes"].items():
+            total[name] = total.get(name, 0) + np.array(counts)
+    return float(np.mean([2 * right / (rows + predicted) for rows, predicted, right in total.values()]))
 
 
 def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
@@ -97,36 +166,67 @@ def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, l
 # ---------------------------------------------------------------- sentences
 
 
-def sentences(table: Sequence[Line], questions: dict[str, str]) -> list[str]:
-    """One for each question that a row with a result answers."""
+def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
+    """One for each question that rows answer, then the bare facts of rows that differ in other ways than it asks."""
+    first, *others = table
+    if any(run.smoke for line in table for run in line.runs):
+        return ["A smoke test answers no question."]
+    others = [line for line in others if line.test is not None and line.row.question is not None]
+    if not others:
+        return []
+    if not (first.test is not None and first.complete):
+        return [
+            f"No question is answered, because row {first.row.name} is what others are compared with: {first.state}."
+        ]
+    compared = [line for line in others if line.p_corrected is not None]
     said = []
     for key, question in questions.items():
-        answers = [line for line in table[1:] if line.row.question == key and line.test is not None]
-        if answers:
-            said.append(f"{question} {_answer(answers, table[0])}")
+        if answers := [line for line in compared if line.row.question == key and not line.obstacle]:
+            claims = _claims(answers, first)
+            said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
+    for line in compared:
+        if line.obstacle:
+            # Two that are described alike differ in what a sentence could not tell.
+            fact = "" if line.trained == first.trained else f" {_claims([line], first)}"
+            asked = questions[line.row.question or ""].ask
+            said.append(f"Row {line.row.name}:{fact} No answer to {asked!r}, because {line.obstacle}.")
+    for line in others:
+        if line.p_corrected is None:
+            why = "its test texts are others" if line.complete else line.state
+            said.append(f"Row {line.row.name} is not compared with row {first.row.name}: {why}.")
     return said
 
 
-def _answer(answers: list[Line], first: Line) -> str:
+def _claims(answers: list[Line], first: Line) -> str:
+    """What is known of the differences between ``answers`` and the first row, and what is not."""
     claims = []
     unclear = []
     for line in answers:
-        if "model.weights" in line.row.settings and line.weights == first.weights:
-            claims.append(f"not answered here, because row {first.row.name} began with {first.weights} weights too")
-        elif line.p_corrected is None or line.difference is None:
-            claims.append(f"{line.row.title} cannot be paired with row {first.row.name}")
-        elif line.p_corrected < ALPHA:
-            better = "better" if line.difference > 0 else "worse"
+        assert line.difference is not None
+        assert line.p_corrected is not None
+        if line.p_corrected < ALPHA:
+            more = "more" if line.difference > 0 else "less"
             claims.append(
-                f"{line.row.title} is {better} than {first.row.title} by {abs(line.difference):.1f} points "
+                f"{line.title} scored {abs(line.difference):.1f} points {more} than {first.title} "
                 f"(p {number(line.p_corrected)})"
             )
         else:
-            unclear.append(f"{line.row.title} ({line.difference:+.1f} points)")
+            unclear.append(f"{line.title} ({line.difference:+.1f} points)")
     if unclear:
-        claims.append(f"no evidence either way at n = {answers[0].texts:,} for {', '.join(unclear)}")
+        against = "" if claims else f", compared with {first.title}"
+        claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
     text = "; ".join(claims)
-    return text[0].upper() + text[1:] + "."
+    return f"{text}; n = {first.texts:,}, {_seeds([first, *answers])}."
+
+
+def _seeds(table: Sequence[Line]) -> str:
+    """How many seeds, and folds, the results of these rows have."""
+    counts = sorted({line.seeds for line in table if line.test is not None})
+    folds = sorted(
+        {len({run.fold for run in line.runs}) for line in table if line.runs and line.runs[0].fold is not None}
+    )
+    seeds = " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
+    return seeds + (f", {' or '.join(map(str, folds))} folds" if folds else "")
 
 
 def number(p: float) -> str:
@@ -136,48 +236,81 @@ def number(p: float) -> str:
 # ---------------------------------------------------------------- tables
 
 
-def markdown(table: Sequence[Line], seeds: int) -> str:
+def markdown(table: Sequence[Line]) -> str:
     """The table for people."""
     published = any(line.row.published for line in table)
-    head = ["row", "setting", "initial weights", "epochs", "trains", "train %", "val %", "test % [95 % interval]"]
+    head = ["row", "setting", "initial weights", "epochs", "trains", "seeds", "train %", "val %"]
+    head += ["test % [95 % interval]", "test macro-F1 %"]
     head += ["published test %"] if published else []
     head += [f"p against row {table[0].row.name}", "s", "GB"]
     rows = []
     for line in table:
-        cells = [line.row.name, line.row.title]
+        cells = [line.row.name, line.title]
         if line.test is None:
-            cells += ["", "", "", "", "", f"failed: {line.error}" if line.error else "not run"]
+            cells += ["", "", "", "", "", "", line.state, ""]
         else:
             assert line.train is not None
             assert line.val is not None
-            some = f" ({line.done} of {line.wanted} runs)" if line.done < line.wanted else ""
+            assert line.f1 is not None
             cells += [
                 line.weights,
                 line.epochs if line.trainable else "",
                 f"{line.trainable:,}" if line.trainable else "",
-            ]
-            cells += [
+                str(line.seeds),
                 f"{100 * line.train.value:.2f}",
                 f"{100 * line.val.value:.2f}",
-                str(line.test).replace(" %", "") + some,
+                str(line.test).replace(" %", "") + ("" if line.complete else f" ({line.state})"),
+                f"{100 * line.f1:.2f}",
             ]
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
         cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
         cells += [f"{line.seconds:.1f}", f"{line.memory / 2**30:.1f}"] if line.test is not None else ["", ""]
         rows.append(cells)
-    text = [_row(head), "|" + "---|" * len(head), *map(_row, rows), ""]
-    if seeds > 1:
-        how = f"mean over {seeds} seeds; the interval is for other texts and seeds. p: paired permutation test"
-    else:
-        how = "of one seed; the interval is for other texts, not for other seeds. p: exact McNemar test"
-    comparisons = sum(line.p is not None for line in table)
-    text.append(
-        f"Accuracy: {how} on the test texts, corrected for {comparisons} comparisons (Holm). "
-        "s: seconds of training; GB: peak memory of the process."
-    )
+    text = [_row(head), "|" + "---|" * len(head), *map(_row, rows), "", _how(table)]
+    if smoke := [line.row.name for line in table if any(run.smoke for run in line.runs)]:
+        which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
+        text = [
+            f"**Smoke test{which}: toys, with the study's smoke settings. Rows run; scores mean nothing.**",
+            "",
+            *text,
+        ]
     notes = [f"Row {line.row.name}: {line.row.note}" for line in table if line.row.note]
+    notes += [f"With {given}: rows {', '.join(names)}" for given, names in _given(table).items()]
+    if published and _given(table):
+        notes.append("Published figures are of the study without settings of a command line")
     return "\n".join(text + ([""] + [f"- {note}" for note in notes] if notes else [])) + "\n"
+
+
+def _how(table: Sequence[Line]) -> str:
+    """What the figures are, one sentence for each."""
+    done = [line for line in table if line.test is not None]
+    compared = [line for line in table if line.p is not None]
+    text = []
+    if done:
+        several = any(line.seeds > 1 for line in done)
+        seeds = "means over seeds; the interval is for other texts and, with several seeds, other seeds"
+        text.append(
+            f"Accuracy and macro-F1 ({_seeds(done)}): "
+            + (seeds if several else "the interval is for other texts, not for other seeds")
+        )
+    if compared:
+        one = {line.seeds == table[0].seeds == 1 for line in compared}
+        tests = " or, with more than one seed, ".join(
+            test for single, test in ((True, "exact McNemar test"), (False, "paired permutation test")) if single in one
+        )
+        text.append(f"p: {tests} on the test texts, corrected for their number, {len(compared)} (Holm)")
+    text.append("s: seconds of training; GB: peak memory of the process")
+    return ". ".join(text) + "."
+
+
+def _given(table: Sequence[Line]) -> dict[str, list[str]]:
+    """Settings of the command line, with the rows that they were given for."""
+    names: dict[str, list[str]] = {}
+    for line in table:
+        if line.runs and (given := line.runs[0].given):
+            names.setdefault(" ".join(f"--{key} {_text(v)}" for key, v in given.items()), []).append(line.row.name)
+    return names
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -189,15 +322,17 @@ def comma_separated(table: Sequence[Line]) -> str:
     stream = io.StringIO()
     splits = [f"{name}{end}" for name in SPLITS for end in ("", "_low", "_high")]
     published = [f"published_{name}" for name in (*SPLITS, "minutes")]
-    head = ["row", "title", "question", "runs", "weights", "epochs", "trainable", *splits, "difference_points", "p"]
+    head = ["row", "title", "question", "trained", "smoke", "runs", "runs_wanted", "seeds", "weights", "epochs"]
+    head += ["trainable", *splits, "test_f1_macro", "difference_points", "p", "p_corrected", "seconds", "peak_bytes"]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*head, "p_corrected", "seconds", "peak_bytes", *published, "error"])
+    writer.writerow([*head, *published, "error"])
     for line in table:
-        cells: list[Any] = [line.row.name, line.row.title, line.row.question or "", line.done]
+        cells: list[Any] = [line.row.name, line.title, line.row.question or "", line.trained]
+        cells += [str(any(run.smoke for run in line.runs)).lower(), line.done, len(line.runs), line.seeds]
         cells += [line.weights, line.epochs, line.trainable]
         for share in (line.train, line.val, line.test):
             cells += [""] * 3 if share is None else list(share)
-        cells += ["" if value is None else value for value in (line.difference, line.p, line.p_corrected)]
+        cells += ["" if value is None else value for value in (line.f1, line.difference, line.p, line.p_corrected)]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         writer.writerow([*cells, line.error])
     return stream.getvalue()
@@ -212,30 +347,47 @@ def forest_plot(table: Sequence[Line]) -> Any:
     from matplotlib.figure import Figure
 
     shown = [line for line in table if line.test is not None]
-    figure = Figure(figsize=(8, 1.3 + 0.32 * len(shown)), dpi=150, layout="constrained")
+    labels = ["\n".join(wrap(f"{line.title} ({line.row.name})", 52, break_on_hyphens=False)) for line in shown]
+    rooms = np.array([0.16 + 0.16 * (label.count("\n") + 1) for label in labels])  # inches
+    places, height = np.cumsum(rooms) - rooms / 2, float(rooms.sum())
+    figure = Figure(figsize=(10, 1.3 + height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for y, line in enumerate(shown):
+    drawn = set()
+    for y, line in zip(places, shown, strict=True):
         assert line.test is not None
         value, low, high = (100 * share for share in line.test)
-        clear = line.p_corrected is not None and line.p_corrected < ALPHA
-        colour = "black" if line is table[0] else "tab:red" if clear else "tab:blue"
+        colour, meaning = _colour(line, line is table[0])
         axes.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot(value, y, "s", color=colour, markersize=6)
+        axes.plot(value, y, "s", color=colour, markersize=6, label=None if meaning in drawn else meaning)
+        drawn.add(meaning)
+    for y, line in zip(places, shown, strict=True):
         if line.row.published:
-            axes.plot(line.row.published["test"], y, "D", color="grey", fillstyle="none", markersize=6)
+            label = None if "published" in drawn else "published"
+            axes.plot(line.row.published["test"], y, "D", color="tab:purple", fillstyle="none", label=label)
+            drawn.add("published")
     if shown and shown[0] is table[0] and shown[0].test is not None:
         axes.axvline(100 * shown[0].test.value, color="black", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(shown)), [f"{line.row.title}  ({line.row.name})" for line in shown])
-    axes.invert_yaxis()
+    axes.set_yticks(places, labels, fontsize=9)
+    axes.set_ylim(height or 1, 0)
     axes.grid(axis="x", alpha=0.3)
-    texts = max((line.texts for line in shown), default=0)
-    axes.set_xlabel(
-        f"test accuracy, % of {texts:,} texts, 95 % interval\nred: unlike the first row, corrected p < {ALPHA}"
-    )
+    texts = " or ".join(f"{n:,}" for n in sorted({line.texts for line in shown}))
+    axes.set_xlabel(f"test accuracy, % of {texts or 'no'} texts, 95 % interval")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    if any(line.row.published for line in shown):
-        axes.plot([], [], "D", color="grey", fillstyle="none", label="published")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
+    if any(run.smoke for line in table for run in line.runs):
+        axes.set_title("Smoke test: toys", loc="left", color="tab:red")
+    if drawn:
+        figure.legend(loc="outside upper center", ncols=len(drawn), frameon=False, fontsize=8)
     return figure
+
+
+def _colour(line: Line, is_first: bool) -> tuple[str, str]:
+    """Of a row, and what it means."""
+    if is_first:
+        return "black", "first row"
+    if line.p_corrected is None:
+        return "tab:grey", "not compared"
+    if line.p_corrected < ALPHA:
+        return "tab:red", f"unlike the first row (corrected p < {ALPHA})"
+    return "tab:blue", "no evidence of a difference"

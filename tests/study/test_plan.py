@@ -42,7 +42,6 @@ def rows(*changes):
         ({"rows": None}, "a list of rows"),
         ({"rows": ["first"]}, "is not a study"),
         ({"rows": [{"title": "without a name"}]}, "a row has name, title"),
-        ({"rows": [{"name": "without a title"}]}, "a row has name, title"),
         ({"rows": rows({"setings": {}})}, "setings"),
         ({"rows": rows({"name": "same"}, {"name": "same"})}, "same, same"),
         ({"rows": rows({"settings": ["model.pooling"]})}, "settings of row row 0"),
@@ -53,6 +52,9 @@ def rows(*changes):
         ({"settings": ["data.split"]}, "settings of"),
         ({"smoke": None}, "smoke of"),
         ({"questions": ["layers"]}, "questions of"),
+        ({"questions": {"why": {"aks": "Why?"}}}, "a question has ask, about, first"),
+        ({"questions": {"why": {"first": "lstm"}}}, "'lstm', expected gpt, encoder, classical"),
+        ({"questions": {"why": {"about": "model.poling"}}}, "about model.poling, which none of its rows sets"),
         ({"rows": rows({"published": {"train": 1}})}, "published figures of row row 0"),
         ({"rows": rows({"published": 95})}, "published figures of row row 0"),
         ({"weights": "worst"}, "'worst', expected last or best"),
@@ -158,6 +160,8 @@ def test_a_setting_within_a_mapping_brings_the_rest_of_the_mapping_along():
     assert overrides(BASE, {"seed_everything": 1}) == {"seed_everything": 1}
     with pytest.raises(InputError, match=r"model\.learning_rate is 0\.001"):
         overrides(BASE, {"model.learning_rate.high": 1})
+    named = "model: {gpt: gpt2-large}"
+    assert overrides(named, {"model.gpt.causal": False}) == {"model": {"gpt": {"size": "gpt2-large", "causal": False}}}
 
 
 # ---------------------------------------------------------------- runs
@@ -189,6 +193,7 @@ def test_keys_of_runs_differ_whenever_anything_differs_that_matters():
         replace(run, settings={}),
         replace(run, classical="character_svm"),
         replace(run, weights="last"),
+        replace(run, smoke=True),
     ]
     assert len({each.key for each in [run, *others]}) == len(others) + 1
     ordered = {"model.a": 1, "model.b": 2}
@@ -250,7 +255,9 @@ def test_a_row_of_a_shipped_study_builds(run, tmp_path):
     cli = build(run.base, run.settings, tmp_path)
     for key, value in run.settings.items():
         section, name = key.split(".", 1)
-        assert cli.config[section][name] == value
+        place, *within = name.split(".")
+        found = cli.config[section][place]
+        assert (found[within[0]] if within else found) == value
     assert cli.trainer.accumulate_grad_batches == run.settings.get("trainer.accumulate_grad_batches", 1)
     assert cli.model.hparams["pooling"] == cli.config.model.pooling
     assert cli.datamodule.source == cli.config.data.source

@@ -1,21 +1,34 @@
 """A study runs what is not done yet, survives failures and SIGKILL, and says no more than its numbers carry."""
 
 import csv
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.encoders import random_encoder
+from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.model.pretrained import without_weights
 from gpt_classifier.study import command, runner
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run
+from gpt_classifier.study.job import Scored, _result, build, description, perform
+from gpt_classifier.study.plan import Question, Row, Run, read_study
 from gpt_classifier.study.runner import read_results
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -26,7 +39,7 @@ weights: best
 questions: {{layers: "Which layers?", classical: "Is it worth it?"}}
 settings: {{model.gpt: {TINY}, data.max_length: 64, trainer.max_epochs: 2}}
 rows:
-  - {{name: 1, title: all layers}}
+  - {{name: 1, title: everything}}
   - {{name: 2, title: head only, question: layers, settings: {{model.trainable: head}}}}
   - {{name: 3, title: broken, question: layers, settings: {{model.trainable: 9}}}}
   - {{name: 4, title: character SVM, question: classical, classical: character_svm, published: {{test: 97.33}}}}
@@ -56,7 +69,9 @@ def test_a_study_ends_with_a_whole_table_though_a_row_fails(study, tmp_path, cap
     assert float(rows["4"]["test"]) > 0.9  # made-up messages are easy
     assert int(rows["2"]["trainable"]) == 2 * 16 + 2
     assert float(rows["1"]["test_low"]) < float(rows["1"]["test"]) < float(rows["1"]["test_high"])
-    assert "Which layers?" in printed
+    assert "Which layers? " in printed
+    assert rows["1"]["title"] == "everything (GPT, 2 blocks x 16 channels, random weights, all layers, mean)"
+    assert 0 < float(rows["4"]["test_f1_macro"]) < 1
     assert (folder / "intervals.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "tensorboard" / "table").iterdir())
     results = (folder / "results.jsonl").read_text()
@@ -103,58 +118,239 @@ def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, mon
 def result(correct: str, seed: int = 1, **others) -> dict:
     counts = {name: [correct.count("1"), len(correct)] for name in ("train", "val", "test")}
     facts = {"seconds": 1.0, "epochs": 1, "trainable": 5, "peak_memory": 2**30, "initial_weights": "random"}
+    facts |= {"family": "gpt", "trained": "GPT-2 124M, last block", "settings": {"model.pooling": "last_token"}}
+    facts |= {"test_classes": {"ham": [len(correct), len(correct), correct.count("1")]}}
     return {"seed": seed, "accuracy": counts, "test_correct": correct, "test_rows": "same"} | facts | others
 
 
-def table_of(*results: list[dict], published: dict | None = None) -> list[tables.Line]:
-    """The lines of rows 1, 2, ... with the given results, one for each seed."""
+def other(correct: str, seed: int = 1, **others) -> dict:
+    """A result of what pools in another way."""
+    settings = {"model.pooling": "mean"}
+    return result(correct, seed, **{"settings": settings, "trained": "GPT-2 124M, last block, mean"} | others)
+
+
+WHAT = {"what": Question("What?", about="model.pooling", first="gpt")}
+
+
+def table_of(*results: list[dict], wanted: int = 0, **settings) -> list[tables.Line]:
+    """The lines of rows 1, 2, ... with the given results, one for each seed, of at least ``wanted`` runs."""
     rows, runs, found = [], [], {}
     for number, of_row in enumerate(results, 1):
-        rows.append(Row(str(number), f"row {number}", None if number == 1 else "what", published=published))
-        for one in of_row:
-            run = Run(str(number), one["seed"], None, "", {}, None, "last")
+        changed = {"model.pooling": "mean"} if number > 1 else {}
+        rows.append(Row(str(number), f"row {number}", None if number == 1 else "what", changed))
+        for one in [*of_row, *({"seed": 9 + n, "none": True} for n in range(wanted - len(of_row)))]:
+            run = Run(str(number), one["seed"], one.get("fold"), "", {}, None, "last", **settings)
             runs.append(run)
-            found[run.key] = one
-    return tables.lines(rows, runs, found)
+            if "none" not in one:
+                found[run.key] = one
+    return tables.lines(rows, runs, found, WHAT)
+
+
+GOOD, BAD = "1" * 90 + "0" * 10, "1" * 60 + "0" * 40
+FIRST = "row 1 (GPT-2 124M, last block)"
 
 
 def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
-    lines = table_of([result("1" * 90 + "0" * 10)], [result("1" * 60 + "0" * 40)], [result("0" + "1" * 90 + "0" * 9)])
+    lines = table_of([result(GOOD)], [other(BAD)], [other("0" + "1" * 90 + "0" * 9)])
     assert lines[1].difference == pytest.approx(-30)
     assert lines[1].p_corrected < 0.001
     assert lines[2].p_corrected == 1
-    (sentence,) = tables.sentences(lines, {"what": "What?"})
-    assert "Row 2 is worse than row 1 by 30.0 points (p < 0.001)" in sentence
-    assert "no evidence either way at n = 100 for row 3 (+0.0 points)" in sentence
+    (sentence,) = tables.sentences(lines, WHAT)
+    assert sentence == (
+        f"What? Row 2 scored 30.0 points less than {FIRST} (p < 0.001); "
+        "no evidence either way for row 3 (+0.0 points); n = 100, 1 seed."
+    )
+    (sentence,) = tables.sentences([lines[0], lines[2]], WHAT)
+    assert f"No evidence either way for row 3 (+0.0 points), compared with {FIRST}; n = 100" in sentence
 
 
-def test_what_pretraining_gives_is_not_said_where_nothing_was_pretrained():
-    lines = table_of([result("1" * 90 + "0" * 10)], [result("1" * 60 + "0" * 40)])
-    lines[1].row.settings["model.weights"] = "random"
-    (sentence,) = tables.sentences(lines, {"what": "Does pretraining help?"})
-    assert sentence == "Does pretraining help? Not answered here, because row 1 began with random weights too."
+# ---------------------------------------------------------------- what may be said
+
+
+def test_a_question_about_gpt_is_not_answered_where_the_first_row_is_none():
+    svm = {"family": "classical", "trained": "svm", "settings": {"data.split": "random"}}
+    lines = table_of([result(GOOD, **svm)], [result(BAD, **svm)])
+    assert [line.title for line in lines] == ["row 1", "row 2"]
+    (sentence,) = tables.sentences(lines, WHAT)
+    assert not sentence.startswith("What?")
+    assert "No answer to 'What?', because row 1 is classical, not gpt" in sentence
+
+
+def test_a_question_is_not_answered_by_a_row_that_does_not_differ_in_what_it_asks():
+    (sentence,) = tables.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
+    assert sentence == "Row 2: No answer to 'What?', because model.pooling is that of row 1."
+
+
+def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_trained():
+    settings = {"model.pooling": "mean", "model.gpt": {"n_layer": 1}}
+    lines = table_of([result(GOOD)], [other(BAD, settings=settings, trained="GPT, 1 block x 64 channels, mean")])
+    assert lines[1].title == "GPT, 1 block x 64 channels, mean"
+    (sentence,) = tables.sentences(lines, WHAT)
+    assert sentence == (
+        f"Row 2: GPT, 1 block x 64 channels, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
+        "No answer to 'What?', because they differ in model.gpt too."
+    )
+
+
+def test_nothing_is_said_where_nothing_can_be_compared():
+    assert tables.sentences(table_of([result(GOOD)]), WHAT) == []
+    assert tables.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
+    (sentence,) = tables.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
+    assert sentence == "No question is answered, because row 1 is what others are compared with: failed: broken."
+    (sentence,) = tables.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
+    assert sentence.endswith("not run.")
+
+
+def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
+    first = [result(GOOD, seed) for seed in range(5)]
+    lines = table_of(first, [other(BAD, 0), other(BAD, 1)], wanted=5)
+    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
+    assert "(2 of 5 runs)" in tables.markdown(lines)
+    lines = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
+    assert "row 1 is what others are compared with: 2 of 5 runs" in tables.sentences(lines, WHAT)[0]
+
+
+def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
+    def folds(of, seed):
+        return [of("1" * 25 + "0" * 25, seed, fold=fold, test_rows=str(fold)) for fold in range(2)]
+
+    lines = table_of(folds(result, 1) + folds(result, 2), folds(other, 1))
+    assert [line.seeds for line in lines] == [2, 1]
+    assert tables.sentences(lines, WHAT)[0].endswith("; n = 100, 1 or 2 seeds, 2 folds.")
+    assert "(1 or 2 seeds, 2 folds)" in tables.markdown(lines)
+
+
+def test_a_smoke_test_says_that_it_is_one_and_answers_nothing():
+    lines = table_of([result(GOOD)], [other(BAD)], smoke=True)
+    assert tables.sentences(lines, WHAT) == ["A smoke test answers no question."]
+    assert tables.markdown(lines).startswith("**Smoke test: toys")
+    assert "true" in tables.comma_separated(lines).splitlines()[1].split(",")
+    assert tables.forest_plot(lines).axes[0].get_title("left") == "Smoke test: toys"
+
+
+def test_settings_of_the_command_line_are_named():
+    text = tables.markdown(table_of([result(GOOD)], [other(BAD)], given={"model.gpt": {"n_layer": 1}}))
+    assert '- With --model.gpt {"n_layer": 1}: rows 1, 2' in text
+
+
+# ---------------------------------------------------------------- what was trained
+
+
+def described(config, encoder=None, weights="pretrained", trainable="last_block", lora=None, pooling="last_token"):
+    with without_weights():
+        network = GPT(config) if isinstance(config, GPTConfig) else random_encoder(config, None)
+        model = SequenceClassifier(network, 2, pooling)
+        if lora:
+            model.add_lora(lora)
+    settings = {"trainable": trainable, "lora": asdict(lora) if lora else None, "pooling": pooling}
+    return description(SimpleNamespace(model=model, hparams=settings), encoder, weights)
+
+
+def test_a_network_is_called_what_it_is():
+    sizes = ["GPT-2 124M", "GPT-2 355M", "GPT-2 774M", "GPT-2 1558M"]
+    assert [described(config) for config in SIZES.values()] == [f"{size}, last block, last token" for size in sizes]
+    assert described(replace(SIZES["gpt2"], dropout=0.1, causal=False), weights="random", trainable="all") == (
+        "GPT-2 124M, no causal mask, random weights, all layers, last token"
+    )
+    small = replace(SIZES["gpt2"], n_layer=1)
+    assert described(small, trainable=1) == "GPT, 1 block x 768 channels, last block, last token"
+    assert described(small, weights="runs/model", trainable=0, pooling="mean") == (
+        "GPT, 1 block x 768 channels, weights of runs/model, head only, mean"
+    )
+    assert described(SIZES["gpt2"], trainable=3).startswith("GPT-2 124M, last 3 blocks")
+    assert described(SIZES["gpt2"], trainable="lora", lora=LoRAConfig(rank=8)).startswith(
+        "GPT-2 124M, LoRA, rank 8, alpha 16, "
+    )
+
+
+def test_an_encoder_is_called_by_its_name_or_its_kind():
+    pytest.importorskip("transformers")
+    bert = {"model_type": "bert", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    bert |= {"num_attention_heads": 2}
+    assert described(bert, bert, "random", "all", pooling="first_token") == (
+        "bert, 2 blocks x 32 channels, random weights, all layers, first token"
+    )
+    assert described(bert, "google/bert-tiny").startswith("bert-tiny 1M, last block")
+
+
+def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_title(study, tmp_path):
+    plan, base = read_study(study)
+    given = {"model.gpt": {"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}, "trainer.max_epochs": 1}
+    rows = [plan.rows[0], plan.rows[1], plan.rows[3]]
+    runs = plan.runs(rows, base, 1, 0, given, smoke=False)
+    found = {run.key: perform(run, tmp_path, tmp_path) | {"seed": run.seed, "peak_memory": 1} for run in runs}
+    lines = tables.lines(rows, runs, found, plan.questions)
+    trained = "GPT, 1 block x 8 channels, random weights, all layers, mean"
+    assert [line.title for line in lines] == [f"everything ({trained})", "head only", "character SVM"]
+    assert [line.family for line in lines] == ["gpt", "gpt", "classical"]
+    assert [line.obstacle for line in lines] == ["", "", ""]
+    said = tables.sentences(lines, plan.questions)
+    assert [sentence.split("?")[0] for sentence in said] == ["Which layers", "Is it worth it"]
+    assert all(trained in sentence for sentence in said)
+
+    data = build(base, runs[2].settings, tmp_path).datamodule
+    data.prepare_data()
+    data.setup("fit")
+    train, test = data.tables["train"], data.tables["test"]
+    predicted = CLASSICAL["character_svm"]().fit(train["text"], train["label"]).predict(test["text"])
+    assert lines[2].f1 == pytest.approx(f1_score(test["label"], predicted, average="macro"))
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
+    rng = np.random.default_rng(0)
+    names = np.array(["a", "b", "c", "d"])
+    by_seed, runs = [], []
+    for seed in (1, 2):
+        labels, predicted = names[rng.integers(0, 3, 60)], names[rng.integers(0, 4, 60)]  # d occurs nowhere
+        labels[:30][labels[:30] == "b"] = "a"  # b is in one fold only
+        by_seed.append(f1_score(labels, predicted, average="macro"))
+        for fold, part in enumerate((slice(30), slice(30, None))):
+            scored = Scored(labels[part], predicted[part], np.arange(60)[part])
+            runs.append(result("", seed, fold=fold) | _result({"test": scored}))
+            for split in ("train", "val"):
+                runs[-1]["accuracy"][split] = [1, 1]
+    (line,) = table_of(runs)
+    assert line.f1 == pytest.approx(np.mean(by_seed))
+    assert f"| {100 * line.f1:.2f} |" in tables.markdown([line])
+    (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
+    assert float(row["test_f1_macro"]) == line.f1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 25])
+def test_labels_of_a_figure_do_not_overlap(rows):
+    long = "ModernBERT-base 149M, random weights, LoRA, rank 16, alpha 16, last position"
+    lines = table_of(*([result("1" * 99 + "0", trained=long)] for _ in range(rows))) if rows else []
+    figure = tables.forest_plot(lines)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == rows or not rows
+    assert all(above.y0 > below.y1 for above, below in pairwise(boxes))
+    assert all(box.x0 >= 0 and box.x1 < 0.5 * figure.bbox.width for box in boxes[:rows])
 
 
 def test_p_values_are_corrected_for_the_number_of_rows():
-    base, other = result("1" * 100), result("1" * 92 + "0" * 8)  # exact McNemar: 2 * 0.5 ** 8
-    alone = table_of([base], [other])[1]
+    base, worse = result("1" * 100), result("1" * 92 + "0" * 8)  # exact McNemar: 2 * 0.5 ** 8
+    alone = table_of([base], [worse])[1]
     assert alone.p == alone.p_corrected == pytest.approx(2 * 0.5**8)
-    among = table_of([base], [other], [base], [base])[1]
+    among = table_of([base], [worse], [base], [base])[1]
     assert among.p_corrected == pytest.approx(3 * 2 * 0.5**8)
 
 
 def test_rows_with_other_test_texts_are_not_paired():
-    lines = table_of([result("1" * 10)], [result("1" * 10, test_rows="others")])
+    lines = table_of([result("1" * 10)], [other("1" * 10, test_rows="others")])
     assert lines[1].p is None
-    assert "cannot be paired" in tables.sentences(lines, {"what": "What?"})[0]
+    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: its test texts are others."]
 
 
 def test_a_failed_row_shows_its_error_and_an_unfinished_one_how_much_is_there():
     lines = table_of([result("10", 1), {"seed": 2, "error": "out of memory"}], [{"seed": 1, "error": "no such | file"}])
-    text = tables.markdown(lines, 2)
-    assert "(1 of 2 runs)" in text
+    text = tables.markdown(lines)
+    assert "(1 of 2 runs; failed: out of memory)" in text
     assert "failed: no such / file" in text
-    assert tables.sentences(lines, {"what": "What?"}) == []
+    assert tables.sentences(lines, WHAT) == []
 
 
 def test_seeds_widen_the_interval():
