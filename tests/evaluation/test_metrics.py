@@ -29,22 +29,20 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     truth, predicted = labels.numpy(), logits.numpy().argmax(-1)
     shares = logits.double().softmax(-1).numpy()
     occurring = set(truth.tolist())
+    arguments = {"labels": range(k), "average": None, "zero_division": 0}
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, **arguments)
+    named = sorted(occurring | set(predicted.tolist()))
     expected = {
         "accuracy": sk.accuracy_score(truth, predicted),
-        "balanced_accuracy": sk.recall_score(truth, predicted, average="macro", labels=sorted(occurring)),
-        "f1_macro": sk.f1_score(truth, predicted, average="macro"),
+        "balanced_accuracy": recall[sorted(occurring)].mean(),
+        "f1_macro": f1[named].mean(),
         "mcc": sk.matthews_corrcoef(truth, predicted),
     }
     if len(occurring) > 1:
         for name, score in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
             expected[name] = np.mean([score(truth == c, shares[:, c]) for c in occurring])
-    arguments = {"labels": range(k), "average": None, "zero_division": 0}
-    precision, recall, _, _ = sk.precision_recall_fscore_support(truth, predicted, **arguments)
-    for c in range(k):
-        if c in occurring | set(predicted.tolist()):
-            expected[f"precision_{c}"] = precision[c]
-        if c in occurring:
-            expected[f"recall_{c}"] = recall[c]
+    expected |= {f"precision_{c}": precision[c] for c in named}
+    expected |= {f"recall_{c}": recall[c] for c in occurring}
     return expected
 
 
