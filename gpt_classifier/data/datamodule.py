@@ -15,6 +15,7 @@ from gpt_classifier import files
 from gpt_classifier.data import checks, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
+from gpt_classifier.data.reading import read_columns
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
@@ -367,7 +368,7 @@ class TextDataModule(L.LightningDataModule):
         """These columns of the rows to predict, chunk by chunk, in order."""
         if self.source in sources.NAMED:
             raise InputError(f"{self.source} has no columns to keep: name a file with --data.source")
-        return sources.read_columns(self.source, names)
+        return read_columns(self.source, names)
 
 
 def _as_it_is(item: Any) -> Any:

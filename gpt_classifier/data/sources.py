@@ -4,23 +4,18 @@ A table is a DataFrame with the columns ``text`` (None where there is none), ``l
 the row's number in its source, counted from 0.
 """
 
-import csv
 import hashlib
-import itertools
-import json
-import lzma
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 import pandas as pd
 
-from gpt_classifier.errors import InputError, reason
+from gpt_classifier.data.reading import FORMATS, read_columns
+from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
 Tables = dict[str, pd.DataFrame]  # "train", and where the source has them "val" and "test"
@@ -39,7 +34,7 @@ NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no d
 
 
 def load(source: str, text_column: str = "text", label_column: str = "label") -> Tables:
-    """All labelled rows of a named data set or of a CSV, TSV, JSONL or Parquet file."""
+    """All labelled rows of a named data set or of a CSV, TSV, JSON, JSONL or Parquet file."""
     if source in NAMED:
         return NAMED[source]()
     return {"train": pd.concat(read_chunks(source, text_column, label_column), ignore_index=True)}
@@ -56,51 +51,16 @@ def read_chunks(
 ) -> Iterator[pd.DataFrame]:
     """A file's rows in order, ``rows`` at a time, so that a file of any size can be read.
 
-    Without ``label_column`` the label is None. The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl`` or
-    ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``).
+    Without ``label_column`` the label is None.
     """
+    if not Path(path).is_file():
+        raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
     count = 0
     hint = "Name yours with --data.text_column and --data.label_column"
     for frame in read_columns(path, list(filter(None, (text_column, label_column))), rows, hint):
         labels = frame[label_column] if label_column else [None] * len(frame)
         yield table(frame[text_column], labels, count)
         count += len(frame)
-
-
-def read_columns(
-    path: str, columns: Sequence[str], rows: int = 10_000, hint: str = "Name others with --keep"
-) -> Iterator[pd.DataFrame]:
-    """These columns of a file's rows, as they are; ``hint`` ends the message where one is not there."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
-    if file.stat().st_size == 0:
-        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
-    suffixes = [s.lower() for s in file.suffixes]
-    kind = next((s for s in reversed(suffixes) if s in FORMATS), None)
-    if kind is None:
-        raise InputError(f"{path} is of no known format: expected a name ending in {', '.join(FORMATS)}")
-    count = 0
-    try:
-        for frame in FORMATS[kind](file, rows):
-            for column in columns:
-                if list(frame.columns).count(column) != 1:
-                    trouble = "has two columns" if column in frame.columns else "has no column"
-                    raise InputError(
-                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
-                    )
-            yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
-            count += len(frame)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid UTF-8 in {_first_bad_line(file)}: save it as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
-    except (ValueError, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
-    if count == 0:
-        raise InputError(f"{path} has a header but no rows")
 
 
 def table(texts: Iterable[Any], labels: Iterable[Any], first_row: int = 0) -> pd.DataFrame:
@@ -114,58 +74,6 @@ def _text(value: Any) -> str | None:
     if value is None or value is pd.NA or value != value:  # NaN differs from itself
         return None
     return str(value)
-
-
-def _delimited(delimiter: str, quoting: int) -> Callable[[Path, int], Iterator[pd.DataFrame]]:
-    def read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-        settings: dict[str, Any] = {"sep": delimiter, "quoting": quoting, "encoding": "utf-8-sig", "dtype": object}
-        # keep_default_na: the text "NA" is a text. header=None: pandas would rename a repeated column.
-        with pd.read_csv(path, header=None, keep_default_na=False, chunksize=rows, **settings) as reader:
-            header: list[str] | None = None
-            for frame in reader:
-                if header is None:
-                    header, frame = frame.iloc[0].tolist(), frame[1:]
-                yield frame.set_axis(header, axis=1)
-
-    return read
-
-
-def _jsonl(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    with fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig") as lines:
-        # Parsed as JSON and not by pandas, which makes 1.0 of the label 1 where another row has none.
-        objects = (json.loads(line) for line in lines if line.strip())
-        columns: list[str] = []
-        while chunk := list(itertools.islice(objects, rows)):
-            if bad := next((item for item in chunk if not isinstance(item, dict)), None):
-                raise ValueError(f"expected an object in each line, found {bad!r}")
-            columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
-            yield pd.DataFrame({c: [item.get(c) for item in chunk] for c in columns}, dtype=object)
-
-
-def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
-            yield pd.DataFrame(batch.to_pydict(), dtype=object)
-
-
-FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
-    ".csv": _delimited(",", csv.QUOTE_MINIMAL),
-    ".tsv": _delimited("\t", csv.QUOTE_NONE),  # a quotation mark in a TSV field is an ordinary character
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
-}
-
-
-def _first_bad_line(path: Path) -> str:
-    with fsspec.open(path, "rb", compression="infer") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                bytes(line).decode("utf-8")
-            except UnicodeDecodeError:
-                return f"line {number} (data row {number - 1} where no text spans lines)"
-    return "an unknown line"
 
 
 def load_sample() -> Tables:

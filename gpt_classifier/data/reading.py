@@ -1,0 +1,203 @@
+"""Reads the rows of other people's files, some at a time; knows nothing about texts, labels or named data sets."""
+
+import csv
+import itertools
+import json
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import fsspec
+import pandas as pd
+
+from gpt_classifier.errors import InputError, reason
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What a file's name does not tell about it.
+
+    Args:
+        delimiter: What stands between two fields of a CSV or TSV file; None for what the file shows.
+        encoding: Of the file's characters, by the name that Python has for it.
+        header: Whether the first line holds the names of the columns; else they are called ``"0"``, ``"1"``, ...
+    """
+
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    header: bool = True
+
+    def __post_init__(self) -> None:
+        if self.delimiter == "\\t":  # as it is typed in a shell
+            object.__setattr__(self, "delimiter", "\t")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise InputError(f"delimiter is {self.delimiter!r}, expected one character, such as ';' or '\\t'")
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError) as error:
+            raise InputError(
+                f"encoding is {self.encoding!r}, expected one that Python knows, such as utf-8, cp1252 or utf-16"
+            ) from error
+
+    def is_utf8(self) -> bool:
+        return self.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+
+    def open(self, path: str) -> AbstractContextManager[TextIO]:
+        """The file's characters, decompressed, line ends as they are."""
+        encoding = "utf-8-sig" if self.is_utf8() else self.encoding  # a byte order mark is no part of the first name
+        opened: AbstractContextManager[TextIO] = fsspec.open(
+            path, "rt", compression="infer", encoding=encoding, newline=""
+        )
+        return opened
+
+
+def read_columns(
+    path: str,
+    columns: Sequence[str],
+    rows: int = 10_000,
+    hint: str = "Name others with --keep",
+    file_format: FileFormat = FileFormat(),
+) -> Iterator[pd.DataFrame]:
+    """These columns of a file's rows in order, as they are, at most ``rows`` at a time.
+
+    The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``, all but the last also
+    compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the message where a column is not there.
+    """
+    kind = kind_of(path)
+    if Path(path).stat().st_size == 0:
+        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
+    count = 0
+    try:
+        for frame in FORMATS[kind](path, rows, file_format):
+            for column in columns:
+                if list(frame.columns).count(column) != 1:
+                    trouble = "has two columns" if column in frame.columns else "has no column"
+                    raise InputError(
+                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
+                    )
+            if len(frame):
+                yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
+            count += len(frame)
+    except UnicodeDecodeError as error:
+        where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
+        way_out = "save it as UTF-8, or name its encoding, such as --data.encoding cp1252"
+        raise InputError(f"{path} is not valid {where}: {way_out}") from error
+    except InputError:
+        raise
+    except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path} is not a readable {kind} file: {reason(e)}") from e
+    if count == 0:
+        raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")
+
+
+def kind_of(path: str) -> str:
+    """The ending in a file's name that tells its format. Raises ``InputError`` where there is no such file."""
+    if not Path(path).is_file():
+        raise InputError(f"no file {path}: expected a {', '.join(FORMATS)} file")
+    name = Path(path).name.lower()
+    kind = Path(next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)).suffix
+    if kind not in FORMATS:
+        raise InputError(
+            f"{path} is of no known format: expected a name ending in {', '.join(FORMATS)}, all but the last also "
+            f"followed by {', '.join(COMPRESSED)}"
+        )
+    return kind
+
+
+def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+    """A row for each record that Python's csv module finds, also for a blank line where there is only one column.
+
+    Where there are more, a blank line holds none of their fields and is no row, as in :class:`csv.DictReader`.
+    """
+    delimiter, quoting = ("\t", csv.QUOTE_NONE) if kind_of(path) == ".tsv" else (",", csv.QUOTE_MINIMAL)
+    # A text may be longer than the module's own limit of 131,072 characters. It is one limit for the whole process.
+    csv.field_size_limit(2**31 - 1)
+    columns: list[str] = []
+    chunk: list[list[str | None]] = []
+    at_end, blank = False, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal at_end
+        yield from stream
+        at_end = True
+
+    with file_format.open(path) as stream:
+        reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting)
+        line = 1
+        for fields in reader:
+            if at_end:  # the module looked for more lines, in vain
+                raise ValueError(f"a quotation mark in the record that begins in line {line} is never closed")
+            line = reader.line_num + 1
+            if not columns:
+                if not fields:
+                    blank += 1
+                    continue
+                columns = fields if file_format.header else [str(number) for number in range(len(fields))]
+                if file_format.header:
+                    continue
+                chunk += [[""] for _ in range(blank if len(columns) == 1 else 0)]
+            if not fields and len(columns) > 1:
+                continue
+            if (missing := len(columns) - len(fields or [""])) < 0:
+                raise ValueError(f"expected {len(columns)} fields in line {reader.line_num}, found {len(fields)}")
+            chunk.append([*(fields or [""]), *[None] * missing])
+            if len(chunk) >= rows:
+                yield pd.DataFrame(chunk, columns=columns, dtype=object)
+                chunk = []
+    yield pd.DataFrame(chunk, columns=columns, dtype=object)
+
+
+def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+    """Of an object in each line, or of one array of objects; only the latter is held in memory as a whole.
+
+    Parsed as JSON and not by pandas, which makes 1.0 of the label 1 where another row has none.
+    """
+    with file_format.open(path) as stream:
+        lines = (line for line in stream if line.strip())
+        first = next(lines, "")
+        whole = first.lstrip().startswith("[") and kind_of(path) == ".json"
+        content = json.loads(first + stream.read()) if whole else map(json.loads, itertools.chain([first], lines))
+        objects = iter(content if first else [])
+        columns: list[str] = []
+        size = max(rows, 10_000)  # the first row need not have every key, nor any
+        while chunk := list(itertools.islice(objects, size)):
+            if (bad := next((item for item in chunk if not isinstance(item, dict)), chunk)) is not chunk:
+                raise ValueError(
+                    f"expected {'an array of objects' if whole else 'an object in each line'}, found {bad!r}"
+                )
+            columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
+            for part in (chunk[start : start + rows] for start in range(0, len(chunk), rows)):
+                yield pd.DataFrame([[item.get(c) for c in columns] for item in part], columns=columns, dtype=object)
+
+
+def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            yield pd.DataFrame(batch.to_pydict(), dtype=object)
+
+
+COMPRESSED = (".gz", ".bz2", ".xz")
+FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".jsonl": _json,
+    ".json": _json,
+    ".parquet": _parquet,
+}
+
+
+def _first_bad_line(path: str) -> str:
+    with fsspec.open(path, "rb", compression="infer") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                bytes(line).decode("utf-8")
+            except UnicodeDecodeError:
+                return f"line {number} (data row {number - 1} where no text spans lines)"
+    return "an unknown line"
