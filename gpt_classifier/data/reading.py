@@ -127,7 +127,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
         at_end = True
 
     with file_format.open(path) as stream:
-        reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
         line = 1
         for fields in reader:
             if at_end:  # the module looked for more lines, in vain

@@ -1,6 +1,7 @@
 """Divides a table into train, val and test, the same way every time; knows nothing about tokens."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,10 +12,21 @@ from gpt_classifier.errors import InputError
 Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
 NUMBER = re.compile(r"\d+")
+VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors of a character's look, such as an emoji's colour
 
 
-def fold(text: str) -> str:
-    """What two near-copies have in common: lower case, every number as 0, every run of white space as one space."""
+def near_duplicate_key(text: str) -> str:
+    """What two near-copies have in common: lower case, every number as 0, every run of white space as one space.
+
+    Compatible characters count as one (Unicode's NFKC: composed and decomposed accents, ligatures, full width), format
+    and control characters (zero-width ones, a byte order mark) not at all.
+    """
+    text = " ".join(text.split())  # before control characters go, which tabs and line ends are too
+    if not text.isprintable():
+        text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf"))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may give capitals,
+        text = unicodedata.normalize("NFKC", text.lower())  # and lower case what can be composed
     return " ".join(NUMBER.sub("0", text.lower()).split())
 
 
@@ -31,8 +43,8 @@ def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, par
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
-    """Stratified by class; texts that :func:`fold` makes equal all land on one side, so no test text was trained on."""
-    return _split_units(table, table["text"].map(fold), fractions, seed, part)
+    """Stratified by class; texts with one :func:`near_duplicate_key` all land on one side: no test text was trained on."""
+    return _split_units(table, table["text"].map(near_duplicate_key), fractions, seed, part)
 
 
 def _split_units(

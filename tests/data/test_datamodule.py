@@ -266,8 +266,8 @@ def test_with_a_validation_file_the_rest_of_the_folds_is_trained_on(tmp_path):
 def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
     copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
     data = from_lists(copies, split="random")
-    seen = set(data.tables["train"]["text"].map(splits.fold))
-    count = data.tables["test"]["text"].map(splits.fold).isin(seen).sum()
+    seen = set(data.tables["train"]["text"].map(splits.near_duplicate_key))
+    count = data.tables["test"]["text"].map(splits.near_duplicate_key).isin(seen).sum()
     assert count > 0
     assert f"{count} test texts are near-copies of training texts" in data.summary()
     assert "near-copies" not in from_lists(copies, split="grouped").summary()

@@ -1,5 +1,6 @@
 """A split gives every row to one side, the same one every time, and never a near-copy of a text to two."""
 
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -33,22 +34,59 @@ def rows_of(parts):
 
 
 @pytest.mark.parametrize(
-    ("text", "copy"), [("Call 08001", "call 7"), ("a  b\n", " A B"), ("WIN 1,000", "win 2,345"), ("x1y22", "X9Y8")]
+    ("text", "copy"),
+    [
+        ("Call 08001", "call 7"),
+        ("a  b\n", " A B"),
+        ("WIN 1,000", "win 2,345"),
+        ("x1y22", "X9Y8"),
+        ("\ufefffree call", "free call"),
+        ("fr\u200bee\u2060 ca\u00adll\u200d", "free call"),
+        ("free\u00a0call\u3000now\u2028", "free call now"),
+        ("free\x00 \x07call\x7f", "free call"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("cafe\u200d\u0301", "caf\u00e9"),
+        ("\uff26\uff32\uff25\uff25 \ufb01ne", "free fine"),
+        ("\U0001d405ree", "free"),
+        ("call \u2460\uff12", "call 9"),
+        ("I \u2764\ufe0f U", "i \u2764 u"),
+        ("\u0130x", "i\u0307x"),
+    ],
 )
-def test_near_copies_fold_to_the_same(text, copy):
-    assert splits.fold(text) == splits.fold(copy)
+def test_near_copies_have_the_same_key(text, copy):
+    assert splits.near_duplicate_key(text) == splits.near_duplicate_key(copy)
 
 
 @pytest.mark.parametrize(("text", "other"), [("call me", "call you"), ("call", "call 7"), ("a b", "ab")])
-def test_different_texts_fold_to_different_ones(text, other):
-    assert splits.fold(text) != splits.fold(other)
+def test_different_texts_have_different_keys(text, other):
+    assert splits.near_duplicate_key(text) != splits.near_duplicate_key(other)
+
+
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u202e\x00\x07\x7f\ufe0f"
+SPACES = "\t\n\r\x0b\x0c\x85\u00a0\u1680\u2003\u2009\u2028\u2029\u202f\u205f\u3000"
+
+
+@settings(max_examples=500)
+@given(text=st.text(), data=st.data())
+def test_invisible_characters_spaces_and_normal_forms_do_not_change_the_key(text, data):
+    key = splits.near_duplicate_key(text)
+    places = data.draw(st.lists(st.tuples(st.integers(0, len(text)), st.sampled_from(INVISIBLE)), max_size=5))
+    hidden = text
+    for place, character in places:
+        hidden = hidden[:place] + character + hidden[place:]
+    assert splits.near_duplicate_key(hidden) == key
+    spaced = "".join(data.draw(st.sampled_from(SPACES)) if c == " " else c for c in text)
+    assert splits.near_duplicate_key(f"{spaced} ") == key
+    assert splits.near_duplicate_key(key) == key
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert splits.near_duplicate_key(unicodedata.normalize(form, text)) == key
 
 
 @settings(max_examples=50, deadline=None)
 @given(table=tables(), seed=st.integers(0, 9))
 def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
     parts = splits.split_grouped(table, FRACTIONS, seed)
-    sides = [set(part["text"].map(splits.fold)) for part in parts.values()]
+    sides = [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
@@ -95,7 +133,7 @@ def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(
         assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
         assert all(part["row"].is_monotonic_increasing for part in parts.values())
         if split == "grouped":
-            sides = [set(part["text"].map(splits.fold)) for part in parts.values()]
+            sides = [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()]
             assert sum(map(len, sides)) == len(set.union(*sides))
         tested.append(parts["test"])
     assert_frame_equal(pd.concat(tested).sort_values("row"), table)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gpt_classifier import __version__
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
-from gpt_classifier.data.splits import fold as near_duplicate_key
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
