@@ -56,7 +56,6 @@ class TextDataModule(L.LightningDataModule):
         batch_size: Texts of one training step on each device.
         group_by_length: Whether training batches bring together texts of like length, which saves padding.
         eval_tokens: Most tokens of one evaluation batch, padding included; by default what suits the device.
-        num_workers: Processes that prepare batches; texts are tokenized beforehand, so 0 is usually fastest.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class TextDataModule(L.LightningDataModule):
         batch_size: int = 8,
         group_by_length: bool = False,
         eval_tokens: int | None = None,
-        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -99,7 +97,6 @@ class TextDataModule(L.LightningDataModule):
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("eval_tokens", 1 if eval_tokens is None else eval_tokens, 1),
-            ("num_workers", num_workers, 0),
         ):
             if number < least:
                 raise InputError(f"{name} is {number}, expected at least {least}")
@@ -118,8 +115,7 @@ class TextDataModule(L.LightningDataModule):
         self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
         self.empty = empty
         self.tokenizer, self.max_length, self.truncation, self.pad_to = tokenizer, max_length, truncation, pad_to
-        self.batch_size, self.group_by_length = batch_size, group_by_length
-        self.eval_tokens, self.num_workers = eval_tokens, num_workers
+        self.batch_size, self.group_by_length, self.eval_tokens = batch_size, group_by_length, eval_tokens
 
         self.labels: list[str] = list(labels or [])
         self.class_weights: torch.Tensor | None = None
@@ -343,9 +339,9 @@ class TextDataModule(L.LightningDataModule):
         return self.eval_tokens or batch_tokens(self.trainer.strategy.root_device.type)
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
-        rows = self.view(encoded)
-        workers = self.num_workers if rows is encoded else 0  # states lie in memory: there is nothing to prepare
-        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=workers)
+        # Without worker processes: texts are tokenized beforehand, so there is nothing to prepare but the padding, and
+        # the batches of a resumed run follow from the trainer's counts, which a worker would know as they were.
+        return DataLoader(self.view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in their order, labels not needed; read as a stream."""

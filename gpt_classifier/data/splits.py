@@ -43,7 +43,7 @@ def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, par
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
-    """Stratified by class; texts with one :func:`near_duplicate_key` all land on one side: no test text was trained on."""
+    """Stratified by class; texts with one :func:`near_duplicate_key` land on one side: no test text was trained on."""
     return _split_units(table, table["text"].map(near_duplicate_key), fractions, seed, part)
 
 

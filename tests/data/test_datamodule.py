@@ -308,7 +308,6 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
         ({"fractions": [1.2, -0.1, -0.1]}, "sum to 1"),
         ({"fractions": [0.0, 0.5, 0.5]}, "fractions are"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"num_workers": -1}, "num_workers is -1"),
         ({"max_length": 0}, "max_length"),
         ({"pad_to": 0}, "pad_to"),
         ({"pad_to": "widest"}, "widest"),
