@@ -1,10 +1,11 @@
-"""Checks tables of texts and labels before anything is made of them; knows nothing about splits or tokens."""
+"""Checks tables of texts and labels before anything is made of them; knows nothing about tokens."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
 from gpt_classifier.data.sources import Tables
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.errors import InputError
 
 
@@ -54,3 +55,23 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
     if train is not None and (len(names) < 2 or train.nunique() < 2):
         raise InputError(f"all training rows have the label {train.iloc[0]!r}: a classifier needs two classes")
     return names
+
+
+def label_conflicts(tables: Tables) -> list[str]:
+    """A sentence on texts that have more than one label, and one on near-copies where there are more of those."""
+    rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
+    sentences, before = [], 0
+    for counted, keys in (("", rows["text"]), (" (near-copies as one)", rows["text"].map(near_duplicate_key))):
+        groups = rows.groupby(keys, sort=False)["label"]
+        found = rows[groups.transform("nunique") > 1]
+        if len(found) > before:
+            same = found[keys[found.index] == keys[found.index[0]]]
+            first, other = same.iloc[0], same[same["label"] != same["label"].iloc[0]].iloc[0]
+            count = keys[found.index].nunique()
+            sentences.append(
+                f"{count:,} text{'s' * (count > 1)}{counted} with more than one label ({len(found):,} rows), the first is "
+                f"{first['label']!r} in {first['part']} row {first['row']} and {other['label']!r} in {other['part']} "
+                f"row {other['row']}"
+            )
+            before = len(found)
+    return sentences

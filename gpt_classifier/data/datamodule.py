@@ -122,6 +122,7 @@ class TextDataModule(L.LightningDataModule):
         self.encoder: TextEncoder
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
+        self.notes: list[str] = []  # what happened to rows on the way, a sentence each
         self._given: splits.Splits | None = None
         # What a model may put in place of a split's rows when batches are made: the same rows, further down the road.
         self.view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
@@ -196,13 +197,19 @@ class TextDataModule(L.LightningDataModule):
             given, self.declared_labels, {name: files_[name] or self.source for name in given}
         )
         self.class_weights = None
+        self.notes = []
         if needed != "train":
             self.tables = given
             return
         self.tables = self._divide(given)
+        self.notes = checks.label_conflicts(self.tables)
         train = self.tables["train"]
         if self.balance == "undersample":
             self.tables["train"] = splits.undersample(train, self.split_seed)
+            dropped = train["label"].value_counts() - self.tables["train"]["label"].value_counts()
+            counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.labels if dropped.get(name))
+            if counts_text:
+                self.notes.append(f"training rows dropped by undersampling: {counts_text}")
         elif self.balance == "class_weights":
             counts = torch.tensor([(train["label"] == name).sum() for name in self.labels])
             if not counts.all():
@@ -274,6 +281,7 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
         if self.without_text:
             lines.append(f"  {self.without_text} rows without text: {'dropped' if self.empty == 'drop' else 'kept'}")
+        lines += [f"  {note}" for note in self.notes]
         truncated = {name: encoded.truncated for name, encoded in self.encoded.items() if encoded.truncated}
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())

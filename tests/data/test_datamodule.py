@@ -181,6 +181,33 @@ def test_undersampling_touches_training_rows_alone():
         assert rows_of(balanced)[name] == rows_of(whole)[name]
 
 
+def test_rows_that_undersampling_drops_are_named_by_their_class():
+    assert "training rows dropped by undersampling: 20 ham\n" in from_lists(balance="undersample").summary() + "\n"
+    even = from_lists(labels=["ham", "spam"] * 40, balance="undersample")
+    assert "undersampling" not in even.summary()
+
+
+def test_one_text_with_two_labels_is_counted_with_its_first_rows():
+    texts = [*TEXTS[:70], "a b", "a b", "A  b", "x 1", "x 2", "c", "c", "c", "d", "d"]
+    labels = [*LABELS[:70], "ham", "spam", "ham", "ham", "spam", "ham", "ham", "spam", "ham", "ham"]
+    table = pd.DataFrame({"text": texts, "label": labels})
+    summary = set_up(TextDataModule.from_tables(table, **SETTINGS | {"fractions": [1.0, 0.0, 0.0]})).summary()
+    assert (
+        "  2 texts with more than one label (5 rows), the first is 'ham' in train row 70 and 'spam' in train row 71\n"
+        "  3 texts (near-copies as one) with more than one label (8 rows), the first is 'ham' in train row 70 and "
+        "'spam' in train row 71"
+    ) in summary
+    assert "more than one label" not in from_lists().summary()
+
+
+def test_one_text_with_two_labels_is_found_in_two_files_too():
+    test = pd.DataFrame({"text": ["new", TEXTS[1]], "label": ["spam", "spam"]})
+    summary = set_up(TextDataModule.from_tables(TABLE, TABLE[:3], test, **SETTINGS)).summary()
+    assert "1 text with more than one label (3 rows), the first is 'ham' in train row 1 and 'spam' in test row 1" in (
+        summary
+    )
+
+
 def test_cut_texts_are_counted_in_the_summary():
     data = from_lists(max_length=30, truncation="tail")
     cut = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
