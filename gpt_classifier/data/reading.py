@@ -1,16 +1,17 @@
 """Reads the rows of other people's files, some at a time; knows nothing about texts, labels or named data sets."""
 
 import csv
+import glob
 import itertools
 import json
 import lzma
-import zipfile
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, NamedTuple, TextIO
 
 import fsspec
 import pandas as pd
@@ -56,43 +57,89 @@ class FileFormat:
         return opened
 
 
+AS_NAMED = FileFormat()  # there is nothing to add to the name
+
+
 def read_columns(
-    path: str,
+    source: str | Sequence[str],
     columns: Sequence[str],
     rows: int = 10_000,
     hint: str = "Name others with --keep",
-    file_format: FileFormat = FileFormat(),
+    file_format: FileFormat = AS_NAMED,
 ) -> Iterator[pd.DataFrame]:
-    """These columns of a file's rows in order, as they are, at most ``rows`` at a time.
+    """These columns of all rows of the files in order, as they are, at most ``rows`` at a time.
 
-    The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``, all but the last also
-    compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the message where a column is not there.
+    A file's format follows from its name: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``, all but the last
+    also compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the message where a column is not there.
     """
+    for path in paths(source):
+        yield from _read_file(path, columns, rows, hint, file_format)
+
+
+def paths(source: str | Sequence[str]) -> list[str]:
+    """The files that a name, a pattern such as ``data/*.csv``, or a list of either stands for, in order."""
+    found: list[str] = []
+    for name in [source] if isinstance(source, str) else source:
+        if Path(name).is_file() or not any(wild in name for wild in "*?["):
+            found.append(name)
+        elif matches := sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file()):
+            found += matches
+        else:
+            raise InputError(f"no file matches {name}: expected {', '.join(FORMATS)} files")
+    if repeated := [path for path in found if found.count(path) > 1]:
+        raise InputError(f"{repeated[0]} is named twice as a source: its rows would be there twice")
+    if not found:
+        raise InputError("the list of source files is empty: name one")
+    return found
+
+
+def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
+    """What the files themselves decided about how they are read, a sentence for each such file."""
+    sentences = []
+    for path in paths(source):
+        if (kind := kind_of(path)) in (".csv", ".tsv"):
+            with _named(path, kind, file_format):
+                sentences.append(_dialect(path, kind, file_format).note)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _read_file(
+    path: str, columns: Sequence[str], rows: int, hint: str, file_format: FileFormat
+) -> Iterator[pd.DataFrame]:
     kind = kind_of(path)
     if Path(path).stat().st_size == 0:
         raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
     count = 0
-    try:
+    with _named(path, kind, file_format):
         for frame in FORMATS[kind](path, rows, file_format):
             for column in columns:
                 if list(frame.columns).count(column) != 1:
                     trouble = "has two columns" if column in frame.columns else "has no column"
+                    if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
+                        hint += ", or what stands between columns with --data.delimiter"
                     raise InputError(
                         f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
                     )
             if len(frame):
                 yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
             count += len(frame)
+    if count == 0:
+        raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")
+
+
+@contextmanager
+def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
+    """Whatever goes wrong while a file is read, as an ``InputError`` that names it."""
+    try:
+        yield
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
         way_out = "save it as UTF-8, or name its encoding, such as --data.encoding cp1252"
         raise InputError(f"{path} is not valid {where}: {way_out}") from error
-    except InputError:
-        raise
-    except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path} is not a readable {kind} file: {reason(e)}") from e
-    if count == 0:
-        raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")
+    except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 
 
 def kind_of(path: str) -> str:
@@ -109,12 +156,62 @@ def kind_of(path: str) -> str:
     return kind
 
 
+class Dialect(NamedTuple):
+    """How the fields of a CSV or TSV file are told apart, and a sentence on what of it is not a matter of course."""
+
+    delimiter: str
+    quoted: bool
+    note: str = ""
+
+
+def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
+    if kind == ".tsv":
+        delimiter = file_format.delimiter or "\t"
+        quoted = _quotes_enclose_fields(path, delimiter, file_format)
+        if quoted is None:
+            return Dialect(delimiter, False)
+        what = "enclose fields, as in a CSV file" if quoted else "are ordinary characters"
+        return Dialect(delimiter, quoted, f"{path}: quotation marks {what}")
+    if file_format.delimiter is not None or not file_format.header:
+        return Dialect(file_format.delimiter or ",", True)
+    with file_format.open(path) as stream:
+        header = next((line for line in stream if line.strip()), "")
+    found = next((mark for mark in ";\t" if mark in header.strip("\r\n") and "," not in header), None)
+    if found is None:
+        return Dialect(",", True)
+    return Dialect(found, True, f"{path}: columns end with {found!r}, as its header has no comma")
+
+
+def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -> bool | None:
+    """Whether each quotation mark belongs to a field that begins and ends with one; None where there is none."""
+    field = f'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n{re.escape(delimiter)}]*)'
+    record = re.compile(f"{field}(?:{re.escape(delimiter)}{field})*[\r\n]*")
+    seen, width, pending, marks = False, None, list[str](), 0
+    with file_format.open(path) as stream:
+        for line in stream:
+            width = line.count(delimiter) if width is None else width
+            if not pending and '"' not in line:
+                continue
+            seen = True
+            pending.append(line)
+            marks += line.count('"')
+            if marks % 2:  # a text of several lines, or a mark that stands for itself
+                continue
+            if not record.fullmatch("".join(pending)):
+                return False
+            if len(pending) > 1 and all(part.count(delimiter) == width for part in pending):
+                return False  # each line is a row of its own, which must not be lost
+            pending.clear()
+    return not pending if seen else None
+
+
 def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
     """A row for each record that Python's csv module finds, also for a blank line where there is only one column.
 
     Where there are more, a blank line holds none of their fields and is no row, as in :class:`csv.DictReader`.
     """
-    delimiter, quoting = ("\t", csv.QUOTE_NONE) if kind_of(path) == ".tsv" else (",", csv.QUOTE_MINIMAL)
+    dialect = _dialect(path, kind_of(path), file_format)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     # A text may be longer than the module's own limit of 131,072 characters. It is one limit for the whole process.
     csv.field_size_limit(2**31 - 1)
     columns: list[str] = []
@@ -127,7 +224,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
         at_end = True
 
     with file_format.open(path) as stream:
-        reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+        reader = csv.reader(lines(), delimiter=dialect.delimiter, quoting=quoting)
         line = 1
         for fields in reader:
             if at_end:  # the module looked for more lines, in vain

@@ -1,20 +1,22 @@
 """Reads labelled text from named data sets and files into tables; knows nothing about splits or tokens.
 
 A table is a DataFrame with the columns ``text`` (None where there is none), ``label`` (likewise) and ``row``,
-the row's number in its source, counted from 0.
+the row's number in its source, counted from 0; where rows of a ``group`` belong together, also that.
 """
 
 import hashlib
+import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
-from gpt_classifier.data.reading import FORMATS, read_columns
+from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, read_columns
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
@@ -30,44 +32,119 @@ IMDB_URLS = (
     "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
+SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # as a column has them
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
 
-def load(source: str, text_column: str = "text", label_column: str = "label") -> Tables:
-    """All labelled rows of a named data set or of a CSV, TSV, JSON, JSONL or Parquet file."""
-    if source in NAMED:
-        return NAMED[source]()
-    return {"train": pd.concat(read_chunks(source, text_column, label_column), ignore_index=True)}
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that a table is made of.
+
+    Args:
+        text: The text; of several columns, the parts that are there, joined by ``separator``.
+        label: The class name, or None where none is wanted.
+        group: Rows with one value here belong together.
+        split: The split that a row belongs to: train, val (also validation or dev) or test.
+        separator: What stands between the parts of a text.
+    """
+
+    text: str | Sequence[str] = "text"
+    label: str | None = "label"
+    group: str | None = None
+    split: str | None = None
+    separator: str = "\n"
+
+    def names(self) -> list[str]:
+        return [*self._texts(), *filter(None, (self.label, self.group, self.split))]
+
+    def _texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else list(self.text)
+
+    def table(self, frame: pd.DataFrame, first_row: int = 0) -> pd.DataFrame:
+        """The columns of a frame as a table, with ``group`` and ``split`` only where they are asked for."""
+        parts = [[_text(value) for value in frame[name]] for name in self._texts()]
+        texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
+        table: dict[str, list[str | None]] = {"text": texts, "label": [None] * len(frame)}
+        for name, column in (("label", self.label), ("group", self.group), ("split", self.split)):
+            if column is not None:
+                table[name] = [_text(value) for value in frame[column]]
+        result = pd.DataFrame(table, dtype=object)  # or pandas would make NaN of None
+        result.insert(2, "row", range(first_row, first_row + len(frame)))
+        return result
+
+    def _joined(self, parts: Iterable[str | None]) -> str | None:
+        there = [part for part in parts if part and not part.isspace()]
+        return self.separator.join(there) if there else None
 
 
-def prepare(source: str) -> None:
+DEFAULT = Columns()
+
+
+def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: FileFormat = AS_NAMED) -> Tables:
+    """All labelled rows of a named data set or of CSV, TSV, JSON, JSONL or Parquet files."""
+    if is_named(source):
+        if extra := columns.group or columns.split:
+            raise InputError(f"{source} has no column {extra!r}: give group_column and split_column for files only")
+        return NAMED[str(source)]()
+    return by_split(pd.concat(read_chunks(source, columns, file_format), ignore_index=True), columns, title(source))
+
+
+def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
+    """The rows of each split that the table names, or all as ``train`` where it names none."""
+    if columns.split is None:
+        return {"train": table}
+    names = table["split"].str.strip().str.lower().map(SPLITS)
+    if (unknown := names.isna()).any():
+        first = table[unknown].iloc[0]
+        raise InputError(
+            f"{columns.split} is {first['split']!r} in row {first['row']} of {where}, expected {', '.join(SPLITS)}"
+        )
+    if not (names == "train").any():
+        raise InputError(f"{columns.split} is train in no row of {where}: a classifier needs rows to train on")
+    rest = table.drop(columns="split")
+    return {name: rest[names == name] for name in dict.fromkeys(SPLITS.values()) if (names == name).any()}
+
+
+def is_named(source: str | Sequence[str]) -> bool:
+    """Whether it is a data set that the package knows, and no file."""
+    return isinstance(source, str) and source in NAMED
+
+
+def title(source: str | Sequence[str]) -> str:
+    """How messages call a source."""
+    return source if isinstance(source, str) else ", ".join(source)
+
+
+def stem(source: str | Sequence[str]) -> str:
+    """A word for the names of files about a source: that of its first file without ending, or of a pattern's folder."""
+    first = Path(source if isinstance(source, str) else source[0])
+    return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]) or first.resolve().parent.name
+
+
+def prepare(source: str | Sequence[str]) -> None:
     """Downloads what :func:`load` will need."""
-    if source in DOWNLOADS:
-        DOWNLOADS[source]()
+    if is_named(source) and source in DOWNLOADS:
+        DOWNLOADS[str(source)]()
 
 
 def read_chunks(
-    path: str, text_column: str, label_column: str | None = None, rows: int = 10_000
+    source: str | Sequence[str],
+    columns: Columns = DEFAULT,
+    file_format: FileFormat = AS_NAMED,
+    rows: int = 10_000,
 ) -> Iterator[pd.DataFrame]:
-    """A file's rows in order, ``rows`` at a time, so that a file of any size can be read.
+    """The tables of a source's rows in order, at most ``rows`` in each, so that files of any size can be read.
 
-    Without ``label_column`` the label is None.
+    Several files are read as one: row numbers run on.
     """
-    if not Path(path).is_file():
-        raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
+    for path in paths(source):
+        if not Path(path).is_file():
+            raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
     count = 0
     hint = "Name yours with --data.text_column and --data.label_column"
-    for frame in read_columns(path, list(filter(None, (text_column, label_column))), rows, hint):
-        labels = frame[label_column] if label_column else [None] * len(frame)
-        yield table(frame[text_column], labels, count)
+    for frame in read_columns(source, columns.names(), rows, hint, file_format):
+        yield columns.table(frame, count)
         count += len(frame)
-
-
-def table(texts: Iterable[Any], labels: Iterable[Any], first_row: int = 0) -> pd.DataFrame:
-    """A table of texts and labels of any kind, as strings or None."""
-    columns = {"text": [_text(value) for value in texts], "label": [_text(value) for value in labels]}
-    frame = pd.DataFrame(columns, dtype=object)  # or pandas would make NaN of None
-    return frame.assign(row=range(first_row, first_row + len(frame)))
 
 
 def _text(value: Any) -> str | None:

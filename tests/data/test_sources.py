@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from gpt_classifier.data import sources, splits
+from gpt_classifier.data.reading import AS_NAMED
+from gpt_classifier.data.sources import Columns
 from gpt_classifier.errors import InputError
 
 TEXTS = [
@@ -52,8 +54,10 @@ def write(path):
     return path
 
 
-def read(path, rows=10_000, text_column="text", label_column="label"):
-    return pd.concat(sources.read_chunks(str(path), text_column, label_column, rows), ignore_index=True)
+def read(path, rows=10_000, text_column="text", label_column="label", file_format=AS_NAMED):
+    source = [str(p) for p in path] if isinstance(path, list) else str(path)
+    chunks = sources.read_chunks(source, Columns(text_column, label_column), file_format, rows)
+    return pd.concat(chunks, ignore_index=True)
 
 
 def read_bytes(folder, name, content, **settings):
@@ -71,7 +75,7 @@ def test_every_format_gives_the_same_table_in_chunks_of_any_size(tmp_path, name,
 
 
 def test_rows_are_numbered_through_all_chunks(tmp_path):
-    chunks = list(sources.read_chunks(str(write(tmp_path / "a.jsonl")), "text", "label", 4))
+    chunks = list(sources.read_chunks(str(write(tmp_path / "a.jsonl")), rows=4))
     assert [len(chunk) for chunk in chunks] == [4, 4, 3]
     assert [row for chunk in chunks for row in chunk["row"]] == list(range(11))
 
@@ -124,8 +128,8 @@ ONE_COLUMN = {  # content, the texts in it
 @pytest.mark.parametrize("rows", [1, 2, 10_000])
 def test_every_line_of_a_single_column_is_a_row_blank_or_of_spaces(tmp_path, name, case, rows):
     content, texts = ONE_COLUMN[case]
-    if name == "a.tsv" and '"' in content:
-        pytest.skip("in this file quotation marks are ordinary characters")
+    if name == "a.tsv" and case == "blank lines within a text":
+        texts = ['"a', "", 'b"', ""]  # without a tab nothing tells these lines from rows
     table = read_bytes(tmp_path, name, content, label_column=None, rows=rows)
     assert table["text"].tolist() == texts
     assert table["row"].tolist() == list(range(len(texts)))

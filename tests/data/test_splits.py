@@ -164,9 +164,9 @@ def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
 def test_a_class_with_fewer_texts_than_folds_is_named():
     rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
     rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
-    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds .*: use fewer"):
         splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Part(0, 3))
-    with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds .*: use fewer"):
         splits.split_random(table_of(rows), FRACTIONS, 0, splits.Part(0, 4))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from gpt_classifier import __version__
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
@@ -76,7 +77,7 @@ def _other_rows(data: TextDataModule | None, pl_module: Any, n: int) -> str:
     names = (own.keys() & data.hparams.keys()) - OF_BATCHES_AND_TRAINING
     changed = any(own[name] != data.hparams[name] for name in names)
     part = f"-{n}-rows" if n < len(data.tables["test"]) else ""  # with limit_test_batches
-    return (f"-{Path(data.test_source or data.source).name.split('.')[0]}" if changed else "") + part
+    return (f"-{stem(data.test_source or data.source)}" if changed else "") + part
 
 
 def _other_weights(folder: Path, pl_module: Any) -> str:
