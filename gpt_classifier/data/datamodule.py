@@ -203,10 +203,8 @@ class TextDataModule(L.LightningDataModule):
     def _with_splits(self, tables: splits.Splits, others: splits.Splits) -> splits.Splits:
         """The source's tables and those of other sources, where they do not name the same split."""
         if double := [name for name in tables if name != "train" and name in others]:
-            raise InputError(
-                f"the column {self.source_columns.split} names {double[0]} rows and {double[0]}_source others: leave one "
-                "of them out"
-            )
+            column = self.source_columns.split
+            raise InputError(f"{double[0]} rows are named by {column} and by {double[0]}_source: leave out one of them")
         return others | tables
 
     def prepare_data(self) -> None:
@@ -310,10 +308,10 @@ class TextDataModule(L.LightningDataModule):
         if not note:
             return given, declared
         self.notes.append(note)
-        names = [name for name in declared or checks.in_order(keep) if name in keep]
+        names = [name for name in declared or checks.in_order(keep) if name in keep or name not in counts.index]
         if not merge:
             return tables, names
-        if checks.OTHER in keep:
+        if checks.OTHER in counts.index:
             raise InputError(
                 f"rare_classes merge makes a class {checks.OTHER!r}, but there is one: rename it, or use drop"
             )
@@ -322,7 +320,7 @@ class TextDataModule(L.LightningDataModule):
                 f"the rare classes together have {number} distinct texts, too few for {needed} splits: use "
                 "--data.rare_classes drop, or add rows"
             )
-        return tables, [*names, checks.OTHER]
+        return tables, list(dict.fromkeys([*names, checks.OTHER]))
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:

@@ -82,6 +82,66 @@ def test_invisible_characters_spaces_and_normal_forms_do_not_change_the_key(text
         assert splits.near_duplicate_key(unicodedata.normalize(form, text)) == key
 
 
+@st.composite
+def grouped_tables(draw):
+    """The same, with authors who wrote one text or several, and rows of nobody."""
+    table = draw(tables())
+    authors = st.sampled_from([f"author {number}" for number in range(12)] + [None, ""])
+    return table.assign(
+        group=pd.Series(draw(st.lists(authors, min_size=len(table), max_size=len(table))), dtype=object)
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(table=grouped_tables())
+def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
+    units = splits.linked_rows(table)
+    rows = list(zip(table["text"].map(splits.near_duplicate_key), table["group"], strict=True))
+    linked = [{number} for number in range(len(rows))]
+    for one, (key, group) in enumerate(rows):  # the slow way: sets that grow together
+        for two in range(one):
+            other_key, other_group = rows[two]
+            if (key == other_key or (group and group == other_group)) and linked[one] is not linked[two]:
+                linked[one] |= linked[two]
+                for member in linked[one]:
+                    linked[member] = linked[one]
+    for one in range(len(rows)):
+        assert {two for two in range(len(rows)) if units.iloc[two] == units.iloc[one]} == linked[one]
+
+
+@settings(max_examples=50, deadline=None)
+@given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Part(1, 3)]))
+def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
+    try:
+        parts = splits.split_grouped(table, FRACTIONS, seed, fold)
+    except InputError as error:
+        assert "too few" in str(error)
+        return
+    assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
+    for values in (
+        [set(part["group"]) - {None, ""} for part in parts.values()],
+        [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()],
+    ):
+        assert sum(map(len, values)) == len(set.union(*values))
+
+
+def test_classes_are_divided_although_every_author_wrote_of_all():
+    labels = ["ham", "spam", "eggs"]
+    rows = [(f"{author} {'x' * n}", labels[n % 3], f"author {author}") for author in "abcdefghij" for n in range(6)]
+    table = pd.DataFrame(rows, columns=["text", "label", "group"], dtype=object).assign(row=range(60))
+    parts = splits.split_grouped(table, FRACTIONS, 0)
+    assert {name: part["group"].nunique() for name, part in parts.items()} == {"train": 7, "val": 1, "test": 2}
+    assert all(set(part["label"]) == set(labels) for part in parts.values())
+
+
+def test_a_class_that_few_groups_have_is_named():
+    rows = [(f"text {'x' * n}", "spam" if n < 20 else "ham", f"thread {n // 10}") for n in range(100)]
+    table = pd.DataFrame(rows, columns=["text", "label", "group"], dtype=object).assign(row=range(100))
+    message = r"'spam' has 2 distinct texts, too few for 3 splits .*rows of one group count once.*--data.rare_classes"
+    with pytest.raises(InputError, match=message):
+        splits.split_grouped(table, FRACTIONS, 0)
+
+
 @settings(max_examples=50, deadline=None)
 @given(table=tables(), seed=st.integers(0, 9))
 def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
