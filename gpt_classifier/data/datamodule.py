@@ -142,6 +142,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"split {split} keeps no groups together: use split grouped, or leave out group_column")
         self.source, self.val_source, self.test_source = source, val_source, test_source
         self.part = splits.Part(fold, folds) if folds else None
+        self.text_column, self.label_column = text_column, label_column
         self.file_format = FileFormat(delimiter, encoding, header)
         self.source_columns = Columns(text_column, label_column, group_column, split_column, text_separator)
         self.declared_labels, self.rare_classes = names or None, rare_classes

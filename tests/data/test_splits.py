@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -86,7 +86,7 @@ def test_invisible_characters_spaces_and_normal_forms_do_not_change_the_key(text
 def grouped_tables(draw):
     """The same, with authors who wrote one text or several, and rows of nobody."""
     table = draw(tables())
-    authors = st.sampled_from([f"author {number}" for number in range(12)] + [None, ""])
+    authors = st.sampled_from([f"author {number}" for number in range(30)] + [None, ""])
     return table.assign(
         group=pd.Series(draw(st.lists(authors, min_size=len(table), max_size=len(table))), dtype=object)
     )
@@ -113,9 +113,9 @@ def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
 @given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Part(1, 3)]))
 def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
     try:
-        parts = splits.split_grouped(table, FRACTIONS, seed, fold)
-    except InputError as error:
-        assert "too few" in str(error)
+        parts = splits.split_grouped(table, (0.5, 0.25, 0.25), seed, fold)
+    except InputError:  # the rows of a class hang together too much
+        event("refused")
         return
     assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
     for values in (
