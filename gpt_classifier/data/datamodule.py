@@ -318,8 +318,8 @@ class TextDataModule(L.LightningDataModule):
             )
         if (number := units[tables["train"]["label"] == checks.OTHER].nunique()) < needed:
             raise InputError(
-                f"the rare classes together have {number} distinct texts, too few for {needed} splits: use "
-                "--data.rare_classes drop, or add rows"
+                f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-copies and "
+                "rows of one group count once): use --data.rare_classes drop, or add rows"
             )
         return tables, list(dict.fromkeys([*names, checks.OTHER]))
 

@@ -1,5 +1,6 @@
 """Reads the rows of other people's files, some at a time; knows nothing about texts, labels or named data sets."""
 
+import codecs
 import csv
 import glob
 import itertools
@@ -97,9 +98,14 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
     """What the files themselves decided about how they are read, a sentence for each such file."""
     sentences = []
     for path in paths(source):
-        if (kind := kind_of(path)) in (".csv", ".tsv"):
-            with _named(path, kind, file_format):
+        kind = kind_of(path)
+        with _named(path, kind, file_format):
+            if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
+            if kind != ".parquet" and not file_format.is_utf8() and _seems_utf8(path):
+                sentences.append(
+                    f"{path}: read as {file_format.encoding}, but it seems to be UTF-8 (--data.encoding utf-8)"
+                )
     return [sentence for sentence in sentences if sentence]
 
 
@@ -179,7 +185,7 @@ def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
     found = next((mark for mark in ";\t" if mark in header.strip("\r\n") and "," not in header), None)
     if found is None:
         return Dialect(",", True)
-    return Dialect(found, True, f"{path}: columns end with {found!r}, as its header has no comma")
+    return Dialect(found, True, f"{path}: columns are separated by {found!r}, as its header has no comma")
 
 
 def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -> bool | None:
@@ -288,6 +294,16 @@ FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
     ".json": _json,
     ".parquet": _parquet,
 }
+
+
+def _seems_utf8(path: str) -> bool:
+    """Whether the file begins with valid UTF-8 and more than ASCII, which hardly any text in another encoding does."""
+    with fsspec.open(path, "rb", compression="infer") as stream:
+        beginning = stream.read(2**20)
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(beginning).isascii()
+    except UnicodeDecodeError:
+        return False
 
 
 def _first_bad_line(path: str) -> str:

@@ -392,7 +392,7 @@ def test_several_files_are_one_source_and_their_rows_are_numbered_through(tmp_pa
 def test_what_was_decided_about_a_file_is_said_in_the_summary(tmp_path):
     path = save(tmp_path / "a.csv", TABLE, sep=";")
     assert (
-        f"  {path}: columns end with ';', as its header has no comma"
+        f"  {path}: columns are separated by ';', as its header has no comma"
         in set_up(TextDataModule(path, **SETTINGS)).summary()
     )
 

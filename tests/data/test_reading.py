@@ -45,7 +45,7 @@ def test_a_tab_may_be_typed_as_backslash_t(tmp_path):
 def test_the_delimiter_of_a_header_without_comma_is_guessed_and_said(tmp_path, mark):
     path = write(tmp_path / "a.csv", f"text{mark}label\na, b{mark}ham\n")
     assert read(path) == [["a, b", "ham"]]
-    assert notes(path, AS_NAMED) == [f"{path}: columns end with {mark!r}, as its header has no comma"]
+    assert notes(path, AS_NAMED) == [f"{path}: columns are separated by {mark!r}, as its header has no comma"]
 
 
 @pytest.mark.parametrize("header", ["text,label", "text,label;x", '"text","label"'])
@@ -79,6 +79,16 @@ def test_other_encodings_are_read_by_their_names(tmp_path, name, encoding):
         content = "\n".join(mark.join(f'"{field}"' for field in fields) for fields in [["text", "label"], *ROWS])
     path = write(tmp_path / name, content, encoding)
     assert read(path, file_format=FileFormat(encoding=encoding)) == ROWS
+
+
+def test_a_file_that_is_read_in_another_encoding_although_it_seems_to_be_utf_8_is_named(tmp_path):
+    old = FileFormat(encoding="cp1252")
+    for number, (content, encoding, seems) in enumerate(
+        [("naïve", "utf-8", True), ("naïve", "cp1252", False), ("naive", "utf-8", False), ("é" * 2**20, "utf-8", True)]
+    ):
+        path = write(tmp_path / f"{number}.csv", f"text,label\n{content},ham\n", encoding)
+        said = [f"{path}: read as cp1252, but it seems to be UTF-8 (--data.encoding utf-8)"]
+        assert notes(path, old) == (said if seems else [])
 
 
 def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
