@@ -1,82 +1,103 @@
 """The commands of the package. Each command's code is imported when it is called, so that --help is instant."""
 
+import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
 
 from gpt_classifier import __version__
-from gpt_classifier.errors import CommandParser, InputError
+from gpt_classifier.errors import CommandParser, InputError, did_you_mean
 
-USAGE = """\
-usage: gpt-classifier COMMAND ...
+Run = Callable[[list[str]], object]
 
-Train a GPT-2 text classifier and use it. COMMAND is one of
 
-  fit       train a model:              gpt-classifier fit --config configs/spam.yaml
-  validate  score it on validation rows
-  test      score it on test rows:      gpt-classifier test --config configs/spam.yaml
-  predict   classify a file's rows:     gpt-classifier predict --ckpt_path FILE --data.source FILE --output FILE
-  classify  classify texts:             gpt-classifier classify FOLDER "a text" ...
-  study     compare settings fairly:    gpt-classifier study --config configs/study/article.yaml
-  search    look for better settings:   gpt-classifier search --config configs/search/spam.yaml
-  benchmark time training and classifying beside the alternatives on this machine
-  cache     how much disk the states of frozen blocks take; "cache clear" removes them
-  download  fetch what a run will need: gpt-classifier download --config configs/spam.yaml
+class Command(NamedTuple):
+    """What a command is for, how it is called, and what runs it with the words behind its name."""
 
-gpt-classifier COMMAND --help explains a command; --version prints the version.
-"""
+    about: str
+    example: str
+    run: Run
+
+
+def _in(module: str, function: str = "main", *first: str) -> Run:
+    """A function of the package that is imported when it is called, with ``first`` before all other words."""
+    return lambda words: getattr(import_module(f"gpt_classifier.{module}"), function)([*first, *words])
+
+
+COMMANDS = {
+    "init": Command("look at a file, write its configuration", "init messages.csv", _in("init")),
+    "fit": Command("train a model", "fit --config spam", _in("training.cli", "main", "fit")),
+    "validate": Command(
+        "score it on validation rows", "validate --model checkpoints/spam", _in("training.cli", "main", "validate")
+    ),
+    "test": Command("score it on test rows", "test --model checkpoints/spam", _in("training.cli", "main", "test")),
+    "predict": Command(
+        "classify a file's rows",
+        "predict --model checkpoints/spam --data.source new.csv",
+        _in("training.cli", "main", "predict"),
+    ),
+    "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command")),
+    "study": Command("compare settings fairly", "study --config article", _in("study.command")),
+    "search": Command("look for better settings", "search --config spam", _in("study.search")),
+    "benchmark": Command("time it beside the alternatives", "benchmark --parts train", _in("benchmark.command")),
+    "cache": Command("show how much disk frozen blocks take", "cache, or cache clear", lambda words: cache(words)),
+    "download": Command("fetch what a run will need", "download --config spam", _in("training.cli", "download")),
+}
+ALSO_CALLED = {"train": "fit", "evaluate": "test", "eval": "test", "score": "test", "infer": "predict"}
+
+
+def usage() -> str:
+    """The help of the program."""
+    from gpt_classifier.configurations import shipped
+
+    lines = (f"  {name:9} {command.about + ':':40} {command.example}\n" for name, command in COMMANDS.items())
+    return (
+        "usage: gpt-classifier COMMAND ...\n\n"
+        f"Train a GPT-2 text classifier and use it. COMMAND is one of\n\n{''.join(lines)}\n"
+        f"--config takes a file or one of these, which come with the package:\n  {', '.join(shipped())}\n\n"
+        "gpt-classifier COMMAND --help explains a command; --version prints the version.\n"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # "| head" has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed when Python ends
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(usage(), end="")
         return 0
     if arguments[0] == "--version":
         print(f"gpt-classifier {__version__}")
         return 0
-    command, rest = arguments[0], arguments[1:]
+    name, *words = arguments
     try:
-        if command == "classify":
-            from gpt_classifier.inference import command as classify
+        if name not in COMMANDS:
+            raise InputError(f"no command {name!r}{_meant(name, words)}")
+        from gpt_classifier import commandline
 
-            classify.main(rest)
-        elif command == "benchmark":
-            from gpt_classifier.benchmark import command as benchmark
-
-            benchmark.main(rest)
-        elif command == "study":
-            from gpt_classifier.study import command as study
-
-            study.main(rest)
-        elif command == "search":
-            from gpt_classifier.study import search
-
-            search.main(rest)
-        elif command == "cache":
-            cache(rest)
-        elif command == "download":
-            from gpt_classifier.training import cli
-
-            cli.download(rest)
-        elif command in ("fit", "validate", "test", "predict"):
-            run_trainer(arguments)
-        else:
-            raise InputError(f"no command {command!r}: gpt-classifier --help lists them")
+        COMMANDS[name].run(commandline.prepared(name, words))
     except InputError as error:
         print(f"gpt-classifier: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run_trainer(arguments: list[str]) -> None:
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from gpt_classifier.training import cli
-
-    try:
-        cli.main(arguments)
-    except MisconfigurationException as error:  # an accelerator that is not there, options that exclude each other
-        raise InputError(" ".join(str(error).split())) from error
+def _meant(name: str, words: list[str]) -> str:
+    if name.lower() in ALSO_CALLED:
+        return f": did you mean {ALSO_CALLED[name.lower()]}?"
+    if name.startswith("-") and (command := next((word for word in words if word in COMMANDS), None)):
+        return f": the command comes first, gpt-classifier {command} {name} ..."
+    return did_you_mean(name, COMMANDS) or ": gpt-classifier --help lists them"
 
 
 def cache(arguments: list[str]) -> None:

@@ -8,10 +8,11 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -21,18 +22,12 @@ from gpt_classifier.bundle import load, newest, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
-from gpt_classifier.errors import InputError, reason
+from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import writable_folder
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of, trained_model
-
-
-class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, instead of behind a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise InputError(" ".join(message.split())) from ex
 
 
 class SaveConfig(SaveConfigCallback):
@@ -170,7 +165,7 @@ class ClassifierCLI(LightningCLI):
         except InputError:
             raise
         except (TypeError, ValueError) as error:  # from Lightning, of a name or number that it does not know
-            raise InputError(f"the trainer cannot be made: {reason(error)}") from error
+            raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
 
     def _trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
@@ -194,6 +189,8 @@ class ClassifierCLI(LightningCLI):
             extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
         elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
             kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
+        if kwargs.get("logger", config.get("logger")) is False:  # there is nowhere to write the learning rates to
+            extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
         return super().instantiate_trainer(callbacks=extra, **kwargs)
 
     def _logger(self, root: Path) -> TensorBoardLogger:
@@ -221,6 +218,8 @@ def main(args: list[str]) -> None:
     """Runs one of fit, validate, test and predict."""
     try:
         ClassifierCLI(args)
+    except MisconfigurationException as error:  # an accelerator that is not there, options that exclude each other
+        raise InputError(" ".join(str(error).split())) from error
     except SIGTERMException as stop:  # Lightning's, without a code
         raise SystemExit(128 + signal.SIGTERM) from stop
 
@@ -284,11 +283,13 @@ def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
 
 
 def _import(class_path: str) -> None:
-    module = class_path.rpartition(".")[0]
+    module, _, name = class_path.rpartition(".")
     try:
-        importlib.import_module(module)
+        imported = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise InputError(f"the module of the class {class_path} cannot be imported: {error}") from error
+    if not hasattr(imported, name):
+        raise InputError(f"{module} has no class {name}{did_you_mean(name, dir(imported))}")
 
 
 def _quiet() -> None:

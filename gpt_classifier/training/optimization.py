@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.model.classification import SequenceClassifier
 
 
@@ -51,7 +51,8 @@ def build_optimizer(
     """
     optimizer_class = getattr(torch.optim, name, None)
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
-        raise InputError(f"optimizer is {name!r}, expected the name of a class in torch.optim, such as AdamW or SGD")
+        close = did_you_mean(name, torch.optim.__all__)
+        raise InputError(f"optimizer is {name!r}, expected a class of torch.optim, such as AdamW or SGD{close}")
     grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:

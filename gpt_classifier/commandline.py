@@ -1,0 +1,268 @@
+"""Looks at a command line before anything slow is imported: configurations by name, misspelt settings, missing files.
+
+Refuses only what the parser and the data module would refuse some seconds later; knows nothing about their values.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpt_classifier.configurations import shipped
+from gpt_classifier.errors import InputError, closest, did_you_mean
+
+TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+CONFIGURED = (*TRAINER_COMMANDS, "download", "study", "search")  # the commands that take --config
+SECTIONS = ("data", "model", "trainer")
+YAML_FILES = (".yaml", ".yml")
+OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "output", "keep", "seed_everything", "print_config")
+OTHER_NAMES = {  # what users of other programs type
+    "epochs": "trainer.max_epochs",
+    "gpus": "trainer.devices",
+    "lr": "model.learning_rate",
+    "seed": "seed_everything",
+    "checkpoint": "ckpt_path",
+}
+
+
+def prepared(command: str, words: list[str]) -> list[str]:
+    """The words after ``command`` with the paths of shipped configurations in place of their names.
+
+    Raises ``InputError`` for what the command would not take.
+    """
+    if command not in CONFIGURED:
+        return words
+    if words and not words[0].startswith("-") and words[:1] != ["table"]:
+        raise InputError(unrecognized(words[0]))
+    words = _with_paths(command, words)
+    for word in words:
+        _check_option(word)
+    data: dict[str, Any] = {}
+    for path in map(Path, _values(words, "--config", "-c")):
+        if path.is_file():
+            root = _read(path)
+            if command in (*TRAINER_COMMANDS, "download"):
+                content = _check_settings(path, root)
+                given = content.get("data") or {}
+                data = data | given if isinstance(given, dict) else {"elsewhere": given}
+    asked = {word.partition("=")[0] for word in words}
+    if command in TRAINER_COMMANDS and not asked & {"-h", "--help", "--print_config", "--data"}:
+        _check_files(command, data, dict(_data_options(words)))
+    return words
+
+
+# ---------------------------------------------------------------- configurations by name
+
+
+def _with_paths(command: str, words: list[str]) -> list[str]:
+    replaced, value_next = [], False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if value_next:
+            replaced.append(_path_of(command, word))
+        elif name in ("--config", "-c") and equals:
+            replaced.append(f"{name}={_path_of(command, value)}")
+        else:
+            replaced.append(word)
+        value_next = not value_next and word in ("--config", "-c")
+    return replaced
+
+
+def _path_of(command: str, given: str) -> str:
+    """A file as it is given; else the shipped configuration of that name, for studies and searches first their own."""
+    known, path = shipped(), Path(given)
+    if not given:
+        raise InputError("--config needs a value")
+    if any(sign in given for sign in "{\n") or given == "-" or ": " in given or "://" in given:
+        return given  # not a path but the settings themselves
+    if path.is_file():
+        if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+            raise InputError(f"{given} is no configuration but data: --config csv --data.source {given} trains on it")
+        return given
+    for name in (f"{command}/{given}", given):
+        if name in known:
+            return str(known[name])
+    if path.is_dir():
+        raise InputError(f"--config {given} is a folder, expected a YAML file")
+    name = path.with_suffix("").as_posix().removeprefix("configs/") if path.suffix in YAML_FILES else given
+    if close := did_you_mean(name, known, ask="--config {}"):
+        raise InputError(f"no file {given}{close}")
+    raise InputError(f"no file {given}, and no configuration of that name comes with the package: {', '.join(known)}")
+
+
+# ---------------------------------------------------------------- settings
+
+
+@cache
+def settings(section: str) -> Mapping[str, Any]:
+    """The settings of ``data``, ``model`` or ``trainer`` with their defaults, None where they are no plain values.
+
+    Read from the source of the constructor, which declares them: importing it takes seconds.
+    """
+    package, lightning = Path(__file__).parent, find_spec("lightning")
+    assert lightning is not None
+    assert lightning.origin is not None
+    file, name = {
+        "data": (package / "data" / "datamodule.py", "TextDataModule"),
+        "model": (package / "training" / "module.py", "GPTClassifier"),
+        "trainer": (Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer"),
+    }[section]
+    classes = [n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+    body = next(c for c in classes if c.name == name).body
+    arguments = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = dict(zip([a.arg for a in positional[::-1]], arguments.defaults[::-1], strict=False))
+    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
+    names = [a.arg for a in [*positional, *arguments.kwonlyargs] if a.arg != "self"]
+    return {name: _plain(defaults.get(name)) for name in names}
+
+
+def _plain(node: ast.expr | None) -> Any:
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def unrecognized(word: str) -> str:
+    """What to say of a word on the command line that means nothing."""
+    name, equals, _ = word.partition("=")
+    if word.startswith("-"):
+        return f"no option {name}{_close(name.lstrip('-'), '--{}') or ': --help lists them'}"
+    if Path(word).suffix in YAML_FILES or word in shipped():
+        return f"{word} stands alone: give it as --config {word}"
+    if equals and name.split(".")[0] in SECTIONS:
+        return f"{word} is no option: did you mean --{word}?"
+    if Path(word).is_file():
+        return f"{word} stands alone: give a data file as --data.source {word}"
+    return f"{word!r} stands alone: give values behind their options, and quote those that have spaces"
+
+
+def unknown_setting(key: str) -> str:
+    """What to say of a key of a configuration that is none."""
+    return f"there is no setting {key}{_close(key, '{}') or ': fit --help lists them'}"
+
+
+def _close(key: str, ask: str) -> str:
+    """A question after what ``key`` may mean: a setting written like it, in its section or in another."""
+    section, _, setting = key.rpartition(".")
+    if setting in OTHER_NAMES:
+        return f": did you mean {ask.format(OTHER_NAMES[setting])}?"
+    if not section and (close := did_you_mean(key, OPTIONS, ask)):
+        return close
+    for candidate in sorted(SECTIONS, key=lambda name: name != closest(section, SECTIONS)):
+        if close := did_you_mean(setting, settings(candidate), ask.format(f"{candidate}.{{}}")):
+            return close
+    return ""
+
+
+def _check_option(word: str) -> None:
+    if not word.startswith("--"):
+        return
+    section, *rest = word[2:].partition("=")[0].rstrip("+").split(".")
+    if section in SECTIONS:
+        # The parser takes the beginning of a name for the whole.
+        wrong = bool(rest) and not any(name.startswith(rest[0]) for name in (*settings(section), "help"))
+    else:  # --modle.trainable, --learning_rate
+        wrong = closest(section, SECTIONS) is not None if rest else any(section in settings(s) for s in SECTIONS)
+    if wrong:
+        raise InputError(unrecognized(word))
+
+
+def _read(path: Path) -> yaml.MappingNode:
+    """A configuration with the place of every key."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+        if mark is not None and mark.buffer is not None and mark.buffer[mark.pointer : mark.pointer + 1] == "\t":
+            problem = "there is a tab where YAML has spaces"
+        where = path if mark is None else f"{path}, line {mark.line + 1}"
+        raise InputError(f"{where}, is not YAML: {' '.join(str(problem).split())}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid UTF-8: save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(root, yaml.MappingNode):
+        what = "is empty" if root is None else "is no configuration"
+        raise InputError(f"{path} {what}: expected keys such as data, model and trainer with settings below them")
+    return root
+
+
+def _check_settings(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
+    """What a configuration says. Raises ``InputError`` for a key that is none of the settings."""
+    keys = {key.value for key, _ in root.value}
+    for command, marks in {"study": {"base", "rows"}, "search": {"base", "space"}}.items():
+        if marks <= keys:
+            raise InputError(f"{path} is a {command}: gpt-classifier {command} --config {path}")
+    for key, value in root.value:
+        if key.value in SECTIONS:
+            nested = value.value if isinstance(value, yaml.MappingNode) else []
+            names = [(key.value, sub) for sub, _ in nested if sub.value.rstrip("+") not in settings(key.value)]
+            for section, sub in names:
+                if sub.tag != "tag:yaml.org,2002:merge":
+                    wrong = unknown_setting(f"{section}.{sub.value}")
+                    raise InputError(f"{path}, line {sub.start_mark.line + 1}: {wrong}")
+        elif close := did_you_mean(key.value, SECTIONS):
+            raise InputError(f"{path}, line {key.start_mark.line + 1}: there is no section {key.value}{close}")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+# ---------------------------------------------------------------- files
+
+
+def _data_options(words: list[str]) -> Iterator[tuple[str, Any]]:
+    """The settings of data on a command line, in order."""
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--data.") and (equals or number + 1 < len(words)):
+            value = value if equals else words[number + 1]
+            try:
+                parsed = yaml.safe_load(value) if value.startswith("[") or value in ("null", "") else value
+            except yaml.YAMLError:
+                parsed = None
+            yield name.removeprefix("--data."), parsed
+
+
+def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]) -> None:
+    """Reads the first rows of each file that a fit would read; of the others, only those that are typed must exist."""
+    defaults = settings("data")
+    if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.labels+ or --data.sour
+        return
+    if command == "fit":
+        data = {**defaults, **configured, **typed}
+        wanted = [] if data["split"] in ("chapter6", "article_table") else ["source", "val_source", "test_source"]
+    else:
+        data = {**defaults, **typed}
+        scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
+        wanted = [scored if typed.get(scored) else "source"]
+        wanted = [name for name in wanted if name in typed]
+    columns = [data.get("text_column"), data.get("label_column")]
+    # With other settings for the reading of files, only the data module knows what the columns are.
+    as_by_default = all(data.get(name) == defaults.get(name) for name in ("delimiter", "encoding", "header"))
+    known = command == "fit" and as_by_default and all(isinstance(column, str) for column in columns)
+    given = [data.get(name) for name in wanted]
+    files = [path for source in given for path in (source if isinstance(source, list) else [source])]
+    for path in files:
+        if isinstance(path, str) and not any(sign in path for sign in "*?[") and (known or not Path(path).is_file()):
+            from gpt_classifier.data import sources
+
+            if path not in sources.NAMED:
+                text, label = columns if known else ("text", "label")
+                # Of JSON as many rows as the data module reads at first: not every row need have every key.
+                next(sources.read_chunks(path, text, label, 10_000 if ".json" in path.lower() else 2), None)
+
+
+def _values(words: list[str], *options: str) -> list[str]:
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    return [
+        word.partition("=")[2] or following
+        for word, following in pairs
+        if word.partition("=")[0] in options and (word not in options or following)
+    ]
