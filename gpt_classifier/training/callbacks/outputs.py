@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from gpt_classifier import bundle
-from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, is_better
 from gpt_classifier.training.callbacks.progress import accuracy
@@ -59,7 +59,7 @@ class FinishRun(Callback):
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")
             return
         self._write_model(run, trainer, pl_module)
-        if "test" in getattr(data, "tables", {}):
+        if isinstance(data, TextDataModule) and "test" in data.tables and data.source != IN_MEMORY:
             rank_zero_info(f"next: gpt-classifier test --model {shlex.quote(str(run))}")
         rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
 
