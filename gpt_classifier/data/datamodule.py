@@ -208,7 +208,7 @@ class TextDataModule(L.LightningDataModule):
         if double := [name for name in tables if name != "train" and name in others]:
             column = self.source_columns.split
             raise InputError(f"{double[0]} rows are named by {column} and by {double[0]}_source: leave out one of them")
-        return others | tables
+        return tables | {name: table for name, table in others.items() if name not in tables}
 
     def prepare_data(self) -> None:
         """Downloads what is missing; called on one process of each machine."""
@@ -277,9 +277,9 @@ class TextDataModule(L.LightningDataModule):
             return {needed: self._load(needed, given[needed])["train"]}
         if self.split in splits.OF_THE_BOOK:
             return sources.load_sms_spam_as_the_book()
-        others = {name: self._load(name, source)["train"] for name, source in given.items() if source is not None}
         tables = self._load("train", self.source)
-        return others | tables if sources.is_named(self.source) else self._with_splits(tables, others)
+        others = {name: self._load(name, source)["train"] for name, source in given.items() if source is not None}
+        return tables | others if sources.is_named(self.source) else self._with_splits(tables, others)
 
     def _load(self, name: str, source: str | list[str] | None) -> splits.Splits:
         assert source is not None  # the caller looked

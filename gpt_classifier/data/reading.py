@@ -47,7 +47,7 @@ class FileFormat:
             ) from error
 
     def is_utf8(self) -> bool:
-        return self.encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+        return codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
 
     def open(self, path: str) -> AbstractContextManager[TextIO]:
         """The file's characters, decompressed, line ends as they are."""
@@ -188,6 +188,9 @@ def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
     return Dialect(found, True, f"{path}: columns are separated by {found!r}, as its header has no comma")
 
 
+LONGEST = 10_000  # lines of one text in a quoted TSV file; a mark that is never closed must not fill the memory
+
+
 def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -> bool | None:
     """Whether each quotation mark belongs to a field that begins and ends with one; None where there is none."""
     field = f'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n{re.escape(delimiter)}]*)'
@@ -202,6 +205,8 @@ def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -
             pending.append(line)
             marks += line.count('"')
             if marks % 2:  # a text of several lines, or a mark that stands for itself
+                if len(pending) > LONGEST:
+                    return False
                 continue
             if not record.fullmatch("".join(pending)):
                 return False
@@ -247,7 +252,10 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
             if not fields and len(columns) > 1:
                 continue
             if (missing := len(columns) - len(fields or [""])) < 0:
-                raise ValueError(f"expected {len(columns)} fields in line {reader.line_num}, found {len(fields)}")
+                raise ValueError(
+                    f"{len(fields)} fields in line {reader.line_num}, expected {len(columns)} as in the first line: is "
+                    f"there a {dialect.delimiter!r} in a text that no quotation marks enclose?"
+                )
             chunk.append([*(fields or [""]), *[None] * missing])
             if len(chunk) >= rows:
                 yield pd.DataFrame(chunk, columns=columns, dtype=object)

@@ -112,13 +112,14 @@ def is_named(source: str | Sequence[str]) -> bool:
 
 def title(source: str | Sequence[str]) -> str:
     """How messages call a source."""
-    return source if isinstance(source, str) else ", ".join(source)
+    names = [source] if isinstance(source, str) else source
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def stem(source: str | Sequence[str]) -> str:
     """A word for the names of files about a source: that of its first file without ending, or of a pattern's folder."""
     first = Path(source if isinstance(source, str) else source[0])
-    return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]) or first.resolve().parent.name
+    return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]).strip("-_") or first.resolve().parent.name
 
 
 def prepare(source: str | Sequence[str]) -> None:

@@ -144,6 +144,11 @@ def test_quotation_marks_of_a_tsv_file_enclose_fields_where_they_balance_and_it_
     assert notes(path, AS_NAMED) == ([] if quoted is None else [f"{path}: quotation marks {said[quoted]}"])
 
 
+def test_a_mark_that_is_never_closed_does_not_make_a_large_file_one_text(tmp_path):
+    path = write(tmp_path / "a.tsv", "text\tlabel\n" + '"open\tham\n' + "hi\tham\n" * 20_000 + 'there"\tham\textra\n')
+    assert notes(path, AS_NAMED) == [f"{path}: quotation marks are ordinary characters"]
+
+
 FIELD = st.text('ab "\N{NO-BREAK SPACE},', max_size=6)
 
 
