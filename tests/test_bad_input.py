@@ -81,7 +81,6 @@ FIT = {
     "fractions beyond 1": ("--data.fractions=[1, 1, 1]", "[1.0, 1.0, 1.0]"),
     "a book split of other data": ("--data.split=chapter6", "sample"),
     "no batch": ("--data.batch_size=0", "batch_size is 0"),
-    "negative workers": ("--data.num_workers=-1", "num_workers"),
     "a word for a number": ("--data.batch_size=many", "many"),
     "texts beyond the context": ("--data.max_length=500", "500 tokens, but the model's context has 160"),
     "padding beyond the context": ("--data.pad_to=500", "500"),

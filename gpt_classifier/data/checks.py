@@ -1,11 +1,17 @@
-"""Checks tables of texts and labels before anything is made of them; knows nothing about splits or tokens."""
+"""Checks tables of texts and labels before anything is made of them; knows nothing about tokens."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
 from gpt_classifier.data.sources import Tables
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.errors import InputError
+
+WHOLE = re.compile(r"[+-]?[0-9]+")
+OTHER = "other"  # the class that rare ones are merged into
 
 
 def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
@@ -33,7 +39,7 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
 
 
 def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
-    """The names that were declared, or those of the training rows, sorted; ``files`` are named in messages.
+    """The names that were declared, or those of the training rows in order; ``files`` are named in messages.
 
     Raises ``InputError`` for rows with another label or none, and where there is nothing to tell apart.
     """
@@ -44,7 +50,7 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
                 f"{files[name]}"
             )
     train: pd.Series | None = tables["train"]["label"] if "train" in tables else None
-    names = list(declared or ([] if train is None else sorted(train.unique())))
+    names = list(declared or ([] if train is None else in_order(train.unique())))
     for name, table in tables.items():
         if (unknown := ~table["label"].isin(names)).any():
             raise InputError(
@@ -54,3 +60,50 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
     if train is not None and (len(names) < 2 or train.nunique() < 2):
         raise InputError(f"all training rows have the label {train.iloc[0]!r}: a classifier needs two classes")
     return names
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Class names sorted: as numbers where all are whole numbers, else as text."""
+    names = list(names)
+    numbers = all(WHOLE.fullmatch(name) for name in names)
+    return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
+
+
+def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
+    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a sentence on that.
+
+    Rows without label stay as they are.
+    """
+    result, counts = {}, Counter[str]()
+    for name, table in tables.items():
+        rare = ~table["label"].isin([*keep, "", None])
+        counts.update(table["label"][rare])
+        result[name] = table.assign(label=table["label"].mask(rare, OTHER)) if merge else table[~rare]
+        if len(result[name]) == 0:
+            raise InputError(f"all {name} rows belong to classes that are too rare: use --data.rare_classes merge")
+    if not counts:
+        return tables, ""
+    what = f"merged into the class {OTHER!r}" if merge else "dropped"
+    most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
+    others = f" and {len(counts) - 10:,} classes more" if len(counts) > 10 else ""
+    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"
+
+
+def label_conflicts(tables: Tables) -> list[str]:
+    """A sentence on texts that have more than one label, and one on near-copies where there are more of those."""
+    rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
+    sentences, before = [], 0
+    for counted, keys in (("", rows["text"]), (" (near-copies as one)", rows["text"].map(near_duplicate_key))):
+        groups = rows.groupby(keys, sort=False)["label"]
+        found = rows[groups.transform("nunique") > 1]
+        if len(found) > before:
+            same = found[keys[found.index] == keys[found.index[0]]]
+            first, other = same.iloc[0], same[same["label"] != same["label"].iloc[0]].iloc[0]
+            one, two = (f"{r['label']!r} in {r['part']} row {r['row']}" for r in (first, other))
+            count = keys[found.index].nunique()
+            sentences.append(
+                f"{count:,} text{'s' * (count > 1)}{counted} with more than one label ({len(found):,} rows), the first "
+                f"is {one} and {two}"
+            )
+            before = len(found)
+    return sentences

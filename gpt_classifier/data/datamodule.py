@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import lightning as L
@@ -12,10 +13,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier import files
-from gpt_classifier.data import checks, sources, splits
+from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
+from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
+from gpt_classifier.data.sources import Columns
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 
@@ -29,13 +32,23 @@ class TextDataModule(L.LightningDataModule):
     ids, and ``class_weights`` (K,) weight the loss or are None.
 
     Args:
-        source: ``sms_spam``, ``imdb``, ``sample``, or a .csv, .tsv, .jsonl or .parquet file to train on (and to split,
-            where no other file is given).
-        val_source: A file to validate on; else a part of ``source``.
-        test_source: A file to test on; else a part of ``source``.
-        text_column: Name of the column with the texts.
+        source: ``sms_spam``, ``imdb``, ``sample``, or a .csv, .tsv, .jsonl, .json or .parquet file to train on (and to
+            split, where no other file is given). Also several files, or a pattern such as ``data/*.csv``.
+        val_source: Files to validate on; else a part of ``source``.
+        test_source: Files to test on; else a part of ``source``.
+        delimiter: What separates the fields of a CSV or TSV file; by default a comma (or ``;`` or a tab where the
+            header has one and no comma) in the former, a tab in the latter.
+        encoding: Of the characters of CSV, TSV and JSON files, such as ``cp1252`` or ``utf-16``.
+        header: Whether CSV and TSV files begin with the names of their columns; else these are ``0``, ``1``, ...
+        text_column: Name of the column with the texts, or of several, whose texts are joined.
+        text_separator: What stands between the texts of several columns; a missing one is skipped.
         label_column: Name of the column with the class names.
+        split_column: Name of a column of ``source`` with the split of each row: train, val (or validation, dev), test.
+        group_column: Name of a column of ``source`` with what rows have in common, such as their author or thread; a
+            grouped split keeps them on one side.
         labels: The class names in the order of the logits; by default those of the training rows, sorted.
+        rare_classes: What to do with classes of too few distinct texts to be split: ``error``, ``drop`` their rows, or
+            ``merge`` them into one class ``other``.
         split: ``grouped`` (stratified by class, near-copies never on two sides), ``random`` (stratified by class), or
             the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         fractions: Shares of train, val and test.
@@ -55,17 +68,23 @@ class TextDataModule(L.LightningDataModule):
         batch_size: Texts of one training step on each device.
         group_by_length: Whether training batches bring together texts of like length, which saves padding.
         eval_tokens: Most tokens of one evaluation batch, padding included; by default what suits the device.
-        num_workers: Processes that prepare batches; texts are tokenized beforehand, so 0 is usually fastest.
     """
 
     def __init__(
         self,
-        source: str = "sample",
-        val_source: str | None = None,
-        test_source: str | None = None,
-        text_column: str = "text",
+        source: str | list[str] = "sample",
+        val_source: str | list[str] | None = None,
+        test_source: str | list[str] | None = None,
+        delimiter: str | None = None,
+        encoding: str = "utf-8",
+        header: bool = True,
+        text_column: str | list[str] = "text",
+        text_separator: str = "\n",
         label_column: str = "label",
-        labels: list[str] | None = None,
+        split_column: str | None = None,
+        group_column: str | None = None,
+        labels: list[str | int | bool] | None = None,
+        rare_classes: Literal["error", "drop", "merge"] = "error",
         split: Literal["grouped", "random", "chapter6", "article_table"] = "grouped",
         fractions: list[float] = [0.7, 0.1, 0.2],  # noqa: B006 - never changed; a tuple would not be plain YAML
         split_seed: int = 123,
@@ -80,7 +99,6 @@ class TextDataModule(L.LightningDataModule):
         batch_size: int = 8,
         group_by_length: bool = False,
         eval_tokens: int | None = None,
-        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -90,6 +108,7 @@ class TextDataModule(L.LightningDataModule):
             ("split", split, [*splits.BY_FRACTIONS, *splits.OF_THE_BOOK]),
             ("balance", balance, ["none", "undersample", "class_weights"]),
             ("empty", empty, ["drop", "keep", "error"]),
+            ("rare_classes", rare_classes, ["error", "drop", "merge"]),
         ):
             if value not in allowed:
                 raise InputError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
@@ -98,33 +117,46 @@ class TextDataModule(L.LightningDataModule):
         for name, number, least in (
             ("batch_size", batch_size, 1),
             ("eval_tokens", 1 if eval_tokens is None else eval_tokens, 1),
-            ("num_workers", num_workers, 0),
         ):
             if number < least:
                 raise InputError(f"{name} is {number}, expected at least {least}")
-        if labels is not None and len(set(labels)) != len(labels):
+        if any(isinstance(label, bool) for label in labels or []):
+            raise InputError(
+                f"labels are {labels}: write names such as yes and no in quotes, or YAML reads true and false"
+            )
+        names = [str(label) for label in labels or []]
+        if len(set(names)) != len(names):
             raise InputError(f"labels are {labels}, expected distinct names")
+        if not text_column:
+            raise InputError("text_column is an empty list, expected the name of at least one column")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
             raise InputError(f"split {split} is a division of sms_spam, but source is {source}: use grouped or random")
         if (folds or fold) and (folds < 2 or not 0 <= fold < folds):
             raise InputError(f"folds are {folds} and fold is {fold}, expected at least 2 folds and 0 <= fold < folds")
-        if folds and (split in splits.OF_THE_BOOK or test_source is not None):
-            raise InputError("folds divide one source by split grouped or random: leave out test_source, change split")
+        if folds and (split in splits.OF_THE_BOOK or test_source is not None or split_column is not None):
+            raise InputError(
+                "folds divide one source by split grouped or random: leave out test_source and split_column, or change "
+                "split"
+            )
+        if group_column is not None and split != "grouped":
+            raise InputError(f"split {split} keeps no groups together: use split grouped, or leave out group_column")
         self.source, self.val_source, self.test_source = source, val_source, test_source
         self.part = splits.Part(fold, folds) if folds else None
         self.text_column, self.label_column = text_column, label_column
-        self.declared_labels = labels
+        self.file_format = FileFormat(delimiter, encoding, header)
+        self.source_columns = Columns(text_column, label_column, group_column, split_column, text_separator)
+        self.declared_labels, self.rare_classes = names or None, rare_classes
         self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
         self.empty = empty
         self.tokenizer, self.max_length, self.truncation, self.pad_to = tokenizer, max_length, truncation, pad_to
-        self.batch_size, self.group_by_length = batch_size, group_by_length
-        self.eval_tokens, self.num_workers = eval_tokens, num_workers
+        self.batch_size, self.group_by_length, self.eval_tokens = batch_size, group_by_length, eval_tokens
 
-        self.labels: list[str] = list(labels or [])
+        self.labels: list[str] = names
         self.class_weights: torch.Tensor | None = None
         self.encoder: TextEncoder
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
+        self.notes: list[str] = []  # what happened to rows on the way, a sentence each
         self._given: splits.Splits | None = None
         # What a model may put in place of a split's rows when batches are made: the same rows, further down the road.
         self.view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
@@ -138,18 +170,17 @@ class TextDataModule(L.LightningDataModule):
         predict: pd.DataFrame | None = None,
         **settings: Any,
     ) -> "TextDataModule":
-        """From DataFrames in memory, with ``text_column`` and ``label_column`` as for files.
+        """From DataFrames in memory, with names of columns as for files.
 
         A trained model needs no ``train``: it can be tested on ``test`` alone. ``predict`` needs no labels; without it,
         prediction takes the rows of ``train``, as it takes those of ``source`` from files.
         """
         data = cls(source=IN_MEMORY, **settings)
         given = {"train": train, "val": val, "test": test, "predict": predict}
-        data._given = {
-            name: _from_memory(frame, data.text_column, None if name == "predict" else data.label_column)
-            for name, frame in given.items()
-            if frame is not None
-        }
+        tables = {name: _from_memory(frame, data._columns(name)) for name, frame in given.items() if frame is not None}
+        if "train" in tables:
+            tables = data._with_splits(sources.by_split(tables["train"], data.source_columns, IN_MEMORY), tables)
+        data._given = tables
         return data
 
     @classmethod
@@ -162,6 +193,20 @@ class TextDataModule(L.LightningDataModule):
         settings = {"text_column": "text", "label_column": "label"} | settings
         columns = {settings["text_column"]: list(texts), settings["label_column"]: list(labels)}
         return cls.from_tables(pd.DataFrame(columns), **settings)
+
+    def _columns(self, name: str) -> Columns:
+        """What is read of the rows that are given for a split; groups and splits are those of the source."""
+        if name == "train":
+            return self.source_columns
+        label = None if name == "predict" else self.source_columns.label
+        return replace(self.source_columns, label=label, group=None, split=None)
+
+    def _with_splits(self, tables: splits.Splits, others: splits.Splits) -> splits.Splits:
+        """The source's tables and those of other sources, where they do not name the same split."""
+        if double := [name for name in tables if name != "train" and name in others]:
+            column = self.source_columns.split
+            raise InputError(f"{double[0]} rows are named by {column} and by {double[0]}_source: leave out one of them")
+        return others | tables
 
     def prepare_data(self) -> None:
         """Downloads what is missing; called on one process of each machine."""
@@ -193,19 +238,25 @@ class TextDataModule(L.LightningDataModule):
         return name if given.get(name) is not None and self._models("labels") else "train"
 
     def _setup_tables(self, needed: str) -> None:
+        self.notes = []
         given, self.without_text = checks.without_empty(self._read(needed), self.empty)
         files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
-        self.labels = checks.class_names(
-            given, self.declared_labels, {name: files_[name] or self.source for name in given}
-        )
+        titles = {name: sources.title(files_[name] or self.source) for name in given}
+        given, declared = self._without_rare_classes(given, self._models("labels"))
+        self.labels = checks.class_names(given, declared, titles)
         self.class_weights = None
         if needed != "train":
             self.tables = given
             return
         self.tables = self._divide(given)
+        self.notes += checks.label_conflicts(self.tables)
         train = self.tables["train"]
         if self.balance == "undersample":
             self.tables["train"] = splits.undersample(train, self.split_seed)
+            dropped = train["label"].value_counts() - self.tables["train"]["label"].value_counts()
+            counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.labels if dropped.get(name))
+            if counts_text:
+                self.notes.append(f"training rows dropped by undersampling: {counts_text}")
         elif self.balance == "class_weights":
             counts = torch.tensor([(train["label"] == name).sum() for name in self.labels])
             if not counts.all():
@@ -221,28 +272,70 @@ class TextDataModule(L.LightningDataModule):
             return {name: table for name, table in self._given.items() if name in wanted}
         given = {"val": self.val_source, "test": self.test_source}
         if needed != "train":
-            return {needed: sources.load(str(given[needed]), self.text_column, self.label_column)["train"]}
+            return {needed: self._load(needed, given[needed])["train"]}
         if self.split in splits.OF_THE_BOOK:
             return sources.load_sms_spam_as_the_book()
-        tables = sources.load(self.source, self.text_column, self.label_column)
-        for name, source in given.items():
-            if source is not None:
-                tables[name] = sources.load(source, self.text_column, self.label_column)["train"]
+        others = {name: self._load(name, source)["train"] for name, source in given.items() if source is not None}
+        tables = self._load("train", self.source)
+        return others | tables if sources.is_named(self.source) else self._with_splits(tables, others)
+
+    def _load(self, name: str, source: str | list[str] | None) -> splits.Splits:
+        assert source is not None  # the caller looked
+        tables = sources.load(source, self._columns(name), self.file_format)
+        self.notes += self._reading_notes(source)
         return tables
+
+    def _reading_notes(self, source: str | list[str]) -> list[str]:
+        return [] if sources.is_named(source) else reading.notes(source, self.file_format)
+
+    def _without_rare_classes(
+        self, given: splits.Splits, known: list[str] | None
+    ) -> tuple[splits.Splits, list[str] | None]:
+        """The tables without the classes that cannot be divided (or that a model does not know), and declared names."""
+        declared, merge = self.declared_labels, self.rare_classes == "merge"
+        if self.rare_classes == "error":
+            return given, declared
+        if known is not None:  # what is rare was decided when the model was trained
+            if not merge or checks.OTHER in known:
+                given, note = checks.without_rare(given, known, merge)
+                self.notes += [note] if note else []
+            return given, declared
+        train = given["train"]
+        units = splits.linked_rows(train) if self.split == "grouped" else splits.single_rows(train)
+        counts = splits.units_of_classes(train, units)
+        needed = self.part.parts if self.part else sum(share > 0 for share in self._fractions_to_divide(given))
+        keep = [name for name in counts.index[counts >= needed] if name != ""]
+        tables, note = checks.without_rare(given, keep, merge)
+        if not note:
+            return given, declared
+        self.notes.append(note)
+        names = [name for name in declared or checks.in_order(keep) if name in keep or name not in counts.index]
+        if not merge:
+            return tables, names
+        if checks.OTHER in counts.index:
+            raise InputError(
+                f"rare_classes merge makes a class {checks.OTHER!r}, but there is one: rename it, or use drop"
+            )
+        if (number := units[tables["train"]["label"] == checks.OTHER].nunique()) < needed:
+            raise InputError(
+                f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-copies and "
+                "rows of one group count once): use --data.rare_classes drop, or add rows"
+            )
+        return tables, list(dict.fromkeys([*names, checks.OTHER]))
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
             return splits.OF_THE_BOOK[self.split](given["train"])
-        train, val, test = (
-            0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True)
-        )
-        if val == 0 and test == 0 and self.part is None:
+        shares = self._fractions_to_divide(given)
+        if shares[1:] == (0, 0) and self.part is None:
             return given
-        total = train + val + test
-        parts = splits.BY_FRACTIONS[self.split](
-            given["train"], (train / total, val / total, test / total), self.split_seed, self.part
-        )
+        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.split_seed, self.part)
         return parts | {name: table for name, table in given.items() if name != "train"}
+
+    def _fractions_to_divide(self, given: splits.Splits) -> tuple[float, ...]:
+        """Shares of train, val and test of the training source: those of ``fractions`` that are not given."""
+        shares = [0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True)]
+        return tuple(share / sum(shares) for share in shares)
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
         files.keep_tokenizer_files()
@@ -268,7 +361,7 @@ class TextDataModule(L.LightningDataModule):
 
     def summary(self) -> str:
         """One line for each split and one for whatever happened to rows and texts on the way."""
-        lines = [f"{self.source}, split {self.split}, classes {', '.join(self.labels)}"]
+        lines = [f"{sources.title(self.source)}, split {self.split}, classes {', '.join(self.labels)}"]
         for name in splits.NAMES:
             if name in self.tables:
                 counts = self.tables[name]["label"].value_counts()
@@ -277,6 +370,7 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
         if self.without_text:
             lines.append(f"  {self.without_text} rows without text: {'dropped' if self.empty == 'drop' else 'kept'}")
+        lines += [f"  {note}" for note in self.notes]
         truncated = {name: encoded.truncated for name, encoded in self.encoded.items() if encoded.truncated}
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
@@ -342,9 +436,9 @@ class TextDataModule(L.LightningDataModule):
         return self.eval_tokens or batch_tokens(self.trainer.strategy.root_device.type)
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
-        rows = self.view(encoded)
-        workers = self.num_workers if rows is encoded else 0  # states lie in memory: there is nothing to prepare
-        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=workers)
+        # Without worker processes: texts are tokenized beforehand, so there is nothing to prepare but the padding, and
+        # the batches of a resumed run follow from the trainer's counts, which a worker would know as they were.
+        return DataLoader(self.view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in their order, labels not needed; read as a stream."""
@@ -354,10 +448,12 @@ class TextDataModule(L.LightningDataModule):
             if not (given := self._given.get("predict", self._given.get("train"))) is not None:
                 raise InputError("no rows to predict were given")
             chunks = [given]
-        elif self.source in sources.NAMED:
+        elif sources.is_named(self.source):
             chunks = [sources.load(self.source)["train"]]
         else:
-            chunks = sources.read_chunks(self.source, self.text_column, rows=2000)
+            chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
+            for note in self._reading_notes(self.source):
+                rank_zero_info(note)
         texts = StreamedTexts(
             chunks, self.encoder, self._eval_tokens(), self.trainer.global_rank, self.trainer.world_size
         )
@@ -365,19 +461,19 @@ class TextDataModule(L.LightningDataModule):
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """These columns of the rows to predict, chunk by chunk, in order."""
-        if self.source in sources.NAMED:
+        if sources.is_named(self.source):
             raise InputError(f"{self.source} has no columns to keep: name a file with --data.source")
-        return sources.read_columns(self.source, names)
+        return reading.read_columns(self.source, names, file_format=self.file_format)
 
 
 def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _from_memory(frame: pd.DataFrame, text_column: str, label_column: str | None) -> pd.DataFrame:
-    for column in (text_column, label_column):
-        if column is not None and column not in frame.columns:
+def _from_memory(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    for column in columns.names():
+        if column not in frame.columns:
             raise InputError(
                 f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
             )
-    return sources.table(frame[text_column], frame[label_column] if label_column else [None] * len(frame))
+    return columns.table(frame)

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt_classifier.data.splits import fold
+from gpt_classifier.data.splits import near_duplicate_key
 
 
 def fingerprints(texts: Iterable[str]) -> np.ndarray:
     """(N,) int64, the same for texts that are near-copies of each other."""
     # A half of a surrogate pair, which no UTF-8 can hold, is hashed as it is.
-    digests = (blake2b(fold(t).encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
+    digests = (blake2b(near_duplicate_key(t).encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
 

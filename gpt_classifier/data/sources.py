@@ -1,26 +1,23 @@
 """Reads labelled text from named data sets and files into tables; knows nothing about splits or tokens.
 
 A table is a DataFrame with the columns ``text`` (None where there is none), ``label`` (likewise) and ``row``,
-the row's number in its source, counted from 0.
+the row's number in its source, counted from 0; where rows of a ``group`` belong together, also that.
 """
 
-import csv
 import hashlib
-import itertools
-import json
-import lzma
+import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
 import pandas as pd
 
-from gpt_classifier.errors import InputError, reason
+from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, read_columns
+from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
 Tables = dict[str, pd.DataFrame]  # "train", and where the source has them "val" and "test"
@@ -35,137 +32,130 @@ IMDB_URLS = (
     "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
+SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # as a column has them
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
 
-def load(source: str, text_column: str = "text", label_column: str = "label") -> Tables:
-    """All labelled rows of a named data set or of a CSV, TSV, JSONL or Parquet file."""
-    if source in NAMED:
-        return NAMED[source]()
-    return {"train": pd.concat(read_chunks(source, text_column, label_column), ignore_index=True)}
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns that a table is made of.
+
+    Args:
+        text: The text; of several columns, the parts that are there, joined by ``separator``.
+        label: The class name, or None where none is wanted.
+        group: Rows with one value here belong together.
+        split: The split that a row belongs to: train, val (also validation or dev) or test.
+        separator: What stands between the parts of a text.
+    """
+
+    text: str | Sequence[str] = "text"
+    label: str | None = "label"
+    group: str | None = None
+    split: str | None = None
+    separator: str = "\n"
+
+    def names(self) -> list[str]:
+        return [*self._texts(), *filter(None, (self.label, self.group, self.split))]
+
+    def _texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else list(self.text)
+
+    def table(self, frame: pd.DataFrame, first_row: int = 0) -> pd.DataFrame:
+        """The columns of a frame as a table, with ``group`` and ``split`` only where they are asked for."""
+        parts = [[_text(value) for value in frame[name]] for name in self._texts()]
+        texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
+        table: dict[str, list[str | None]] = {"text": texts, "label": [None] * len(frame)}
+        for name, column in (("label", self.label), ("group", self.group), ("split", self.split)):
+            if column is not None:
+                table[name] = [_text(value) for value in frame[column]]
+        result = pd.DataFrame(table, dtype=object)  # or pandas would make NaN of None
+        result.insert(2, "row", range(first_row, first_row + len(frame)))
+        return result
+
+    def _joined(self, parts: Iterable[str | None]) -> str | None:
+        there = [part for part in parts if part and not part.isspace()]
+        return self.separator.join(there) if there else None
 
 
-def prepare(source: str) -> None:
+DEFAULT = Columns()
+
+
+def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: FileFormat = AS_NAMED) -> Tables:
+    """All labelled rows of a named data set or of CSV, TSV, JSON, JSONL or Parquet files."""
+    if is_named(source):
+        if extra := columns.group or columns.split:
+            raise InputError(f"{source} has no column {extra!r}: give group_column and split_column for files only")
+        return NAMED[str(source)]()
+    return by_split(pd.concat(read_chunks(source, columns, file_format), ignore_index=True), columns, title(source))
+
+
+def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
+    """The rows of each split that the table names, or all as ``train`` where it names none."""
+    if columns.split is None:
+        return {"train": table}
+    names = table["split"].str.strip().str.lower().map(SPLITS)
+    if (unknown := names.isna()).any():
+        first = table[unknown].iloc[0]
+        raise InputError(
+            f"{columns.split} is {first['split']!r} in row {first['row']} of {where}, expected {', '.join(SPLITS)}"
+        )
+    if not (names == "train").any():
+        raise InputError(f"{columns.split} is train in no row of {where}: a classifier needs rows to train on")
+    rest = table.drop(columns="split")
+    return {name: rest[names == name] for name in dict.fromkeys(SPLITS.values()) if (names == name).any()}
+
+
+def is_named(source: str | Sequence[str]) -> bool:
+    """Whether it is a data set that the package knows, and no file."""
+    return isinstance(source, str) and source in NAMED
+
+
+def title(source: str | Sequence[str]) -> str:
+    """How messages call a source."""
+    return source if isinstance(source, str) else ", ".join(source)
+
+
+def stem(source: str | Sequence[str]) -> str:
+    """A word for the names of files about a source: that of its first file without ending, or of a pattern's folder."""
+    first = Path(source if isinstance(source, str) else source[0])
+    return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]) or first.resolve().parent.name
+
+
+def prepare(source: str | Sequence[str]) -> None:
     """Downloads what :func:`load` will need."""
-    if source in DOWNLOADS:
-        DOWNLOADS[source]()
+    if is_named(source) and source in DOWNLOADS:
+        DOWNLOADS[str(source)]()
 
 
 def read_chunks(
-    path: str, text_column: str, label_column: str | None = None, rows: int = 10_000
+    source: str | Sequence[str],
+    columns: Columns = DEFAULT,
+    file_format: FileFormat = AS_NAMED,
+    rows: int = 10_000,
 ) -> Iterator[pd.DataFrame]:
-    """A file's rows in order, ``rows`` at a time, so that a file of any size can be read.
+    """The tables of a source's rows in order, at most ``rows`` in each, so that files of any size can be read.
 
-    Without ``label_column`` the label is None. The format follows from the name: ``.csv``, ``.tsv``, ``.jsonl`` or
-    ``.parquet``, all but the last also compressed (``.gz``, ``.bz2``, ``.xz``).
+    Several files are read as one: row numbers run on.
     """
+    check_files(source)
     count = 0
     hint = "Name yours with --data.text_column and --data.label_column"
-    for frame in read_columns(path, list(filter(None, (text_column, label_column))), rows, hint):
-        labels = frame[label_column] if label_column else [None] * len(frame)
-        yield table(frame[text_column], labels, count)
+    for frame in read_columns(source, columns.names(), rows, hint, file_format):
+        yield columns.table(frame, count)
         count += len(frame)
 
 
-def read_columns(
-    path: str, columns: Sequence[str], rows: int = 10_000, hint: str = "Name others with --keep"
-) -> Iterator[pd.DataFrame]:
-    """These columns of a file's rows, as they are; ``hint`` ends the message where one is not there."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
-    if file.stat().st_size == 0:
-        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
-    suffixes = [s.lower() for s in file.suffixes]
-    kind = next((s for s in reversed(suffixes) if s in FORMATS), None)
-    if kind is None:
-        raise InputError(f"{path} is of no known format: expected a name ending in {', '.join(FORMATS)}")
-    count = 0
-    try:
-        for frame in FORMATS[kind](file, rows):
-            for column in columns:
-                if list(frame.columns).count(column) != 1:
-                    trouble = "has two columns" if column in frame.columns else "has no column"
-                    raise InputError(
-                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
-                    )
-            yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
-            count += len(frame)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid UTF-8 in {_first_bad_line(file)}: save it as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
-    except (ValueError, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
-    if count == 0:
-        raise InputError(f"{path} has a header but no rows")
-
-
-def table(texts: Iterable[Any], labels: Iterable[Any], first_row: int = 0) -> pd.DataFrame:
-    """A table of texts and labels of any kind, as strings or None."""
-    columns = {"text": [_text(value) for value in texts], "label": [_text(value) for value in labels]}
-    frame = pd.DataFrame(columns, dtype=object)  # or pandas would make NaN of None
-    return frame.assign(row=range(first_row, first_row + len(frame)))
+def check_files(source: str | Sequence[str]) -> None:
+    """Raises ``InputError`` for a file that is not there."""
+    for path in paths(source):
+        if not Path(path).is_file():
+            raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
 
 def _text(value: Any) -> str | None:
     if value is None or value is pd.NA or value != value:  # NaN differs from itself
         return None
     return str(value)
-
-
-def _delimited(delimiter: str, quoting: int) -> Callable[[Path, int], Iterator[pd.DataFrame]]:
-    def read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-        settings: dict[str, Any] = {"sep": delimiter, "quoting": quoting, "encoding": "utf-8-sig", "dtype": object}
-        # keep_default_na: the text "NA" is a text. header=None: pandas would rename a repeated column.
-        with pd.read_csv(path, header=None, keep_default_na=False, chunksize=rows, **settings) as reader:
-            header: list[str] | None = None
-            for frame in reader:
-                if header is None:
-                    header, frame = frame.iloc[0].tolist(), frame[1:]
-                yield frame.set_axis(header, axis=1)
-
-    return read
-
-
-def _jsonl(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    with fsspec.open(path, "rt", compression="infer", encoding="utf-8-sig") as lines:
-        # Parsed as JSON and not by pandas, which makes 1.0 of the label 1 where another row has none.
-        objects = (json.loads(line) for line in lines if line.strip())
-        columns: list[str] = []
-        while chunk := list(itertools.islice(objects, rows)):
-            if bad := next((item for item in chunk if not isinstance(item, dict)), None):
-                raise ValueError(f"expected an object in each line, found {bad!r}")
-            columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
-            yield pd.DataFrame({c: [item.get(c) for item in chunk] for c in columns}, dtype=object)
-
-
-def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
-            yield pd.DataFrame(batch.to_pydict(), dtype=object)
-
-
-FORMATS: dict[str, Callable[[Path, int], Iterator[pd.DataFrame]]] = {
-    ".csv": _delimited(",", csv.QUOTE_MINIMAL),
-    ".tsv": _delimited("\t", csv.QUOTE_NONE),  # a quotation mark in a TSV field is an ordinary character
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
-}
-
-
-def _first_bad_line(path: Path) -> str:
-    with fsspec.open(path, "rb", compression="infer") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                bytes(line).decode("utf-8")
-            except UnicodeDecodeError:
-                return f"line {number} (data row {number - 1} where no text spans lines)"
-    return "an unknown line"
 
 
 def load_sample() -> Tables:

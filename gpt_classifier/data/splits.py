@@ -1,9 +1,11 @@
 """Divides a table into train, val and test, the same way every time; knows nothing about tokens."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from gpt_classifier.errors import InputError
@@ -11,10 +13,21 @@ from gpt_classifier.errors import InputError
 Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
 NUMBER = re.compile(r"\d+")
+VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors of a character's look, such as an emoji's colour
 
 
-def fold(text: str) -> str:
-    """What two near-copies have in common: lower case, every number as 0, every run of white space as one space."""
+def near_duplicate_key(text: str) -> str:
+    """What two near-copies have in common: lower case, every number as 0, every run of white space as one space.
+
+    Compatible characters count as one (Unicode's NFKC: composed and decomposed accents, ligatures, full width), format
+    and control characters (zero-width ones, a byte order mark) not at all.
+    """
+    text = " ".join(text.split())  # before control characters go, which tabs and line ends are too
+    if not text.isprintable():
+        text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf"))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may give capitals,
+        text = unicodedata.normalize("NFKC", text.lower())  # and lower case what can be composed
     return " ".join(NUMBER.sub("0", text.lower()).split())
 
 
@@ -27,28 +40,65 @@ class Part(NamedTuple):
 
 def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
     """Stratified by class; copies of one text may land on both sides."""
-    return _split_units(table, table["row"].astype(str), fractions, seed, part)
+    return _split_units(table, single_rows(table), fractions, seed, part)
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
-    """Stratified by class; texts that :func:`fold` makes equal all land on one side, so no test text was trained on."""
-    return _split_units(table, table["text"].map(fold), fractions, seed, part)
+    """Stratified by class; near-copies and rows of one group land on one side: no test text was trained on."""
+    return _split_units(table, linked_rows(table), fractions, seed, part)
+
+
+def single_rows(table: pd.DataFrame) -> pd.Series:
+    """A unit for each row."""
+    return table["row"].astype(str)
+
+
+def linked_rows(table: pd.DataFrame) -> pd.Series:
+    """The unit of each row: one for rows that :func:`near_duplicate_key` or a group links, if only by way of others."""
+    keys = table["text"].map(near_duplicate_key)
+    if "group" not in table:
+        return keys
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    key_of, names = pd.factorize(keys)
+    group_of, groups = pd.factorize(table["group"].replace("", None))
+    there = group_of >= 0  # rows without a group are linked by their text alone
+    nodes = len(names) + len(groups)
+    links = (np.ones(there.sum(), dtype=np.int8), (key_of[there], len(names) + group_of[there]))
+    _, components = connected_components(coo_array(links, shape=(nodes, nodes)), directed=False)
+    return pd.Series(components[key_of], index=table.index)
+
+
+def units_of_classes(table: pd.DataFrame, units: pd.Series) -> pd.Series:
+    """The number of units that each class occurs in: what can be divided."""
+    return units.groupby(table["label"].to_numpy()).nunique()
 
 
 def _split_units(
     table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, part: Part | None
 ) -> Splits:
-    """Divides units of rows, each stratified by its first row's label."""
+    """Divides units of rows, each stratified by the label of its first row, or of its rarest where groups have many."""
     from sklearn.model_selection import train_test_split
 
-    labels = table["label"].groupby(units.to_numpy(), sort=False).first()
+    needed = sum(f > 0 for f in fractions) if part is None else part.parts
+    counts = units_of_classes(table, units)
+    if counts.min() < needed:
+        what = "splits with every class in each" if part is None else "folds"
+        once = "near-copies and rows of one group count once" if "group" in table else "near-copies count once"
+        way_out = "add rows, set a fraction in --data.fractions to 0" if part is None else "use fewer folds"
+        raise InputError(
+            f"class {counts.idxmin()!r} has {counts.min()} distinct texts, too few for {needed} {what} ({once}): "
+            f"{way_out}, or leave such classes out with --data.rare_classes drop or merge"
+        )
+    first = table["label"]
+    if "group" in table:
+        first = first.iloc[np.argsort(first.map(counts).to_numpy(), kind="stable")]
+    labels = first.groupby(units[first.index].to_numpy(), sort=False).first()
+    firsts = labels.value_counts()  # a class whose every unit counts for another one is divided with the largest
+    labels = labels.where(labels.map(firsts) >= needed, firsts.idxmax())
     if part is not None:
         return _split_part(table, units, labels, fractions, seed, part)
-    if (scarce := labels.value_counts()).min() < sum(f > 0 for f in fractions):
-        raise InputError(
-            f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {sum(f > 0 for f in fractions)} "
-            "splits with every class in each: add rows, or set a fraction in --data.fractions to 0"
-        )
     assigned: dict[str, pd.Index] = {}
     rest = labels
     left = sum(fractions)
@@ -74,10 +124,6 @@ def _split_part(
     """One part for testing; the rest divided into train and val in the proportion of ``fractions``."""
     from sklearn.model_selection import StratifiedKFold
 
-    if (scarce := labels.value_counts()).min() < part.parts:
-        raise InputError(
-            f"class {scarce.idxmin()!r} has {scarce.min()} distinct texts, too few for {part.parts} folds: use fewer"
-        )
     folds = StratifiedKFold(part.parts, shuffle=True, random_state=seed)
     _, tested = list(folds.split(labels, labels))[part.number]
     test = units.isin(labels.index[tested]).to_numpy()

@@ -20,6 +20,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.bundle import load, newest, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.reading import paths
+from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import writable_folder
 from gpt_classifier.training import callbacks
@@ -201,13 +203,13 @@ class ClassifierCLI(LightningCLI):
         return TensorBoardLogger(writable_folder(root), name="", default_hp_metric=False)
 
     def _predictions_file(self) -> callbacks.PredictionsFile:
-        source, keep = Path(self.datamodule.source), self._get(self.config, "keep")
+        source, keep = self.datamodule.source, self._get(self.config, "keep")
         output = self._get(self.config, "output")
         if output is None:
             if (run := run_of(self.trained_path)) is None:
                 raise InputError(f"{self.trained_path} lies in no run: name a file for the predictions with --output")
-            output = run / "predictions" / f"{source.name.split('.')[0]}.csv"
-        if Path(output).resolve() == source.resolve():
+            output = run / "predictions" / f"{stem(source)}.csv"
+        if not is_named(source) and Path(output).resolve() in [Path(path).resolve() for path in paths(source)]:
             raise InputError(f"--output {output} is the source itself, which predictions would replace: name another")
         return callbacks.PredictionsFile(output, self.datamodule.columns, keep)
 
@@ -274,7 +276,7 @@ def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
     settings = {"source": IN_MEMORY} | model.data_settings
     options = {word.partition("=")[0] for word in typed}
     if "--data.source" in options:  # these belonged to the former source
-        settings |= {"val_source": None, "test_source": None}
+        settings |= {"val_source": None, "test_source": None, "split_column": None, "group_column": None}
     if "--data.test_source" in options:  # folds divide a source that has no such file
         settings |= {"folds": 0, "fold": 0}
     return settings

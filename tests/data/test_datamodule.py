@@ -1,5 +1,6 @@
 """From a source to batches: classes in a fixed order, rows divided as asked, and everything that was done on record."""
 
+import json
 from itertools import permutations
 from types import SimpleNamespace
 
@@ -36,8 +37,8 @@ def from_table(table=TABLE, **settings):
     return set_up(TextDataModule.from_tables(table, **SETTINGS | settings))
 
 
-def from_lists(texts=TEXTS, labels=LABELS, **settings):
-    return set_up(TextDataModule.from_lists(texts, labels, **SETTINGS | settings))
+def from_lists(texts=TEXTS, labels=LABELS, declared=None, **settings):
+    return set_up(TextDataModule.from_lists(texts, labels, **SETTINGS | {"labels": declared} | settings))
 
 
 def from_file(path, table=TABLE, **settings):
@@ -181,6 +182,33 @@ def test_undersampling_touches_training_rows_alone():
         assert rows_of(balanced)[name] == rows_of(whole)[name]
 
 
+def test_rows_that_undersampling_drops_are_named_by_their_class():
+    assert "training rows dropped by undersampling: 20 ham\n" in from_lists(balance="undersample").summary() + "\n"
+    even = from_lists(labels=["ham", "spam"] * 40, balance="undersample")
+    assert "undersampling" not in even.summary()
+
+
+def test_one_text_with_two_labels_is_counted_with_its_first_rows():
+    texts = [*TEXTS[:70], "a b", "a b", "A  b", "x 1", "x 2", "c", "c", "c", "d", "d"]
+    labels = [*LABELS[:70], "ham", "spam", "ham", "ham", "spam", "ham", "ham", "spam", "ham", "ham"]
+    table = pd.DataFrame({"text": texts, "label": labels})
+    summary = set_up(TextDataModule.from_tables(table, **SETTINGS | {"fractions": [1.0, 0.0, 0.0]})).summary()
+    assert (
+        "  2 texts with more than one label (5 rows), the first is 'ham' in train row 70 and 'spam' in train row 71\n"
+        "  3 texts (near-copies as one) with more than one label (8 rows), the first is 'ham' in train row 70 and "
+        "'spam' in train row 71"
+    ) in summary
+    assert "more than one label" not in from_lists().summary()
+
+
+def test_one_text_with_two_labels_is_found_in_two_files_too():
+    test = pd.DataFrame({"text": ["new", TEXTS[1]], "label": ["spam", "spam"]})
+    summary = set_up(TextDataModule.from_tables(TABLE, TABLE[:3], test, **SETTINGS)).summary()
+    assert "1 text with more than one label (3 rows), the first is 'ham' in train row 1 and 'spam' in test row 1" in (
+        summary
+    )
+
+
 def test_cut_texts_are_counted_in_the_summary():
     data = from_lists(max_length=30, truncation="tail")
     cut = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
@@ -266,8 +294,8 @@ def test_with_a_validation_file_the_rest_of_the_folds_is_trained_on(tmp_path):
 def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
     copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
     data = from_lists(copies, split="random")
-    seen = set(data.tables["train"]["text"].map(splits.fold))
-    count = data.tables["test"]["text"].map(splits.fold).isin(seen).sum()
+    seen = set(data.tables["train"]["text"].map(splits.near_duplicate_key))
+    count = data.tables["test"]["text"].map(splits.near_duplicate_key).isin(seen).sum()
     assert count > 0
     assert f"{count} test texts are near-copies of training texts" in data.summary()
     assert "near-copies" not in from_lists(copies, split="grouped").summary()
@@ -308,7 +336,6 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
         ({"fractions": [1.2, -0.1, -0.1]}, "sum to 1"),
         ({"fractions": [0.0, 0.5, 0.5]}, "fractions are"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"num_workers": -1}, "num_workers is -1"),
         ({"max_length": 0}, "max_length"),
         ({"pad_to": 0}, "pad_to"),
         ({"pad_to": "widest"}, "widest"),
@@ -340,3 +367,179 @@ def test_texts_and_labels_in_different_numbers_are_refused():
 def test_a_table_without_the_column_is_told_which_ones_it_has():
     with pytest.raises(InputError, match=r"no column 'text'; its columns are message, label"):
         TextDataModule.from_tables(TABLE.rename(columns={"text": "message"}))
+
+
+# ---------------------------------------------------------------- files as they come
+
+
+def save(path, frame, **settings):
+    frame.to_csv(path, index=False, **settings)
+    return str(path)
+
+
+def test_several_files_are_one_source_and_their_rows_are_numbered_through(tmp_path):
+    files = [save(tmp_path / f"{n}.csv", TABLE[n * 20 : n * 20 + 20]) for n in range(4)]
+    for source in (files, str(tmp_path / "*.csv")):
+        data = set_up(TextDataModule(source, **SETTINGS))
+        assert rows_of(data) == rows_of(from_table())
+        assert pd.concat(data.tables.values()).sort_values("row")["text"].tolist() == TEXTS
+    assert (
+        f"{files[0]}, {files[1]}, {files[2]}, {files[3]}, split grouped"
+        in set_up(TextDataModule(files, **SETTINGS)).summary()
+    )
+
+
+def test_what_was_decided_about_a_file_is_said_in_the_summary(tmp_path):
+    path = save(tmp_path / "a.csv", TABLE, sep=";")
+    assert (
+        f"  {path}: columns are separated by ';', as its header has no comma"
+        in set_up(TextDataModule(path, **SETTINGS)).summary()
+    )
+
+
+def test_prediction_reads_a_file_as_training_would(tmp_path):
+    frame = pd.DataFrame([["1", "café", "au lait"], ["2", "", "thé"], ["3", " ", ""]])
+    path = save(tmp_path / "a.csv", frame, sep=";", encoding="cp1252", header=False)
+    data = TextDataModule(
+        [path],
+        delimiter=";",
+        encoding="cp1252",
+        header=False,
+        text_column=["1", "2"],
+        text_separator=" ",
+        tokenizer="bytes",
+    )
+    set_up(data, "predict")
+    seen = {}
+    for batches in data.predict_dataloader():
+        for batch in batches:
+            for ids, length, row in zip(batch.input_ids, batch.lengths, batch.index.tolist(), strict=True):
+                seen[row] = bytes(ids[:length].tolist()) if ids[0] < 256 else b""
+    assert [seen[row].decode() for row in range(3)] == ["café au lait", "thé", ""]
+    assert [value for frame in data.columns(["0"]) for value in frame["0"]] == ["1", "2", "3"]
+
+
+def test_texts_of_several_columns_are_joined_and_a_missing_one_is_skipped():
+    table = TABLE.assign(title=["title", None, "", " "] * 20)
+    data = from_table(table, text_column=["title", "text"], split="random")
+    texts = pd.concat(data.tables.values()).sort_values("row")["text"].tolist()
+    assert texts == [f"title\n{text}" if row % 4 == 0 else text for row, text in enumerate(TEXTS)]
+
+
+SPLIT = ["train"] * 40 + ["dev", "validation", "VAL", " val "] * 5 + ["test"] * 20
+
+
+def test_a_split_column_divides_the_rows(tmp_path):
+    table = TABLE.assign(part=SPLIT)
+    expected = {"train": list(range(40)), "val": list(range(40, 60)), "test": list(range(60, 80))}
+    settings = SETTINGS | {"split_column": "part"}
+    assert rows_of(set_up(TextDataModule(save(tmp_path / "a.csv", table), **settings))) == expected
+    assert rows_of(set_up(TextDataModule.from_tables(table, **settings))) == expected
+
+
+def test_what_a_split_column_does_not_name_is_split_off():
+    data = from_table(TABLE.assign(part=["train"] * 60 + ["test"] * 20), split_column="part")
+    assert {name: len(table) for name, table in data.tables.items()} == {"train": 40, "val": 20, "test": 20}
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "message"),
+    [
+        (
+            ["train", "hold-out"] * 40,
+            {},
+            r"part is 'hold-out' in row 1 of .*, expected train, val, validation, dev, test",
+        ),
+        (["train", None] * 40, {}, "part is None in row 1"),
+        (["test"] * 80, {}, "part is train in no row"),
+        (SPLIT, {"test_source": "sample"}, "test rows are named by part and by test_source: leave out one of them"),
+        (SPLIT, {"folds": 3}, "leave out test_source and split_column"),
+    ],
+)
+def test_a_split_column_that_cannot_be_meant_is_named(tmp_path, part, settings, message):
+    path = tmp_path / "a.jsonl"
+    TABLE.assign(part=part).to_json(path, orient="records", lines=True)
+    with pytest.raises(InputError, match=message):
+        set_up(TextDataModule(str(path), split_column="part", **SETTINGS | settings))
+
+
+def test_rows_of_a_group_stay_on_one_side(tmp_path):
+    author = [f"author {number // 4}" for number in range(80)]
+    path = save(tmp_path / "a.csv", TABLE.assign(author=author))
+    data = set_up(TextDataModule(path, group_column="author", **SETTINGS))
+    sides = [{author[row] for row in rows} for rows in rows_of(data).values()]
+    assert sum(map(len, sides)) == 20
+    with pytest.raises(InputError, match="split random keeps no groups together"):
+        TextDataModule(path, group_column="author", split="random", **SETTINGS)
+    with pytest.raises(InputError, match="sample has no column 'author'"):
+        set_up(TextDataModule("sample", group_column="author", **SETTINGS))
+
+
+RARE = ["toast", "toast", "eggs", *LABELS[3:]]  # two and one text, of which three splits need three
+
+
+@pytest.mark.parametrize("labels", [None, ["spam", "toast", "ham", "eggs"]])
+def test_rare_classes_are_an_error_dropped_or_merged(labels):
+    with pytest.raises(InputError, match=r"'eggs' has 1 distinct texts, too few for 3 splits .*--data.rare_classes"):
+        from_lists(labels=RARE, declared=labels)
+    dropped = from_lists(labels=RARE, rare_classes="drop", declared=labels)
+    assert dropped.labels == (["ham", "spam"] if labels is None else ["spam", "ham"])
+    assert sum(map(len, dropped.tables.values())) == 77
+    assert "3 rows of 2 rare classes dropped: 2 toast, 1 eggs" in dropped.summary()
+    merged = from_lists(labels=RARE, rare_classes="merge", declared=labels)
+    assert merged.labels == ([*dropped.labels, "other"])
+    assert {name: len(table[table["label"] == "other"]) for name, table in merged.tables.items()} == {
+        "train": 1,
+        "val": 1,
+        "test": 1,
+    }
+    assert "3 rows of 2 rare classes merged into the class 'other': 2 toast, 1 eggs" in merged.summary()
+
+
+def test_without_rare_classes_the_setting_changes_nothing():
+    for rare_classes in ("drop", "merge"):
+        data = from_lists(rare_classes=rare_classes)
+        assert rows_of(data) == rows_of(from_lists())
+        assert data.labels == ["ham", "spam"]
+        assert "rare" not in data.summary()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["eggs", *["other"] * 9, *LABELS[10:]], "makes a class 'other', but there is one"),
+        (["eggs", *LABELS[1:]], "the rare classes together have 1 distinct texts, too few for 3 splits"),
+    ],
+)
+def test_rare_classes_that_cannot_be_merged_are_refused(labels, message):
+    with pytest.raises(InputError, match=message):
+        from_lists(labels=labels, rare_classes="merge")
+
+
+@pytest.mark.parametrize(("rare_classes", "expected"), [("drop", 1), ("merge", 2)])
+def test_a_trained_model_drops_or_merges_the_classes_that_it_does_not_know(rare_classes, expected):
+    names = ["ham", "spam", "other"][: expected + 1]
+    test = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "toast"]})
+    data = TextDataModule.from_tables(test=test, rare_classes=rare_classes, **SETTINGS)
+    model = SimpleNamespace(labels=names, encoder=from_lists().encoder, trained_on=None)
+    data.trainer = SimpleNamespace(lightning_module=model)
+    data.setup("test")
+    assert data.labels == names
+    assert data.tables["test"]["label"].tolist() == ["ham", "other"][:expected]
+
+
+def test_classes_that_are_whole_numbers_are_sorted_as_numbers_and_may_be_declared_so():
+    labels = [str(number % 11) for number in range(80)]
+    assert from_lists(labels=labels, fractions=[1.0, 0.0, 0.0]).labels == [str(number) for number in range(11)]
+    declared = from_lists(labels=[number % 2 for number in range(80)], declared=[1, 0])
+    assert declared.labels == ["1", "0"]
+    with pytest.raises(InputError, match="write names such as yes and no in quotes"):
+        TextDataModule(labels=[True, False])
+
+
+def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
+    path = save(tmp_path / "a.csv", TABLE.assign(part=SPLIT, author="me", title=""))
+    settings = {"text_column": ["title", "text"], "split_column": "part", "labels": ["spam", "ham"], "delimiter": ","}
+    data = set_up(TextDataModule([path], **SETTINGS | settings))
+    again = json.loads(json.dumps(dict(data.hparams)))
+    assert rows_of(set_up(TextDataModule(**again))) == rows_of(data)

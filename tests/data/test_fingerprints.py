@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.data.fingerprints import fingerprints, trained_on, training_fingerprints
-from gpt_classifier.data.splits import fold
+from gpt_classifier.data.splits import near_duplicate_key
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
 
 
 @given(TEXTS, TEXTS)
 def test_a_text_was_trained_on_exactly_when_a_training_text_has_its_key(train, test):
-    keys = {fold(text) for text in train}
-    expected = [fold(text) in keys for text in test]
+    keys = {near_duplicate_key(text) for text in train}
+    expected = [near_duplicate_key(text) in keys for text in test]
     assert trained_on(test, training_fingerprints(train)).tolist() == expected
 
 

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from gpt_classifier.data import sources, splits
+from gpt_classifier.data.reading import AS_NAMED
+from gpt_classifier.data.sources import Columns
 from gpt_classifier.errors import InputError
 
 TEXTS = [
@@ -50,8 +54,10 @@ def write(path):
     return path
 
 
-def read(path, rows=10_000, text_column="text", label_column="label"):
-    return pd.concat(sources.read_chunks(str(path), text_column, label_column, rows), ignore_index=True)
+def read(path, rows=10_000, text_column="text", label_column="label", file_format=AS_NAMED):
+    source = [str(p) for p in path] if isinstance(path, list) else str(path)
+    chunks = sources.read_chunks(source, Columns(text_column, label_column), file_format, rows)
+    return pd.concat(chunks, ignore_index=True)
 
 
 def read_bytes(folder, name, content, **settings):
@@ -69,7 +75,7 @@ def test_every_format_gives_the_same_table_in_chunks_of_any_size(tmp_path, name,
 
 
 def test_rows_are_numbered_through_all_chunks(tmp_path):
-    chunks = list(sources.read_chunks(str(write(tmp_path / "a.jsonl")), "text", "label", 4))
+    chunks = list(sources.read_chunks(str(write(tmp_path / "a.jsonl")), rows=4))
     assert [len(chunk) for chunk in chunks] == [4, 4, 3]
     assert [row for chunk in chunks for row in chunk["row"]] == list(range(11))
 
@@ -93,6 +99,7 @@ AS_IT_STANDS = {  # name: content, the one text in it
     "blank_lines.csv": ("text,label\n\nhi,ham\n\n", "hi"),
     "blank_lines.jsonl": ('{"text": "hi", "label": "ham"}\n\n\n', "hi"),
     "no_last_newline.csv": ("text,label\nhi,ham", "hi"),
+    "beyond_the_limit_of_the_csv_module.csv": (f"text,label\n{'x' * 200_000},ham\n", "x" * 200_000),
 }
 
 
@@ -102,6 +109,73 @@ def test_a_text_is_what_stands_in_the_file(tmp_path, name, rows):
     content, text = AS_IT_STANDS[name]
     table = read_bytes(tmp_path, name, content, rows=rows)
     assert table.to_numpy().tolist() == [[text, "ham", 0]]
+
+
+ONE_COLUMN = {  # content, the texts in it
+    "blank lines": ("text\n\nhi\n\n\nyou\n", ["", "hi", "", "", "you"]),
+    "lines of spaces": ("text\n  \nhi\n \n", ["  ", "hi", " "]),
+    "windows lines": ("text\r\n\r\nhi\r\n\r\n", ["", "hi", ""]),
+    "no last newline": ("text\n\nhi", ["", "hi"]),
+    "a blank last line of spaces": ("text\nhi\n ", ["hi", " "]),
+    "quoted nothing": ('text\n""\nhi\n""\n', ["", "hi", ""]),
+    "nothing but blank lines": ("text\n\n\n", ["", ""]),
+    "blank lines within a text": ('text\n"a\n\nb"\n\n', ["a\n\nb", ""]),
+}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("case", ONE_COLUMN)
+@pytest.mark.parametrize("rows", [1, 2, 10_000])
+def test_every_line_of_a_single_column_is_a_row_blank_or_of_spaces(tmp_path, name, case, rows):
+    content, texts = ONE_COLUMN[case]
+    if name == "a.tsv" and case == "blank lines within a text":
+        texts = ['"a', "", 'b"', ""]  # without a tab nothing tells these lines from rows
+    table = read_bytes(tmp_path, name, content, label_column=None, rows=rows)
+    assert table["text"].tolist() == texts
+    assert table["row"].tolist() == list(range(len(texts)))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 10_000])
+def test_an_object_without_keys_and_a_null_are_rows_too(tmp_path, rows):
+    content = '{}\n{"text": null}\n\n{"text": ""}\n{"text": " "}\n'
+    table = read_bytes(tmp_path, "a.jsonl", content, label_column=None, rows=rows)
+    assert table["text"].tolist() == [None, None, "", " "]
+
+
+FIELDS = st.text('a ,;"\t\n\r\N{NO-BREAK SPACE}é', max_size=5)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=FIELDS | st.text('a,"\n\r ', max_size=40), rows=st.integers(1, 4), width=st.integers(1, 2))
+def test_a_csv_file_holds_what_the_csv_module_finds_in_it(tmp_path, content, rows, width):
+    names = ["text", "label"][:width]
+    content = f"{','.join(names)}\n{content}"
+    found = list(csv.reader(io.StringIO(content, newline="")))[1:]
+    expected = [[*(fields or [""]), None][:2] for fields in found if fields or width == 1]
+    columns = {"text_column": "text", "label_column": "label" if width == 2 else None}
+    too_wide = any(len(fields) > width for fields in found)
+    longer = list(csv.reader(io.StringIO(f"{content}\nx", newline="")))[1:]
+    never_closed = len(longer) == len(found)  # one more line would belong to the last record
+    if too_wide or never_closed or not expected:
+        with pytest.raises(InputError):
+            read_bytes(tmp_path, "a.csv", content, rows=rows, **columns)
+    else:
+        table = read_bytes(tmp_path, "a.csv", content, rows=rows, **columns)
+        assert table[["text", "label"]].to_numpy().tolist() == expected
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.text('ab ,;"\n\N{NO-BREAK SPACE}', max_size=6), min_size=1, max_size=8), rows=st.integers(1, 4)
+)
+@pytest.mark.parametrize("lineterminator", ["\n", "\r\n"])
+def test_what_pandas_and_the_csv_module_write_is_read_as_it_was(tmp_path, lineterminator, texts, rows):
+    frame = pd.DataFrame({"text": texts})
+    frame.to_csv(tmp_path / "pandas.csv", index=False, lineterminator=lineterminator)
+    with open(tmp_path / "csv.csv", "w", newline="") as stream:
+        csv.writer(stream, lineterminator=lineterminator).writerows([["text"], *([text] for text in texts)])
+    for name in ("pandas.csv", "csv.csv"):
+        assert read(tmp_path / name, rows, label_column=None)["text"].tolist() == texts
 
 
 @pytest.mark.parametrize("rows", [1, 10_000])
@@ -144,7 +218,7 @@ TROUBLE = {
     "invalid UTF-8 in TSV": ("a.tsv", b"text\tlabel\nna\xefve\tham\n", "line 2"),
     "invalid UTF-8 in JSONL": ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text": "\xff", "label": "b"}\n', "line 2"),
     "invalid compressed UTF-8": ("a.csv.gz", gzip.compress(b"text,label\n\xff,ham\n"), "line 2"),
-    "an unknown suffix": ("a.txt", b"text,label\nhi,ham\n", ".csv, .tsv, .jsonl, .parquet"),
+    "an unknown suffix": ("a.txt", b"text,label\nhi,ham\n", ".csv, .tsv, .jsonl, .json, .parquet"),
     "too many fields": ("a.csv", b"text,label\nhi,ham\nhello, you,ham\n", "line 3"),
     "an open quotation mark": ("a.csv", b'text,label\n"hi,ham\nhello,ham\n', "not a readable .csv file"),
     "broken JSONL": ("a.jsonl", b'{"text": "a", "label": "b"}\n{"text": "a"\n', "not a readable .jsonl file"),
@@ -157,7 +231,7 @@ TROUBLE = {
     "xz that is not": ("a.csv.xz", PLAIN, "not a readable .csv file"),
     "cut xz": ("a.csv.xz", lzma.compress(PLAIN)[:-50], "not a readable .csv file"),
     "bz2 that is not": ("a.csv.bz2", PLAIN, "not a readable .csv file"),
-    "zst that is not": ("a.csv.zst", PLAIN, ""),
+    "an unknown compression": ("a.csv.zst", PLAIN, ".gz, .bz2, .xz"),
 }
 
 
@@ -183,7 +257,7 @@ def test_the_sample_is_410_messages_of_two_classes_all_of_them_different():
     table = sources.load("sample")["train"]
     assert len(table) == 410
     assert set(table["label"]) == {"ham", "spam"}
-    assert table["text"].map(splits.fold).is_unique
+    assert table["text"].map(splits.near_duplicate_key).is_unique
     assert table["row"].tolist() == list(range(410))
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from gpt_classifier import __version__
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
-from gpt_classifier.data.splits import fold as near_duplicate_key
+from gpt_classifier.data.sources import stem
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
@@ -23,7 +24,7 @@ from gpt_classifier.training.card import with_test_results
 from gpt_classifier.training.runs import run_folder
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "eval_tokens", "num_workers"}
+OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "eval_tokens"}
 
 
 class TestResults(Callback):
@@ -76,7 +77,7 @@ def _other_rows(data: TextDataModule | None, pl_module: Any, n: int) -> str:
     names = (own.keys() & data.hparams.keys()) - OF_BATCHES_AND_TRAINING
     changed = any(own[name] != data.hparams[name] for name in names)
     part = f"-{n}-rows" if n < len(data.tables["test"]) else ""  # with limit_test_batches
-    return (f"-{Path(data.test_source or data.source).name.split('.')[0]}" if changed else "") + part
+    return (f"-{stem(data.test_source or data.source)}" if changed else "") + part
 
 
 def _other_weights(folder: Path, pl_module: Any) -> str:
