@@ -19,9 +19,11 @@ from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.sources import Columns
+from gpt_classifier.data.summary import class_counts
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 
+MANY = 10  # with more classes than this, a summary names the most frequent ones
 IN_MEMORY = "the given table"  # stands for a source that is no file
 
 
@@ -361,11 +363,12 @@ class TextDataModule(L.LightningDataModule):
 
     def summary(self) -> str:
         """One line for each split and one for whatever happened to rows and texts on the way."""
-        lines = [f"{sources.title(self.source)}, split {self.split}, classes {', '.join(self.labels)}"]
+        classes = f"classes {', '.join(self.labels)}" if len(self.labels) <= MANY else f"{len(self.labels)} classes"
+        lines = [f"{sources.title(self.source)}, split {self.split}, {classes}"]
         for name in splits.NAMES:
             if name in self.tables:
                 counts = self.tables[name]["label"].value_counts()
-                shares = ", ".join(f"{counts.get(label, 0):,} {label}" for label in self.labels)
+                shares = class_counts({label: int(counts.get(label, 0)) for label in self.labels}, MANY)
                 longest = self.encoded[name].lengths.max()
                 lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
         if self.without_text:

@@ -24,7 +24,7 @@ class GPTConfig:
         n_embd: Channels of a hidden state.
         n_layer: Transformer blocks.
         n_head: Attention heads of a block; divides n_embd.
-        dropout: Probability of dropping an activation in training: of embeddings, and of what a block adds to its input.
+        dropout: Probability of dropping an activation in training: of embeddings and of what blocks add to their input.
             Attention weights are not dropped: that leaves PyTorch's fused attention on CPUs, and steps take twice as
             long.
         causal: Whether a token sees only itself and what stands before it, as GPT-2 was trained.

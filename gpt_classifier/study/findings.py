@@ -15,6 +15,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study.plan import overrides
 from gpt_classifier.study.space import Choices, Search
+from gpt_classifier.training.callbacks.checkpoints import mode
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -35,7 +36,7 @@ def finished(study: "Study") -> "list[FrozenTrial]":
 def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
     """The best of those that were not stopped early, with its number; the first of equals."""
     complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
-    sign = 1 if search.direction == "minimize" else -1
+    sign = 1 if mode(search.monitor) == "min" else -1
     return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
 
 
@@ -50,7 +51,7 @@ def write(study: "Study", search: Search, folder: Path) -> None:
     content = overrides(search.base.content, search.settings | search.decode(trial.params))
     with whole_file(folder / "best.yaml") as path:
         path.write_text(
-            f"# Trial {number} of {len(trials)}, the best: {search.metric} {trial.user_attrs['value']:.4f} at epoch "
+            f"# Trial {number} of {len(trials)}, the best: {search.monitor} {trial.user_attrs['value']:.4f} at epoch "
             f"{trial.user_attrs['epoch']}. Validation rows chose these settings: score them on test rows.\n"
             f"#   gpt-classifier fit --config {search.base.path} --config {folder / 'best.yaml'}\n"
             + yaml.safe_dump(content, sort_keys=False),
@@ -77,14 +78,14 @@ def conclusion(study: "Study", search: Search, folder: Path) -> str:
     trials = finished(study)
     if (best := best_of(trials, search)) is None:
         error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
-        raise InputError(f"none of {len(trials)} trials gave a {search.metric}; the first that failed: {error}")
+        raise InputError(f"none of {len(trials)} trials gave a {search.monitor}; the first that failed: {error}")
     number, trial = best
     states = [trial.state.name for trial in trials]
     files = f"--config {shlex.quote(str(search.base.path))} --config {shlex.quote(str(folder / 'best.yaml'))}"
     return "\n".join(
         [
             f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
-            f"trial {number}, {search.metric} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
+            f"trial {number}, {search.monitor} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
             *(f"  {key}: {as_text(value)}" for key, value in search.decode(trial.params).items()),
             "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
             "which no trial has seen, give an unbiased figure.",
@@ -124,7 +125,7 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
     for number in values["FAIL"]:
         first = number == min(values["FAIL"])
         axes.axvline(number, color="tab:red", linewidth=0.8, linestyle=":", label="failed" if first else None)
-    axes.set(xlabel="trial", ylabel=search.metric)
+    axes.set(xlabel="trial", ylabel=search.monitor)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 

@@ -98,7 +98,7 @@ class Study:
         rows: Lines of the table; those that run are compared with the first of them.
         questions: What is asked, by key; in YAML a text, or a mapping with fields of Question.
         settings: What all rows change.
-        weights: Whether the weights of the ``last`` epoch are scored, or the ``best`` ones (lowest validation loss).
+        weights: Whether the weights of the ``last`` epoch are scored, or the ``best`` ones (by ``model.monitor``).
         smoke: What all rows change in a smoke test.
     """
 

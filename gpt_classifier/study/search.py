@@ -26,13 +26,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier.errors import CommandParser, InputError, reason
-from gpt_classifier.evaluation.metrics import classification_scores
+from gpt_classifier.evaluation.metrics import score_names
 from gpt_classifier.files import whole_file, writable_folder
 from gpt_classifier.study.findings import as_text, best_of, conclusion, draw, finished, write
 from gpt_classifier.study.job import QUIET, build
 from gpt_classifier.study.plan import Settings, arguments, given_settings
 from gpt_classifier.study.space import Search, read_search
-from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures
+from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures, check_monitors
+from gpt_classifier.training.callbacks.checkpoints import mode
 from gpt_classifier.training.cli import ClassifierCLI
 
 if TYPE_CHECKING:
@@ -84,15 +85,17 @@ def check(search: Search) -> None:
     data.prepare_data()
     data.setup("fit")
     cli.model.download()
-    k = len(data.labels)
-    scores = ["loss", *classification_scores(torch.zeros(k, k), torch.arange(k), data.labels)]
-    if search.metric.removeprefix("val/") not in scores:
-        raise InputError(f"metric is {search.metric}, expected one of {', '.join(f'val/{name}' for name in scores)}")
+    if "val" not in data.encoded:
+        raise InputError("there are no val rows to judge settings by: give --data.val_source or a val fraction above 0")
+    labels = data.encoded["val"].labels
+    assert labels is not None, "validation rows have labels"
+    names = score_names(labels, data.labels)
+    check_monitors([], search.monitor, [f"val/{name}" for name in names])
 
 
 def check_space(search: Search, scratch: Path) -> ClassifierCLI:
     """Builds what does not change, and has each value in the space parsed."""
-    if fixed := search.space.keys() & {*SAME_FOR_ALL, "trainer.default_root_dir"}:
+    if fixed := search.space.keys() & {*SAME_FOR_ALL, "trainer.default_root_dir", "model.monitor"}:
         raise InputError(f"{min(fixed)} is in the space, but it is the same for all trials: take it out")
     cli = build(search.base.content, search.settings | SAME_FOR_ALL, scratch)
     examples = {key: part.examples() for key, part in search.space.items()}
@@ -196,7 +199,7 @@ def _study(search: Search, path: Path) -> "Study":
     }
     if path.stat().st_size:
         return optuna.load_study(**settings)
-    return optuna.create_study(direction=search.direction, **settings)
+    return optuna.create_study(direction="minimize" if mode(search.monitor) == "min" else "maximize", **settings)
 
 
 def ask(study: "Study", search: Search, number: int) -> "Trial":
@@ -227,7 +230,7 @@ class Report(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self.add(float(trainer.callback_metrics.get(self.search.metric, math.nan)), trainer.current_epoch + 1)
+            self.add(float(trainer.callback_metrics.get(self.search.monitor, math.nan)), trainer.current_epoch + 1)
             self.pruned = self.trial.should_prune()
             trainer.should_stop = trainer.should_stop or self.pruned
 
@@ -240,13 +243,13 @@ class Report(Callback):
     def best(self) -> float:
         """The value of the best epoch, or NaN."""
         good = [value for value in self.values if math.isfinite(value)]
-        return (min if self.search.direction == "minimize" else max)(good, default=math.nan)
+        return (min if mode(self.search.monitor) == "min" else max)(good, default=math.nan)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
             settings = {key: as_text(value) for key, value in self.search.decode(self.trial.params).items()}
             numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
-            name = f"best {self.search.metric.replace('/', ' ')}"
+            name = f"best {self.search.monitor.replace('/', ' ')}"
             trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
 
 
@@ -264,7 +267,7 @@ def run(study: "Study", search: Search, trial: "Trial", number: int, folder: Pat
     else:
         error = _fit(search, search.decode(trial.params), report, folder / "tensorboard" / f"trial-{number:03}")
     if error is None and math.isnan(report.best):
-        error = f"{search.metric} was never a finite number"
+        error = f"{search.monitor} was never a finite number"
     trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
     if error is not None:
         trial.set_user_attr("error", error)
@@ -273,7 +276,7 @@ def run(study: "Study", search: Search, trial: "Trial", number: int, folder: Pat
     epoch = report.epochs[report.values.index(report.best)]
     for name, of_trial in (("value", report.best), ("epoch", epoch), ("epochs", report.epochs)):
         trial.set_user_attr(name, of_trial)
-    told = f"{search.metric} {report.best:.4f} at epoch {epoch}"
+    told = f"{search.monitor} {report.best:.4f} at epoch {epoch}"
     if report.pruned:
         study.tell(trial, state=TrialState.PRUNED)
         return f"{told}, stopped after epoch {report.epochs[-1]}"

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os.path import normpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.study.plan import Settings, check_settings, parse_yaml, read_base, read_yaml
+from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR, is_better
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -125,8 +126,6 @@ class Search:
 
     Args:
         base: Configuration file, relative to the search's own.
-        metric: Figure of the validation rows by which settings are judged, at the best epoch: ``val/loss``, ...
-        direction: ``minimize`` or ``maximize`` it.
         space: Keys of the configuration and what they may be.
         trials: How many settings are tried.
         seed: Of the draws of settings; that of all trials is the configuration's own.
@@ -136,8 +135,6 @@ class Search:
     """
 
     base: Base
-    metric: str
-    direction: Literal["minimize", "maximize"]
     space: dict[str, Range | Choices]
     trials: int = 20
     seed: int = 123
@@ -151,8 +148,14 @@ class Search:
         del content["trials"]
         return json.loads(json.dumps(content))
 
+    @property
+    def monitor(self) -> str:
+        """The score of the validation rows by which settings are judged, at the best epoch: ``model.monitor``."""
+        of_base = (parse_yaml(self.base.content).get("model") or {}).get("monitor", DEFAULT_MONITOR)
+        return self.settings.get("model.monitor", of_base)
+
     def better(self, a: float, b: float) -> bool:
-        return a < b if self.direction == "minimize" else a > b
+        return is_better(self.monitor, a, b)
 
     def decode(self, parameters: Mapping[str, Any]) -> Settings:
         """What Optuna chose, as a configuration has it."""
@@ -171,8 +174,6 @@ def read_search(path: Path) -> Search:
     except TypeError as error:
         raise InputError(f"{path} is not a search ({reason(error)}): it has {known}") from error
     for name, expected, good in (
-        ("metric", "a figure of the validation rows such as val/loss", str(search.metric).startswith("val/")),
-        ("direction", "minimize or maximize", search.direction in ("minimize", "maximize")),
         ("trials", "a number from 1", type(search.trials) is int and search.trials >= 1),
         ("seed", "a number from 0", type(search.seed) is int and search.seed >= 0),
         ("prune", "true or false", isinstance(search.prune, bool)),

@@ -79,12 +79,13 @@ def lines(
 
 
 def _title(line: Line, is_first: bool) -> str:
-    title = line.row.title
+    title, settings = line.row.title, line.row.settings
     if line.test is None:
-        return title or ", ".join(f"{key} {_text(value)}" for key, value in line.row.settings.items())
+        return title or ", ".join(f"{key} {_text(v)}" for key, v in settings.items()) or "the base configuration"
     if title and is_first and line.family != "classical":  # its own settings could not vouch for a title
         return f"{title} ({line.trained})"
-    return title if title and (line.family == "classical" or not line.obstacle) else line.trained
+    kept = all(line.runs[0].settings.get(key) == value for key, value in settings.items())  # smoke tests replace some
+    return title if title and (line.family == "classical" or (kept and not line.obstacle)) else line.trained
 
 
 def _obstacle(line: Line, first: Line, question: Question) -> str:
@@ -99,7 +100,7 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
         own = own | first.row.changes
     different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
     if others := different - own - {"data.fold"}:
-        return f"they differ in {', '.join(sorted(others))} too"
+        return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
     if line.family != "classical" and not (question.about in different if question.about else different):
         return f"{question.about or 'every setting'} is that of row {first.row.name}"
     return ""
@@ -187,12 +188,12 @@ def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[
     for line in compared:
         if line.obstacle:
             # Two that are described alike differ in what a sentence could not tell.
-            fact = "" if line.trained == first.trained else f" {_claims([line], first)}"
+            fact = "" if line.trained == first.trained else f": {_claims([line], first)} It"
             asked = questions[line.row.question or ""].ask
-            said.append(f"Row {line.row.name}:{fact} No answer to {asked!r}, because {line.obstacle}.")
+            said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
     for line in others:
         if line.p_corrected is None:
-            why = "its test texts are others" if line.complete else line.state
+            why = "it was tested on other texts" if line.complete else line.state
             said.append(f"Row {line.row.name} is not compared with row {first.row.name}: {why}.")
     return said
 
@@ -271,7 +272,8 @@ def markdown(table: Sequence[Line]) -> str:
     if smoke := [line.row.name for line in table if any(run.smoke for run in line.runs)]:
         which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
         text = [
-            f"**Smoke test{which}: toys, with the study's smoke settings. Rows run; scores mean nothing.**",
+            f"**Smoke test{which}: toys, with the study's smoke settings. It shows that rows run; "
+            "scores say nothing about the real ones.**",
             "",
             *text,
         ]

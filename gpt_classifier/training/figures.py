@@ -1,14 +1,160 @@
 """Draws predictions for TensorBoard; knows nothing about training."""
 
-from collections.abc import Iterator, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 from torch import Tensor
-from torchmetrics.functional import classification as tm
 
 from gpt_classifier.evaluation import metrics
 
-MOST_CURVES = 10  # more curves than this in one plot cannot be told apart
+MAX_CURVES = 10  # more curves than this in one plot cannot be told apart
+MAX_CLASSES = 80  # more names than this beside one matrix cannot be read
+MAX_CLASSES_IN_ORDER = 20  # larger matrices are sorted by rows, as the order of many names says little
+MAX_CLASSES_WITH_NUMBERS = 30  # cells of larger matrices have no room for a number
+MAX_NAME = 32  # columns of a name; longer ones lose their middle
+MAX_LINES = 6  # lines that name what is not drawn
+SMALLEST = 5  # points; smaller numbers cannot be read
+
+Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+    """Counts in each cell, coloured by their share of the true class.
+
+    Up to 20 classes stand in the order of ``names``, more by rows with the most frequent first. Where numbers could not
+    be read a colour bar stands in for them.
+    """
+    all_counts = metrics.confusion_matrix(logits, labels)
+    rows = all_counts.sum(1)
+    shown = list(range(len(names)))
+    if len(names) > MAX_CLASSES_IN_ORDER:
+        shown.sort(key=lambda c: -int(rows[c]))
+    shown, left_out = shown[:MAX_CLASSES], shown[MAX_CLASSES:]
+    counts = all_counts[shown][:, shown]
+    shares = counts / rows[shown, None].clamp(min=1)
+
+    k = len(shown)
+    side = max(min(7, 1.5 + 0.28 * k), 0.115 * k)  # inches
+    cell = 72 * side / k  # points, as are sizes of letters
+    shown_names, families, unnamed = _drawable(names)
+    ticks = [shown_names[c] for c in shown]
+    size = min(9.0, 0.75 * cell)
+    longest = max(map(_width, ticks))
+    upright = 0.65 * size * longest < cell
+    room = 0.57 * size * longest / 72
+    number_size = min(10.0, 0.9 * cell / (0.65 * len(f"{counts.max():,}")))
+    numbers = k <= MAX_CLASSES_WITH_NUMBERS and number_size >= SMALLEST
+
+    note = [f"{len(labels):,} texts" + (", most frequent classes first" if len(names) > MAX_CLASSES_IN_ORDER else "")]
+    width = side + room + 0.6 + (0 if numbers else 1)
+    if left_out:
+        what = f"{len(left_out)} of {len(names)} classes with {int(rows[left_out].sum()):,} texts not drawn:"
+        note += _lines(what, (shown_names[c] for c in left_out), int(14 * width))
+    note += unnamed
+    figure, axes = _new(width, side + (0.3 if upright else room) + 0.6 + 0.12 * len(note))
+    from matplotlib.colors import PowerNorm
+
+    # Of many classes most cells hold a few percent, which would be next to white.
+    norm = PowerNorm(1 if numbers else 0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares.numpy(), cmap="Blues", norm=norm)
+    axes.set_xticks(range(k), ticks, fontsize=size, rotation=0 if upright else 90)
+    axes.set_yticks(range(k), ticks, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true")
+    if numbers:
+        for i in range(k):
+            for j in range(k):
+                if counts[i, j] or k <= MAX_CURVES:
+                    color = "white" if shares[i, j] > 0.5 else "black"
+                    text = axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=color)
+                    text.set(fontsize=number_size, in_layout=False)
+    else:
+        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, ticks=[0, 0.05, 0.2, 0.5, 1])
+        bar.set_label("share of the true class")
+    return _finish(figure, axes, note, families)
+
+
+def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+    """Precision against recall, one class against the rest, with the average precision of each."""
+    from sklearn.metrics import precision_recall_curve
+
+    def curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        precision, recall, _ = (values[::-1] for values in precision_recall_curve(truth, probability))
+        # Average precision is the area under steps: a recall is reached with the precision of its own threshold. Behind
+        # full recall there are only thresholds that let in rows of other classes.
+        kept = slice(np.searchsorted(recall, 0, side="right"), np.searchsorted(recall, 1) + 1)
+        return np.append(0, recall[kept]).repeat(2)[1:-1], precision[kept].repeat(2)
+
+    return _curves(logits, labels, names, "average_precision", curve, ("recall", "precision"))
+
+
+def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+    """True against false positive rate, one class against the rest, with the area under each curve."""
+    from sklearn.metrics import roc_curve
+
+    def curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        false, true, _ = roc_curve(truth, probability)
+        return false, true
+
+    return _curves(logits, labels, names, "auroc", curve, ("false positive rate", "true positive rate"))
+
+
+def _curves(
+    logits: Tensor, labels: Tensor, names: Sequence[str], score: str, curve: Curve, axis_names: tuple[str, str]
+) -> Any:
+    """The curves of the classes with the lowest ``score``, and the mean over all that have one.
+
+    Of two classes only the second is drawn.
+    """
+    shown_names, families, unnamed = _drawable(names)
+    rows = labels.bincount(minlength=len(names)).tolist()
+    scores = getattr(metrics.ranking_scores(logits, labels), score)
+    measured = [c for c in scores.argsort().tolist() if not scores[c].isnan()]
+    drawn = [c for c in measured if c == 1] if len(names) == 2 else measured[:MAX_CURVES]
+    title = {"average_precision": "average precision", "auroc": "AUROC"}[score]
+
+    figure_width = 3.6
+    wrap = int(20 * figure_width)
+    note = []
+    if not logits.isfinite().all():
+        note.append("logits that are NaN or infinite have no curve")
+    elif max(rows) == len(labels):
+        note.append(f"no curves: all texts are of class {shown_names[rows.index(len(labels))]}")
+    elif absent := [c for c, count in enumerate(rows) if not count]:
+        what = f"{len(absent)} of {len(names)} classes without texts:"
+        note += _lines(what, (shown_names[c] for c in absent), wrap)
+    if len(names) == 2 and drawn:
+        note.append(f"not drawn: {shown_names[0]}")
+    elif left_out := measured[len(drawn) :]:
+        what = f"{len(left_out)} of {len(names)} classes not drawn, of higher {title}:"
+        note += _lines(what, (shown_names[c] for c in left_out), wrap)
+    note += unnamed
+
+    handles, legend = [], []
+    figure, axes = _new(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
+    probabilities = logits.double().softmax(-1).numpy()
+    middles = (np.arange(500) + 0.5) / 500
+    at_middles = []
+    for c in measured:
+        x, y = curve((labels == c).numpy(), probabilities[:, c])
+        at_middles.append(np.interp(middles, x, y))
+        if c in drawn:
+            handles += axes.plot(x, y, linewidth=1.2)
+            legend.append(f"{scores[c]:.3f}  {shown_names[c]} ({rows[c]:,} texts)")
+    if len(drawn) > 1:
+        handles += axes.plot(middles, np.mean(at_middles, axis=0), color="black", linewidth=2.2)
+        legend.append(f"{scores.nanmean():.3f}  macro mean of {len(measured)} classes")
+    if score == "auroc":
+        handles += axes.plot([0, 1], [0, 1], ":", color="grey")
+        legend.append("0.500  chance")
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.grid(alpha=0.3)
+    if handles:
+        figure.legend(handles, legend, loc="outside lower left", title=title, fontsize=7.5, alignment="left")
+    return _finish(figure, axes, note, families)
 
 
 def _new(width: float, height: float) -> tuple[Any, Any]:
@@ -22,78 +168,97 @@ def _new(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
-    """Counts in each cell, coloured by their share of the true class."""
-    counts = metrics.confusion_matrix(logits, labels)
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    side = min(12.0, 2.4 + 0.35 * len(names))
-    figure, axes = _new(side, side)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
-    axes.set_yticks(ticks, names)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{len(labels):,} texts")
-    if len(names) <= 20:
-        for i in ticks:
-            for j in ticks:
-                axes.text(
-                    j,
-                    i,
-                    f"{counts[i, j]:,}",
-                    ha="center",
-                    va="center",
-                    color="white" if shares[i, j] > 0.5 else "black",
-                )
+def _finish(figure: Any, axes: Any, note: list[str], families: list[str]) -> Any:
+    from matplotlib.text import Text
+
+    # On the left of the figure and not of the axes, which may have long names beside them.
+    figure.suptitle("\n".join(note), fontsize=6.5, x=0.01, ha="left")
+    for text in figure.findobj(Text):
+        text.set(fontfamily=families, parse_math=False)  # a dollar sign in a name begins no formula
     return figure
 
 
-def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
-    """Precision against recall, one class against the rest, with the average precision of each."""
-    figure, axes = _new(3.6, 3.6)
-    for k, probability, truth in _one_against_rest(logits, labels):
-        precision, recall, _ = tm.binary_precision_recall_curve(probability, truth)
-        average = tm.binary_average_precision(probability, truth)
-        axes.step(recall, precision, where="post", label=f"{names[k]}, AP {average:.3f}")
-    return _finish(figure, axes, "recall", "precision", "lower left")
+def _drawable(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Names of moderate length in letters that fonts here have, the families of these fonts, and a line about names
+    that no font has.
+    """
+    plain = [re.sub("[\ufe00-\ufe0f]", "", " ".join(name.split())) for name in names]  # without variation selectors
+    families, missing = _families("".join(sorted(set("".join(plain)))))
+    result, unnamed = [], False
+    for n, name in enumerate(plain, start=1):
+        if lacking := missing & set(name):
+            rest = "".join(c for c in name if c not in lacking)
+            name = " ".join([f"class {n}", *(rest.split() if 2 * len(rest) > len(name) else ())])
+            unnamed = True
+        while _width(name) > MAX_NAME:
+            middle = len(name) * 2 // 3
+            name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"
+        if any(unicodedata.bidirectional(c) in ("R", "AL") for c in name):
+            name = f"\u200e{name}\u200e"  # what stands beside a name that runs to the left still runs to the right
+        result.append(name)
+    return result, families, ['"class n" is the n-th: no font here has all letters of its name'] * unnamed
 
 
-def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
-    """True against false positive rate, one class against the rest, with the area under each curve."""
-    figure, axes = _new(3.6, 3.6)
-    for k, probability, truth in _one_against_rest(logits, labels):
-        false, true, _ = tm.binary_roc(probability, truth)
-        axes.plot(false, true, label=f"{names[k]}, AUROC {tm.binary_auroc(probability, truth):.3f}")
-    axes.plot([0, 1], [0, 1], ":", color="grey", label="chance")
-    return _finish(figure, axes, "false positive rate", "true positive rate", "lower right")
+@cache
+def _families(characters: str) -> tuple[list[str], set[str]]:
+    """Font families that have as many of the characters as possible, and those characters that none has."""
+    from matplotlib import font_manager, rcParams
+
+    families = list(rcParams["font.family"])
+    missing = {c for c in characters if unicodedata.category(c) not in ("Zs", "Cc", "Cf")}
+    missing -= _characters(font_manager.findfont(font_manager.FontProperties(family=families)))
+    for font in font_manager.fontManager.ttflist if missing else ():
+        # The last resort has a box for every character.
+        if font.style == "normal" and font.weight in (400, "normal", "regular") and "Last Resort" not in font.name:
+            found = missing & _characters(font.fname)
+            if found:
+                families.append(font.name)
+                missing -= found
+    return families, missing
 
 
-def _one_against_rest(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Class, its probabilities (N,) and whether a text has it (N,); of two classes only the second is of interest."""
-    probabilities = logits.softmax(-1)
-    k = logits.shape[1]
-    for c in [1] if k == 2 else range(min(k, MOST_CURVES)):
-        truth = (labels == c).long()
-        if 0 < truth.sum() < len(truth):  # without examples on both sides there is no curve
-            yield c, probabilities[:, c], truth
+def _characters(font: str) -> set[str]:
+    from matplotlib import font_manager
+
+    try:
+        return {chr(code) for code in font_manager.get_font(font).get_charmap()}
+    except (OSError, RuntimeError):  # a font that is broken
+        return set()
 
 
-def _finish(figure: Any, axes: Any, x: str, y: str, legend: str) -> Any:
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=legend)
-    return figure
+def _width(text: str) -> int:
+    """In columns of a fixed-width font: letters of East Asia are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _lines(what: str, names: Iterable[str], width: int) -> list[str]:
+    """Lines of a sentence that ends in ``names``; the number of those that find no room stands for them."""
+    lines, left = [what], list(names)
+    while left:
+        part = left[0] + ("," if len(left) > 1 else "")
+        last = len(lines) == MAX_LINES
+        if _width(f"{lines[-1]} {part}") <= width - (len(" and 999 more") if last else 0):
+            lines[-1] += f" {part}"
+        elif last:
+            lines[-1] += f" and {len(left)} more"
+            break
+        else:
+            lines.append(part)
+        del left[0]
+    return lines
 
 
 def errors_table(rows: Sequence[tuple[str, str, str, float]]) -> str:
-    """Markdown of (text, true class, predicted class, probability); markup in a text is shown, not obeyed."""
+    """Markdown of (text, true class, predicted class, probability); markup in a text or name is shown, not obeyed."""
     if not rows:
         return "No errors."
     lines = ["| probability | predicted | true | text |", "|---|---|---|---|"]
     for text, true, predicted, probability in rows:
         shown = " ".join(text.split())
         shown = shown if len(shown) <= 200 else f"{shown[:199]}…"
-        for character in "\\`*_{}[]<>|#~":
-            shown = shown.replace(character, f"&#{ord(character)};")
-        lines.append(f"| {probability:.3f} | {predicted} | {true} | {shown} |")
+        lines.append(f"| {probability:.3f} | {_escaped(predicted)} | {_escaped(true)} | {_escaped(shown)} |")
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"&#{ord(c)};" if c in "\\`*_{}[]<>|#~" else c for c in " ".join(text.split()))

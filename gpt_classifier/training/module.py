@@ -29,6 +29,7 @@ from gpt_classifier.evaluation.metrics import (
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
 from gpt_classifier.training.callbacks import Bar, check_monitors, is_logged
+from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
@@ -100,7 +101,7 @@ class GPTClassifier(L.LightningModule):
         schedule: Literal["constant", "cosine"] = "constant",
         optimizer: str = "AdamW",
         optimizer_args: dict[str, Any] | None = None,
-        monitor: str = "val/loss",
+        monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
         compile: bool = False,
         checkpoint_blocks: bool = False,

@@ -32,8 +32,6 @@ TINY = {
 }
 RATES = {
     "base": str(CONFIGS / "quickstart.yaml"),
-    "metric": "val/loss",
-    "direction": "minimize",
     "trials": 2,
     "settings": TINY,
     "space": {RATE: {"low": 1e-7, "high": 1e-2, "log": True}},
@@ -120,8 +118,8 @@ def test_the_settings_of_all_trials_are_in_what_it_found(searched):
     assert best["trainer"] == {"max_epochs": 2, "limit_train_batches": 6}
 
 
-def test_a_figure_can_be_maximized(search, tmp_path, bowl):
-    assert search(tmp_path, metric="val/accuracy", direction="maximize") == 0
+def test_the_monitor_of_the_models_is_what_settings_are_judged_by(search, tmp_path, bowl):
+    assert search(tmp_path, "--model.monitor=val/accuracy") == 0
     assert yaml.safe_load((tmp_path / "best.yaml").read_text())["model"]["learning_rate"] == 1e-7
 
 
@@ -226,7 +224,7 @@ def test_another_search_in_the_same_folder_is_refused(search, tmp_path, bowl, ca
         ({"settings": TINY | {"trainer.max_epochs": 3}}, "settings"),
         ({"space": {RATE: {"low": 1e-7, "high": 1e-1, "log": True}}}, "space"),
         ({"seed": 5}, "seed"),
-        ({"metric": "val/accuracy", "direction": "maximize"}, "metric, direction"),
+        ({"settings": TINY | {"model.monitor": "val/accuracy"}}, "settings"),
         ({"base": str(base)}, "base"),
     ):
         capsys.readouterr()
@@ -344,11 +342,10 @@ def test_a_defect_is_not_taken_for_a_bad_setting(search, tmp_path, monkeypatch):
         ({"settings": [RATE]}, "settings of"),
         ({"settings": {RATE: 1e-3}}, "in the settings and in the space"),
         ({"settings": {"model.poling": "mean"}}, "poling"),
-        ({"settings": TINY | {"model.gpt": "gpt2", "model.gpt.dropout": 0.1}}, "make model.gpt a mapping"),
-        ({"metric": "train/loss"}, "a figure of the validation rows"),
-        ({"metric": "val/los"}, "expected one of val/loss, val/accuracy"),
-        ({"direction": "down"}, "minimize or maximize"),
-        ({"direction": None}, "minimize or maximize"),
+        ({"settings": TINY | {"model.head": "mlp", "model.head.size": 8}}, "make model.head a mapping"),
+        ({"settings": TINY | {"model.monitor": "train/loss"}}, "a score of the validation rows"),
+        ({"settings": TINY | {"model.monitor": "val/los"}}, "expected one of val/loss, val/accuracy"),
+        ({"space": {"model.monitor": {"choices": ["val/loss", "val/mcc"]}}}, "same for all trials"),
         ({"trials": 0}, "a number from 1"),
         ({"trials": "many"}, "a number from 1"),
         ({"seed": -1}, "a number from 0"),

@@ -1,6 +1,7 @@
 """A study runs what is not done yet, survives failures and SIGKILL, and says no more than its numbers carry."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -139,7 +140,7 @@ def table_of(*results: list[dict], wanted: int = 0, **settings) -> list[tables.L
         changed = {"model.pooling": "mean"} if number > 1 else {}
         rows.append(Row(str(number), f"row {number}", None if number == 1 else "what", changed))
         for one in [*of_row, *({"seed": 9 + n, "none": True} for n in range(wanted - len(of_row)))]:
-            run = Run(str(number), one["seed"], one.get("fold"), "", {}, None, "last", **settings)
+            run = Run(str(number), one["seed"], one.get("fold"), "", changed, None, "last", **settings)
             runs.append(run)
             if "none" not in one:
                 found[run.key] = one
@@ -173,12 +174,12 @@ def test_a_question_about_gpt_is_not_answered_where_the_first_row_is_none():
     assert [line.title for line in lines] == ["row 1", "row 2"]
     (sentence,) = tables.sentences(lines, WHAT)
     assert not sentence.startswith("What?")
-    assert "No answer to 'What?', because row 1 is classical, not gpt" in sentence
+    assert sentence.endswith("gives no answer to 'What?', because row 1 is classical, not gpt.")
 
 
 def test_a_question_is_not_answered_by_a_row_that_does_not_differ_in_what_it_asks():
     (sentence,) = tables.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
-    assert sentence == "Row 2: No answer to 'What?', because model.pooling is that of row 1."
+    assert sentence == "Row 2 gives no answer to 'What?', because model.pooling is that of row 1."
 
 
 def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_trained():
@@ -188,7 +189,7 @@ def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_train
     (sentence,) = tables.sentences(lines, WHAT)
     assert sentence == (
         f"Row 2: GPT, 1 block x 64 channels, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
-        "No answer to 'What?', because they differ in model.gpt too."
+        "It gives no answer to 'What?', because it differs from row 1 in model.gpt too."
     )
 
 
@@ -226,6 +227,19 @@ def test_a_smoke_test_says_that_it_is_one_and_answers_nothing():
     assert tables.markdown(lines).startswith("**Smoke test: toys")
     assert "true" in tables.comma_separated(lines).splitlines()[1].split(",")
     assert tables.forest_plot(lines).axes[0].get_title("left") == "Smoke test: toys"
+
+
+def test_a_title_is_not_used_where_a_smoke_test_replaced_what_it_names():
+    padded = [row for row in read_study(CONFIGS / "study" / "article.yaml")[0].rows if row.name in ("1", "13")]
+    for smoke, title in ((True, "GPT, 2 blocks"), (False, "padded to 1,024")):
+        width = 64 if smoke else 1024
+        runs = [Run(row.name, 1, None, "", row.settings | (row.smoke if smoke else {}), None, "last") for row in padded]
+        found = dict(zip([run.key for run in runs], [result(GOOD), result(GOOD)], strict=True))
+        found[runs[1].key] |= {
+            "trained": "GPT, 2 blocks",
+            "settings": {"model.pooling": "last_token", "data.pad_to": width},
+        }
+        assert tables.lines(padded, runs, found, {})[1].title == title
 
 
 def test_settings_of_the_command_line_are_named():
@@ -342,7 +356,7 @@ def test_p_values_are_corrected_for_the_number_of_rows():
 def test_rows_with_other_test_texts_are_not_paired():
     lines = table_of([result("1" * 10)], [other("1" * 10, test_rows="others")])
     assert lines[1].p is None
-    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: its test texts are others."]
+    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: it was tested on other texts."]
 
 
 def test_a_failed_row_shows_its_error_and_an_unfinished_one_how_much_is_there():
@@ -384,3 +398,14 @@ def test_a_wrong_option_is_refused_before_anything_is_written(study, tmp_path, a
 def test_a_table_needs_a_study(tmp_path, capsys):
     assert main(["study", "table", str(tmp_path)]) == 2
     assert "no study in" in capsys.readouterr().err
+
+
+def test_results_that_do_not_tell_what_was_trained_are_made_again(tmp_path, capsys):
+    run = {"row": "1", "seed": 1, "fold": None, "base": "", "settings": {}, "classical": None, "weights": "last"}
+    before = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
+    plan = {"questions": {"what": "What?"}, "rows": [{"name": "1", "title": "first"}], "runs": [run]}
+    (tmp_path / "study.json").write_text(json.dumps(plan))
+    old = {name: value for name, value in result(GOOD).items() if name not in ("family", "trained", "test_classes")}
+    (tmp_path / "results.jsonl").write_text(json.dumps(old | {"key": before}) + "\n")
+    assert main(["study", "table", str(tmp_path)]) == 0
+    assert "not run" in capsys.readouterr().out

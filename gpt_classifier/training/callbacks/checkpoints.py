@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from gpt_classifier.errors import InputError
 
+DEFAULT_MONITOR = "val/loss"
+
 
 def mode(monitor: str) -> str:
     """``min`` for losses, ``max`` for all other scores."""
@@ -63,10 +65,10 @@ class StopEarly(EarlyStopping):
     """Ends a fit when the model's ``monitor`` has not improved for ``patience`` validations, if it has a patience."""
 
     def __init__(self) -> None:
-        super().__init__("val/loss", patience=sys.maxsize, check_finite=False)
+        super().__init__(DEFAULT_MONITOR, patience=sys.maxsize, check_finite=False, strict=False)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         monitor, patience = pl_module.hparams["monitor"], pl_module.hparams["patience"]
         if stage == "fit" and patience is not None:
-            super().__init__(monitor, patience=patience, mode=mode(monitor))
+            super().__init__(monitor, patience=patience, mode=mode(monitor), strict=False)
         super().setup(trainer, pl_module, stage)
