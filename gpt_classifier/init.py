@@ -151,9 +151,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     label_column = label_column or _label_column(file, {n: v for n, v in values.items() if n != text_column})
     texts, labels = values[text_column].dropna(), values[label_column].dropna()
     if labels.nunique() < 2:
-        raise InputError(
-            f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more classes"
-        )
+        raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
     both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
     distinct = both.groupby("label")["key"].nunique()
     shares = _scripts(texts.head(2000))
@@ -201,7 +199,8 @@ def _label_column(file: str, values: dict[str, Any]) -> str:
         words = [word, *re.split(r"\W|_", word)]
         rank = next((n for n, known in enumerate(LABEL_NAMES) if known in words), len(LABEL_NAMES))
         count = column.nunique()
-        if 2 <= count <= min(MOST_CLASSES, column.notna().sum() / 2) and word not in NO_LABELS:
+        repeats = count <= column.notna().sum() / 2
+        if 2 <= count <= MOST_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
             candidates.append((rank, count, name))
     if not candidates:
         raise InputError(
@@ -256,12 +255,13 @@ def _has_gpt2() -> bool:
 def summary(seen: Seen) -> list[str]:
     """A few lines on what was found."""
     counts = seen.classes.values()
+    sizes = f"{len(counts)}, of {min(counts):,} to {max(counts):,} rows"
     shares = [f"{share:.0%} {name}" for name, share in seen.scripts.items() if share >= 0.005]
     lines = [
         f"{seen.file}: {seen.rows:,} rows{' looked at' if seen.more else ''}, columns {_names(seen.columns)}",
         f"  texts    {_line(seen.text_column)}: {_lengths(seen)}",
         f"  script   {', '.join(shares[:3]) or 'no letters'}",
-        f"  classes  {_line(seen.label_column)}: {len(counts)}, {min(counts):,} to {max(counts):,} rows: {_classes(seen)}",
+        f"  classes  {_line(seen.label_column)}: {sizes}: {_classes(seen)}",
     ]
     if seen.without_text or seen.without_label:
         lines.append(f"  missing  {seen.without_text:,} rows without text, {seen.without_label:,} without label")
@@ -269,9 +269,7 @@ def summary(seen: Seen) -> list[str]:
         what = "left out" if seen.drops else "fit will refuse them"
         lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")
     if seen.unit == "estimated tokens":
-        lines.append(
-            "  note     GPT-2's tokenizer files are not on this machine: lengths are estimated from characters"
-        )
+        lines.append("  note     GPT-2's tokenizer files are not on this machine: lengths are estimates")
     if _is_foreign(seen.scripts) and seen.tokenizer == "gpt2":
         lines.append(f"  note     {FOREIGN}")
     return lines
@@ -315,10 +313,8 @@ def configuration(seen: Seen, name: str) -> str:
         "truncation": "head+tail" if nearly > CONTEXT else "head",
         "batch_size": recipe["batch_size"],
     }
-    model = recipe["model"] | {
-        "monitor": "val/f1_macro" if seen.unequal else "val/loss",
-        "patience": recipe["patience"],
-    }
+    model = dict(recipe["model"])
+    model |= {"monitor": "val/f1_macro" if seen.unequal else "val/loss", "patience": recipe["patience"]}
     if scratch:
         model["gpt"] = model["gpt"] | {"context_length": max_length}
     trainer = {"default_root_dir": f"checkpoints/{name}", "max_epochs": recipe["max_epochs"]}

@@ -4,10 +4,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tomllib import loads
 
 import pytest
 from setuptools import find_packages
-from tomllib import loads
 
 from gpt_classifier import commandline
 from gpt_classifier.__main__ import COMMANDS, main
@@ -149,8 +149,8 @@ VALUES = {
     "--trainer.max_epochs=many": "trainer.max_epochs is 'many', expected a whole number or null",
     "--data.fractions=1": "data.fractions is '1', expected a list such as [a, b]",
     "--data.group_by_length=maybe": "data.group_by_length is 'maybe', expected true or false",
-    "--trainer.callbacks=EarlyStoping": "trainer.callbacks: there is no class EarlyStoping: did you mean EarlyStopping?",
-    "--trainer.callbacks={class_path: EarlyStopping, init_args: {monitr: x}}": "EarlyStopping has no argument monitr: did",
+    "--trainer.callbacks=EarlyStoping": "trainer.callbacks: there is no class EarlyStoping: did you mean Early",
+    "--trainer.callbacks={class_path: EarlyStopping, init_args: {monitr: x}}": "EarlyStopping has no argument monitr",
     "--trainer.callbacks=[EarlyStopping]": "needs a value for monitor",
     "--model.head={class_path: torch.nn.Liner}": "torch.nn has no class Liner: did you mean Linear?",
     "--ouput=x": "no option --ouput: did you mean --output?",

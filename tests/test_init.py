@@ -3,6 +3,7 @@
 import csv
 import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 import yaml
@@ -111,10 +112,10 @@ def test_nothing_is_replaced_unasked(capsys):
         stream.write("mine")
     assert main(["init", "a.csv"]) == 2
     assert "--force" in capsys.readouterr().err
-    assert open("a.yaml").read() == "mine"
+    assert Path("a.yaml").read_text() == "mine"
     assert main(["init", "a.csv", "--print"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["data"]["source"] == "a.csv"
-    assert open("a.yaml").read() == "mine"
+    assert Path("a.yaml").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
