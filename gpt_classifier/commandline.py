@@ -19,6 +19,7 @@ TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 CONFIGURED = (*TRAINER_COMMANDS, "download", "study", "search")  # the commands that take --config
 SECTIONS = ("data", "model", "trainer")
 YAML_FILES = (".yaml", ".yml")
+COLUMNS = ("text_column", "label_column", "group_column", "split_column")
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "output", "keep", "seed_everything", "print_config")
 OTHER_NAMES = {  # what users of other programs type
     "epochs": "trainer.max_epochs",
@@ -224,14 +225,15 @@ def _data_options(words: list[str]) -> Iterator[tuple[str, Any]]:
         if name.startswith("--data.") and (equals or number + 1 < len(words)):
             value = value if equals else words[number + 1]
             try:
-                parsed = yaml.safe_load(value) if value.startswith("[") or value in ("null", "") else value
+                as_yaml = value.startswith("[") or value in ("null", "") or name == "--data.header"
+                parsed = yaml.safe_load(value) if as_yaml else value
             except yaml.YAMLError:
                 parsed = None
             yield name.removeprefix("--data."), parsed
 
 
 def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]) -> None:
-    """Reads the first rows of each file that a fit would read; of the others, only those that are typed must exist."""
+    """Reads the first rows of each file that a fit would read; for other commands, those that are typed must exist."""
     defaults = settings("data")
     if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.labels+ or --data.sour
         return
@@ -243,20 +245,26 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
         scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
         wanted = [scored if typed.get(scored) else "source"]
         wanted = [name for name in wanted if name in typed]
-    columns = [data.get("text_column"), data.get("label_column")]
-    # With other settings for the reading of files, only the data module knows what the columns are.
-    as_by_default = all(data.get(name) == defaults.get(name) for name in ("delimiter", "encoding", "header"))
-    known = command == "fit" and as_by_default and all(isinstance(column, str) for column in columns)
-    given = [data.get(name) for name in wanted]
-    files = [path for source in given for path in (source if isinstance(source, list) else [source])]
-    for path in files:
-        if isinstance(path, str) and not any(sign in path for sign in "*?[") and (known or not Path(path).is_file()):
-            from gpt_classifier.data import sources
+    if not all(_is_names(data[name]) for name in (*wanted, *COLUMNS, "delimiter", "encoding")):
+        return  # of a value of another type the parser speaks
+    for name in wanted:
+        from gpt_classifier.data import reading, sources
 
-            if path not in sources.NAMED:
-                text, label = columns if known else ("text", "label")
-                # Of JSON as many rows as the data module reads at first: not every row need have every key.
-                next(sources.read_chunks(path, text, label, 10_000 if ".json" in path.lower() else 2), None)
+        if (source := data[name]) is None or sources.is_named(source):
+            continue
+        if command == "fit":
+            columns = [data[column] for column in COLUMNS]
+            if name != "source":
+                columns[2:] = None, None  # one file for one split
+            file_format = reading.FileFormat(data["delimiter"], data["encoding"], bool(data["header"]))
+            next(sources.read_chunks(source, sources.Columns(*columns), file_format, rows=2), None)
+        else:  # which columns are read follows from the model
+            sources.check_files(source)
+
+
+def _is_names(value: Any) -> bool:
+    """Whether it is a name, a list of names, or nothing."""
+    return value is None or all(isinstance(name, str) for name in (value if isinstance(value, list) else [value]))
 
 
 def _values(words: list[str], *options: str) -> list[str]:

@@ -63,12 +63,12 @@ AS_NAMED = FileFormat()  # there is nothing to add to the name
 
 def read_columns(
     source: str | Sequence[str],
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
     rows: int = 10_000,
     hint: str = "Name others with --keep",
     file_format: FileFormat = AS_NAMED,
 ) -> Iterator[pd.DataFrame]:
-    """These columns of all rows of the files in order, as they are, at most ``rows`` at a time.
+    """These columns, or all, of all rows of the files in order, as they are, at most ``rows`` at a time.
 
     A file's format follows from its name: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``, all but the last
     also compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the message where a column is not there.
@@ -110,15 +110,15 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
 
 
 def _read_file(
-    path: str, columns: Sequence[str], rows: int, hint: str, file_format: FileFormat
+    path: str, columns: Sequence[str] | None, rows: int, hint: str, file_format: FileFormat
 ) -> Iterator[pd.DataFrame]:
     kind = kind_of(path)
     if Path(path).stat().st_size == 0:
-        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns)}")
+        raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns or ['text', 'label'])}")
     count = 0
     with _named(path, kind, file_format):
         for frame in FORMATS[kind](path, rows, file_format):
-            for column in columns:
+            for column in columns or ():
                 if list(frame.columns).count(column) != 1:
                     trouble = "has two columns" if column in frame.columns else "has no column"
                     if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
@@ -127,7 +127,8 @@ def _read_file(
                         f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
                     )
             if len(frame):
-                yield frame[list(dict.fromkeys(columns))]  # one column may be the text and the label
+                # One column may be the text and the label.
+                yield frame if columns is None else frame[list(dict.fromkeys(columns))]
             count += len(frame)
     if count == 0:
         raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")

@@ -138,14 +138,19 @@ def read_chunks(
 
     Several files are read as one: row numbers run on.
     """
-    for path in paths(source):
-        if not Path(path).is_file():
-            raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
+    check_files(source)
     count = 0
     hint = "Name yours with --data.text_column and --data.label_column"
     for frame in read_columns(source, columns.names(), rows, hint, file_format):
         yield columns.table(frame, count)
         count += len(frame)
+
+
+def check_files(source: str | Sequence[str]) -> None:
+    """Raises ``InputError`` for a file that is not there."""
+    for path in paths(source):
+        if not Path(path).is_file():
+            raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
 
 def _text(value: Any) -> str | None:

@@ -1,0 +1,362 @@
+"""The command ``init``: looks at a file and writes a configuration that suits it, with the reasons in comments."""
+
+import hashlib
+import math
+import re
+import shlex
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpt_classifier.errors import CommandParser, InputError, did_you_mean
+from gpt_classifier.files import keep_tokenizer_files, whole_file
+
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
+TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
+NO_LABELS = ("id", "index", "idx", "row", "split", "date", "time")
+ROWS = 100_000  # that are looked at
+MOST_CLASSES = 1000
+UNEQUAL = 5  # so many times as many rows of the largest class as of the smallest are very unequal
+CONTEXT = 1024  # GPT-2's
+CHARACTERS_OF_A_TOKEN = 4  # of English, in GPT-2's tokens
+FOREIGN = (
+    "most letters are not Latin: GPT-2 has seen little of them and takes a token for every byte or two; compare with "
+    "init --weights random, and with an encoder of the language (model.encoder and data.tokenizer)"
+)
+PRETRAINED: dict[str, Any] = {
+    "batch_size": 8,
+    "model": {
+        "gpt": "gpt2",
+        "weights": "pretrained",
+        "pooling": "last_token",
+        "trainable": "last_block",
+        "learning_rate": 5e-5,
+    },
+    "patience": 2,
+    "max_epochs": 5,
+}
+# Little text teaches no attention that would carry everything to the last token, so the head sees the mean.
+SCRATCH: dict[str, Any] = {
+    "batch_size": 16,
+    "model": {
+        "gpt": {"n_layer": 2, "n_head": 4, "n_embd": 128},
+        "weights": "random",
+        "pooling": "mean",
+        "trainable": "all",
+        "learning_rate": 1e-3,
+        "warmup": 0.1,
+        "schedule": "cosine",
+    },
+    "patience": 5,
+    "max_epochs": 15,
+}
+
+
+def main(words: list[str]) -> None:
+    """``init FILE ...``."""
+    parser = CommandParser(
+        "gpt-classifier init", description="Look at a file of labelled texts and write a configuration for it."
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a .csv, .tsv, .json, .jsonl or .parquet file, or a pattern in quotes")
+    add("--output", help="file to write; by default FILE's name with .yaml, in the working folder")
+    add("--force", action="store_true", help="replace a file of that name")
+    add("--print", action="store_true", help="print the configuration instead of writing a file")
+    add("--weights", choices=["pretrained", "random"], default="pretrained", help="what training begins with")
+    add("--text_column", help="column with the texts; by default the one with the longest")
+    add("--label_column", help="column with the class names; by default one with few different values")
+    options = parser.parse_args(words)
+    output = Path(options.output or re.sub(r"[*?\[\]]+", "", Path(options.file).name).split(".")[0] + ".yaml")
+    if not options.print and not options.force and output.exists():
+        raise InputError(f"{output} exists: name another file with --output, or replace it with --force")
+    seen = look_at(options.file, options.weights, options.text_column, options.label_column)
+    content = configuration(seen, output.stem)
+    if options.print:
+        print(content, end="")
+        return
+    with whole_file(output) as path:
+        path.write_text(content, encoding="utf-8")
+    print("\n".join([*summary(seen), f"configuration: {output}"]))
+    print(f"next: gpt-classifier fit --config {shlex.quote(str(output))}")
+
+
+# ---------------------------------------------------------------- looking
+
+
+@dataclass
+class Seen:
+    """What was found in a file, for a model that begins with ``weights``."""
+
+    file: str
+    weights: str
+    rows: int
+    more: bool  # whether there are more rows than were looked at
+    columns: list[str]
+    text_column: str
+    label_column: str
+    classes: dict[str, int]  # rows of each, the largest first
+    rare: list[str]  # classes of too few distinct texts for three splits
+    without_text: int
+    without_label: int
+    scripts: dict[str, float]  # shares of the letters, the largest first
+    tokenizer: str
+    unit: str  # of the lengths: bytes, tokens or estimated tokens
+    lengths: dict[int, int]  # by percentile: 50, 90, 99, 100
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """The classes that are left when the rare ones are dropped; all of them where fewer than two would be left."""
+        kept = {name: count for name, count in self.classes.items() if name not in self.rare}
+        return kept if len(kept) > 1 else self.classes
+
+    @property
+    def drops(self) -> bool:
+        return len(self.kept) < len(self.classes)
+
+    @property
+    def unequal(self) -> bool:
+        return max(self.kept.values()) > UNEQUAL * min(self.kept.values())
+
+
+def look_at(file: str, weights: str, text_column: str | None = None, label_column: str | None = None) -> Seen:
+    """What the first rows of a file hold. Raises ``InputError`` where no column can be the text or the label."""
+    import numpy as np
+    import pandas as pd
+
+    from gpt_classifier.data import sources
+    from gpt_classifier.data.reading import read_columns
+    from gpt_classifier.data.splits import near_duplicate_key
+
+    if sources.is_named(file):
+        raise InputError(f"{file} is a data set of the package: its configurations come along, gpt-classifier --help")
+    sources.check_files(file)
+    frames, rows = [], 0
+    for frame in read_columns(file, None):
+        frames.append(frame)
+        if (rows := rows + len(frame)) >= ROWS:
+            break
+    table = pd.concat(frames, ignore_index=True)
+    columns = [str(name) for name in table.columns]
+    values = {name: table.iloc[:, n].map(_text) for n, name in enumerate(columns) if columns.count(name) == 1}
+    for option, column in (("text", text_column), ("label", label_column)):
+        if column is not None and column not in values:
+            close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(columns)}"
+            raise InputError(f"--{option}_column is {column!r}{close}")
+    text_column = text_column or _text_column(file, {n: v for n, v in values.items() if n != label_column})
+    label_column = label_column or _label_column(file, {n: v for n, v in values.items() if n != text_column})
+    texts, labels = values[text_column].dropna(), values[label_column].dropna()
+    if labels.nunique() < 2:
+        raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
+    both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
+    distinct = both.groupby("label")["key"].nunique()
+    shares = _scripts(texts.head(2000))
+    # A small network of its own can learn bytes; pretrained weights know GPT-2's tokens only.
+    tokenizer = "bytes" if weights == "random" and _is_foreign(shares) else "gpt2"
+    lengths, unit = _token_counts(list(texts), tokenizer)
+    return Seen(
+        file=file,
+        weights=weights,
+        rows=len(table),
+        more=rows >= ROWS,
+        columns=columns,
+        text_column=text_column,
+        label_column=label_column,
+        classes={str(name): int(count) for name, count in labels.value_counts().items()},
+        rare=[str(name) for name in labels.unique() if distinct.get(name, 0) < 3],
+        without_text=len(table) - len(texts),
+        without_label=len(table) - len(labels),
+        scripts=shares,
+        tokenizer=tokenizer,
+        unit=unit,
+        lengths={share: int(np.percentile(lengths, share, method="higher")) for share in (50, 90, 99, 100)},
+    )
+
+
+def _text(value: Any) -> str | None:
+    text = "" if value is None or value != value else str(value)
+    return None if not text or text.isspace() else text
+
+
+def _text_column(file: str, values: dict[str, Any]) -> str:
+    """The column with the longest texts on average; of those that are much alike, one that is called so."""
+    means = {name: float(column.dropna().str.len().mean()) for name, column in values.items() if column.notna().any()}
+    if not means:
+        raise InputError(f"{file} has no column with texts in it")
+    long = [name for name, mean in means.items() if mean >= 0.5 * max(means.values())]
+    return max([name for name in long if name.strip().lower() in TEXT_NAMES] or long, key=means.__getitem__)
+
+
+def _label_column(file: str, values: dict[str, Any]) -> str:
+    """A column that repeats few values: one that is called so, or else the one with the fewest."""
+    candidates = []
+    for name, column in values.items():
+        word = name.strip().lower()
+        words = [word, *re.split(r"\W|_", word)]
+        rank = next((n for n, known in enumerate(LABEL_NAMES) if known in words), len(LABEL_NAMES))
+        count = column.nunique()
+        repeats = count <= column.notna().sum() / 2
+        if 2 <= count <= MOST_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
+            candidates.append((rank, count, name))
+    if not candidates:
+        raise InputError(
+            f"no column of {file} repeats a few values, as classes do: name one with --label_column; apart from the "
+            f"text there are {', '.join(values) or 'none'}"
+        )
+    return min(candidates)[2]
+
+
+def _scripts(texts: Iterable[str]) -> dict[str, float]:
+    """Shares of the letters of ``texts`` by script, the largest first."""
+    counts: Counter[str] = Counter()
+    for character, count in Counter("".join(text[:1000] for text in texts)).items():
+        if character.isalpha():
+            name = unicodedata.name(character, "other").removeprefix("FULLWIDTH ")
+            counts[re.split(r"[ -]", name)[0].title()] += count
+    return {name: count / counts.total() for name, count in counts.most_common()}
+
+
+def _is_foreign(shares: dict[str, float]) -> bool:
+    return bool(shares) and shares.get("Latin", 0.0) < 0.5
+
+
+def _token_counts(texts: list[str], tokenizer: str) -> tuple[Sequence[int], str]:
+    """The length of each text, or of 5,000 of them, and what it is counted in. Nothing is downloaded."""
+    if tokenizer == "bytes":
+        return [len(text.encode("utf-8", "replace")) for text in texts], "bytes"
+    if _has_gpt2():
+        from gpt_classifier.tokenizer import tokenizer_named
+
+        gpt2 = tokenizer_named("gpt2")
+        return [len(gpt2.ids(text)) for text in texts[:: max(1, len(texts) // 5000)]], "tokens"
+    return [_estimate(text) for text in texts], "estimated tokens"
+
+
+def _estimate(text: str) -> int:
+    """How many tokens GPT-2 makes of a text, about: of characters beyond ASCII it knows little more than bytes."""
+    plain = sum(map(str.isascii, text))
+    return 1 + plain // CHARACTERS_OF_A_TOKEN + len(text.encode("utf-8", "replace")) - plain
+
+
+def _has_gpt2() -> bool:
+    """Whether GPT-2's tokenizer files lie where tiktoken keeps them."""
+    folder, url = keep_tokenizer_files(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+    names = (hashlib.sha1(f"{url}{name}".encode()).hexdigest() for name in ("vocab.bpe", "encoder.json"))
+    return all((folder / name).is_file() for name in names)
+
+
+# ---------------------------------------------------------------- telling
+
+
+def summary(seen: Seen) -> list[str]:
+    """A few lines on what was found."""
+    counts = seen.classes.values()
+    sizes = f"{len(counts)}, of {min(counts):,} to {max(counts):,} rows"
+    shares = [f"{share:.0%} {name}" for name, share in seen.scripts.items() if share >= 0.005]
+    lines = [
+        f"{seen.file}: {seen.rows:,} rows{' looked at' if seen.more else ''}, columns {_names(seen.columns)}",
+        f"  texts    {_line(seen.text_column)}: {_lengths(seen)}",
+        f"  script   {', '.join(shares[:3]) or 'no letters'}",
+        f"  classes  {_line(seen.label_column)}: {sizes}: {_classes(seen)}",
+    ]
+    if seen.without_text or seen.without_label:
+        lines.append(f"  missing  {seen.without_text:,} rows without text, {seen.without_label:,} without label")
+    if seen.rare:
+        what = "left out" if seen.drops else "fit will refuse them"
+        lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")
+    if seen.unit == "estimated tokens":
+        lines.append("  note     GPT-2's tokenizer files are not on this machine: lengths are estimates")
+    if _is_foreign(seen.scripts) and seen.tokenizer == "gpt2":
+        lines.append(f"  note     {FOREIGN}")
+    return lines
+
+
+def _lengths(seen: Seen) -> str:
+    half, most, nearly, longest = seen.lengths.values()
+    return f"half have up to {half:,} {seen.unit}, 90 % up to {most:,}, 99 % up to {nearly:,}, all up to {longest:,}"
+
+
+def _classes(seen: Seen) -> str:
+    return _names([f"{_line(name)} {count:,}" for name, count in seen.classes.items()])
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(_line, names[:10])) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+
+
+def _line(text: str) -> str:
+    """A name from a file, in one short line."""
+    words = "".join(c if c.isprintable() else " " for c in text[:60]).split()
+    return " ".join(words) + ("..." if len(text) > 60 else "")
+
+
+def configuration(seen: Seen, name: str) -> str:
+    """A YAML configuration with the reasons in comments; ``name`` is that of the folder for its runs."""
+    scratch = seen.weights == "random"
+    recipe = SCRATCH if scratch else PRETRAINED
+    nearly, counts = seen.lengths[99], seen.kept.values()
+    max_length = min(CONTEXT, max(32, math.ceil(nearly / 32) * 32))
+    unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
+    data = {
+        "source": seen.file,
+        "text_column": seen.text_column,
+        "label_column": seen.label_column,
+        "rare_classes": "drop" if seen.drops else "error",
+        "fractions": [0.7, 0.1, 0.2],
+        "balance": "class_weights" if seen.unequal else "none",
+        "tokenizer": seen.tokenizer,
+        "max_length": max_length,
+        "truncation": "head+tail" if nearly > CONTEXT else "head",
+        "batch_size": recipe["batch_size"],
+    }
+    model = dict(recipe["model"])
+    model |= {"monitor": "val/f1_macro" if seen.unequal else "val/loss", "patience": recipe["patience"]}
+    if scratch:
+        model["gpt"] = model["gpt"] | {"context_length": max_length}
+    trainer = {"default_root_dir": f"checkpoints/{name}", "max_epochs": recipe["max_epochs"]}
+    if seen.tokenizer == "bytes":
+        tokenizer = "most letters are not Latin, and GPT-2's tokenizer would split them into bytes too"
+    elif _is_foreign(seen.scripts):
+        tokenizer = FOREIGN
+    else:
+        tokenizer = "GPT-2's; or bytes, which needs no download" if scratch else "the one that the weights know"
+    reasons = {
+        "text_column": _lengths(seen),
+        "label_column": f"{len(seen.classes)} classes: {_classes(seen)}",
+        "rare_classes": f"too few distinct texts to be split: {_names(seen.rare)}; or merge" if seen.drops else "",
+        "fractions": "of train, val and test",
+        "balance": f"{unequal}; or none, undersample" if seen.unequal else "or class_weights, undersample",
+        "tokenizer": tokenizer,
+        "max_length": f"99 % of the texts have up to {nearly:,} {seen.unit}; longer ones are truncated",
+        "truncation": "what stays of a longer text; or head, tail, head+tail",
+        "weights": "drawn at random" if scratch else "OpenAI's, 0.5 GB to download",
+        "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
+        "monitor": f"chooses the best epoch, because {unequal}" if seen.unequal else "chooses the best epoch",
+        "patience": "epochs without a better one before training stops; null for all epochs",
+    }
+    lines = [
+        f"# Made by gpt-classifier init from {_line(seen.file)}. All can be changed, here or on the command line;",
+        "# gpt-classifier fit --help explains every setting.",
+        "seed_everything: 123",
+    ]
+    for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
+        lines += ["", f"{section}:"]
+        for key, value in settings.items():
+            reason = reasons.get(key)
+            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reason}" if reason else ""))
+    return "\n".join([*lines, "  callbacks:", "    - class_path: LearningRateMonitor", ""])
+
+
+def _yaml(value: Any) -> str:
+    """A value in one line; text in quotes unless it is a plain word."""
+    word = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_+./-]*", value)
+    quoted = isinstance(value, str) and not (word and isinstance(yaml.safe_load(value), str))
+    style = '"' if quoted else None
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, default_style=style, allow_unicode=True, width=10**9, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
