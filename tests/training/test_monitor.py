@@ -48,6 +48,8 @@ def epoch_of_best(trainer):
         ("val/accuracy", [0.5, 0.3, 0.4], 0),
         ("val/f1_macro", [0.5, 0.3, 0.9], 2),
         ("val/recall_spam", [0.5, 0.9, 0.4], 1),
+        ("val/accuracy", [0.5, 0.5, 0.4], 1),  # of equal ones the last
+        ("val/f1_macro", [float("nan"), 0.2, float("nan")], 1),
     ],
 )
 def test_the_best_checkpoint_is_that_of_the_best_epoch_by_the_monitor(monitor, values, best, scripted_fit):
@@ -107,12 +109,14 @@ def test_names_of_scores_are_those_that_every_prediction_gives():
 
 
 @pytest.mark.parametrize(("monitor", "better", "worse"), [("val/loss", 0.1, 0.2), ("val/mcc", 0.2, 0.1)])
-def test_a_first_value_is_the_best_and_nan_never_beats_another(monitor, better, worse):
+def test_a_first_value_is_the_best_an_equal_one_is_better_and_nan_is_not(monitor, better, worse):
     assert is_better(monitor, worse, None)
     assert is_better(monitor, better, worse)
     assert not is_better(monitor, worse, better)
-    assert not is_better(monitor, worse, worse)
+    assert is_better(monitor, worse, worse)
+    assert is_better(monitor, worse, float("nan"))
     assert not is_better(monitor, float("nan"), worse)
+    assert not is_better(monitor, float("nan"), float("nan"))
 
 
 def test_default_callbacks_leave_what_the_command_line_leaves(tiny_model, tiny_data, tmp_path, caplog):

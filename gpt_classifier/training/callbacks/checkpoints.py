@@ -1,5 +1,6 @@
 """Which checkpoints a run keeps, and when it stops early: what the setting ``monitor`` of the model decides."""
 
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 
 from gpt_classifier.errors import InputError
 
@@ -20,8 +22,14 @@ def mode(monitor: str) -> str:
 
 
 def is_better(monitor: str, value: float, best: float | None) -> bool:
-    """Whether a validation becomes the best one; a first one always does, and NaN never beats another."""
-    return best is None or (value < best if mode(monitor) == "min" else value > best)
+    """Whether a validation becomes the best one. A first one does, a later one of equal value too, NaN never again.
+
+    Of equal ones the later has learnt more: a model that has only found the largest class yet scores the same for
+    epochs.
+    """
+    if best is None or math.isnan(value) or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value <= best if mode(monitor) == "min" else value >= best
 
 
 def check_monitors(callbacks: Iterable[Callback], monitor: str, names: Iterable[str]) -> None:
@@ -35,7 +43,7 @@ def check_monitors(callbacks: Iterable[Callback], monitor: str, names: Iterable[
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, the checkpoint of the validation with the best ``monitor``; of equal ones the first."""
+    """Keeps ``best.ckpt``, the checkpoint of the validation with the best ``monitor``; of equal ones the last."""
 
     def __init__(self) -> None:
         super().__init__(filename="best", enable_version_counter=False)
@@ -45,6 +53,12 @@ class BestCheckpoint(ModelCheckpoint):
             monitor = pl_module.hparams["monitor"]
             super().__init__(self.dirpath, "best", monitor, mode=mode(monitor), enable_version_counter=False)
         super().setup(trainer, pl_module, stage)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        if current is None or self.monitor is None:
+            return False
+        best = self.best_k_models.get(self.kth_best_model_path)
+        return is_better(self.monitor, float(current), None if best is None else float(best))
 
 
 class LastCheckpoint(ModelCheckpoint):
