@@ -70,8 +70,8 @@ class GPTClassifier(L.LightningModule):
         optimizer: Name of a class in torch.optim.
         optimizer_args: Further arguments of that class.
         monitor: Score of the validation rows that chooses the best epoch, for ``best.ckpt``, the model folder and early
-            stopping: ``val/loss`` (the lowest), or (the highest) ``val/accuracy``, ``val/balanced_accuracy``,
-            ``val/f1_macro``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``, ...
+            stopping: ``val/loss`` (the lowest), or (the highest) ``val/f1_macro``, ``val/accuracy``,
+            ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``.
         patience: Validations without a better ``monitor`` after which training stops; null to train for all epochs.
         compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
         checkpoint_blocks: Whether activations are computed again in the backward pass: less memory, a third more time.

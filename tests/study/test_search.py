@@ -26,6 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RATE = "model.learning_rate"
 TINY = {
     "model.gpt": {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32},
+    "model.monitor": "val/loss",
     "data.max_length": 32,
     "trainer.max_epochs": 2,
     "trainer.limit_train_batches": 6,
@@ -345,7 +346,7 @@ def test_a_defect_is_not_taken_for_a_bad_setting(search, tmp_path, monkeypatch):
         ({"settings": TINY | {"model.head": "mlp", "model.head.size": 8}}, "make model.head a mapping"),
         ({"settings": TINY | {"model.monitor": "train/loss"}}, "a score of the validation rows"),
         ({"settings": TINY | {"model.monitor": "val/los"}}, "expected one of val/loss, val/accuracy"),
-        ({"space": {"model.monitor": {"choices": ["val/loss", "val/mcc"]}}}, "same for all trials"),
+        ({"settings": {}, "space": {"model.monitor": {"choices": ["val/loss", "val/mcc"]}}}, "same for all trials"),
         ({"trials": 0}, "a number from 1"),
         ({"trials": "many"}, "a number from 1"),
         ({"seed": -1}, "a number from 0"),

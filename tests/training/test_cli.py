@@ -88,7 +88,8 @@ def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
     ).session_start_info.hparams
     assert started["model/learning_rate"].number_value == 1e-3
     assert started["data/source"].string_value == "sample"
-    best = min(event.value for event in log.Scalars("val/loss"))
+    f1, losses = ([event.value for event in log.Scalars(f"val/{name}")] for name in ("f1_macro", "loss"))
+    best = losses[f1.index(max(f1))]
     assert [event.value for tag in tags["scalars"] if tag.endswith("/val_loss") for event in log.Scalars(tag)] == [best]
 
 
