@@ -53,7 +53,6 @@ QUICK = {
     "data that stand alone": ("fit good.csv", "give a data file as --data.source good.csv"),
     "data for a configuration": ("fit --config good.csv", "--config csv --data.source good.csv"),
     "an option without dashes": ("fit data.source=x.csv", "did you mean --data.source=x.csv?"),
-    "a long dash": ("fit --config csv \N{EM DASH}data.source x", "did you mean --data.source?"),
     "an option of a study": ("study --config article --data.sourc x", "did you mean --data.source?"),
     "a missing file of a study": ("study --config questions --data.source no.csv", "no file no.csv"),
     "a folder": ("fit --config .", "is a folder"),
@@ -163,8 +162,9 @@ VALUES = {
     "--model.head={class_path: torch.nn.Liner}": "torch.nn has no class Liner: did you mean Linear?",
     "--ouput=x": "no option --ouput: did you mean --output?",
     "--data.source": "--data.source needs a value",
-    "--data.sourc=x": "no option --data.sourc: did you mean one of --data.source",
-    "--model.gpt={n_layer:2}": "with a space behind each colon",
+    "--data.sourc=x": "no option --data.sourc: did you mean --data.source?",
+    "\N{EM DASH}data.source": "did you mean --data.source?",
+    "--model.gpt={n_layer:2}": "a space behind each colon",
 }
 
 
