@@ -18,6 +18,7 @@ from gpt_classifier.errors import InputError, closest, did_you_mean
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 CONFIGURED = (*TRAINER_COMMANDS, "download", "study", "search")  # the commands that take --config
 SECTIONS = ("data", "model", "trainer")
+DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
 YAML_FILES = (".yaml", ".yml")
 COLUMNS = ("text_column", "label_column", "group_column", "split_column")
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "output", "keep", "seed_everything", "print_config")
@@ -41,7 +42,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
         raise InputError(unrecognized(words[0]))
     words = _with_paths(command, words)
     for word in words:
-        _check_option(word)
+        _check_option(word, whole=command in ("study", "search"))
     data: dict[str, Any] = {}
     for path in map(Path, _values(words, "--config", "-c")):
         if path.is_file():
@@ -51,7 +52,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
                 given = content.get("data") or {}
                 data = data | given if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
-    if command in TRAINER_COMMANDS and not asked & {"-h", "--help", "--print_config", "--data"}:
+    if command != "download" and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
         _check_files(command, data, dict(_data_options(words)))
     return words
 
@@ -132,11 +133,11 @@ def _plain(node: ast.expr | None) -> Any:
 def unrecognized(word: str) -> str:
     """What to say of a word on the command line that means nothing."""
     name, equals, _ = word.partition("=")
-    if word.startswith("-"):
-        return f"no option {name}{_close(name.lstrip('-'), '--{}') or ': --help lists them'}"
+    if word.startswith(DASHES):
+        return f"no option {name}{_close(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
     if Path(word).suffix in YAML_FILES or word in shipped():
         return f"{word} stands alone: give it as --config {word}"
-    if equals and name.split(".")[0] in SECTIONS:
+    if equals and name.split(".")[0] in OPTIONS:
         return f"{word} is no option: did you mean --{word}?"
     if Path(word).is_file():
         return f"{word} stands alone: give a data file as --data.source {word}"
@@ -161,13 +162,14 @@ def _close(key: str, ask: str) -> str:
     return ""
 
 
-def _check_option(word: str) -> None:
+def _check_option(word: str, whole: bool) -> None:
+    """Raises ``InputError`` for an option that is none; the trainer's parser also takes the beginning of a name."""
     if not word.startswith("--"):
         return
     section, *rest = word[2:].partition("=")[0].rstrip("+").split(".")
     if section in SECTIONS:
-        # The parser takes the beginning of a name for the whole.
-        wrong = bool(rest) and not any(name.startswith(rest[0]) for name in (*settings(section), "help"))
+        known = (*settings(section), "help")
+        wrong = bool(rest) and rest[0] not in known and (whole or not any(name.startswith(rest[0]) for name in known))
     else:  # --modle.trainable, --learning_rate
         wrong = closest(section, SECTIONS) is not None if rest else any(section in settings(s) for s in SECTIONS)
     if wrong:

@@ -119,6 +119,10 @@ class Seen:
         return len(self.kept) < len(self.classes)
 
     @property
+    def equal(self) -> bool:
+        return len(set(self.classes.values())) == 1
+
+    @property
     def unequal(self) -> bool:
         return max(self.kept.values()) > UNEQUAL * min(self.kept.values())
 
@@ -255,7 +259,7 @@ def _has_gpt2() -> bool:
 def summary(seen: Seen) -> list[str]:
     """A few lines on what was found."""
     counts = seen.classes.values()
-    sizes = f"{len(counts)}, of {min(counts):,} to {max(counts):,} rows"
+    sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if seen.equal else f'to {max(counts):,} rows'}"
     shares = [f"{share:.0%} {name}" for name, share in seen.scripts.items() if share >= 0.005]
     lines = [
         f"{seen.file}: {seen.rows:,} rows{' looked at' if seen.more else ''}, columns {_names(seen.columns)}",
@@ -281,7 +285,7 @@ def _lengths(seen: Seen) -> str:
 
 
 def _classes(seen: Seen) -> str:
-    return _names([f"{_line(name)} {count:,}" for name, count in seen.classes.items()])
+    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()])
 
 
 def _names(names: Sequence[str]) -> str:

@@ -208,7 +208,8 @@ def _converted(library: Any, name: str) -> Any:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise InputError(
-            f'the tokenizer {name} has no tokenizer.json; to convert its files, pip install "gpt-classifier[encoders]"'
+            f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
+            'pip install "gpt-classifier[encoders]"'
         ) from error
     return library.from_str(AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str())
 

@@ -1,13 +1,15 @@
 """What is wrong with a command line is said before anything slow is imported, and nothing right is refused."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from tomllib import loads
 
 import pytest
-from setuptools import find_packages
 
 from gpt_classifier import commandline
 from gpt_classifier.__main__ import COMMANDS, main
@@ -51,6 +53,8 @@ QUICK = {
     "data that stand alone": ("fit good.csv", "give a data file as --data.source good.csv"),
     "data for a configuration": ("fit --config good.csv", "--config csv --data.source good.csv"),
     "an option without dashes": ("fit data.source=x.csv", "did you mean --data.source=x.csv?"),
+    "an option of a study": ("study --config article --data.sourc x", "did you mean --data.source?"),
+    "a missing file of a study": ("study --config questions --data.source no.csv", "no file no.csv"),
     "a folder": ("fit --config .", "is a folder"),
     "no value": ("fit --config=", "--config needs a value"),
     "a command": ("fti", "did you mean fit?"),
@@ -61,7 +65,8 @@ QUICK = {
 
 @pytest.mark.parametrize(("line", "named"), QUICK.values(), ids=QUICK.keys())
 def test_named_before_lightning_is_imported(line, named, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gpt_classifier.training.cli", None)  # importing it would fail
+    for module in ("training.cli", "study.command"):
+        monkeypatch.setitem(sys.modules, f"gpt_classifier.{module}", None)  # importing it would fail
     assert named in said(capsys, *line.split())
 
 
@@ -127,9 +132,11 @@ def test_the_settings_are_those_of_the_parser(monkeypatch):
     names = [option for option in parsers[0]._option_string_actions if option.startswith("--")]
     for section in commandline.SECTIONS:
         known = {n.removeprefix(f"--{section}.").split(".")[0] for n in names if n.startswith(f"--{section}.")}
-        assert known - {"help"} <= set(commandline.settings(section))
+        assert {name.rstrip("+") for name in known} - {"help"} == set(commandline.settings(section))
+    # What is refused as a setting without its section is no option, nor the beginning of one.
     others = {name[2:] for name in names if "." not in name}
-    assert not [s for section in commandline.SECTIONS for s in commandline.settings(section) for o in others if o == s]
+    settings = {setting for section in commandline.SECTIONS for setting in commandline.settings(section)}
+    assert not {(setting, other) for setting in settings for other in others if other.startswith(setting)}
 
 
 def test_a_typo_answers_within_two_seconds():
@@ -155,6 +162,9 @@ VALUES = {
     "--model.head={class_path: torch.nn.Liner}": "torch.nn has no class Liner: did you mean Linear?",
     "--ouput=x": "no option --ouput: did you mean --output?",
     "--data.source": "--data.source needs a value",
+    "--data.sourc=x": "no option --data.sourc: did you mean --data.source?",
+    "\N{EM DASH}data.source": "did you mean --data.source?",
+    "--model.gpt={n_layer:2}": "a space behind each colon",
 }
 
 
@@ -178,14 +188,43 @@ def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
     assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
 
 
-def test_a_wheel_has_every_package_and_every_configuration():
-    setup = loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    found = find_packages(str(ROOT), include=["gpt_classifier*"])
-    assert sorted(setup["packages"]) == sorted([*found, "gpt_classifier.configs"])
+def test_a_wheel_gets_every_package_and_every_configuration():
+    setup = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "gpt_classifier").rglob("__init__.py")]
+    assert sorted(setup["packages"]) == sorted(["gpt_classifier.configs", *(".".join(f.parts) for f in folders)])
     assert setup["package-dir"] == {"gpt_classifier.configs": "configs"}
     patterns = setup["package-data"]["gpt_classifier.configs"]
     packed = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
     assert packed == set((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.slow
+def test_a_wheel_alone_trains_tests_and_reads_studies(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
+    for name in ("gpt_classifier", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    empty.mkdir()
+    for words in (
+        ["fit", "--config", "quickstart", "--trainer.max_epochs", "1"],
+        ["test", "--config", "quickstart"],
+        ["study", "--config", "article", "--smoke", "--rows", "1"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "gpt_classifier", *words],
+            cwd=empty,
+            env=os.environ | {"PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (empty / "checkpoints" / "quickstart" / "version_0" / "model" / "config.json").is_file()
 
 
 # ---------------------------------------------------------------- pipes, optional parts

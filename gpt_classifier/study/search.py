@@ -66,9 +66,10 @@ def main(words: list[str]) -> None:
         raise InputError(f"--{min(both)} is given, but it is in the space of {options.config}: take it out there")
     search = replace(search, settings=search.settings | given)
     try:
+        import filelock  # noqa: F401 - used once the search has been checked
         import optuna
     except ImportError as error:
-        raise InputError("search needs Optuna: pip install 'gpt-classifier[search]'") from error
+        raise InputError("search needs Optuna and filelock: pip install 'gpt-classifier[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the line for each trial is ours
     with _quiet():
         check(search)

@@ -106,7 +106,8 @@ def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None)
     values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
     size = values.pop("size", None)
     if size is not None and size not in SIZES:
-        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with fields of GPTConfig")
+        fields_ = "fields of GPTConfig" + (", and a space behind each colon" if str(size).startswith("{") else "")
+        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with {fields_}")
     if size is None and encoder is not None:
         values.setdefault("vocab_size", encoder.vocab_size)
     known = [field.name for field in fields(GPTConfig)]

@@ -37,8 +37,11 @@ def readable(message: str) -> str:
     """What jsonargparse's ``message`` means."""
     if found := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
         return commandline.unrecognized(found[1])
-    if found := re.fullmatch(r"argument (?:-c/)?(--\S+): expected (?:at least )?one argument", message):
+    if found := re.fullmatch(r"argument (?:-\w/)?(--[\w.]+)\S*: expected (?:at least )?one argument", message):
         return f"{found[1]} needs a value"
+    if found := re.fullmatch(r"ambiguous option: (--[\w.]+).* could match (.*)", message):
+        names = dict.fromkeys(name.rstrip("+") for name in found[2].split(", "))
+        return f"no option {found[1]}: did you mean {' or '.join(names)}?"
     if found := re.search(r"does not accept option '([^']+)'", message):
         return commandline.unknown_setting(found[1])
     if found := re.fullmatch(r'Parser key "([^"]+)": (.*)', message):
