@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import CommandParser, InputError, did_you_mean
 from gpt_classifier.files import keep_tokenizer_files, whole_file
 
@@ -28,33 +29,7 @@ FOREIGN = (
     "most letters are not Latin: GPT-2 has seen little of them and takes a token for every byte or two; compare with "
     "init --weights random, and with an encoder of the language (model.encoder and data.tokenizer)"
 )
-PRETRAINED: dict[str, Any] = {
-    "batch_size": 8,
-    "model": {
-        "gpt": "gpt2",
-        "weights": "pretrained",
-        "pooling": "last_token",
-        "trainable": "last_block",
-        "learning_rate": 5e-5,
-    },
-    "patience": 2,
-    "max_epochs": 5,
-}
-# Little text teaches no attention that would carry everything to the last token, so the head sees the mean.
-SCRATCH: dict[str, Any] = {
-    "batch_size": 16,
-    "model": {
-        "gpt": {"n_layer": 2, "n_head": 4, "n_embd": 128},
-        "weights": "random",
-        "pooling": "mean",
-        "trainable": "all",
-        "learning_rate": 1e-3,
-        "warmup": 0.1,
-        "schedule": "cosine",
-    },
-    "patience": 5,
-    "max_epochs": 15,
-}
+RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
 
 
 def main(words: list[str]) -> None:
@@ -284,12 +259,12 @@ def _lengths(seen: Seen) -> str:
     return f"half have up to {half:,} {seen.unit}, 90 % up to {most:,}, 99 % up to {nearly:,}, all up to {longest:,}"
 
 
-def _classes(seen: Seen) -> str:
-    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()])
+def _classes(seen: Seen, most: int = 10) -> str:
+    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()], most)
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(_line, names[:10])) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+def _names(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(map(_line, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _line(text: str) -> str:
@@ -301,7 +276,7 @@ def _line(text: str) -> str:
 def configuration(seen: Seen, name: str) -> str:
     """A YAML configuration with the reasons in comments; ``name`` is that of the folder for its runs."""
     scratch = seen.weights == "random"
-    recipe = SCRATCH if scratch else PRETRAINED
+    recipe = yaml.safe_load(shipped()[RECIPES[seen.weights]].read_text(encoding="utf-8"))
     nearly, counts = seen.lengths[99], seen.kept.values()
     max_length = min(CONTEXT, max(32, math.ceil(nearly / 32) * 32))
     unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
@@ -311,17 +286,17 @@ def configuration(seen: Seen, name: str) -> str:
         "label_column": seen.label_column,
         "rare_classes": "drop" if seen.drops else "error",
         "fractions": [0.7, 0.1, 0.2],
-        "balance": "class_weights" if seen.unequal else "none",
+        "balance": "none",
         "tokenizer": seen.tokenizer,
         "max_length": max_length,
         "truncation": "head+tail" if nearly > CONTEXT else "head",
-        "batch_size": recipe["batch_size"],
+        **{key: value for key, value in recipe["data"].items() if key in ("batch_size", "group_by_length")},
     }
-    model = dict(recipe["model"])
-    model |= {"monitor": "val/f1_macro" if seen.unequal else "val/loss", "patience": recipe["patience"]}
+    model = recipe["model"]
     if scratch:
-        model["gpt"] = model["gpt"] | {"context_length": max_length}
-    trainer = {"default_root_dir": f"checkpoints/{name}", "max_epochs": recipe["max_epochs"]}
+        model["gpt"]["context_length"] = max_length
+    trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
+    del trainer["callbacks"]  # they stand below
     if seen.tokenizer == "bytes":
         tokenizer = "most letters are not Latin, and GPT-2's tokenizer would split them into bytes too"
     elif _is_foreign(seen.scripts):
@@ -330,16 +305,17 @@ def configuration(seen: Seen, name: str) -> str:
         tokenizer = "GPT-2's; or bytes, which needs no download" if scratch else "the one that the weights know"
     reasons = {
         "text_column": _lengths(seen),
-        "label_column": f"{len(seen.classes)} classes: {_classes(seen)}",
+        "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
         "rare_classes": f"too few distinct texts to be split: {_names(seen.rare)}; or merge" if seen.drops else "",
         "fractions": "of train, val and test",
-        "balance": f"{unequal}; or none, undersample" if seen.unequal else "or class_weights, undersample",
+        "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
+        "group_by_length": "saves padding",
         "tokenizer": tokenizer,
         "max_length": f"99 % of the texts have up to {nearly:,} {seen.unit}; longer ones are truncated",
         "truncation": "what stays of a longer text; or head, tail, head+tail",
         "weights": "drawn at random" if scratch else "OpenAI's, 0.5 GB to download",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
-        "monitor": f"chooses the best epoch, because {unequal}" if seen.unequal else "chooses the best epoch",
+        "monitor": "chooses the best epoch; or val/loss, val/accuracy, val/auroc, ...",
         "patience": "epochs without a better one before training stops; null for all epochs",
     }
     lines = [

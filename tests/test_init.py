@@ -86,12 +86,12 @@ def test_max_length_holds_99_percent_in_steps_of_32(characters, expected):
     assert data["truncation"] == ("head+tail" if characters > 5000 else "head")
 
 
-def test_unequal_classes_are_judged_by_macro_f1_and_a_rare_one_is_left_out(capsys):
+def test_unequal_classes_are_pointed_out_and_a_rare_one_is_left_out(capsys):
     write("a.csv", {"text": TEXTS, "label": ["a"] * 41 + ["b"] * 6 + ["c"]})
     main(["init", "a.csv"])
     settings = written("a.yaml")
-    assert settings["model"]["monitor"] == "val/f1_macro"
-    assert (settings["data"]["balance"], settings["data"]["rare_classes"]) == ("class_weights", "drop")
+    assert (settings["data"]["balance"], settings["data"]["rare_classes"]) == ("none", "drop")
+    assert "class_weights, undersample: the largest class has 41 rows, the smallest 6" in Path("a.yaml").read_text()
     assert "left out: c" in capsys.readouterr().out
 
 

@@ -68,7 +68,7 @@ def fetch_pretrained(size: str) -> Path:
         raise InputError(
             f"could not download model.safetensors of {repository} at revision {REVISIONS[size]} "
             f"({reason(error)}). Fetch it elsewhere and give its folder as --model.weights FOLDER, "
-            "or train from scratch with `--model.weights random`; configs/quickstart.yaml needs no download."
+            "or train from scratch with `--model.weights random`; --config quickstart needs no download."
         ) from error
     if size in SHA256:
         check_sha256(path, SHA256[size])

@@ -25,8 +25,7 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
         frozen = sum(size for size, trains in sizes if not trains) / sum(size for size, _ in sizes)
         lines.append(
             f"weights are random and trainable is {settings['trainable']}: {frozen:.0%} of the network, its embeddings "
-            "included, keep their random values. To train all from scratch: --model.trainable all, or the recipe "
-            "configs/scratch.yaml"
+            "included, keep their random values. To train all from scratch: --model.trainable all, or --config scratch"
         )
     if "16" in precision and device.type == "cpu" and not has_bf16():
         lines.append(

@@ -19,7 +19,7 @@ from gpt_classifier.training.hints import has_bf16
 def test_random_weights_that_stay_frozen_are_pointed_out(settings, said, tiny_model, tiny_data, quick_trainer, caplog):
     quick_trainer(max_steps=1).fit(tiny_model(**settings), tiny_data())
     assert ("keep their random values" in caplog.text) == (said is not None)
-    assert said is None or (said in caplog.text and "configs/scratch.yaml" in caplog.text)
+    assert said is None or (said in caplog.text and "--config scratch" in caplog.text)
 
 
 @pytest.mark.parametrize(
