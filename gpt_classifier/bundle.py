@@ -29,7 +29,7 @@ from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors, without_weights
 
-FORMAT = 2
+FORMAT = 3
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     lengths: Tensor  # (B,) int64, real tokens of each row
     labels: Tensor | None = None  # (B,) int64
     index: Tensor | None = None  # type: ignore[assignment]  # (B,) int64, the row's number; hides tuple.index
+    share: float = 1.0  # factor of its mean loss in the optimizer's step that it belongs to
 
 
 class TextEncoder:

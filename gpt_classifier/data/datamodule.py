@@ -160,8 +160,9 @@ class TextDataModule(L.LightningDataModule):
         self.encoded: dict[str, EncodedTexts] = {}
         self.notes: list[str] = []  # what happened to rows on the way, a sentence each
         self._given: splits.Splits | None = None
-        # What a model may put in place of a split's rows when batches are made: the same rows, further down the road.
-        self.view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
+        self._training_batches: TrainingBatches
+        self._batches_begun = 0  # of training, over all epochs
+        self._shown_as: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
 
     @classmethod
     def from_tables(
@@ -224,6 +225,8 @@ class TextDataModule(L.LightningDataModule):
         return getattr(getattr(self.trainer, "lightning_module", None), name, None)
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
+            self._batches_begun = 0  # another fit, which may yet be a resumed one: its state is loaded after this
         encoder: TextEncoder | None = self._models("encoder")
         self.declared_labels = self._models("labels") or self.declared_labels
         if stage == "predict":
@@ -386,37 +389,54 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} scores are optimistic")
         return "\n".join(lines)
 
+    # ---------------------------------------------------------------- batches
+
     def train_dataloader(self) -> DataLoader[Any]:
-        assert self.trainer is not None  # Lightning calls this
+        """Every training row once an epoch; the first batch asked for is the next one, also of a resumed run."""
         encoded = self.encoded["train"]
-        trainer = self.trainer
-
-        # Counted in batches: a resumed trainer's own count of epochs is one behind when it asks for the first batch.
-        def batches_begun() -> int:
-            return trainer.fit_loop.epoch_loop.batch_progress.total.ready
-
-        def epoch_length() -> int:
-            return max(1, int(min(len(batches), trainer.num_training_batches)))
-
-        batches = TrainingBatches(
+        self._training_batches = TrainingBatches(
             encoded.lengths,
             self.batch_size,
             int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            lambda: batches_begun() // epoch_length(),
-            trainer.global_rank,
-            trainer.world_size,
+            lambda: self._batches_begun // self._epoch_length(),
+            *self._process(),
             pool=50 if self.group_by_length else 1,
-            done=lambda: batches_begun() % epoch_length(),
+            done=lambda: self._batches_begun % self._epoch_length(),
         )
-        self._training_batches = batches
-        return self._loader(encoded, batches)
+        return self._loader(encoded, self._training_batches)
 
-    def texts_of_step(self, batch_number: int, batches: int) -> int:
-        """Texts, over all processes, of the optimizer's step that this batch of the epoch and its neighbours make."""
-        assert self.trainer is not None
-        start = batch_number // batches * batches
-        end = min(start + batches, int(self.trainer.num_training_batches))
-        return sum(self._training_batches.round_lengths[start:end])
+    def _process(self) -> tuple[int, int]:
+        """The number of this process and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _epoch_length(self) -> int:
+        batches = len(self._training_batches)
+        return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Counts training batches, so that a resumed run goes on behind them, and tells each its share of the step."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        number = self._batches_begun % self._epoch_length()
+        self._batches_begun += 1
+        return batch._replace(share=self._share_of_step(len(batch.lengths), number, self.trainer))
+
+    def _share_of_step(self, texts: int, number: int, trainer: L.Trainer) -> float:
+        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
+
+        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
+        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
+        """
+        batches = trainer.accumulate_grad_batches
+        start = number // batches * batches
+        end = min(start + batches, self._epoch_length())
+        return texts * batches * trainer.world_size / sum(self._training_batches.round_lengths[start:end])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches_begun": self._batches_begun}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._batches_begun = state_dict["batches_begun"]
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("val")
@@ -428,24 +448,25 @@ class TextDataModule(L.LightningDataModule):
         """Every row of the split ``name`` once, in batches of like length."""
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
-        assert self.trainer is not None
         encoded = self.encoded[name]
         batches = self.encoder.rows_by_length(encoded.lengths, self._eval_tokens())
-        mine = EvaluationBatches(batches, self.trainer.global_rank, self.trainer.world_size)
-        return self._loader(encoded, mine)
+        return self._loader(encoded, EvaluationBatches(batches, *self._process()))
 
     def _eval_tokens(self) -> int:
-        assert self.trainer is not None
-        return self.eval_tokens or batch_tokens(self.trainer.strategy.root_device.type)
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return self.eval_tokens or batch_tokens(device)
+
+    def show_rows_as(self, view: Callable[[EncodedTexts], Dataset[Any]]) -> None:
+        """Makes batches of ``view(encoded)`` from now on: the same rows, such as their states behind frozen blocks."""
+        self._shown_as = view
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
         # Without worker processes: texts are tokenized beforehand, so there is nothing to prepare but the padding, and
-        # the batches of a resumed run follow from the trainer's counts, which a worker would know as they were.
-        return DataLoader(self.view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
+        # which batches are left of a resumed epoch is asked when the first one is, of this object and not of a copy.
+        return DataLoader(self._shown_as(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in their order, labels not needed; read as a stream."""
-        assert self.trainer is not None
         chunks: Iterable[pd.DataFrame]
         if self._given is not None:
             if not (given := self._given.get("predict", self._given.get("train"))) is not None:
@@ -457,9 +478,7 @@ class TextDataModule(L.LightningDataModule):
             chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
             for note in self._reading_notes(self.source):
                 rank_zero_info(note)
-        texts = StreamedTexts(
-            chunks, self.encoder, self._eval_tokens(), self.trainer.global_rank, self.trainer.world_size
-        )
+        texts = StreamedTexts(chunks, self.encoder, self._eval_tokens(), *self._process())
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:

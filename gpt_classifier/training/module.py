@@ -33,6 +33,7 @@ from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.network import build_network, check_network, download, lora_config
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
+from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
@@ -147,20 +148,23 @@ class GPTClassifier(L.LightningModule):
         download(self.hparams)
 
     def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None:
-            if self.labels is None:
-                self.labels = list(data.labels)
-            elif data.labels and data.labels != self.labels:
-                raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
-            self.encoder = data.encoder
-            self.class_weights = data.class_weights
-            if stage == "fit":
-                self._check_monitors(data)
-                self.data_settings = dict(data.hparams)
-                self._remember(training_fingerprints(data.tables["train"]["text"]))
-            self.trunk = None  # the weights may be others than at the last setup
-            data.view = self.behind_frozen_trunk
+        if (data := text_data(self.trainer)) is not None:
+            self._connect(data, stage)
+
+    def _connect(self, data: TextDataModule, stage: str) -> None:
+        """Takes classes, text encoder and class weights from the data, and has it show its rows behind the trunk."""
+        if self.labels is None:
+            self.labels = list(data.labels)
+        elif data.labels and data.labels != self.labels:
+            raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
+        self.encoder = data.encoder
+        self.class_weights = data.class_weights
+        if stage == "fit":
+            self._check_monitors(data)
+            self.data_settings = dict(data.hparams)
+            self._remember(training_fingerprints(data.tables["train"]["text"]))
+        self.trunk = None  # the weights may be others than at the last setup
+        data.show_rows_as(self.behind_frozen_trunk)
 
     def _check_monitors(self, data: TextDataModule) -> None:
         """Refuses a score that no epoch will log, before the first one is spent."""
@@ -180,8 +184,7 @@ class GPTClassifier(L.LightningModule):
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
         if not hasattr(self, "model"):
             self._build()
-        data = getattr(self._trainer, "datamodule", None)
-        if self._fits() and isinstance(data, TextDataModule):
+        if self._fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model, data.encoded["train"].tokens())
 
     def _build(self) -> None:
@@ -268,19 +271,7 @@ class GPTClassifier(L.LightningModule):
         shown = not isinstance(getattr(self._trainer, "progress_bar_callback", None), Bar | None)
         if shown or (self._trainer is not None and is_logged(self.trainer, self.trainer.global_step + 1)):
             self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
-        return loss * self._share_of_step(len(labels), batch_number)
-
-    def _share_of_step(self, texts: int, batch_number: int) -> float:
-        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
-
-        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
-        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
-        """
-        data = getattr(self._trainer, "datamodule", None)
-        if not isinstance(data, TextDataModule):
-            return 1.0
-        batches = self.trainer.accumulate_grad_batches
-        return texts * batches * self.trainer.world_size / data.texts_of_step(batch_number, batches)
+        return loss * batch.share
 
     def validation_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
         self._classify(batch, self.val_predictions)

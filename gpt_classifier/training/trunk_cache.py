@@ -45,6 +45,7 @@ class StateBatch(NamedTuple):
     lengths: Tensor  # (B,)
     labels: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
