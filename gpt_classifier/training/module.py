@@ -1,4 +1,4 @@
-"""Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
+"""Fits a SequenceClassifier with Lightning: loss, optimizer, scores; what is computed is defined elsewhere."""
 
 import math
 import warnings
@@ -58,10 +58,10 @@ class GPTClassifier(L.LightningModule):
             article, ``last_position`` and ``mean_positions``, for which padding counts.
         head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
         trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks; ``lora`` (low-rank
-            corrections) or ``biases`` (BitFit). The head always trains, the final norm with any block.
+            updates) or ``biases`` (BitFit). The head always trains, the final norm with any block.
         lora: With trainable ``lora``, fields of LoRAConfig: ``{rank: 16, alpha: 16, dropout: 0.0, scale: alpha/rank,
             dora: false, targets: <regular expression of layer names>}``.
-        learning_rate: Highest learning rate.
+        learning_rate: Peak learning rate.
         layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
         unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
         weight_decay: Decay of weight matrices.
@@ -80,7 +80,7 @@ class GPTClassifier(L.LightningModule):
         trunk_cache: Whether the frozen blocks run once for each distinct text and epochs start behind them, where that
             changes nothing: without dropout.
         trunk_cache_dtype: Number format of the cached states: ``float32``, ``bfloat16`` or ``float16``.
-        trunk_cache_gb: Most disk space of all cached states; 0 keeps them in memory for one run.
+        trunk_cache_gb: Maximum disk space of all cached states; 0 keeps them in memory for one run.
         labels: Class names in the order of the logits; by default those of the data.
     """
 
@@ -113,7 +113,7 @@ class GPTClassifier(L.LightningModule):
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # a callback logs them together with the final figures
+        self.save_hyperparameters(logger=False)  # a callback logs them together with the final scores
         check_optimization(self.hparams)
         check_network(self.hparams)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
@@ -256,7 +256,7 @@ class GPTClassifier(L.LightningModule):
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
     def logits(self, batch: Batch | StateBatch) -> Tensor:
-        """(B, K), from ids or from where a batch of cached states stands on the road."""
+        """(B, K), from ids or from wherever the batch of cached states starts."""
         if isinstance(batch, Batch):
             return self.model(batch.input_ids, batch.lengths)
         if batch.states.ndim == 2:
@@ -281,17 +281,17 @@ class GPTClassifier(L.LightningModule):
 
     def _classify(self, batch: Batch | StateBatch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
-        assert batch.index is not None
+        assert batch.rows is not None
         logits = self.logits(batch)
-        predictions.update(logits, batch.labels, batch.index)
+        predictions.update(logits, batch.labels, batch.rows)
         return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
-        index = torch.cat([batch.index for batch in batches if batch.index is not None])
+        rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
-        order = index.argsort()
-        return index[order], logits[order].double().softmax(-1)
+        order = rows.argsort()
+        return rows[order], logits[order].double().softmax(-1)
 
     def on_train_epoch_end(self) -> None:
         if self.train_predictions.update_called:  # not where a run is resumed at the very end of an epoch

@@ -43,7 +43,7 @@ class Witness(Callback):
         self.rows: list[list[int]] = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        self.rows.append(batch.index.tolist())
+        self.rows.append(batch.rows.tolist())
 
 
 def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
@@ -154,7 +154,7 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
         for batch in loader:
             batch = data.on_after_batch_transfer(batch, 0)  # as Lightning calls it
             loss = module.training_step(batch, 0) / accumulate  # Lightning divides
-            parts.append((batch.index.tolist(), gradient(loss)))
+            parts.append((batch.rows.tolist(), gradient(loss)))
         processes.append(windows_of(parts, accumulate))
 
     for step in zip(*processes, strict=True):

@@ -24,7 +24,7 @@ from gpt_classifier.training.card import with_test_results
 from gpt_classifier.training.runs import run_folder, text_data
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "eval_tokens"}
+OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "max_batch_tokens"}
 
 
 class TestResults(Callback):
