@@ -49,7 +49,7 @@ class ClassifierCLI(LightningCLI):
     A run's files lie in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
     ``best`` for that of the newest run. All commands but ``fit`` take the model, its class names and its text encoder
     from there, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a model folder
-    or a .ckpt file. They start from the data settings that the model was trained with; options count more.
+    or a .ckpt file. They start from the data settings that the model was trained with; options have precedence.
     """
 
     model: GPTClassifier
