@@ -23,13 +23,13 @@ from torch import Tensor
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
-from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
 from gpt_classifier.model.encoders import Encoder, empty_encoder, pretrained_encoder
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors, without_weights
 
-FORMAT = 2
+FORMAT = 3
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
@@ -49,7 +49,7 @@ class Bundle:
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
 
     def config(self) -> dict[str, Any]:
-        network = self.model.gpt.config
+        network = self.model.backbone.config
         return {
             "format": FORMAT,
             **({"gpt": asdict(network)} if isinstance(network, GPTConfig) else {"transformers": network.fields}),
@@ -75,11 +75,19 @@ class Bundle:
         return replace(self, model=model)
 
 
-def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
-    """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
+def check_format(config: Any, where: Path | str) -> None:
+    """Raises ``InputError`` unless this version of the package wrote ``config``. ``where`` only serves the message."""
     found = config.get("format") if isinstance(config, dict) else None
     if found != FORMAT:
-        raise InputError(f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it")
+        raise InputError(
+            f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it, so install "
+            "that version or train again"
+        )
+
+
+def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
+    """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
+    check_format(config, where)
     try:
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         encoder = TextEncoder.restore(config["encoder"], vocabulary)
@@ -140,6 +148,7 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     Raises ``InputError`` where they are not those that it was trained on.
     """
     config = _read_config(folder)
+    check_format(config, folder)
     tensors = read_tensors(folder / ADAPTER)
     try:
         expected = config["base_sha256"]
@@ -150,7 +159,8 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
     # In the number format of training (bf16-true), as the weights were when their checksum was taken.
     gpt.to(next(t.dtype for t in tensors.values() if t.is_floating_point()))
-    below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
+    below = {f"{BACKBONE}{name}": tensor for name, tensor in gpt.state_dict().items()}
+    below = {name: tensor for name, tensor in below.items() if name not in tensors}
     if (found := _checksum(below)) != expected:
         raise InputError(
             f"the adapter {folder} was trained on weights with SHA-256 {expected}, but those of {base} have {found}: "

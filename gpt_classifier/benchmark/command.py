@@ -134,7 +134,7 @@ class Benchmark:
         torch.manual_seed(0)
         gpt = GPT(gpt_config(self.gpt, TextEncoder(self.options.tokenizer, self.options.max_length)))
         path = self.scratch / "weights.safetensors"
-        save_file({f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items()}, path)
+        save_file({f"backbone.{name}": tensor for name, tensor in gpt.state_dict().items()}, path)
         return str(path)
 
     def _job(self, system: str, **settings: Any) -> Job:

@@ -114,7 +114,7 @@ def train_ours(job: Job) -> Job:
 
 def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
-    encoded, config = data.encoded["train"], trunk.model.gpt.config
+    encoded, config = data.encoded["train"], trunk.model.backbone.config
     batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}

@@ -8,7 +8,6 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
@@ -69,7 +68,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         "epochs": trainer.current_epoch,
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
-        "family": "gpt" if isinstance(model.model.gpt, GPT) else "encoder",
+        "family": model.model.backbone.config.family,
         "trained": description(model, settings["model.encoder"], weights),
         "settings": settings,
     }
@@ -132,17 +131,17 @@ def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
         encoder: As the setting names it.
         weights: What training started from.
     """
-    network, config, settings = model.model.gpt, model.model.gpt.config, model.hparams
+    network, config, settings = model.model.backbone, model.model.backbone.config, model.hparams
     size = sum(tensor.numel() for name, tensor in network.state_dict().items() if ".lora_" not in name)
     if isinstance(encoder, str):
         name = f"{Path(encoder).name} {size / 1e6:.0f}M"
-    elif isinstance(config, GPTConfig) and replace(config, dropout=0.0, causal=True) in SIZES.values():
+    elif config.fields | {"dropout": 0.0, "causal": True} in [size.fields for size in SIZES.values()]:
         name = f"GPT-2 {size / 1e6:.0f}M"
     else:
         blocks = f"{config.n_layer} block{'s' if config.n_layer > 1 else ''}"
         name = f"{config.model_type}, {blocks} x {config.n_embd} channels"
     parts = [name]
-    if isinstance(network, GPT) and not config.causal:
+    if config.family == "gpt" and not config.causal:
         parts.append("no causal mask")
     if weights != "pretrained":
         parts.append("random weights" if weights == "random" else f"weights of {weights}")

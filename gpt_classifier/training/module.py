@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, Bundle, trained_on_before
+from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, trained_on_before
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
@@ -258,7 +258,7 @@ class GPTClassifier(L.LightningModule):
             return self.model(batch.input_ids, batch.lengths)
         if batch.states.ndim == 2:
             return self.model.classify(batch.states)
-        states = batch.states.to(next(self.model.gpt.parameters()).dtype)
+        states = batch.states.to(next(self.model.backbone.parameters()).dtype)
         return self.model(states, batch.lengths, self.frozen_depth)
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
@@ -387,8 +387,7 @@ class GPTClassifier(L.LightningModule):
             raise InputError("the checkpoint was not written by gpt_classifier")
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
-        if (found := saved["config"].get("format")) != FORMAT:
-            raise InputError(f"the checkpoint has format {found!r}, expected {FORMAT}: another version wrote it")
+        check_format(saved["config"], "the checkpoint")
         encoder = TextEncoder.restore(saved["config"]["encoder"], saved["tensors"][VOCABULARY])
         if not self._fits():
             self.data_settings = saved["config"]["data"]
