@@ -72,7 +72,7 @@ def test_the_model_folder_is_that_of_any_model(kind, run_of, trained):
     assert load_file(folder / "model.safetensors").keys() == load_file(trained / "model" / "model.safetensors").keys()
     config = json.loads((folder / "config.json").read_text())
     assert config.keys() == json.loads((trained / "model" / "config.json").read_text()).keys()
-    assert config["lora"] is None
+    assert config["model"]["lora"] is None
 
 
 @kinds

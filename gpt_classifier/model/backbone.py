@@ -1,9 +1,19 @@
 """What a network must offer to stand below the head; knows no family of such networks.
 
-GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) meet it. Shapes: B texts, T tokens, C channels.
+GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) meet it. Another family is one file:
+
+- a dataclass of its dimensions that meets :class:`BackboneConfig`, with ``family = "mine"``,
+- a network that meets :class:`Backbone`,
+- ``FAMILIES["mine"] = Family(...)``, which says how such networks are made.
+
+Whoever has imported that file can train one, with ``GPTClassifier(encoder={"model_type": "mine", ...},
+weights="random")``, and load the model folders that this leaves; tests/model/test_build.py has an example.
+
+Shapes: B texts, T tokens, C channels.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +25,7 @@ class BackboneConfig(Protocol):
 
     @property
     def family(self) -> str:
-        """The kind of network: ``gpt`` or ``encoder``."""
+        """Its key in ``FAMILIES``."""
 
     @property
     def model_type(self) -> str:
@@ -87,3 +97,26 @@ class Backbone(Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
     def to(self, dtype: torch.dtype) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the networks of one family are made; their fields are plain values, those of :class:`BackboneConfig`.
+
+    Args:
+        fields: From what a user's setting says, a name or a mapping, and the tokenizer's number of token ids, if it is
+            known: all fields. Raises ``InputError`` for what makes no sense.
+        random: From its fields a network with random weights.
+        published: From its fields and a name a network with the weights that are published under that name. Without
+            it, the name is that of a file or folder.
+        empty: As ``random``, for a network whose weights are yet to come from a file. Without it, ``random`` itself,
+            with all tensors on PyTorch's meta device.
+    """
+
+    fields: Callable[[Any, int | None], dict[str, Any]]
+    random: Callable[[Mapping[str, Any]], Backbone]
+    published: Callable[[Mapping[str, Any], str], Backbone] | None = None
+    empty: Callable[[Mapping[str, Any]], Backbone] | None = None
+
+
+FAMILIES: dict[str, Family] = {}  # by name; model/build.py adds those of the package

@@ -48,7 +48,8 @@ class SequenceClassifier(nn.Module):
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
         self.backbone = backbone
-        self.pooling = pooling
+        self.num_classes, self.pooling = num_classes, pooling
+        self.head_settings = head if isinstance(head, str) else dict(head)
         self.head = build_head(head, backbone.config.n_embd, num_classes)
         self.lora: LoRAConfig | None = None
 

@@ -217,6 +217,11 @@ def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = No
     return config
 
 
+def encoder_fields(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
+    """The configuration that :func:`encoder_config` gives, as plain values."""
+    return _plain(encoder_config(encoder, vocab_size))
+
+
 def _built(config: Any) -> Encoder:
     try:
         return Encoder(_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
