@@ -87,7 +87,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         specification, labels = Specification.restore(config["model"]), list(config["labels"])
         if len(labels) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the labels {labels}")
-        model = build(specification, weights="none")
+        model = build(specification, weights=None)
         model.load_state_dict(tensors, assign=True)
     except InputError:
         raise

@@ -64,7 +64,7 @@ class Specification:
         """
         wanted = settings.get("encoder")
         family = "gpt" if wanted is None else "encoder"
-        if isinstance(wanted, Mapping) and wanted.get("model_type") in FAMILIES:
+        if isinstance(wanted, Mapping) and str(wanted.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
             wanted = dict(wanted)
             family = wanted.pop("model_type")
         backbone = FAMILIES[family].fields(settings["gpt"] if wanted is None else wanted, vocab_size)
@@ -79,17 +79,19 @@ class Specification:
         return {"encoder": {"model_type": self.family} | self.backbone}  # an encoder's fields say its own type
 
 
-def build(specification: Specification, weights: str | Path = "random", published: str = "") -> SequenceClassifier:
+def build(
+    specification: Specification, weights: str | Path | None = "random", published: str = ""
+) -> SequenceClassifier:
     """The classifier that ``specification`` describes; its head and its corrections get their initial values.
 
     Args:
         specification: What to build.
-        weights: Of the backbone: ``random``; ``pretrained``, those that are published as ``published``; ``none`` for
-            shapes without values anywhere, to be followed by ``load_state_dict(..., assign=True)``; or a .safetensors
-            file or its folder.
+        weights: Of the backbone: ``random``; ``pretrained``, those that are published as ``published``; or a
+            .safetensors file or its folder. None for shapes without values, in the head too, which are yet to come by
+            ``load_state_dict(..., assign=True)``.
         published: A size of GPT-2, an encoder's name or folder, or a .safetensors file or its folder.
     """
-    with without_weights() if weights == "none" else nullcontext():
+    with without_weights() if weights is None else nullcontext():
         backbone = _backbone(specification, weights, published)
         model = SequenceClassifier(backbone, specification.num_classes, specification.pooling, specification.head)
         if specification.lora is not None:
@@ -97,14 +99,14 @@ def build(specification: Specification, weights: str | Path = "random", publishe
     return model
 
 
-def _backbone(specification: Specification, weights: str | Path, published: str) -> Backbone:
+def _backbone(specification: Specification, weights: str | Path | None, published: str) -> Backbone:
     family, dimensions = FAMILIES.get(specification.family), specification.backbone
     if family is None:
         raise InputError(
             f"the model is of the family {specification.family!r}, which is not imported ({', '.join(FAMILIES)} are): "
             "import the module that defines it first"
         )
-    if weights == "none":
+    if weights is None:
         return (family.empty or family.random)(dimensions)
     if weights == "pretrained" and family.published is not None:
         return family.published(dimensions, published)

@@ -49,8 +49,8 @@ class SequenceClassifier(nn.Module):
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
         self.backbone = backbone
         self.num_classes, self.pooling = num_classes, pooling
-        self.head_settings = head if isinstance(head, str) else dict(head)
         self.head = build_head(head, backbone.config.n_embd, num_classes)
+        self.head_settings = head if isinstance(head, str) else dict(head)
         self.lora: LoRAConfig | None = None
 
     def add_lora(self, config: LoRAConfig) -> None:

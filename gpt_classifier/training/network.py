@@ -30,7 +30,7 @@ def check_network(settings: Mapping[str, Any]) -> None:
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
         adapted = Specification.from_settings({**settings, "lora": lora or {}}, num_classes=2)
-        build(adapted, weights="none")  # refuses a pattern that is found in no layer
+        build(adapted, weights=None)  # refuses a pattern that is found in no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:

@@ -52,7 +52,7 @@ def test_a_classifier_built_again_computes_the_same_from_the_same_weights(specif
     first = build(specification).eval()
     for parameter in first.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
-    again = build(Specification.of(first), weights="none")
+    again = build(Specification.of(first), weights=None)
     again.load_state_dict(first.state_dict(), assign=True)
     assert torch.equal(again.eval()(IDS, LENGTHS), first(IDS, LENGTHS))
 
@@ -61,6 +61,18 @@ def test_settings_describe_a_specification_and_it_describes_them(specification):
     found = Specification.of(build(specification))
     others = {"pooling": found.pooling, "head": found.head, "lora": None if found.lora is None else asdict(found.lora)}
     assert Specification.from_settings(found.settings() | others, found.num_classes) == found
+
+
+@pytest.mark.parametrize("model_type", ["gpt", "encoder", "no such", ["bert"]])
+def test_an_encoder_is_of_a_type_that_transformers_knows(model_type):
+    pytest.importorskip("transformers")
+    with pytest.raises(InputError, match="expected an encoder of transformers"):
+        Specification.from_settings({"encoder": {"model_type": model_type}}, 2)
+
+
+def test_a_head_that_is_no_head_is_named():
+    with pytest.raises(InputError, match="head is 3, expected linear, mlp or a mapping"):
+        build(Specification("gpt", SMALL, 2, head=3))
 
 
 # ---------------------------------------------------------------- a family in one file
