@@ -27,7 +27,7 @@ from gpt_classifier.model.build import Specification, build
 from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
 from gpt_classifier.model.pretrained import read_tensors
 
-FORMAT = 3
+FORMAT = 4
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"

@@ -1,6 +1,6 @@
 """Turns text into padded batches of token ids; knows nothing about labels' names, files or models.
 
-This is the only road from text to tensor: training, evaluation, prediction and export all take it.
+This is the only path from text to tensor: training, evaluation, prediction and export all take it.
 """
 
 import copy
@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     input_ids: Tensor  # (B, T) int64
     lengths: Tensor  # (B,) int64, real tokens of each row
     labels: Tensor | None = None  # (B,) int64
-    index: Tensor | None = None  # type: ignore[assignment]  # (B,) int64, the row's number; hides tuple.index
+    rows: Tensor | None = None  # (B,) int64, the row's number
+    share: float = 1.0  # factor of its mean loss in the optimizer's step that it belongs to
 
 
 class TextEncoder:
@@ -32,7 +33,7 @@ class TextEncoder:
     Args:
         tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), or that of an encoder:
             its name on the Hugging Face hub, or a folder with its ``tokenizer.json``.
-        max_length: Most tokens of one text, with the special tokens that some tokenizers put around it.
+        max_length: Maximum number of tokens per text, with the special tokens that some tokenizers put around it.
         truncation: What stays of a longer text: its ``head``, its ``tail``, or half of each with ``head+tail``.
         pad_to: Width of every batch in tokens, or None for the longest text of each batch.
     """
@@ -93,7 +94,7 @@ class TextEncoder:
         return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id], cut
 
     def batch(
-        self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, index: Tensor | None = None
+        self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, rows: Tensor | None = None
     ) -> Batch:
         """Pads encoded texts on the right into one :class:`Batch`."""
         lengths = [len(row) for row in ids]
@@ -101,7 +102,7 @@ class TextEncoder:
         table = np.full((len(ids), width), self.padding_id, dtype=np.int64)
         for row, tokens in zip(table, ids, strict=True):
             row[: len(tokens)] = tokens
-        return Batch(torch.from_numpy(table), torch.tensor(lengths), labels, index)
+        return Batch(torch.from_numpy(table), torch.tensor(lengths), labels, rows)
 
     def unpadded(self) -> "TextEncoder":
         """The same encoder, but each batch is only as wide as its longest text."""

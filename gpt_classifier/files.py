@@ -67,7 +67,7 @@ def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], with
 
 
 def writable_folder(folder: Path) -> Path:
-    """``folder``, created if need be; one that cannot be created or written to is the user's to mend."""
+    """``folder``, created if need be; one that cannot be created or written to is the user's to fix."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -1,4 +1,4 @@
-"""Texts become ids on one road: whatever is in them, they are cut, padded, counted and restored as promised."""
+"""Texts become ids in one way: whatever is in them, they are truncated, padded, counted and restored as promised."""
 
 import os
 import timeit

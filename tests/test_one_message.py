@@ -1,4 +1,4 @@
-"""One SMS on its road from a file to a label: what it is at every step, and where each step stands."""
+"""One SMS on its way from a file to a label: what it is at every step, and where each step stands."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert (ids, cut) == (list(b"See you at f"), True)
 
     # A batch: encoding.py. B = 2 messages, T = 12 tokens; the shorter one is padded on the right.
-    batch = encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), index=torch.tensor([0, 5]))
+    batch = encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), rows=torch.tensor([0, 5]))
     assert isinstance(batch, Batch)
     assert batch.input_ids.shape == (2, 12)
     assert batch.input_ids.dtype == torch.int64

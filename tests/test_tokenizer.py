@@ -1,4 +1,4 @@
-"""The tokenizers that encoders are published with take the same road as GPT-2's, special tokens and all."""
+"""The tokenizers that encoders are published with work like GPT-2's, special tokens and all."""
 
 import sys
 

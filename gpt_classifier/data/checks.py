@@ -28,7 +28,7 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
         if missing.any() and empty == "error":
             raise InputError(
                 f"{missing.sum()} {name} rows have no text, the first is row {table['row'][missing].iloc[0]}: "
-                "mend them, or use --data.empty drop or keep"
+                "fix them, or use --data.empty drop or keep"
             )
         total += int(missing.sum())
         table = table.assign(text=texts)

@@ -30,7 +30,7 @@ IN_MEMORY = "the given table"  # stands for a source that is no file
 class TextDataModule(L.LightningDataModule):
     """Labelled text as padded batches of token ids.
 
-    After ``setup``, ``labels`` are the class names in the order of the logits, ``encoder`` is the road from text to
+    After ``setup``, ``labels`` are the class names in the order of the logits, ``encoder`` turns texts into
     ids, and ``class_weights`` (K,) weight the loss or are None.
 
     Args:
@@ -55,21 +55,22 @@ class TextDataModule(L.LightningDataModule):
             the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         fractions: Shares of train, val and test.
         split_seed: Chooses the split and the undersampled rows.
-        folds: For cross-validation, the number of parts that all rows are divided into; 0 for one split by fractions.
-        fold: Number of the part to test on, from 0; the others are train and val, in the proportion of fractions.
+        folds: For cross-validation, the number of folds that all rows are divided into; 0 for one split by fractions.
+        fold: Number of the fold to test on, from 0; the others are train and val, in the proportion of fractions.
         balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
             ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
             token) or ``error``. Prediction keeps them, so that each row gets an answer.
         tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or that of an encoder: its name
             on the Hugging Face hub, or a folder with its tokenizer.json.
-        max_length: Most tokens of a text.
+        max_length: Maximum number of tokens per text.
         truncation: What stays of a longer text: ``head``, ``tail`` or ``head+tail``.
         pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
             tokens, such as the model's context. Texts beyond the width are truncated to it.
         batch_size: Texts of one training step on each device.
         group_by_length: Whether training batches bring together texts of like length, which saves padding.
-        eval_tokens: Most tokens of one evaluation batch, padding included; by default what suits the device.
+        max_batch_tokens: Maximum number of tokens in an evaluation batch, padding included; by default what suits the
+            device.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class TextDataModule(L.LightningDataModule):
         pad_to: int | Literal["longest", "longest_train"] = "longest",
         batch_size: int = 8,
         group_by_length: bool = False,
-        eval_tokens: int | None = None,
+        max_batch_tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -118,7 +119,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"pad_to is {pad_to!r}, expected longest, longest_train or a number of tokens")
         for name, number, least in (
             ("batch_size", batch_size, 1),
-            ("eval_tokens", 1 if eval_tokens is None else eval_tokens, 1),
+            ("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, 1),
         ):
             if number < least:
                 raise InputError(f"{name} is {number}, expected at least {least}")
@@ -143,7 +144,7 @@ class TextDataModule(L.LightningDataModule):
         if group_column is not None and split != "grouped":
             raise InputError(f"split {split} keeps no groups together: use split grouped, or leave out group_column")
         self.source, self.val_source, self.test_source = source, val_source, test_source
-        self.part = splits.Part(fold, folds) if folds else None
+        self.fold = splits.Fold(fold, folds) if folds else None
         self.text_column, self.label_column = text_column, label_column
         self.file_format = FileFormat(delimiter, encoding, header)
         self.source_columns = Columns(text_column, label_column, group_column, split_column, text_separator)
@@ -151,7 +152,7 @@ class TextDataModule(L.LightningDataModule):
         self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
         self.empty = empty
         self.tokenizer, self.max_length, self.truncation, self.pad_to = tokenizer, max_length, truncation, pad_to
-        self.batch_size, self.group_by_length, self.eval_tokens = batch_size, group_by_length, eval_tokens
+        self.batch_size, self.group_by_length, self.max_batch_tokens = batch_size, group_by_length, max_batch_tokens
 
         self.labels: list[str] = names
         self.class_weights: torch.Tensor | None = None
@@ -160,8 +161,9 @@ class TextDataModule(L.LightningDataModule):
         self.encoded: dict[str, EncodedTexts] = {}
         self.notes: list[str] = []  # what happened to rows on the way, a sentence each
         self._given: splits.Splits | None = None
-        # What a model may put in place of a split's rows when batches are made: the same rows, further down the road.
-        self.view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
+        self._training_batches: TrainingBatches
+        self._batches_begun = 0  # of training, over all epochs
+        self._shown_as: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
 
     @classmethod
     def from_tables(
@@ -224,6 +226,8 @@ class TextDataModule(L.LightningDataModule):
         return getattr(getattr(self.trainer, "lightning_module", None), name, None)
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
+            self._batches_begun = 0  # another fit, which may yet be a resumed one: its state is loaded after this
         encoder: TextEncoder | None = self._models("encoder")
         self.declared_labels = self._models("labels") or self.declared_labels
         if stage == "predict":
@@ -305,7 +309,7 @@ class TextDataModule(L.LightningDataModule):
         train = given["train"]
         units = splits.linked_rows(train) if self.split == "grouped" else splits.single_rows(train)
         counts = splits.units_of_classes(train, units)
-        needed = self.part.parts if self.part else sum(share > 0 for share in self._fractions_to_divide(given))
+        needed = self.fold.count if self.fold else sum(share > 0 for share in self._fractions_to_divide(given))
         keep = [name for name in counts.index[counts >= needed] if name != ""]
         tables, note = checks.without_rare(given, keep, merge)
         if not note:
@@ -329,9 +333,9 @@ class TextDataModule(L.LightningDataModule):
         if self.split in splits.OF_THE_BOOK:
             return splits.OF_THE_BOOK[self.split](given["train"])
         shares = self._fractions_to_divide(given)
-        if shares[1:] == (0, 0) and self.part is None:
+        if shares[1:] == (0, 0) and self.fold is None:
             return given
-        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.split_seed, self.part)
+        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.split_seed, self.fold)
         return parts | {name: table for name, table in given.items() if name != "train"}
 
     def _fractions_to_divide(self, given: splits.Splits) -> tuple[float, ...]:
@@ -358,8 +362,8 @@ class TextDataModule(L.LightningDataModule):
     def _encode_table(self, name: str) -> EncodedTexts:
         table = self.tables[name]
         labels = torch.tensor(table["label"].map({n: i for i, n in enumerate(self.labels)}).to_numpy(np.int64))
-        index = torch.tensor(table["row"].to_numpy(np.int64))
-        return EncodedTexts(table["text"], self.encoder, labels, index)
+        numbers = torch.tensor(table["row"].to_numpy(np.int64))
+        return EncodedTexts(table["text"], self.encoder, labels, numbers)
 
     def summary(self) -> str:
         """One line for each split and one for whatever happened to rows and texts on the way."""
@@ -386,37 +390,54 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} scores are optimistic")
         return "\n".join(lines)
 
+    # ---------------------------------------------------------------- batches
+
     def train_dataloader(self) -> DataLoader[Any]:
-        assert self.trainer is not None  # Lightning calls this
+        """Every training row once an epoch; the first batch asked for is the next one, also of a resumed run."""
         encoded = self.encoded["train"]
-        trainer = self.trainer
-
-        # Counted in batches: a resumed trainer's own count of epochs is one behind when it asks for the first batch.
-        def batches_begun() -> int:
-            return trainer.fit_loop.epoch_loop.batch_progress.total.ready
-
-        def epoch_length() -> int:
-            return max(1, int(min(len(batches), trainer.num_training_batches)))
-
-        batches = TrainingBatches(
+        self._training_batches = TrainingBatches(
             encoded.lengths,
             self.batch_size,
             int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            lambda: batches_begun() // epoch_length(),
-            trainer.global_rank,
-            trainer.world_size,
+            lambda: self._batches_begun // self._epoch_length(),
+            *self._process(),
             pool=50 if self.group_by_length else 1,
-            done=lambda: batches_begun() % epoch_length(),
+            done=lambda: self._batches_begun % self._epoch_length(),
         )
-        self._training_batches = batches
-        return self._loader(encoded, batches)
+        return self._loader(encoded, self._training_batches)
 
-    def texts_of_step(self, batch_number: int, batches: int) -> int:
-        """Texts, over all processes, of the optimizer's step that this batch of the epoch and its neighbours make."""
-        assert self.trainer is not None
-        start = batch_number // batches * batches
-        end = min(start + batches, int(self.trainer.num_training_batches))
-        return sum(self._training_batches.round_lengths[start:end])
+    def _process(self) -> tuple[int, int]:
+        """The number of this process and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _epoch_length(self) -> int:
+        batches = len(self._training_batches)
+        return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Counts training batches, so that a resumed run goes on behind them, and tells each its share of the step."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        number = self._batches_begun % self._epoch_length()
+        self._batches_begun += 1
+        return batch._replace(share=self._share_of_step(len(batch.lengths), number, self.trainer))
+
+    def _share_of_step(self, texts: int, number: int, trainer: L.Trainer) -> float:
+        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
+
+        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
+        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
+        """
+        batches = trainer.accumulate_grad_batches
+        start = number // batches * batches
+        end = min(start + batches, self._epoch_length())
+        return texts * batches * trainer.world_size / sum(self._training_batches.round_lengths[start:end])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches_begun": self._batches_begun}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._batches_begun = state_dict["batches_begun"]
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("val")
@@ -428,24 +449,25 @@ class TextDataModule(L.LightningDataModule):
         """Every row of the split ``name`` once, in batches of like length."""
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
-        assert self.trainer is not None
         encoded = self.encoded[name]
-        batches = self.encoder.rows_by_length(encoded.lengths, self._eval_tokens())
-        mine = EvaluationBatches(batches, self.trainer.global_rank, self.trainer.world_size)
-        return self._loader(encoded, mine)
+        batches = self.encoder.rows_by_length(encoded.lengths, self._max_batch_tokens())
+        return self._loader(encoded, EvaluationBatches(batches, *self._process()))
 
-    def _eval_tokens(self) -> int:
-        assert self.trainer is not None
-        return self.eval_tokens or batch_tokens(self.trainer.strategy.root_device.type)
+    def _max_batch_tokens(self) -> int:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
+        return self.max_batch_tokens or batch_tokens(device)
+
+    def show_rows_as(self, view: Callable[[EncodedTexts], Dataset[Any]]) -> None:
+        """Makes batches of ``view(encoded)`` from now on: the same rows, such as their states behind frozen blocks."""
+        self._shown_as = view
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
         # Without worker processes: texts are tokenized beforehand, so there is nothing to prepare but the padding, and
-        # the batches of a resumed run follow from the trainer's counts, which a worker would know as they were.
-        return DataLoader(self.view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
+        # which batches are left of a resumed epoch is asked when the first one is, of this object and not of a copy.
+        return DataLoader(self._shown_as(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in their order, labels not needed; read as a stream."""
-        assert self.trainer is not None
         chunks: Iterable[pd.DataFrame]
         if self._given is not None:
             if not (given := self._given.get("predict", self._given.get("train"))) is not None:
@@ -457,9 +479,7 @@ class TextDataModule(L.LightningDataModule):
             chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
             for note in self._reading_notes(self.source):
                 rank_zero_info(note)
-        texts = StreamedTexts(
-            chunks, self.encoder, self._eval_tokens(), self.trainer.global_rank, self.trainer.world_size
-        )
+        texts = StreamedTexts(chunks, self.encoder, self._max_batch_tokens(), *self._process())
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:

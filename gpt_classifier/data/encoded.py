@@ -18,10 +18,10 @@ class EncodedTexts(Dataset[Batch]):
     A million short messages take about 60 MB: two bytes a token, without an object for each text.
     """
 
-    def __init__(self, texts: Iterable[str], encoder: TextEncoder, labels: Tensor | None, index: Tensor) -> None:
+    def __init__(self, texts: Iterable[str], encoder: TextEncoder, labels: Tensor | None, numbers: Tensor) -> None:
         self.encoder = encoder
         self.labels = labels
-        self.index = index
+        self.rows = numbers  # (N,) int64, of the rows in their source
         self.truncated = 0
         # Grows in place: there is never an object for each text.
         flat = array("H" if encoder.vocab_size <= 2**16 else "I")
@@ -48,7 +48,7 @@ class EncodedTexts(Dataset[Batch]):
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]
-        return self.encoder.batch([self.ids(row) for row in rows], labels, self.index[rows])
+        return self.encoder.batch([self.ids(row) for row in rows], labels, self.rows[rows])
 
 
 class StreamedTexts(IterableDataset[list[Batch]]):
@@ -65,6 +65,6 @@ class StreamedTexts(IterableDataset[list[Batch]]):
     def __iter__(self) -> Iterator[list[Batch]]:
         for number, chunk in enumerate(self.chunks):
             if number % self.world_size == self.rank:
-                index = torch.tensor(chunk["row"].to_numpy(np.int64))
-                encoded = EncodedTexts(chunk["text"].fillna(""), self.encoder, None, index)
+                numbers = torch.tensor(chunk["row"].to_numpy(np.int64))
+                encoded = EncodedTexts(chunk["text"].fillna(""), self.encoder, None, numbers)
                 yield [encoded[rows] for rows in self.encoder.rows_by_length(encoded.lengths, self.tokens)]

@@ -41,7 +41,7 @@ class TrainingBatches(BatchesOfRows):
         seed: Decides the orders.
         epoch: Tells which epoch it is, from 0.
         done: Tells how many batches of it an earlier run has already had.
-        pool: Batches among which rows of like length are brought together, to save padding; 1 leaves chance alone.
+        pool: Batches among which rows of like length are brought together, to save padding; 1 leaves the order random.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class TrainingBatches(BatchesOfRows):
         self.round_lengths: list[int] = []  # rows of each step of the epoch, over all processes
 
     def batches(self) -> list[list[int]]:
-        chance = np.random.default_rng([self.seed, self.epoch_now()])
-        order = chance.permutation(len(self.lengths))
+        rng = np.random.default_rng([self.seed, self.epoch_now()])
+        order = rng.permutation(len(self.lengths))
         round_size = self.batch_size * self.world_size  # rows that all processes take in one step
         if self.pool > 1:
             pools = [order[i : i + self.pool * round_size] for i in range(0, len(order), self.pool * round_size)]
@@ -70,7 +70,7 @@ class TrainingBatches(BatchesOfRows):
         rounds = [order[i : i + round_size] for i in range(0, len(order), round_size)]
         rounds = [r for r in rounds if len(r) >= self.world_size]
         if self.pool > 1:
-            rounds = [rounds[i] for i in chance.permutation(len(rounds))]
+            rounds = [rounds[i] for i in rng.permutation(len(rounds))]
         # Dealt out like cards, so that the processes of a grouped round get texts of like length too.
         dealt = [r[self.rank :: self.world_size].tolist() for r in rounds]
         self.round_lengths = [len(r) for r in rounds]

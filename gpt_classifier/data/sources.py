@@ -160,7 +160,7 @@ def _text(value: Any) -> str | None:
 
 
 def load_sample() -> Tables:
-    """410 SMS-like messages that the authors of this package made up: a toy that shows the road, not a benchmark."""
+    """410 SMS-like messages that the authors of this package made up, to show how things work: no benchmark."""
     text = resources.files("gpt_classifier.data").joinpath("sample.tsv").read_text(encoding="utf-8")
     return {"train": _label_tab_text(text)}
 

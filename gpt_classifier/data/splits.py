@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -31,21 +31,22 @@ def near_duplicate_key(text: str) -> str:
     return " ".join(NUMBER.sub("0", text.lower()).split())
 
 
-class Part(NamedTuple):
-    """One of the rounds of a cross-validation: the test rows are the part ``number`` of ``parts``."""
+@dataclass(frozen=True)
+class Fold:
+    """One round of a cross-validation: the test rows are those of fold ``number`` of ``count``."""
 
     number: int
-    parts: int
+    count: int
 
 
-def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
+def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
     """Stratified by class; copies of one text may land on both sides."""
-    return _split_units(table, single_rows(table), fractions, seed, part)
+    return _split_units(table, single_rows(table), fractions, seed, fold)
 
 
-def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, part: Part | None = None) -> Splits:
+def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
     """Stratified by class; near-copies and rows of one group land on one side: no test text was trained on."""
-    return _split_units(table, linked_rows(table), fractions, seed, part)
+    return _split_units(table, linked_rows(table), fractions, seed, fold)
 
 
 def single_rows(table: pd.DataFrame) -> pd.Series:
@@ -76,17 +77,17 @@ def units_of_classes(table: pd.DataFrame, units: pd.Series) -> pd.Series:
 
 
 def _split_units(
-    table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, part: Part | None
+    table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, fold: Fold | None
 ) -> Splits:
     """Divides units of rows, each stratified by the label of its first row, or of its rarest where groups have many."""
     from sklearn.model_selection import train_test_split
 
-    needed = sum(f > 0 for f in fractions) if part is None else part.parts
+    needed = sum(f > 0 for f in fractions) if fold is None else fold.count
     counts = units_of_classes(table, units)
     if counts.min() < needed:
-        what = "splits with every class in each" if part is None else "folds"
+        what = "splits with every class in each" if fold is None else "folds"
         once = "near-copies and rows of one group count once" if "group" in table else "near-copies count once"
-        way_out = "add rows, set a fraction in --data.fractions to 0" if part is None else "use fewer folds"
+        way_out = "add rows, set a fraction in --data.fractions to 0" if fold is None else "use fewer folds"
         raise InputError(
             f"class {counts.idxmin()!r} has {counts.min()} distinct texts, too few for {needed} {what} ({once}): "
             f"{way_out}, or leave such classes out with --data.rare_classes drop or merge"
@@ -97,8 +98,8 @@ def _split_units(
     labels = first.groupby(units[first.index].to_numpy(), sort=False).first()
     firsts = labels.value_counts()  # a class whose every unit counts for another one is divided with the largest
     labels = labels.where(labels.map(firsts) >= needed, firsts.idxmax())
-    if part is not None:
-        return _split_part(table, units, labels, fractions, seed, part)
+    if fold is not None:
+        return _split_fold(table, units, labels, fractions, seed, fold)
     assigned: dict[str, pd.Index] = {}
     rest = labels
     left = sum(fractions)
@@ -118,14 +119,14 @@ def _split_units(
     return {name: table[units.isin(assigned[name]).to_numpy()] for name in NAMES if name in assigned}
 
 
-def _split_part(
-    table: pd.DataFrame, units: pd.Series, labels: pd.Series, fractions: Sequence[float], seed: int, part: Part
+def _split_fold(
+    table: pd.DataFrame, units: pd.Series, labels: pd.Series, fractions: Sequence[float], seed: int, fold: Fold
 ) -> Splits:
-    """One part for testing; the rest divided into train and val in the proportion of ``fractions``."""
+    """One fold for testing; the rest divided into train and val in the proportion of ``fractions``."""
     from sklearn.model_selection import StratifiedKFold
 
-    folds = StratifiedKFold(part.parts, shuffle=True, random_state=seed)
-    _, tested = list(folds.split(labels, labels))[part.number]
+    folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed)
+    _, tested = list(folds.split(labels, labels))[fold.number]
     test = units.isin(labels.index[tested]).to_numpy()
     train, val, _ = fractions
     others = _split_units(table[~test], units[~test], (train / (train + val), val / (train + val), 0.0), seed, None)
@@ -163,7 +164,7 @@ def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table.groupby("label").sample(smallest, random_state=seed).sort_index()
 
 
-BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Part | None], Splits]] = {
+BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Fold | None], Splits]] = {
     "grouped": split_grouped,
     "random": split_random,
 }

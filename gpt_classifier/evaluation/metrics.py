@@ -23,27 +23,27 @@ class Predictions(Metric):
     full_state_update = False
     logits: list[Tensor]
     labels: list[Tensor]
-    index: list[Tensor]
+    rows: list[Tensor]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name in ("logits", "labels", "index"):
+        for name in ("logits", "labels", "rows"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+    def update(self, logits: Tensor, labels: Tensor, rows: Tensor) -> None:
         self.logits.append(logits.detach())
         self.labels.append(labels)
-        self.index.append(index)
+        self.rows.append(rows)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        index = dim_zero_cat(self.index).cpu()
-        order = index.argsort(stable=True)
-        return dim_zero_cat(self.logits).float().cpu()[order], dim_zero_cat(self.labels).cpu()[order], index[order]
+        rows = dim_zero_cat(self.rows).cpu()
+        order = rows.argsort(stable=True)
+        return dim_zero_cat(self.logits).float().cpu()[order], dim_zero_cat(self.labels).cpu()[order], rows[order]
 
     def gathered(self) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, labels and row numbers on the CPU, in the order of the rows."""
-        logits, labels, index = self.compute()
-        return logits, labels.view(-1), index.view(-1)  # of a single row, Metric makes what has no dimension
+        logits, labels, rows = self.compute()
+        return logits, labels.view(-1), rows.view(-1)  # of a single row, Metric makes what has no dimension
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:

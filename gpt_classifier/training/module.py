@@ -1,4 +1,4 @@
-"""Fits a SequenceClassifier with Lightning: the loss, the optimizer, the figures; what is computed stands elsewhere."""
+"""Fits a SequenceClassifier with Lightning: loss, optimizer, scores; what is computed is defined elsewhere."""
 
 import math
 import warnings
@@ -34,6 +34,7 @@ from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.network import build_network, check_network, download
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
+from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
@@ -58,10 +59,10 @@ class GPTClassifier(L.LightningModule):
             article, ``last_position`` and ``mean_positions``, for which padding counts.
         head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
         trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks; ``lora`` (low-rank
-            corrections) or ``biases`` (BitFit). The head always trains, the final norm with any block.
+            updates) or ``biases`` (BitFit). The head always trains, the final norm with any block.
         lora: With trainable ``lora``, fields of LoRAConfig: ``{rank: 16, alpha: 16, dropout: 0.0, scale: alpha/rank,
             dora: false, targets: <regular expression of layer names>}``.
-        learning_rate: Highest learning rate.
+        learning_rate: Peak learning rate.
         layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
         unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
         weight_decay: Decay of weight matrices.
@@ -80,7 +81,7 @@ class GPTClassifier(L.LightningModule):
         trunk_cache: Whether the frozen blocks run once for each distinct text and epochs start behind them, where that
             changes nothing: without dropout.
         trunk_cache_dtype: Number format of the cached states: ``float32``, ``bfloat16`` or ``float16``.
-        trunk_cache_gb: Most disk space of all cached states; 0 keeps them in memory for one run.
+        trunk_cache_gb: Maximum disk space of all cached states; 0 keeps them in memory for one run.
         labels: Class names in the order of the logits; by default those of the data.
     """
 
@@ -113,7 +114,7 @@ class GPTClassifier(L.LightningModule):
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # a callback logs them together with the final figures
+        self.save_hyperparameters(logger=False)  # a callback logs them together with the final scores
         check_optimization(self.hparams)
         check_network(self.hparams)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
@@ -148,20 +149,23 @@ class GPTClassifier(L.LightningModule):
         download(self.hparams)
 
     def setup(self, stage: str) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        if data is not None:
-            if self.labels is None:
-                self.labels = list(data.labels)
-            elif data.labels and data.labels != self.labels:
-                raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
-            self.encoder = data.encoder
-            self.class_weights = data.class_weights
-            if stage == "fit":
-                self._check_monitors(data)
-                self.data_settings = dict(data.hparams)
-                self._remember(training_fingerprints(data.tables["train"]["text"]))
-            self.trunk = None  # the weights may be others than at the last setup
-            data.view = self.behind_frozen_trunk
+        if (data := text_data(self.trainer)) is not None:
+            self._connect(data, stage)
+
+    def _connect(self, data: TextDataModule, stage: str) -> None:
+        """Takes classes, text encoder and class weights from the data, and has it show its rows behind the trunk."""
+        if self.labels is None:
+            self.labels = list(data.labels)
+        elif data.labels and data.labels != self.labels:
+            raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
+        self.encoder = data.encoder
+        self.class_weights = data.class_weights
+        if stage == "fit":
+            self._check_monitors(data)
+            self.data_settings = dict(data.hparams)
+            self._remember(training_fingerprints(data.tables["train"]["text"]))
+        self.trunk = None  # the weights may be others than at the last setup
+        data.show_rows_as(self.behind_frozen_trunk)
 
     def _check_monitors(self, data: TextDataModule) -> None:
         """Refuses a score that no epoch will log, before the first one is spent."""
@@ -181,8 +185,7 @@ class GPTClassifier(L.LightningModule):
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
         if not hasattr(self, "model"):
             self._build()
-        data = getattr(self._trainer, "datamodule", None)
-        if self._fits() and isinstance(data, TextDataModule):
+        if self._fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model, data.encoded["train"].tokens())
 
     def _build(self) -> None:
@@ -250,7 +253,7 @@ class GPTClassifier(L.LightningModule):
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
     def logits(self, batch: Batch | StateBatch) -> Tensor:
-        """(B, K), from ids or from where a batch of cached states stands on the road."""
+        """(B, K), from ids or from wherever the batch of cached states starts."""
         if isinstance(batch, Batch):
             return self.model(batch.input_ids, batch.lengths)
         if batch.states.ndim == 2:
@@ -265,19 +268,7 @@ class GPTClassifier(L.LightningModule):
         shown = not isinstance(getattr(self._trainer, "progress_bar_callback", None), Bar | None)
         if shown or (self._trainer is not None and is_logged(self.trainer, self.trainer.global_step + 1)):
             self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
-        return loss * self._share_of_step(len(labels), batch_number)
-
-    def _share_of_step(self, texts: int, batch_number: int) -> float:
-        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
-
-        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
-        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
-        """
-        data = getattr(self._trainer, "datamodule", None)
-        if not isinstance(data, TextDataModule):
-            return 1.0
-        batches = self.trainer.accumulate_grad_batches
-        return texts * batches * self.trainer.world_size / data.texts_of_step(batch_number, batches)
+        return loss * batch.share
 
     def validation_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
         self._classify(batch, self.val_predictions)
@@ -287,17 +278,17 @@ class GPTClassifier(L.LightningModule):
 
     def _classify(self, batch: Batch | StateBatch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
-        assert batch.index is not None
+        assert batch.rows is not None
         logits = self.logits(batch)
-        predictions.update(logits, batch.labels, batch.index)
+        predictions.update(logits, batch.labels, batch.rows)
         return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
-        index = torch.cat([batch.index for batch in batches if batch.index is not None])
+        rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
-        order = index.argsort()
-        return index[order], logits[order].double().softmax(-1)
+        order = rows.argsort()
+        return rows[order], logits[order].double().softmax(-1)
 
     def on_train_epoch_end(self) -> None:
         if self.train_predictions.update_called:  # not where a run is resumed at the very end of an epoch

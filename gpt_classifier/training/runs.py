@@ -1,10 +1,17 @@
-"""Where a run's files lie, and where the newest of several runs is."""
+"""What belongs to a run: its data, the folder of its files, and the trained model in it."""
 
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 
 from gpt_classifier.bundle import CHECKPOINTS, find_in_run
+from gpt_classifier.data.datamodule import TextDataModule
+
+
+def text_data(trainer: Trainer) -> TextDataModule | None:
+    """The data module that this trainer was given; None where it was given loaders, or somebody else's data."""
+    data = getattr(trainer, "datamodule", None)  # which Lightning sets when it is called, and does not declare
+    return data if isinstance(data, TextDataModule) else None
 
 
 def run_folder(trainer: Trainer) -> Path | None:

@@ -43,7 +43,8 @@ class StateBatch(NamedTuple):
     states: Tensor  # (B, T, C) with zeros as padding; (B, C), already pooled, where only the head trains
     lengths: Tensor  # (B,)
     labels: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+    rows: Tensor
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class TrunkCache:
         policy: What trains; see model/freezing.py.
         encoder: Pads, where a pooling counts padding.
         dtype: Of the kept states.
-        limit: Most bytes of all cached states on disk, those of other models included; 0 keeps states in memory only.
+        limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
         precision: Name of the arithmetic under ``context``, in which the trunk runs.
     """
 
@@ -88,7 +89,7 @@ class TrunkCache:
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
-        """Whether cached training is the same training: something is frozen, without chance or batch-made padding.
+        """Whether cached training is the same training: something is frozen, without dropout or batch-made padding.
 
         Some backbones cannot start behind just any block.
         """
@@ -253,7 +254,7 @@ class CachedTexts(Dataset[StateBatch]):
         # (B, C) or (B, T, C)
         states = torch.cat(chosen) if self.pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.from_numpy(self.texts.lengths[rows])
-        return StateBatch(states, lengths, self.texts.labels[rows], self.texts.index[rows])
+        return StateBatch(states, lengths, self.texts.labels[rows], self.texts.rows[rows])
 
 
 def folder() -> Path:

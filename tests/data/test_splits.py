@@ -110,7 +110,7 @@ def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
 
 
 @settings(max_examples=50, deadline=None)
-@given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Part(1, 3)]))
+@given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Fold(1, 3)]))
 def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
     try:
         parts = splits.split_grouped(table, (0.5, 0.25, 0.25), seed, fold)
@@ -188,7 +188,7 @@ def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come
 def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(split, table, seed, folds):
     tested = []
     for number in range(folds):
-        parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Part(number, folds))
+        parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Fold(number, folds))
         assert list(parts) == ["train", "val", "test"]
         assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
         assert all(part["row"].is_monotonic_increasing for part in parts.values())
@@ -204,7 +204,7 @@ def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(
 def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split, fractions, share):
     table = table_of([("x" * number, "ham" if number < 100 else "spam") for number in range(140)])
     for number in range(5):
-        parts = splits.BY_FRACTIONS[split](table, fractions, 123, splits.Part(number, 5))
+        parts = splits.BY_FRACTIONS[split](table, fractions, 123, splits.Fold(number, 5))
         assert ("val" in parts) == (share > 0)
         for label, count in (("ham", 100), ("spam", 40)):
             assert (parts["test"]["label"] == label).sum() == count / 5
@@ -216,7 +216,7 @@ def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split
 def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
     first, again, other = (
-        rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Part(1, 3))) for seed in (1, 1, 2)
+        rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Fold(1, 3))) for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -225,9 +225,9 @@ def test_a_class_with_fewer_texts_than_folds_is_named():
     rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
     rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
     with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds .*: use fewer"):
-        splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Part(0, 3))
+        splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Fold(0, 3))
     with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds .*: use fewer"):
-        splits.split_random(table_of(rows), FRACTIONS, 0, splits.Part(0, 4))
+        splits.split_random(table_of(rows), FRACTIONS, 0, splits.Fold(0, 4))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

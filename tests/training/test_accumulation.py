@@ -43,7 +43,7 @@ class Witness(Callback):
         self.rows: list[list[int]] = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        self.rows.append(batch.index.tolist())
+        self.rows.append(batch.rows.tolist())
 
 
 def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
@@ -137,25 +137,24 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
     processes = []
     for rank in range(world_size):
         data = eleven_texts(batch_size=batch_size, balance=balance, group_by_length=grouped)
-        module._trainer = data.trainer = SimpleNamespace(
-            datamodule=data,
+        data.trainer = SimpleNamespace(
             global_rank=rank,
             world_size=world_size,
             accumulate_grad_batches=accumulate,
             lightning_module=None,
             num_training_batches=float("inf"),
-            fit_loop=SimpleNamespace(
-                epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))
-            ),
+            global_step=0,
+            training=True,
         )
         data.setup("fit")
         module.class_weights = data.class_weights
         loader = data.train_dataloader()
         data.trainer.num_training_batches = len(loader)
         parts = []
-        for number, batch in enumerate(loader):
-            loss = module.loss(module.logits(batch), batch.labels) / accumulate  # Lightning divides
-            parts.append((batch.index.tolist(), gradient(loss * module._share_of_step(len(batch.labels), number))))
+        for batch in loader:
+            batch = data.on_after_batch_transfer(batch, 0)  # as Lightning calls it
+            loss = module.training_step(batch, 0) / accumulate  # Lightning divides
+            parts.append((batch.rows.tolist(), gradient(loss)))
         processes.append(windows_of(parts, accumulate))
 
     for step in zip(*processes, strict=True):
@@ -203,3 +202,27 @@ def test_two_processes_learn_what_one_does(tmp_path):
         assert checkpoint["global_step"] == 4
         weights.append(checkpoint["state_dict"])
     torch.testing.assert_close(*weights, rtol=1e-4, atol=5e-6)
+
+
+def test_any_loader_of_batches_trains_a_model(quick_trainer, tiny_model):
+    """With no data module in sight, and the same steps as from one."""
+    data = eleven_texts(batch_size=8)
+    data.setup("fit")
+    with_module, with_loader = tiny_model(**SGD), tiny_model(**SGD, labels=data.labels)
+    with_loader.encoder = data.encoder
+    quick_trainer(max_epochs=1).fit(with_module, eleven_texts(batch_size=8))
+    loaders = {"train_dataloaders": data.train_dataloader(), "val_dataloaders": data.val_dataloader()}
+    quick_trainer(max_epochs=1).fit(with_loader, **loaders)
+    scores = quick_trainer().validate(with_loader, data.val_dataloader(), verbose=False)
+    assert scores[0]["val/accuracy"] >= 0
+    assert len(data.train_dataloader()) == 2
+
+
+def test_a_second_fit_with_the_same_data_sees_the_same_batches(quick_trainer, tiny_model):
+    data, orders = eleven_texts(batch_size=2), []
+    for _ in range(2):
+        witness = Witness()
+        quick_trainer(max_epochs=2, callbacks=[witness]).fit(tiny_model(**SGD), data)
+        orders.append(witness.rows)
+    assert orders[0] == orders[1]
+    assert orders[0][:6] != orders[0][6:]

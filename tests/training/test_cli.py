@@ -337,7 +337,7 @@ def test_two_processes_fit_one_model(policy, told, tmp_path):
 def test_two_processes_measure_exactly_what_one_does(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
     # 61 rows, which two processes cannot share evenly; each a batch of its own, so that its logits are the same.
-    rows = ["--data.fractions=[0.752, 0.1, 0.148]", "--data.eval_tokens=1"]
+    rows = ["--data.fractions=[0.752, 0.1, 0.148]", "--data.max_batch_tokens=1"]
     command = ["test", f"--trainer.default_root_dir={tmp_path}", *SAMPLE, *rows]
     assert main(command) == 0
     assert "61 texts" in on_two_processes(*command).stderr

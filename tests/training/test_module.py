@@ -279,9 +279,9 @@ def test_ignoring_the_end_of_text_token_as_a_label_changes_nothing(logits, data)
 # ---------------------------------------------------------------- figures
 
 
-@pytest.mark.parametrize("eval_tokens", [1, 100, 4096])
-def test_logged_scores_are_those_of_all_predictions_together(eval_tokens, trained, quick_trainer):
-    data = TextDataModule("sample", tokenizer="bytes", eval_tokens=eval_tokens)
+@pytest.mark.parametrize("max_batch_tokens", [1, 100, 4096])
+def test_logged_scores_are_those_of_all_predictions_together(max_batch_tokens, trained, quick_trainer):
+    data = TextDataModule("sample", tokenizer="bytes", max_batch_tokens=max_batch_tokens)
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     scores = quick_trainer().test(module, data)[0]
     table = data.tables["test"]

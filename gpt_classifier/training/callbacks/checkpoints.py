@@ -12,7 +12,11 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError
 
-# What loses least in accuracy and macro-F1 of test rows: the README has the figures.
+# It loses least. November 2026: small GPTs from scratch on the SMS messages, BBC news and 1,500 film reviews, with a
+# cosine and with a constant learning rate, three seeds each. Mean test accuracy of the epoch chosen by val/f1_macro,
+# val/accuracy or val/mcc: 87.3 %, val/auroc 87.0 %, the last epoch 86.5 %, val/loss 85.4 %; the best of eight epochs
+# 87.6 %. The loss rises with the confidence in wrong predictions long before accuracy falls. Of the first three
+# macro-F1 sees rare classes.
 DEFAULT_MONITOR = "val/f1_macro"
 
 

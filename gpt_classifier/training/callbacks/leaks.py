@@ -6,9 +6,9 @@ import numpy as np
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.training.runs import text_data
 
 
 class TrainedRows(Callback):
@@ -22,8 +22,8 @@ class TrainedRows(Callback):
         self._report(trainer, pl_module, "test")
 
     def _report(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        data = getattr(trainer, "datamodule", None)
-        if not isinstance(data, TextDataModule) or stage not in data.tables or pl_module.trained_on is None:
+        data = text_data(trainer)
+        if data is None or stage not in data.tables or pl_module.trained_on is None:
             return
         table = data.tables[stage]
         rows = table["row"].to_numpy()[trained_on(table["text"], pl_module.trained_on)]

@@ -10,14 +10,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from gpt_classifier import bundle
-from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.datamodule import IN_MEMORY
 from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, is_better
 from gpt_classifier.training.callbacks.progress import accuracy
 from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
 from gpt_classifier.training.card import model_card
-from gpt_classifier.training.runs import run_folder
+from gpt_classifier.training.runs import run_folder, text_data
 
 
 class FinishRun(Callback):
@@ -48,7 +48,7 @@ class FinishRun(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        data = getattr(trainer, "datamodule", None)
+        data = text_data(trainer)
         if isinstance(trainer.logger, TensorBoardLogger) and self.best:
             settings = {f"model/{name}": plain(value) for name, value in pl_module.hparams.items()}
             if data is not None:
@@ -59,16 +59,16 @@ class FinishRun(Callback):
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")
             return
         self._write_model(run, trainer, pl_module)
-        if isinstance(data, TextDataModule) and "test" in data.tables and data.source != IN_MEMORY:
+        if data is not None and "test" in data.tables and data.source != IN_MEMORY:
             rank_zero_info(f"next: gpt-classifier test --model {shlex.quote(str(run))}")
         rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
 
     def _write_model(self, run: Path, trainer: Trainer, pl_module: Any) -> None:
         """The best model so far, or the present one where there was no validation yet."""
-        data = getattr(trainer, "datamodule", None)
+        data = text_data(trainer)
         best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
         contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
-        summary = data.summary() if isinstance(data, TextDataModule) else "given as data loaders"
+        summary = data.summary() if data is not None else "given as data loaders"
         folder = run / "model"
         policy = pl_module.hparams["trainable"]
         if policy in ("lora", "biases"):

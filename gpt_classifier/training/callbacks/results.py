@@ -21,10 +21,10 @@ from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.card import with_test_results
-from gpt_classifier.training.runs import run_folder
+from gpt_classifier.training.runs import run_folder, text_data
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "eval_tokens"}
+OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "max_batch_tokens"}
 
 
 class TestResults(Callback):
@@ -47,8 +47,7 @@ class TestResults(Callback):
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
-        data = getattr(trainer, "datamodule", None)
-        data = data if isinstance(data, TextDataModule) else None
+        data = text_data(trainer)
         ending = _other_rows(data, pl_module, len(rows)) + _other_weights(run / "model", pl_module)
         known = None if texts is None or pl_module.trained_on is None else trained_on(texts, pl_module.trained_on)
         about = {

@@ -46,7 +46,7 @@ class StopCleanly(Callback):
         rank_zero_info("\nstopping after this batch; Ctrl-C again stops at once")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        within_epoch = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch  # or validation comes first
+        within_epoch = not trainer.is_last_batch  # or validation comes first
         if within_epoch and (self.asked or trainer.received_sigterm) and trainer.world_size == 1:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):

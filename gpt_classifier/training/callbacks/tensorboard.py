@@ -8,9 +8,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.training import figures
+from gpt_classifier.training.runs import text_data
 
 FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores in the hparams tab
 
@@ -46,8 +46,8 @@ class TensorBoardFigures(Callback):
 
 def evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | None:
     """The texts of these rows of a split; None where a data module of ours does not have them."""
-    data = getattr(trainer, "datamodule", None)
-    if not (isinstance(data, TextDataModule) and stage in data.tables):
+    data = text_data(trainer)
+    if data is None or stage not in data.tables:
         return None
     texts = data.tables[stage].set_index("row")["text"].reindex(rows.tolist())
     return None if texts.isna().any() else texts.tolist()
