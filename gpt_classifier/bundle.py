@@ -23,13 +23,11 @@ from torch import Tensor
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.encoders import Encoder, empty_encoder, pretrained_encoder
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, read_tensors, without_weights
+from gpt_classifier.model.build import Specification, build
+from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
+from gpt_classifier.model.pretrained import read_tensors
 
-FORMAT = 3
+FORMAT = 4
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
@@ -44,18 +42,13 @@ class Bundle:
     model: SequenceClassifier
     encoder: TextEncoder
     labels: list[str]  # class names in the order of the logits
-    head: str | dict[str, Any] = "linear"
     data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
 
     def config(self) -> dict[str, Any]:
-        network = self.model.gpt.config
         return {
             "format": FORMAT,
-            **({"gpt": asdict(network)} if isinstance(network, GPTConfig) else {"transformers": network.fields}),
-            "pooling": self.model.pooling,
-            "head": self.head,
-            "lora": None if self.model.lora is None else asdict(self.model.lora),
+            "model": asdict(Specification.of(self.model)),
             "labels": self.labels,
             "encoder": self.encoder.settings(),
             "data": self.data,
@@ -75,16 +68,26 @@ class Bundle:
         return replace(self, model=model)
 
 
-def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
-    """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
+def check_format(config: Any, where: Path | str) -> None:
+    """Raises ``InputError`` unless this version of the package wrote ``config``. ``where`` only serves the message."""
     found = config.get("format") if isinstance(config, dict) else None
     if found != FORMAT:
-        raise InputError(f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it")
+        raise InputError(
+            f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it, so install "
+            "that version or train again"
+        )
+
+
+def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
+    """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
+    check_format(config, where)
     try:
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         encoder = TextEncoder.restore(config["encoder"], vocabulary)
-        with without_weights():
-            model = _network(config)
+        specification, labels = Specification.restore(config["model"]), list(config["labels"])
+        if len(labels) != specification.num_classes:
+            raise ValueError(f"{specification.num_classes} classes, but the labels {labels}")
+        model = build(specification, weights=None)
         model.load_state_dict(tensors, assign=True)
     except InputError:
         raise
@@ -94,15 +97,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return Bundle(model.eval(), encoder, list(config["labels"]), config["head"], config["data"], trained_on)
-
-
-def _network(config: dict[str, Any]) -> SequenceClassifier:
-    gpt = empty_encoder(config["transformers"]) if "transformers" in config else GPT(GPTConfig(**config["gpt"]))
-    model = SequenceClassifier(gpt, len(config["labels"]), config["pooling"], config["head"])
-    if config.get("lora"):
-        model.add_lora(LoRAConfig(**config["lora"]))
-    return model
+    return Bundle(model.eval(), encoder, labels, config["data"], trained_on)
 
 
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
@@ -140,31 +135,26 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     Raises ``InputError`` where they are not those that it was trained on.
     """
     config = _read_config(folder)
+    check_format(config, folder)
     tensors = read_tensors(folder / ADAPTER)
     try:
         expected = config["base_sha256"]
-        gpt = _with_weights(config, base)
+        plain = replace(Specification.restore(config["model"]), lora=None)
+        backbone = build(plain, "pretrained", published=str(base)).backbone
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
     # In the number format of training (bf16-true), as the weights were when their checksum was taken.
-    gpt.to(next(t.dtype for t in tensors.values() if t.is_floating_point()))
-    below = {f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items() if f"gpt.{name}" not in tensors}
+    backbone.to(next(t.dtype for t in tensors.values() if t.is_floating_point()))
+    below = {f"{BACKBONE}{name}": tensor for name, tensor in backbone.state_dict().items()}
+    below = {name: tensor for name, tensor in below.items() if name not in tensors}
     if (found := _checksum(below)) != expected:
         raise InputError(
             f"the adapter {folder} was trained on weights with SHA-256 {expected}, but those of {base} have {found}: "
             "give the weights that training began with"
         )
     return restore(config, below | tensors, folder)
-
-
-def _with_weights(config: dict[str, Any], base: str | Path) -> GPT | Encoder:
-    if "transformers" in config:
-        return pretrained_encoder(str(base))
-    gpt = GPT(GPTConfig(**config["gpt"]))
-    load_weights(gpt, fetch_pretrained(str(base)) if base in SIZES else base)
-    return gpt
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

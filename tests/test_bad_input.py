@@ -172,14 +172,26 @@ def test_a_broken_model_folder_is_named(name, content, error, here, trained):
     assert "HERE/model" in error("classify", "--model=HERE/model", "hello")
 
 
-CONFIG_VALUES = {"labels": ["a", "b", "c"], "pooling": "max", "head": "quadratic", "gpt": {"bogus": 1}, "encoder": {}}
+CONFIG_VALUES = {
+    "labels": ["a", "b", "c"],
+    "model": [],
+    "model.pooling": "max",
+    "model.head": "quadratic",
+    "model.family": "mamba",
+    "model.backbone": {"bogus": 1},
+    "model.num_classes": 3,
+    "encoder": {},
+}
 
 
 @pytest.mark.parametrize(("key", "value"), CONFIG_VALUES.items(), ids=CONFIG_VALUES.keys())
 def test_a_model_folder_with_a_wrong_value_is_refused(key, value, error, here, trained):
     shutil.copytree(trained / "model", here / "model")
     path = here / "model" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    config = json.loads(path.read_text())
+    *above, name = key.split(".")
+    (config["model"] if above else config)[name] = value
+    path.write_text(json.dumps(config))
     error("classify", "--model=HERE/model", "hello")
 
 

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load_checkpoint
+from gpt_classifier.bundle import load_checkpoint, read_checkpoint
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.model.pretrained import load_weights
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "ünïcödé " * 20]
 KINDS = {
@@ -34,7 +35,7 @@ KINDS = {
 def weights(folder: Path, seed: int, config: GPTConfig) -> Path:
     """A file of random weights, as a published file would be."""
     torch.manual_seed(seed)
-    tensors = {f"gpt.{name}": tensor for name, tensor in GPT(config).state_dict().items()}
+    tensors = {f"backbone.{name}": tensor for name, tensor in GPT(config).state_dict().items()}
     save_file(tensors, folder / f"{seed}.safetensors")
     return folder / f"{seed}.safetensors"
 
@@ -71,7 +72,7 @@ def test_the_model_folder_is_that_of_any_model(kind, run_of, trained):
     assert load_file(folder / "model.safetensors").keys() == load_file(trained / "model" / "model.safetensors").keys()
     config = json.loads((folder / "config.json").read_text())
     assert config.keys() == json.loads((trained / "model" / "config.json").read_text()).keys()
-    assert config["lora"] is None
+    assert config["model"]["lora"] is None
 
 
 @kinds
@@ -182,7 +183,7 @@ def test_another_base_is_refused_with_both_checksums(kind, run_of, tiny_config, 
 
 def test_one_changed_number_of_the_base_is_noticed(run_of, base, tmp_path):
     tensors = load_file(base)
-    tensors["gpt.h.1.mlp.c_fc.weight"][3, 3] += 1e-6
+    tensors["backbone.h.1.mlp.c_fc.weight"][3, 3] += 1e-6
     save_file(tensors, tmp_path / "touched.safetensors")
     with pytest.raises(InputError, match="was trained on weights with SHA-256"):
         TextClassifier.load(run_of("lora") / "adapter", base=tmp_path / "touched.safetensors")
@@ -226,7 +227,7 @@ def test_a_damaged_adapter_folder_is_refused_by_name(name, content, run_of, base
         TextClassifier.load(folder, base=base)
 
 
-@pytest.mark.parametrize("lost", ["tokenizer", "head.weight", "gpt.h.0.attn.c_attn.lora_A"])
+@pytest.mark.parametrize("lost", ["tokenizer", "head.weight", "backbone.h.0.attn.c_attn.lora_A"])
 def test_an_adapter_that_lacks_a_tensor_is_refused_by_name(lost, run_of, base, tmp_path):
     folder = shutil.copytree(run_of("lora") / "adapter", tmp_path / "adapter")
     tensors = load_file(folder / "adapter.safetensors")
@@ -241,6 +242,48 @@ def test_an_adapter_trained_in_half_precision_fits_its_base_too(fit, base, tmp_p
     assert fit(tmp_path, *settings) == 0
     run = tmp_path / "version_0"
     with safe_open(run / "adapter" / "adapter.safetensors", framework="pt") as stream:
-        assert stream.get_tensor("gpt.h.0.attn.c_attn.lora_A").dtype == torch.bfloat16
+        assert stream.get_tensor("backbone.h.0.attn.c_attn.lora_A").dtype == torch.bfloat16
     adapter = TextClassifier.load(run / "adapter", base=base).predict_proba(TEXTS)
     assert adapter == pytest.approx(TextClassifier.load(run / "model").predict_proba(TEXTS), abs=1e-6)
+
+
+# ---------------------------------------------------------------- of an earlier version
+
+
+@pytest.fixture
+def earlier(trained, tmp_path) -> Path:
+    """A model folder as format 3 had it: the tensors of the backbone were called ``gpt.``."""
+    folder = shutil.copytree(trained / "model", tmp_path / "earlier")
+    tensors = load_file(folder / "model.safetensors")
+    renamed = {name.replace("backbone.", "gpt.", 1): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 3}))
+    return folder
+
+
+def test_a_folder_of_an_earlier_version_is_refused_in_one_line(earlier):
+    with pytest.raises(InputError, match=f"{earlier} has format 3, expected 4: another version .*train again$"):
+        TextClassifier.load(earlier)
+
+
+def test_weights_of_an_earlier_version_are_refused_in_one_line(earlier, tiny_config):
+    with pytest.raises(InputError, match=f"the weights in {earlier} were written by an earlier version"):
+        load_weights(GPT(tiny_config), earlier)
+
+
+def test_an_adapter_of_an_earlier_version_is_refused_before_its_base_is_read(run_of, tmp_path):
+    folder = shutil.copytree(run_of("lora") / "adapter", tmp_path / "adapter")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 3}))
+    with pytest.raises(InputError, match=f"{folder} has format 3, expected 4"):
+        TextClassifier.load(folder, base="nowhere.safetensors")
+
+
+@pytest.mark.parametrize("load", [GPTClassifier.load_from_checkpoint, TextClassifier.load])
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(load, trained, tmp_path):
+    checkpoint = read_checkpoint(trained / "checkpoints" / "last.ckpt")
+    checkpoint["gpt_classifier"]["config"]["format"] = 3
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    with pytest.raises(InputError, match="has format 3, expected 4: another version"):
+        load(tmp_path / "earlier.ckpt")

@@ -120,9 +120,9 @@ class Benchmark:
 
         from gpt_classifier.encoding import TextEncoder
         from gpt_classifier.files import keep_tokenizer_files
-        from gpt_classifier.model.gpt import GPT
+        from gpt_classifier.model.build import gpt_config
         from gpt_classifier.model.pretrained import fetch_pretrained
-        from gpt_classifier.training.network import gpt_config
+        from gpt_classifier.training.network import build_network
 
         gpt_config(self.gpt)  # refuses an unknown size
         if self.options.weights == "pretrained":
@@ -132,9 +132,10 @@ class Benchmark:
 
         keep_tokenizer_files()
         torch.manual_seed(0)
-        gpt = GPT(gpt_config(self.gpt, TextEncoder(self.options.tokenizer, self.options.max_length)))
+        text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
+        model = build_network({"gpt": self.gpt}, "random", 2, text_encoder)
         path = self.scratch / "weights.safetensors"
-        save_file({f"gpt.{name}": tensor for name, tensor in gpt.state_dict().items()}, path)
+        save_file(model.state_dict(), path)
         return str(path)
 
     def _job(self, system: str, **settings: Any) -> Job:
@@ -266,16 +267,12 @@ class Benchmark:
             return Path(self.options.model)
         from gpt_classifier.bundle import Bundle, save_folder
         from gpt_classifier.encoding import TextEncoder
-        from gpt_classifier.model.classification import SequenceClassifier
-        from gpt_classifier.model.gpt import GPT
-        from gpt_classifier.model.pretrained import load_weights
-        from gpt_classifier.training.network import gpt_config
+        from gpt_classifier.training.network import build_network
 
         encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
-        gpt = GPT(gpt_config(self.gpt, encoder))
-        load_weights(gpt, self.weights)
+        model = build_network({"gpt": self.gpt}, self.weights, 2, encoder)
         folder = self.scratch / "model"
-        save_folder(folder, Bundle(SequenceClassifier(gpt, 2), encoder, ["ham", "spam"]), "made by benchmark\n")
+        save_folder(folder, Bundle(model, encoder, ["ham", "spam"]), "made by benchmark\n")
         return folder
 
     def _start(self) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.backbone import Backbone
 from gpt_classifier.model.pretrained import TRANSPOSED
 
 
@@ -15,7 +15,7 @@ def transformers_package() -> Any:
     return transformers
 
 
-def as_transformers(gpt: GPT, padding_id: int, num_classes: int) -> Any:
+def as_transformers(gpt: Backbone, padding_id: int, num_classes: int) -> Any:
     """GPT2ForSequenceClassification with the weights of ``gpt``."""
     hf = transformers_package()
     c = gpt.config

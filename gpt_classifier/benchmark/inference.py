@@ -45,7 +45,7 @@ def _pipeline(job: Job, texts: list[str]) -> tuple[Callable[..., Any], Callable[
     """A text-classification pipeline of ``transformers`` on the same weights, at the batch size that suits it best."""
     hf = transformers_package()
     contents = load(job["model"])
-    model = as_transformers(contents.model.gpt, contents.encoder.padding_id, len(contents.labels)).eval()
+    model = as_transformers(contents.model.backbone, contents.encoder.padding_id, len(contents.labels)).eval()
     pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.encoder.padding_id))
     sample, times = texts[: min(256, len(texts))], {}
     for size in (1, 8, 16, 32, 64):

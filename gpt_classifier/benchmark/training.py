@@ -20,11 +20,12 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sampling import TrainingBatches
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.model.build import gpt_config
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.pretrained import load_weights
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.network import gpt_config
+from gpt_classifier.training.network import build_network
 from gpt_classifier.training.trunk_cache import TrunkCache
 
 Job = dict[str, Any]
@@ -114,7 +115,7 @@ def train_ours(job: Job) -> Job:
 
 def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
-    encoded, config = data.encoded["train"], trunk.model.gpt.config
+    encoded, config = data.encoded["train"], trunk.model.backbone.config
     batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}
@@ -163,7 +164,7 @@ def train_plain(job: Job) -> Job:
     L.seed_everything(job["seed"], verbose=False)
     data = _data(job, pad_to="longest_train")
     data.setup("fit")
-    gpt = GPT(gpt_config(job["gpt"], data.encoder))
+    gpt = GPT(gpt_config(job["gpt"], data.encoder.vocab_size))
     if job["weights"] != "random":
         load_weights(gpt, job["weights"])
     model = TextbookClassifier(gpt, len(data.labels))
@@ -218,9 +219,7 @@ def train_transformers(job: Job) -> Job:
 
     data = _data(job)
     data.setup("fit")
-    gpt = GPT(gpt_config(job["gpt"], data.encoder))
-    if job["weights"] != "random":
-        load_weights(gpt, job["weights"])
+    gpt = build_network({"gpt": job["gpt"]}, job["weights"], len(data.labels), data.encoder).backbone
     hf.set_seed(job["seed"])
     model = as_transformers(gpt, data.encoder.padding_id, len(data.labels))
     blocks = trainable_blocks(job["policy"], gpt.config.n_layer)

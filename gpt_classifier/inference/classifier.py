@@ -14,8 +14,7 @@ from torch import nn
 from gpt_classifier import bundle
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.model.encoders import Encoder
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.backbone import Backbone
 
 READ_AHEAD = 256  # texts of a stream that are classified together: enough to sort by length and fill batches
 
@@ -47,7 +46,7 @@ class TextClassifier:
         self._parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self._int8 = int8
         if int8:
-            self.model.gpt = quantized(self.model.gpt)
+            self.model.backbone = quantized(self.model.backbone)
 
     @classmethod
     def load(
@@ -67,7 +66,7 @@ class TextClassifier:
 
     def __repr__(self) -> str:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
-        network = self.model.gpt.config
+        network = self.model.backbone.config
         size = f"{network.n_layer} blocks, {network.n_embd} channels, {self._parameters:,} parameters"
         where = f"{self.device}{', int8' if self._int8 else ''}"
         return f"TextClassifier({len(self.classes_)} classes: {names}; {network.model_type}: {size}; on {where})"
@@ -168,12 +167,12 @@ def _usable_device(device: str | torch.device, int8: bool) -> torch.device:
         ) from error
 
 
-def quantized(gpt: GPT | Encoder) -> nn.Module:
+def quantized(backbone: Backbone) -> Backbone:
     """A copy whose matrices are int8, a scale for each output channel; activations are quantized as they come.
 
     Pays on CPUs with int8 instructions (VNNI). The head stays in float32. Raises ``InputError`` elsewhere.
     """
-    device = next(gpt.parameters()).device
+    device = next(backbone.parameters()).device
     if device.type != "cpu" or "x86" not in torch.backends.quantized.supported_engines:
         raise InputError(f"int8 needs an x86 CPU, but the model is on {device}: load it without int8")
     with warnings.catch_warnings():
@@ -182,5 +181,5 @@ def quantized(gpt: GPT | Encoder) -> nn.Module:
 
         torch.backends.quantized.engine = "x86"
         # The last block of a GPT uses this matrix in a way of its own, which costs next to nothing as it is.
-        exact = f"h.{gpt.config.n_layer - 1}.attn.c_attn"
-        return quantize_dynamic(gpt, {nn.Linear: per_channel_dynamic_qconfig, exact: None}, dtype=torch.qint8)
+        exact = f"h.{backbone.config.n_layer - 1}.attn.c_attn"
+        return quantize_dynamic(backbone, {nn.Linear: per_channel_dynamic_qconfig, exact: None}, dtype=torch.qint8)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.encoders import Encoder
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.backbone import Backbone
 from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
 POOLINGS = {
@@ -23,15 +22,15 @@ POOLINGS = {
     "mean_positions": "the mean over all positions, padding included (to reproduce the article)",
 }
 
-
 PADDING_COUNTS = ("last_position", "mean_positions")
+BACKBONE = "backbone."  # what the names of all parameters below the head begin with
 
 
 class SequenceClassifier(nn.Module):
     """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32.
 
     Args:
-        gpt: The network below the head: a GPT, or an encoder in its place.
+        backbone: The network below the head: a GPT, or an encoder in its place.
         num_classes: K.
         pooling: Which hidden states the head sees, one of ``POOLINGS``.
         head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``
@@ -40,7 +39,7 @@ class SequenceClassifier(nn.Module):
 
     def __init__(
         self,
-        gpt: GPT | Encoder,
+        backbone: Backbone,
         num_classes: int,
         pooling: str = "last_token",
         head: str | Mapping[str, Any] = "linear",
@@ -48,9 +47,10 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
-        self.gpt: Any = gpt  # whoever reaches into it knows which of the two it is
-        self.pooling = pooling
-        self.head = build_head(head, gpt.config.n_embd, num_classes)
+        self.backbone = backbone
+        self.num_classes, self.pooling = num_classes, pooling
+        self.head = build_head(head, backbone.config.n_embd, num_classes)
+        self.head_settings = head if isinstance(head, str) else dict(head)
         self.lora: LoRAConfig | None = None
 
     def add_lora(self, config: LoRAConfig) -> None:
@@ -68,19 +68,21 @@ class SequenceClassifier(nn.Module):
 
     def block_of(self, name: str) -> int:
         """The block that a parameter belongs to: -1 for what stands below the first, n_layer for what is above all."""
-        return self.gpt.block_of(name.removeprefix("gpt.")) if name.startswith("gpt.") else self.gpt.config.n_layer
+        if name.startswith(BACKBONE):
+            return self.backbone.block_of(name.removeprefix(BACKBONE))
+        return self.backbone.config.n_layer
 
     def forward(self, inputs: Tensor, lengths: Tensor, depth: int | None = None) -> Tensor:
         """With ``depth``, ``inputs`` are not ids but the hidden states (B, T, C) that enter that block."""
         if depth is None:
-            return self.classify(self.pooled(self.gpt.embed(inputs), lengths))
+            return self.classify(self.pooled(self.backbone.embed(inputs), lengths))
         return self.classify(self.pooled(inputs, lengths, depth))
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
         """Hidden states (B, T, C) that enter block ``depth`` -> what the head reads, (B, C) in float32."""
         lengths = self.text_lengths(lengths, x.shape[1])
         read = read_position(self.pooling, lengths)
-        x = self.gpt.finish(self.gpt.run_blocks(x, depth, lengths=lengths, read=read)).float()
+        x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, read=read)).float()
         if read is None:
             return mean(x, lengths)
         return x[:, 0]

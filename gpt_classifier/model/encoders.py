@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class EncoderConfig:
         dropout: The largest of all dropout probabilities in it.
     """
 
+    family: ClassVar[str] = "encoder"
     fields: dict[str, Any]
     vocab_size: int
     context_length: int
@@ -55,6 +56,8 @@ class Encoder(nn.Module):
 
     It runs in one piece: ``embed`` hands the ids on, and ``run_blocks`` does all the rest.
     """
+
+    token_embedding = None  # the network of transformers keeps it where it likes
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -82,6 +85,11 @@ class Encoder(nn.Module):
             dropout=max((float(p) for name, p in fields.items() if "drop" in name and _is_number(p)), default=0.0),
         )
 
+    @property
+    def starts_at(self) -> tuple[int, int]:
+        """The blocks that ``run_blocks`` can start before: all of them are run, or none."""
+        return 0, self.config.n_layer
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """(B, T) ids, as they are."""
         return input_ids
@@ -95,9 +103,14 @@ class Encoder(nn.Module):
         lengths: Tensor | None = None,
         read: Tensor | None = None,
     ) -> Tensor:
-        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``read`` (B,), one position of each text."""
-        if start != 0 or stop not in (None, self.config.n_layer):
+        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``read`` (B,), one position of each text.
+
+        With ``start`` n_layer, no block is left to run, and ``x`` are hidden states (B, T, C).
+        """
+        if start not in self.starts_at or stop not in (None, self.config.n_layer):
             raise ValueError("an encoder runs all of its blocks or none")
+        if start > 0:
+            return x if read is None else take(x, read)
         if lengths is None:
             raise ValueError("lengths must say where padding begins")
         positions = torch.arange(x.shape[1], device=x.device)
@@ -202,6 +215,11 @@ def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = No
             f"expected {', '.join(needed)} in its configuration, and no decoder"
         )
     return config
+
+
+def encoder_fields(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
+    """The configuration that :func:`encoder_config` gives, as plain values."""
+    return _plain(encoder_config(encoder, vocab_size))
 
 
 def _built(config: Any) -> Encoder:

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
 # lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
@@ -34,7 +33,7 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
 def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
     """How many leading blocks, embeddings below them included, cannot change."""
     blocks = (model.block_of(name) for name in trainable_names(model, policy))
-    return max(0, min(blocks, default=model.gpt.config.n_layer))
+    return max(0, min(blocks, default=model.backbone.config.n_layer))
 
 
 def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
@@ -43,7 +42,7 @@ def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
     A head that is adapted itself trains as the other adapted matrices do: its correction alone.
     """
     names = [name for name, _ in model.named_parameters()]
-    blocks = trainable_blocks(policy, n_layer := model.gpt.config.n_layer)
+    blocks = trainable_blocks(policy, n_layer := model.backbone.config.n_layer)
     if policy == "all":
         return set(names)
     if policy == "biases":
@@ -103,12 +102,12 @@ class PartlyTrainedEmbedding(nn.Embedding):
 
 
 def freeze_other_tokens(model: SequenceClassifier, tokens: Tensor) -> None:
-    """Has only the embeddings of ``tokens`` train, where a GPT's embeddings train at all."""
-    if not isinstance(model.gpt, GPT):
+    """Has only the embeddings of ``tokens`` train, where the backbone can do that and its embeddings train at all."""
+    if (name := model.backbone.token_embedding) is None:
         return
-    wte = model.gpt.wte
-    if isinstance(wte, PartlyTrainedEmbedding):  # of an earlier fit
-        wte = nn.Embedding(wte.num_embeddings, wte.embedding_dim, _weight=wte.whole())
-    elif not wte.weight.requires_grad:
+    embedding = getattr(model.backbone, name)
+    if isinstance(embedding, PartlyTrainedEmbedding):  # of an earlier fit
+        embedding = nn.Embedding(embedding.num_embeddings, embedding.embedding_dim, _weight=embedding.whole())
+    elif not embedding.weight.requires_grad:
         return
-    model.gpt.wte = PartlyTrainedEmbedding(wte, tokens)
+    setattr(model.backbone, name, PartlyTrainedEmbedding(embedding, tokens))

@@ -5,8 +5,8 @@ parameter names of the released model. Shapes: B texts, T tokens, C channels, H 
 """
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class GPTConfig:
         causal: Whether a token sees only itself and what stands before it, as GPT-2 was trained.
     """
 
+    family: ClassVar[str] = "gpt"
     model_type: ClassVar[str] = "GPT"
     vocab_size: int = 50257
     context_length: int = 1024
@@ -43,6 +44,11 @@ class GPTConfig:
         sizes = (self.vocab_size, self.context_length, self.n_embd, self.n_layer, self.n_head)
         if min(sizes) < 1 or self.n_embd % self.n_head or not 0 <= self.dropout < 1:
             raise ValueError(f"{self}: sizes must be positive, n_head must divide n_embd and dropout lie in [0, 1)")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All of them as plain values."""
+        return asdict(self)
 
 
 # The four sizes that OpenAI released, under their names on the Hugging Face hub.
@@ -61,6 +67,8 @@ class GPT(nn.Module):
     real token ever sees it, so no mask is needed; without, ``lengths`` must say where it begins.
     """
 
+    token_embedding = "wte"
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
@@ -74,6 +82,11 @@ class GPT(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         return self.finish(self.run_blocks(self.embed(input_ids), lengths=lengths))
+
+    @property
+    def starts_at(self) -> range:
+        """The blocks that ``run_blocks`` can start before; n_layer to run none at all."""
+        return range(self.config.n_layer + 1)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, C), the state that enters the first block."""

@@ -23,7 +23,7 @@ class LoRAConfig:
         rank: Of the correction.
         alpha: How much the correction counts, see ``scale``.
         dropout: Probability of dropping an input of the correction in training.
-        targets: Regular expression, searched for in the names of linear layers: ``gpt.h.0.attn.c_attn`` and so on.
+        targets: Regular expression, searched for in the names of linear layers: ``backbone.h.0.attn.c_attn``....
         scale: The factor of the correction: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
             arXiv:2312.03732), or ``alpha``, as in the article.
         dora: Whether the length of each output's weights trains apart from their direction (S.-Y. Liu et al., "DoRA",

@@ -1,4 +1,4 @@
-"""Puts published weights into a GPT, and fails loudly when they do not fit."""
+"""Puts weights from files into a backbone, and fails loudly when they do not fit."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import check_sha256
-from gpt_classifier.model.encoders import Encoder
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.model.backbone import Backbone
+from gpt_classifier.model.classification import BACKBONE
 
 # Commits of openai-community/<size> on the Hugging Face hub; a commit fixes every file below it.
 REVISIONS = {
@@ -75,16 +75,19 @@ def fetch_pretrained(size: str) -> Path:
     return path
 
 
-def load_weights(gpt: GPT | Encoder, path: str | Path) -> None:
-    """Fills ``gpt`` from a safetensors file or folder: Hugging Face's GPT-2 naming, or a model folder of this package.
+def load_weights(backbone: Backbone, path: str | Path) -> None:
+    """Fills it from a safetensors file or folder: Hugging Face's GPT-2 naming, or a model folder of this package.
 
     An encoder is only filled from the latter; model/encoders.py reads published ones.
 
     Raises:
         InputError: A tensor is missing, left over or of another shape; the message names it.
     """
-    state = to_our_layout(read_tensors(Path(path)))
-    expected = gpt.state_dict()
+    tensors = read_tensors(Path(path))
+    if any(name.startswith("gpt.") for name in tensors):
+        raise InputError(f"the weights in {path} were written by an earlier version of the package: train them again")
+    state = to_our_layout(tensors)
+    expected = backbone.state_dict()
     problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
     problems += [f"unexpected {name}" for name in sorted(state.keys() - expected.keys())]
     problems += [
@@ -95,7 +98,7 @@ def load_weights(gpt: GPT | Encoder, path: str | Path) -> None:
     if problems:
         shown = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise InputError(f"the weights in {path} do not fit this model: {shown}")
-    gpt.load_state_dict(state)
+    backbone.load_state_dict(state)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -123,8 +126,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def to_our_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published tensors under this package's names and layouts, in float32."""
-    if any(name.startswith("gpt.") for name in tensors):  # a model folder of this package: its network, not its head
-        return {name[4:]: tensor.float() for name, tensor in tensors.items() if name.startswith("gpt.")}
+    ours = {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
+    if ours:  # a model folder of this package: its backbone, not its head
+        return {name.removeprefix(BACKBONE): tensor.float() for name, tensor in ours.items()}
     state = {}
     for name, tensor in tensors.items():
         name = name.removeprefix("transformer.")

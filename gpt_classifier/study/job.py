@@ -7,8 +7,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.build import Specification
+from gpt_classifier.model.gpt import SIZES
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
@@ -69,7 +69,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         "epochs": trainer.current_epoch,
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
-        "family": "gpt" if isinstance(model.model.gpt, GPT) else "encoder",
+        "family": model.model.backbone.config.family,
         "trained": description(model, settings["model.encoder"], weights),
         "settings": settings,
     }
@@ -132,27 +132,28 @@ def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
         encoder: As the setting names it.
         weights: What training started from.
     """
-    network, config, settings = model.model.gpt, model.model.gpt.config, model.hparams
+    network, built = model.model.backbone, Specification.of(model.model)
+    config, policy = network.config, model.hparams["trainable"]
     size = sum(tensor.numel() for name, tensor in network.state_dict().items() if ".lora_" not in name)
     if isinstance(encoder, str):
         name = f"{Path(encoder).name} {size / 1e6:.0f}M"
-    elif isinstance(config, GPTConfig) and replace(config, dropout=0.0, causal=True) in SIZES.values():
+    elif built.backbone | {"dropout": 0.0, "causal": True} in [size.fields for size in SIZES.values()]:
         name = f"GPT-2 {size / 1e6:.0f}M"
     else:
         blocks = f"{config.n_layer} block{'s' if config.n_layer > 1 else ''}"
         name = f"{config.model_type}, {blocks} x {config.n_embd} channels"
     parts = [name]
-    if isinstance(network, GPT) and not config.causal:
+    if built.family == "gpt" and not config.causal:
         parts.append("no causal mask")
     if weights != "pretrained":
         parts.append("random weights" if weights == "random" else f"weights of {weights}")
-    parts += [_what_trains(settings["trainable"], settings["lora"]), settings["pooling"].replace("_", " ")]
+    parts += [_what_trains(policy, built.lora), built.pooling.replace("_", " ")]
     return ", ".join(parts)
 
 
-def _what_trains(policy: str | int, lora: Mapping[str, Any] | None) -> str:
+def _what_trains(policy: str | int, lora: LoRAConfig | None) -> str:
     if lora is not None:
-        return f"{'DoRA' if lora['dora'] else 'LoRA'}, rank {lora['rank']}, alpha {lora['alpha']:g}"
+        return f"{'DoRA' if lora.dora else 'LoRA'}, rank {lora.rank}, alpha {lora.alpha:g}"
     names = {0: "head only", "head": "head only", 1: "last block", "all": "all layers", "biases": "biases only"}
     return names.get(policy, f"last {policy} blocks" if str(policy).isdigit() else str(policy).replace("_", " "))
 

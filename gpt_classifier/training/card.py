@@ -52,7 +52,7 @@ def with_test_results(card: str, results: str) -> str:
 
 def model_card(contents: Bundle, summary: str, settings: Mapping[str, Any], accuracy: str) -> str:
     """The card in Markdown. ``accuracy`` is that of the validation rows, with its interval, or empty."""
-    gpt = contents.model.gpt.config
+    gpt = contents.model.backbone.config
     return CARD.format(
         labels=", ".join(contents.labels),
         version=__version__,

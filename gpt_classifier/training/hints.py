@@ -21,7 +21,7 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
     """
     lines = []
     if settings["weights"] == "random" and settings["trainable"] != "all":
-        sizes = [(p.numel(), p.requires_grad) for p in model.gpt.parameters()]
+        sizes = [(p.numel(), p.requires_grad) for p in model.backbone.parameters()]
         frozen = sum(size for size, trains in sizes if not trains) / sum(size for size, _ in sizes)
         lines.append(
             f"weights are random and trainable is {settings['trainable']}: {frozen:.0%} of the network, its embeddings "

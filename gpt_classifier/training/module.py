@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, Bundle, trained_on_before
+from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, trained_on_before
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
@@ -26,12 +26,13 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
+from gpt_classifier.model.build import Specification, lora_config
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
 from gpt_classifier.training.callbacks import Bar, check_monitors, is_logged
 from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
-from gpt_classifier.training.network import build_network, check_network, download, lora_config
+from gpt_classifier.training.network import build_network, check_network, download
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
@@ -191,36 +192,32 @@ class GPTClassifier(L.LightningModule):
         if self.labels is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
         weights = self._first_weights()
-        gpt, found = build_network(self.hparams, weights, self.encoder)
+        self.model = build_network(self.hparams, weights, len(self.labels), self.encoder)
         if weights not in ("random", "pretrained"):
             self._remember(trained_on_before(Path(weights)))
-        self.model = SequenceClassifier(gpt, len(self.labels), self.hparams["pooling"], self.hparams["head"])
-        if self.hparams["lora"]:
-            self.model.add_lora(lora_config(self.hparams["lora"]))
-        self._complete(found)
-        gpt.checkpoint_blocks = self.hparams["checkpoint_blocks"]
+        self._complete()
+        self.model.backbone.checkpoint_blocks = self.hparams["checkpoint_blocks"]
         torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
         if self.hparams["compile"]:
             self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
 
-    def _complete(self, network: Mapping[str, Any]) -> None:
-        """Follows the settings, now that there is a network, which the settings ``network`` describe in full."""
+    def _complete(self) -> None:
+        """Follows the settings, now that there is a network, and has them describe it in full."""
         freeze(self.model, self.hparams["trainable"])
         self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
         self._has_weights = True
-        self.hparams.update(network, labels=self.labels)
+        self.hparams.update(Specification.of(self.model).settings(), labels=self.labels)
 
     @classmethod
     def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
         """A trained model, as :func:`gpt_classifier.bundle.load` gives it, to test and to predict with."""
         contents = contents.merged()
-        config = contents.config()
-        network = {"encoder": config["transformers"]} if "transformers" in config else {"gpt": config["gpt"]}
-        shape = {"pooling": config["pooling"], "head": config["head"], "labels": contents.labels}
-        module = cls(weights=None, trainable="all", **network, **shape)
+        found = Specification.of(contents.model)
+        shape: dict[str, Any] = {"pooling": found.pooling, "head": found.head, "labels": contents.labels}
+        module = cls(weights=None, trainable="all", **found.settings(), **shape)
         module.model, module.encoder = contents.model, contents.encoder
         module.data_settings, module.trained_on = contents.data, contents.trained_on
-        module._complete(network)
+        module._complete()
         return module
 
     def _first_weights(self) -> str:
@@ -261,7 +258,7 @@ class GPTClassifier(L.LightningModule):
             return self.model(batch.input_ids, batch.lengths)
         if batch.states.ndim == 2:
             return self.model.classify(batch.states)
-        states = batch.states.to(next(self.model.gpt.parameters()).dtype)
+        states = batch.states.to(next(self.model.backbone.parameters()).dtype)
         return self.model(states, batch.lengths, self.frozen_depth)
 
     def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
@@ -365,7 +362,7 @@ class GPTClassifier(L.LightningModule):
         """The trained model with everything that classifying needs."""
         if self.encoder is None or self.labels is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(self.model, self.encoder, self.labels, self.hparams["head"], self.data_settings, self.trained_on)
+        return Bundle(self.model, self.encoder, self.labels, self.data_settings, self.trained_on)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Whoever loads this has the weights: nothing is downloaded then.
@@ -378,8 +375,7 @@ class GPTClassifier(L.LightningModule):
             raise InputError("the checkpoint was not written by gpt_classifier")
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
-        if (found := saved["config"].get("format")) != FORMAT:
-            raise InputError(f"the checkpoint has format {found!r}, expected {FORMAT}: another version wrote it")
+        check_format(saved["config"], "the checkpoint")
         encoder = TextEncoder.restore(saved["config"]["encoder"], saved["tensors"][VOCABULARY])
         if not self._fits():
             self.data_settings = saved["config"]["data"]

@@ -1,21 +1,21 @@
-"""Builds the network that settings describe, with its first weights; knows nothing about training.
+"""Checks the settings of a network against each other and the tokenizer, and gives it its first weights.
 
 Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPTClassifier`.
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
 from typing import Any
 
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.model.backbone import BackboneConfig
+from gpt_classifier.model.build import Specification, build, gpt_config
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.encoders import Encoder, EncoderConfig, encoder_config, pretrained_encoder, random_encoder
+from gpt_classifier.model.encoders import encoder_config, pretrained_encoder
 from gpt_classifier.model.freezing import trainable_blocks
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, without_weights
+from gpt_classifier.model.gpt import SIZES
+from gpt_classifier.model.pretrained import fetch_pretrained
 from gpt_classifier.tokenizer import OWN
 
 
@@ -29,9 +29,8 @@ def check_network(settings: Mapping[str, Any]) -> None:
     config = gpt_config(gpt)
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
-        with without_weights():
-            model = SequenceClassifier(GPT(config), 2, settings["pooling"], settings["head"])
-            model.add_lora(lora_config(lora))  # refuses a pattern that is found in no layer
+        adapted = Specification.from_settings({**settings, "lora": lora or {}}, num_classes=2)
+        build(adapted, weights=None)  # refuses a pattern that is found in no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
@@ -46,7 +45,7 @@ def download(settings: Mapping[str, Any]) -> None:
     """Fetches what :func:`build_network` will need."""
     encoder, pretrained = settings["encoder"], settings["weights"] == "pretrained"
     if pretrained and encoder is None:
-        fetch_pretrained(_size(settings))
+        fetch_pretrained(_published(settings))
     elif pretrained:
         pretrained_encoder(encoder)
     elif isinstance(encoder, str):
@@ -54,81 +53,42 @@ def download(settings: Mapping[str, Any]) -> None:
 
 
 def build_network(
-    settings: Mapping[str, Any], weights: str, encoder: TextEncoder | None
-) -> tuple[GPT | Encoder, dict[str, Any]]:
-    """The network below the head, and the settings that describe it in full.
+    settings: Mapping[str, Any], weights: str, num_classes: int, text_encoder: TextEncoder | None
+) -> SequenceClassifier:
+    """The network that ``settings`` describe.
 
     Args:
-        settings: Their ``gpt``, or their ``encoder``, if there is one, says what it is.
+        settings: See :meth:`~gpt_classifier.model.build.Specification.from_settings`.
         weights: ``random``, ``pretrained``, or a file or folder.
-        encoder: Gives the token ids; the network must have room for them.
+        num_classes: K.
+        text_encoder: Gives the token ids; the network must have room for them.
     """
-    if settings["encoder"] is not None:
-        network = _encoder(settings["encoder"], weights, encoder)
-        return network, {"encoder": network.config.fields}
-    config = gpt_config(settings["gpt"], encoder)
-    gpt = GPT(config)
-    if weights != "random":
-        load_weights(gpt, fetch_pretrained(_size(settings)) if weights == "pretrained" else weights)
-    return gpt, {"gpt": asdict(config)}
-
-
-def _encoder(wanted: Any, weights: str, encoder: TextEncoder | None) -> Encoder:
-    if weights == "pretrained":
-        if encoder is not None and (tokenizer := encoder.settings()["tokenizer"]) in OWN:
+    wanted = settings.get("encoder")
+    if wanted is not None and weights == "pretrained" and text_encoder is not None:
+        tokenizer = text_encoder.settings()["tokenizer"]
+        if tokenizer in OWN:
             raise InputError(f"tokenizer is {tokenizer}, which {wanted} does not know: set --data.tokenizer {wanted}")
-        network = pretrained_encoder(wanted)
-    else:
-        network = random_encoder(wanted, None if encoder is None else encoder.vocab_size)
-        if weights != "random":
-            load_weights(network, weights)
-    if encoder is not None:
-        check_room(network.config, encoder)
-    return network
+    vocab_size = None if text_encoder is None else text_encoder.vocab_size
+    specification = Specification.from_settings(settings, num_classes, vocab_size)
+    model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
+    if text_encoder is not None:
+        check_room(model.backbone.config, text_encoder)
+    return model
 
 
-def _size(settings: Mapping[str, Any]) -> str:
-    gpt = settings["gpt"]
-    return gpt if isinstance(gpt, str) else gpt["size"]
+def _published(settings: Mapping[str, Any]) -> str:
+    """The name of the published weights."""
+    wanted = settings.get("encoder") or settings["gpt"]
+    return wanted if isinstance(wanted, str) else wanted["size"]
 
 
-def lora_config(settings: Mapping[str, Any] | None) -> LoRAConfig:
-    """The adaptation that ``settings`` describe."""
-    try:
-        return LoRAConfig(**(settings or {}))
-    except (TypeError, ValueError) as error:
-        known = ", ".join(field.name for field in fields(LoRAConfig))
-        raise InputError(f"lora is {dict(settings or {})}, expected fields {known}: {error}") from error
-
-
-def gpt_config(gpt: str | Mapping[str, Any], encoder: TextEncoder | None = None) -> GPTConfig:
-    """The dimensions that ``gpt`` describes; without a size, the vocabulary is that of ``encoder`` unless given."""
-    values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
-    size = values.pop("size", None)
-    if size is not None and size not in SIZES:
-        fields_ = "fields of GPTConfig" + (", and a space behind each colon" if str(size).startswith("{") else "")
-        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with {fields_}")
-    if size is None and encoder is not None:
-        values.setdefault("vocab_size", encoder.vocab_size)
-    known = [field.name for field in fields(GPTConfig)]
-    if unknown := values.keys() - set(known):
-        raise InputError(f"gpt has no field {', '.join(sorted(unknown))}, expected size, {', '.join(known)}")
-    try:
-        config = replace(SIZES[size or "gpt2"], **values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"gpt is {gpt}: {error}") from error
-    if encoder is not None:
-        check_room(config, encoder)
-    return config
-
-
-def check_room(config: GPTConfig | EncoderConfig, encoder: TextEncoder) -> None:
-    """Raises ``InputError`` where a model of these dimensions has no room for what ``encoder`` gives."""
-    if encoder.vocab_size > config.vocab_size:
+def check_room(config: BackboneConfig, text_encoder: TextEncoder) -> None:
+    """Raises ``InputError`` where a model of these dimensions has no room for what ``text_encoder`` gives."""
+    if text_encoder.vocab_size > config.vocab_size:
         raise InputError(
-            f"the tokenizer has {encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
+            f"the tokenizer has {text_encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"
         )
-    width = encoder.pad_to or encoder.max_length
+    width = text_encoder.pad_to or text_encoder.max_length
     if width > config.context_length:
         raise InputError(
             f"texts may have {width} tokens, but the model's context has {config.context_length}: "

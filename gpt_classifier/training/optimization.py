@@ -57,7 +57,8 @@ def build_optimizer(
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # How far below the head it stands: 0 for the head and the final norm, 1 for the last block.
-            level = model.gpt.config.n_layer - model.block_of(parameter_name) if by_block or layer_decay < 1 else 0
+            n_layer = model.backbone.config.n_layer
+            level = n_layer - model.block_of(parameter_name) if by_block or layer_decay < 1 else 0
             grouped[level, parameter.ndim >= 2 or decay_norms_and_biases].append(parameter)
     groups = [
         {

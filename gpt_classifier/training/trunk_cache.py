@@ -29,8 +29,7 @@ from gpt_classifier.encoding import TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
 from gpt_classifier.memory import physical_memory
-from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
-from gpt_classifier.model.encoders import Encoder
+from gpt_classifier.model.classification import BACKBONE, PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
 from gpt_classifier.training.pace import Pace
 
@@ -81,7 +80,7 @@ class TrunkCache:
     ) -> None:
         self.model, self.dtype, self.limit, self.context = model, dtype, limit, context
         self.depth = frozen_depth(model, policy)
-        self.pooled = not any(name.startswith("gpt.") for name in trainable_names(model, policy))
+        self.pooled = not any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
         self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
         self.width = self.encoder.pad_to
         self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
@@ -92,23 +91,23 @@ class TrunkCache:
     def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
         """Whether cached training is the same training: something is frozen, without dropout or batch-made padding.
 
-        An encoder cannot start behind a block, so all of it must be frozen.
+        Some backbones cannot start behind just any block.
         """
-        config, depth = model.gpt.config, frozen_depth(model, policy)
-        least = config.n_layer if isinstance(model.gpt, Encoder) else 1
+        depth = frozen_depth(model, policy)
         padded_by_batch = model.pooling in PADDING_COUNTS and encoder.pad_to is None
-        return depth >= least and config.dropout == 0 and not padded_by_batch
+        starts = depth > 0 and depth in model.backbone.starts_at
+        return starts and model.backbone.config.dropout == 0 and not padded_by_batch
 
     def _fingerprint(self, precision: str) -> str:
         """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
         digest = hashlib.sha256()
         frozen = {
             name: tensor
-            for name, tensor in self.model.gpt.state_dict().items()
-            if self.pooled or self.model.gpt.block_of(name) < self.depth
+            for name, tensor in self.model.backbone.state_dict().items()
+            if self.pooled or self.model.backbone.block_of(name) < self.depth
         }
         pooling = self.model.pooling if self.pooled else None
-        facts = (self.model.gpt.config, self.depth, pooling, str(self.dtype), precision, sorted(frozen))
+        facts = (self.model.backbone.config, self.depth, pooling, str(self.dtype), precision, sorted(frozen))
         digest.update(repr(facts).encode())
         for name in sorted(frozen):
             digest.update(_bytes(frozen[name].detach().cpu().contiguous()))
@@ -129,7 +128,7 @@ class TrunkCache:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
         else:
             tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
-            config = self.model.gpt.config
+            config = self.model.backbone.config
             room = (len(missing) if self.pooled else tokens) * config.n_embd * self.dtype.itemsize
             if room > (self.limit or MEMORY_SHARE * physical_memory()):
                 rank_zero_info(
@@ -174,7 +173,7 @@ class TrunkCache:
         self._keep(found)
 
     def _device(self) -> torch.device:
-        return next(self.model.gpt.parameters()).device
+        return next(self.model.backbone.parameters()).device
 
     @torch.no_grad()
     def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
@@ -183,11 +182,11 @@ class TrunkCache:
         batch = self.encoder.batch(ids)
         lengths = self.model.text_lengths(batch.lengths, batch.input_ids.shape[1]).to(device)
         with self.context():
-            x = self.model.gpt.embed(batch.input_ids.to(device))
+            x = self.model.backbone.embed(batch.input_ids.to(device))
             if self.pooled:
                 x = self.model.pooled(x, lengths)[:, None]  # (B, 1, C)
             else:
-                x = self.model.gpt.run_blocks(x, 0, self.depth, lengths=lengths)
+                x = self.model.backbone.run_blocks(x, 0, self.depth, lengths=lengths)
         x = x.to("cpu", self.dtype)
         if self.pooled or self.width is not None:
             return list(x)

@@ -26,7 +26,7 @@ def ours(tiny_config):
 
 
 def test_the_textbook_model_gives_our_logits(ours):
-    textbook = TextbookClassifier(ours.gpt, 2)
+    textbook = TextbookClassifier(ours.backbone, 2)
     textbook.head.load_state_dict(ours.head.state_dict())
     batch = TextEncoder("bytes", 64).batch([TextEncoder("bytes", 64).encode(text)[0] for text in TEXTS])
     logits = textbook(batch.input_ids)[torch.arange(len(TEXTS)), batch.lengths - 1]
@@ -35,7 +35,7 @@ def test_the_textbook_model_gives_our_logits(ours):
 
 @pytest.mark.parametrize(("policy", "blocks"), [("head", 0), ("last_block", 1), ("all", None)])
 def test_the_textbook_model_trains_as_many_parameters(ours, policy, blocks):
-    textbook = TextbookClassifier(ours.gpt, 2)
+    textbook = TextbookClassifier(ours.backbone, 2)
     textbook.train_last_blocks(blocks)
     freeze(ours, policy)
     counts = [sum(p.numel() for p in m.parameters() if p.requires_grad) for m in (textbook, ours)]
@@ -43,7 +43,7 @@ def test_the_textbook_model_trains_as_many_parameters(ours, policy, blocks):
 
 
 def test_the_transformers_model_gives_our_logits(ours):
-    reference = as_transformers(ours.gpt, 256, 2).eval()
+    reference = as_transformers(ours.backbone, 256, 2).eval()
     with torch.no_grad():
         reference.score.weight.copy_(ours.head.weight)
         ours.head.bias.zero_()

@@ -35,7 +35,7 @@ def test_logits_equal_the_reference(tmp_path):
     reference = GPT2ForSequenceClassification(GPT2Config(vocab_size=257, **sizes)).eval()
     reference.transformer.save_pretrained(tmp_path)
     ours = SequenceClassifier(GPT(CONFIG), 3).eval()
-    load_weights(ours.gpt, tmp_path)
+    load_weights(ours.backbone, tmp_path)
     with torch.no_grad():
         ours.head.weight.copy_(reference.score.weight)
         ours.head.bias.zero_()  # the reference's head has none
@@ -74,7 +74,7 @@ DEFINITIONS = {
 def test_every_pooling_is_what_it_says_of_the_hidden_states(pooling, causal):
     model = classifier(pooling, causal)
     seen = torch.full_like(LENGTHS, 9) if pooling in PADDING_COUNTS else LENGTHS
-    pooled = DEFINITIONS[pooling](model.gpt(IDS, seen))
+    pooled = DEFINITIONS[pooling](model.backbone(IDS, seen))
     assert_close(model(IDS, LENGTHS), model.head(pooled), rtol=0, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_the_poolings_of_the_article_take_padding_for_text(position, pooling, ca
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_logits_from_hidden_states_at_any_depth_equal_those_from_ids(pooling, depth):
     model = classifier(pooling)
-    x = model.gpt.run_blocks(model.gpt.embed(IDS), 0, depth)
+    x = model.backbone.run_blocks(model.backbone.embed(IDS), 0, depth)
     assert_close(model(x, LENGTHS, depth), model(IDS, LENGTHS), rtol=0, atol=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_an_unknown_pooling_is_refused_with_the_known_ones():
 def test_the_mlp_head_is_two_layers_over_the_pooled_state():
     model = classifier(head="mlp")
     first, _, second = model.head
-    pooled = DEFINITIONS["last_token"](model.gpt(IDS))
+    pooled = DEFINITIONS["last_token"](model.backbone(IDS))
     assert_close(model(IDS, LENGTHS), second(first(pooled).tanh()), rtol=0, atol=1e-5)
     assert (first.in_features, second.out_features) == (CONFIG.n_embd, 3)
 
@@ -126,7 +126,7 @@ def test_any_module_can_be_the_head():
     head = {"class_path": f"{__name__}.ScaledHead", "init_args": {"scale": 3.0}}
     model = SequenceClassifier(GPT(CONFIG), 5, head=head).eval()
     assert type(model.head) is ScaledHead
-    pooled = DEFINITIONS["last_token"](model.gpt(IDS))
+    pooled = DEFINITIONS["last_token"](model.backbone(IDS))
     assert_close(model(IDS, LENGTHS), 3 * pooled @ model.head.linear.weight.T, rtol=0, atol=1e-5)
 
 

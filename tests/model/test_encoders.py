@@ -56,11 +56,11 @@ NO_DROPOUT = dict.fromkeys(
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "qa_dropout"), 0.0
 ) | {"seq_classif_dropout": 0.0}
 BLOCKS = {  # where each architecture keeps its blocks
-    "distilbert": "gpt.network.transformer.layer",
-    "bert": "gpt.network.encoder.layer",
-    "roberta": "gpt.network.encoder.layer",
-    "deberta": "gpt.network.encoder.layer",
-    "modernbert": "gpt.network.layers",
+    "distilbert": "backbone.network.transformer.layer",
+    "bert": "backbone.network.encoder.layer",
+    "roberta": "backbone.network.encoder.layer",
+    "deberta": "backbone.network.encoder.layer",
+    "modernbert": "backbone.network.layers",
 }
 IDS = torch.randint(2, 300, (3, 20), generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.tensor([20, 3, 11])
@@ -140,12 +140,12 @@ def test_published_weights_come_in_full_precision_and_ready_to_train(saved):
 def test_checkpointed_blocks_give_the_same_gradients(kind):
     model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2, "mean")
     gradients = []
-    for model.gpt.checkpoint_blocks in (False, True, False):
+    for model.backbone.checkpoint_blocks in (False, True, False):
         model.zero_grad()
         model(IDS, LENGTHS).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-        blocks = model.get_submodule(model.gpt.blocks.removesuffix(".").replace("network", "gpt.network", 1))
-        assert {block.gradient_checkpointing for block in blocks} == {model.gpt.checkpoint_blocks}
+        blocks = model.get_submodule(model.backbone.blocks.removesuffix(".").replace("network", "backbone.network", 1))
+        assert {block.gradient_checkpointing for block in blocks} == {model.backbone.checkpoint_blocks}
     assert len(gradients[0]) == len(list(model.parameters()))  # and every parameter has a part in the result
     assert_close(gradients[1], gradients[0])
     assert_close(gradients[2], gradients[0])
@@ -159,7 +159,7 @@ def test_a_policy_names_whole_blocks_and_the_norm_above_them(policy, kind):
     model = classifier(kind)
     names = {name for name, _ in model.named_parameters()}
     count = {"head": 0, "last_block": 1, "last_two_blocks": 2, "all": 3}.get(policy, policy)
-    parts = ["head.", *(f"{BLOCKS[kind]}.{n}." for n in range(3 - count, 3))] + ["gpt.network.final_norm."] * (
+    parts = ["head.", *(f"{BLOCKS[kind]}.{n}." for n in range(3 - count, 3))] + ["backbone.network.final_norm."] * (
         count > 0
     )
     expected = names if policy == "all" else {name for name in names if name.startswith(tuple(parts))}
@@ -188,7 +188,7 @@ def test_levels_of_the_learning_rate_follow_the_blocks(kind):
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         inside = name.removeprefix(f"{BLOCKS[kind]}.")
-        above = name.startswith(("head.", "gpt.network.final_norm."))
+        above = name.startswith(("head.", "backbone.network.final_norm."))
         level = 3 - int(inside[0]) if inside != name else 0 if above else 4
         assert rates[id(parameter)] == 0.5**level
 
@@ -292,8 +292,8 @@ def test_a_model_folder_is_what_a_next_fit_can_start_from(quick_trainer, tiny_da
     bundle.save_folder(tmp_path / "model", first.bundle(), "")
     second = GPTClassifier(**settings("bert", weights=str(tmp_path / "model"), trainable="head"))
     quick_trainer().fit(second, tiny_data())
-    for name, tensor in first.model.gpt.state_dict().items():
-        assert torch.equal(second.model.gpt.state_dict()[name], tensor)
+    for name, tensor in first.model.backbone.state_dict().items():
+        assert torch.equal(second.model.backbone.state_dict()[name], tensor)
 
 
 def test_nothing_is_kept_that_names_code_or_places(kind):
@@ -315,7 +315,7 @@ def test_nothing_is_kept_that_names_code_or_places(kind):
 def test_int8_is_close(kind):
     model = classifier(kind)
     exact = model(IDS, LENGTHS).softmax(-1)
-    model.gpt = quantized(model.gpt)
+    model.backbone = quantized(model.backbone)
     assert_close(model(IDS, LENGTHS).softmax(-1), exact, rtol=0, atol=0.05)
 
 

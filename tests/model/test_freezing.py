@@ -13,18 +13,18 @@ from gpt_classifier.model.gpt import GPT, GPTConfig
 POLICIES = {
     "head": ({"head"}, 2),
     0: ({"head"}, 2),
-    "last_block": ({"gpt.h.1", "gpt.ln_f", "head"}, 1),
-    1: ({"gpt.h.1", "gpt.ln_f", "head"}, 1),
-    "1": ({"gpt.h.1", "gpt.ln_f", "head"}, 1),
-    "last_two_blocks": ({"gpt.h.0", "gpt.h.1", "gpt.ln_f", "head"}, 0),
-    "all": ({"gpt.wte", "gpt.wpe", "gpt.h.0", "gpt.h.1", "gpt.ln_f", "head"}, 0),
+    "last_block": ({"backbone.h.1", "backbone.ln_f", "head"}, 1),
+    1: ({"backbone.h.1", "backbone.ln_f", "head"}, 1),
+    "1": ({"backbone.h.1", "backbone.ln_f", "head"}, 1),
+    "last_two_blocks": ({"backbone.h.0", "backbone.h.1", "backbone.ln_f", "head"}, 0),
+    "all": ({"backbone.wte", "backbone.wpe", "backbone.h.0", "backbone.h.1", "backbone.ln_f", "head"}, 0),
 }
 
 
 def part(name: str) -> str:
-    """The part of the network that a parameter belongs to: gpt.h.1.attn.c_attn.weight -> gpt.h.1."""
+    """The part of the network that a parameter belongs to: backbone.h.1.attn.c_attn.weight -> backbone.h.1."""
     pieces = name.split(".")
-    return ".".join(pieces[: {"h": 3}.get(pieces[1], 2)]) if pieces[0] == "gpt" else pieces[0]
+    return ".".join(pieces[: {"h": 3}.get(pieces[1], 2)]) if pieces[0] == "backbone" else pieces[0]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -39,7 +39,7 @@ def test_a_policy_names_whole_parts_and_the_blocks_below_them(policy, tiny_confi
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_final_norm_trains_with_any_block_but_not_with_the_head_alone(policy, tiny_config):
     names = trainable_names(SequenceClassifier(GPT(tiny_config), 2), policy)
-    assert ("gpt.ln_f.weight" in names) == any(name.startswith("gpt.h.") for name in names)
+    assert ("backbone.ln_f.weight" in names) == any(name.startswith("backbone.h.") for name in names)
 
 
 def test_freezing_again_forgets_the_policy_before(tiny_config):
@@ -95,18 +95,18 @@ def trained_for_three_steps(chosen: bool) -> SequenceClassifier:
 def test_rows_of_tokens_that_occur_train_as_in_the_whole_embedding_and_the_others_stay():
     whole, chosen = (trained_for_three_steps(chosen).state_dict() for chosen in (False, True))
     assert whole.keys() == chosen.keys()
-    for name in whole.keys() - {"gpt.wte.weight"}:
+    for name in whole.keys() - {"backbone.wte.weight"}:
         torch.testing.assert_close(chosen[name], whole[name])
     seen = torch.zeros(20, dtype=torch.bool).index_fill(0, torch.tensor([1, 3, 7]), True)
-    torch.testing.assert_close(chosen["gpt.wte.weight"][seen], whole["gpt.wte.weight"][seen])
+    torch.testing.assert_close(chosen["backbone.wte.weight"][seen], whole["backbone.wte.weight"][seen])
     model = trained_for_three_steps(True)
-    assert torch.equal(chosen["gpt.wte.weight"][~seen], model.gpt.wte.weight[~seen])
-    assert not torch.equal(chosen["gpt.wte.weight"][seen], model.gpt.wte.weight[seen])
+    assert torch.equal(chosen["backbone.wte.weight"][~seen], model.backbone.wte.weight[~seen])
+    assert not torch.equal(chosen["backbone.wte.weight"][seen], model.backbone.wte.weight[seen])
 
 
 def test_a_partly_trained_embedding_is_saved_and_loaded_as_a_plain_one():
     model = trained_for_three_steps(True)
-    plain = SequenceClassifier(GPT(model.gpt.config), 2)
+    plain = SequenceClassifier(GPT(model.backbone.config), 2)
     plain.load_state_dict(model.state_dict())
     ids, lengths = torch.tensor([[1, 9, 7]]), torch.tensor([3])  # 9 does not train
     torch.testing.assert_close(plain(ids, lengths), model(ids, lengths))
@@ -115,4 +115,4 @@ def test_a_partly_trained_embedding_is_saved_and_loaded_as_a_plain_one():
     torch.testing.assert_close(again(ids, lengths), model(ids, lengths))
     freeze_other_tokens(again, torch.tensor([9]))  # as another fit of the same model would
     torch.testing.assert_close(again(ids, lengths), model(ids, lengths))
-    assert again.gpt.wte.trained.shape == (1, 8)
+    assert again.backbone.wte.trained.shape == (1, 8)

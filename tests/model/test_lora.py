@@ -147,7 +147,7 @@ def test_by_default_the_four_matrices_of_each_block_are_adapted():
     model.add_lora(LoRAConfig())
     layers = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     found = {name for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
-    assert found == {f"gpt.h.{n}.{layer}" for n in range(2) for layer in layers}
+    assert found == {f"backbone.h.{n}.{layer}" for n in range(2) for layer in layers}
 
 
 # ---------------------------------------------------------------- what trains
@@ -243,7 +243,7 @@ def test_logits_and_gradients_equal_those_of_peft(scale, dora, pooling):
 
 def test_a_pattern_that_is_found_in_no_layer_is_refused_with_the_names_there_are():
     model = plain()
-    with pytest.raises(ValueError, match=r"targets 'q_proj' .* there are gpt\.h\.0\.attn\.c_attn, .*head"):
+    with pytest.raises(ValueError, match=r"targets 'q_proj' .* there are backbone\.h\.0\.attn\.c_attn, .*head"):
         add_lora(model, LoRAConfig(targets="q_proj"))
     with pytest.raises(InputError, match="lora: targets 'q_proj'"):
         model.add_lora(LoRAConfig(targets="q_proj"))
@@ -271,7 +271,7 @@ def test_a_layer_is_not_adapted_twice():
         ({"scale": "rank"}, "scale is 'rank', expected one of alpha/rank"),
         ({"targets": "("}, r"targets '\(' is not a regular expression"),
         ({"targets": 3}, "lora is {'targets': 3}"),
-        ({"targets": "q_proj"}, r"lora: targets 'q_proj' is found in no linear layer; there are gpt\.h\.0\.attn"),
+        ({"targets": "q_proj"}, r"lora: targets 'q_proj' is found in no linear layer; there are backbone\.h\.0\.attn"),
     ],
     ids=str,
 )

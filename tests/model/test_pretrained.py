@@ -91,9 +91,9 @@ def test_a_truncated_file_is_named(left, saved, tiny_config):
 
 def test_a_model_folder_gives_its_network(trained):
     model = TextClassifier.load(trained / "model").model
-    gpt = GPT(model.gpt.config)
+    gpt = GPT(model.backbone.config)
     load_weights(gpt, trained / "model")
-    assert all(torch.equal(tensor, model.gpt.state_dict()[name]) for name, tensor in gpt.state_dict().items())
+    assert all(torch.equal(tensor, model.backbone.state_dict()[name]) for name, tensor in gpt.state_dict().items())
 
 
 @pytest.mark.parametrize("size", SIZES)

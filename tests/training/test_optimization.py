@@ -56,7 +56,14 @@ def test_matrices_decay_and_biases_and_norms_only_if_asked(decay_all, policy, mo
 
 
 # How far below the head each part of a network of two blocks stands.
-LEVELS = {"head.": 0, "gpt.ln_f.": 0, "gpt.h.1.": 1, "gpt.h.0.": 2, "gpt.wte.": 3, "gpt.wpe.": 3}
+LEVELS = {
+    "head.": 0,
+    "backbone.ln_f.": 0,
+    "backbone.h.1.": 1,
+    "backbone.h.0.": 2,
+    "backbone.wte.": 3,
+    "backbone.wpe.": 3,
+}
 
 
 @pytest.mark.parametrize("policy", ["all", "last_block", "lora", "biases"])

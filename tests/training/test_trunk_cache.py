@@ -135,7 +135,7 @@ def test_states_are_only_found_under_what_determines_them(model, rows, change):
     match change:
         case "weights":
             with torch.no_grad():
-                model.gpt.h[0].mlp.c_fc.bias[0] += 1e-3
+                model.backbone.h[0].mlp.c_fc.bias[0] += 1e-3
         case "depth":
             policy = "head"
         case "dtype":
@@ -153,7 +153,7 @@ def test_states_are_only_found_under_what_determines_them(model, rows, change):
 def test_other_weights_above_the_depth_do_not_matter(model, rows):
     cache(model).texts(rows)
     with torch.no_grad():
-        model.gpt.h[1].mlp.c_fc.bias += 1
+        model.backbone.h[1].mlp.c_fc.bias += 1
         model.head.weight += 1
     run = cache(model)
     run.texts(rows)

@@ -1,0 +1,157 @@
+"""Builds a classifier from one serialisable specification; knows nothing about data or training."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.model.backbone import FAMILIES, Backbone, Family
+from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.encoders import empty_encoder, encoder_fields, pretrained_encoder, random_encoder
+from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, without_weights
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything that decides a classifier's tensors; ``dataclasses.asdict`` makes plain values of it.
+
+    Args:
+        family: Key of the backbone's family in ``FAMILIES``: ``gpt`` or ``encoder``.
+        backbone: All fields of the backbone's configuration.
+        num_classes: K.
+        pooling: See :class:`SequenceClassifier`.
+        head: See :class:`SequenceClassifier`.
+        lora: What is adapted, if anything is.
+    """
+
+    family: str
+    backbone: dict[str, Any]
+    num_classes: int
+    pooling: str = "last_token"
+    head: str | Mapping[str, Any] = "linear"
+    lora: LoRAConfig | None = None
+
+    @classmethod
+    def of(cls, model: SequenceClassifier) -> "Specification":
+        """That from which ``model`` can be built again."""
+        config = model.backbone.config
+        return cls(config.family, config.fields, model.num_classes, model.pooling, model.head_settings, model.lora)
+
+    @classmethod
+    def restore(cls, values: Mapping[str, Any]) -> "Specification":
+        """From what ``dataclasses.asdict`` made of it."""
+        lora = values["lora"]
+        return cls(**{**values, "lora": None if lora is None else LoRAConfig(**lora)})
+
+    @classmethod
+    def from_settings(
+        cls, settings: Mapping[str, Any], num_classes: int, vocab_size: int | None = None
+    ) -> "Specification":
+        """What a user's settings describe.
+
+        Args:
+            settings: ``gpt``, or ``encoder`` if there is one, and ``pooling``, ``head`` and ``lora``, as
+                :class:`~gpt_classifier.training.module.GPTClassifier` explains them.
+            num_classes: K.
+            vocab_size: Number of token ids, where the settings do not say it.
+
+        Raises:
+            InputError: They describe no network.
+        """
+        wanted = settings.get("encoder")
+        family = "gpt" if wanted is None else "encoder"
+        if isinstance(wanted, Mapping) and str(wanted.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
+            wanted = dict(wanted)
+            family = wanted.pop("model_type")
+        backbone = FAMILIES[family].fields(settings["gpt"] if wanted is None else wanted, vocab_size)
+        lora = None if settings.get("lora") is None else lora_config(settings["lora"])
+        shape = {name: settings[name] for name in ("pooling", "head") if name in settings}
+        return cls(family, backbone, num_classes, **shape, lora=lora)
+
+    def settings(self) -> dict[str, Any]:
+        """The user's setting that describes the backbone in full."""
+        if self.family == "gpt":
+            return {"gpt": self.backbone}
+        return {"encoder": {"model_type": self.family} | self.backbone}  # an encoder's fields say its own type
+
+
+def build(
+    specification: Specification, weights: str | Path | None = "random", published: str = ""
+) -> SequenceClassifier:
+    """The classifier that ``specification`` describes; its head and its corrections get their initial values.
+
+    Args:
+        specification: What to build.
+        weights: Of the backbone: ``random``; ``pretrained``, those that are published as ``published``; or a
+            .safetensors file or its folder. None for shapes without values, in the head too, which are yet to come by
+            ``load_state_dict(..., assign=True)``.
+        published: A size of GPT-2, an encoder's name or folder, or a .safetensors file or its folder.
+    """
+    with without_weights() if weights is None else nullcontext():
+        backbone = _backbone(specification, weights, published)
+        model = SequenceClassifier(backbone, specification.num_classes, specification.pooling, specification.head)
+        if specification.lora is not None:
+            model.add_lora(specification.lora)
+    return model
+
+
+def _backbone(specification: Specification, weights: str | Path | None, published: str) -> Backbone:
+    family, dimensions = FAMILIES.get(specification.family), specification.backbone
+    if family is None:
+        raise InputError(
+            f"the model is of the family {specification.family!r}, which is not imported ({', '.join(FAMILIES)} are): "
+            "import the module that defines it first"
+        )
+    if weights is None:
+        return (family.empty or family.random)(dimensions)
+    if weights == "pretrained" and family.published is not None:
+        return family.published(dimensions, published)
+    backbone = family.random(dimensions)
+    if weights != "random":
+        load_weights(backbone, published if weights == "pretrained" else weights)
+    return backbone
+
+
+def gpt_config(gpt: str | Mapping[str, Any], vocab_size: int | None = None) -> GPTConfig:
+    """The dimensions that ``gpt`` describes; without a size, the vocabulary has ``vocab_size`` tokens unless given."""
+    values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
+    size = values.pop("size", None)
+    if size is not None and size not in SIZES:
+        fields_ = "fields of GPTConfig" + (", and a space behind each colon" if str(size).startswith("{") else "")
+        raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with {fields_}")
+    if size is None and vocab_size is not None:
+        values.setdefault("vocab_size", vocab_size)
+    known = [field.name for field in fields(GPTConfig)]
+    if unknown := values.keys() - set(known):
+        raise InputError(f"gpt has no field {', '.join(sorted(unknown))}, expected size, {', '.join(known)}")
+    try:
+        return replace(SIZES[size or "gpt2"], **values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"gpt is {gpt}: {error}") from error
+
+
+def lora_config(settings: Mapping[str, Any] | None) -> LoRAConfig:
+    """The adaptation that ``settings`` describe."""
+    try:
+        return LoRAConfig(**(settings or {}))
+    except (TypeError, ValueError) as error:
+        known = ", ".join(field.name for field in fields(LoRAConfig))
+        raise InputError(f"lora is {dict(settings or {})}, expected fields {known}: {error}") from error
+
+
+def _random_gpt(dimensions: Mapping[str, Any]) -> GPT:
+    return GPT(GPTConfig(**dimensions))
+
+
+def _published_gpt(dimensions: Mapping[str, Any], name: str) -> GPT:
+    gpt = _random_gpt(dimensions)
+    load_weights(gpt, fetch_pretrained(name) if name in SIZES else name)
+    return gpt
+
+
+FAMILIES["gpt"] = Family(lambda gpt, vocab_size: gpt_config(gpt, vocab_size).fields, _random_gpt, _published_gpt)
+FAMILIES["encoder"] = Family(encoder_fields, random_encoder, lambda _, name: pretrained_encoder(name), empty_encoder)
