@@ -7,8 +7,9 @@ from pathlib import Path
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run, Study, given_settings, question, read_study
+from gpt_classifier.study.plan import Row, Run, Study, question, read_study
 from gpt_classifier.study.runner import Runner, results_of
+from gpt_classifier.variants import given_settings
 
 
 def main(arguments: list[str]) -> None:

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +19,17 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
-from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
+from gpt_classifier.study.plan import SPLITS, Result, Run
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
-
-QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
+from gpt_classifier.variants import Settings, build
 
 
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
     """Trains and scores; ``scratch`` is a folder for files that nobody needs afterwards."""
     cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
     return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
-
-
-def build(base: str, settings: Settings, scratch: Path) -> ClassifierCLI:
-    """Data, model and a trainer that leaves no files outside ``scratch``."""
-    warnings.filterwarnings("ignore", message="LightningCLI.s args parameter")  # its own advice for notebooks
-    settings = settings | QUIET | {"trainer.default_root_dir": str(scratch)}
-    return ClassifierCLI(arguments(base, settings, scratch), run=False)
 
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:

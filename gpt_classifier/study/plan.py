@@ -2,19 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import get_loader
-
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
 
-Settings = dict[str, Any]  # dotted keys of a configuration, such as model.pooling
 Result = dict[str, Any]  # of a run, as study/job.py makes it
 SPLITS = ("train", "val", "test")
 FAMILIES = ("gpt", "encoder", "classical")  # of what a row trains
@@ -177,85 +173,3 @@ def read_study(path: Path) -> tuple[Study, str]:
 def question(value: Any) -> Question:
     """A question as YAML has it: a text, or a mapping."""
     return Question(**value) if isinstance(value, dict) else Question(str(value))
-
-
-# ---------------------------------------------------------------- configurations and what changes them
-
-
-def read_base(path: Path, base: Any) -> str:
-    """The contents of the configuration that ``path`` names as its base, relative to itself."""
-    if not isinstance(base, str):
-        raise InputError(f"base of {path} is {base!r}, expected the path of a configuration")
-    if not isinstance(read_yaml(path.parent / base), dict):
-        raise InputError(f"{path.parent / base}, the base of {path}, is not a configuration: it has no keys")
-    return (path.parent / base).read_text(encoding="utf-8")
-
-
-def check_settings(settings: Any, name: str) -> None:
-    """Whether ``settings`` map keys of a configuration to values."""
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
-
-
-def given_settings(words: Sequence[str]) -> Settings:
-    """``--key value`` and ``--key=value`` of a command line as a configuration has them."""
-    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    keys, values = parts[::2], parts[1::2]
-    if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
-        raise InputError(f"{' '.join(words)}: expected pairs such as --model.weights random; --help explains more")
-    try:
-        return {key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)}
-    except yaml.YAMLError as error:
-        raise InputError(f"{' '.join(words)}: not YAML, {' '.join(str(error).split())}") from error
-
-
-def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The second configuration that makes ``settings`` of the one with the contents ``base``.
-
-    A parser puts a mapping such as model.gpt in place of that of the first configuration, whole. So a setting within
-    one, such as model.gpt.dropout, brings the rest of it along.
-    """
-    both = deepcopy(parse_yaml(base))
-    changed: dict[str, Any] = {}
-    for key, value in settings.items():
-        *path, name = key.split(".")
-        within = both
-        for n, part in enumerate(path, 1):
-            if within.get(part) is None:
-                within[part] = {}
-            if path[:n] == ["model", "gpt"] and isinstance(within[part], str):
-                within[part] = {"size": within[part]}  # for which the name alone is short
-            within = within[part]
-            if not isinstance(within, dict):
-                taken = ".".join(path[:n])
-                raise InputError(f"{key} cannot be set, because {taken} is {within!r}: make {taken} a mapping")
-        within[name] = value
-        section, *field_ = key.split(".")[:2]
-        if field_:
-            changed.setdefault(section, {})[field_[0]] = both[section][field_[0]]
-        else:
-            changed[section] = value
-    return changed
-
-
-def arguments(base: str, settings: Mapping[str, Any], folder: Path) -> list[str]:
-    """Command-line arguments of a configuration changed by ``settings``, in files of ``folder``."""
-    first, second = folder / "base.yaml", folder / "settings.yaml"
-    first.write_text(base, encoding="utf-8")
-    second.write_text(yaml.safe_dump(overrides(base, settings), sort_keys=False), encoding="utf-8")
-    return [f"--config={first}", f"--config={second}"]
-
-
-def parse_yaml(text: str) -> Any:
-    """As configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
-    return get_loader("yaml")(text)
-
-
-def read_yaml(path: Path) -> Any:
-    """What a file says; one that is not there or not YAML is the user's to mend."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"no file {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
-from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, Settings
+from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run
+from gpt_classifier.variants import Settings
 
 ALPHA = 0.05
 

@@ -28,9 +28,10 @@ from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import without_weights
 from gpt_classifier.study import command, runner
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.job import Scored, _result, build, description, perform
+from gpt_classifier.study.job import Scored, _result, description, perform
 from gpt_classifier.study.plan import Question, Row, Run, read_study
 from gpt_classifier.study.runner import read_results
+from gpt_classifier.variants import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = "{n_layer: 2, n_head: 2, n_embd: 16, context_length: 64}"

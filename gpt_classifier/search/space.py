@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.study.plan import Settings, check_settings, parse_yaml, read_base, read_yaml
 from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR, is_better
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

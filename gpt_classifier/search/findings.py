@@ -13,22 +13,22 @@ import yaml
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
-from gpt_classifier.study.plan import overrides
-from gpt_classifier.study.space import Choices, Search
+from gpt_classifier.search.space import Choices, Search
 from gpt_classifier.training.callbacks.checkpoints import mode
+from gpt_classifier.variants import overrides
 
 if TYPE_CHECKING:
-    from optuna import Study
+    import optuna
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-def finished(study: "Study") -> "list[FrozenTrial]":
+def finished(optuna_study: "optuna.Study") -> "list[FrozenTrial]":
     """The trials that count, in their order. A killed one is not among them: it failed without an error of its own."""
     return [
         trial
-        for trial in study.get_trials(deepcopy=False)
+        for trial in optuna_study.get_trials(deepcopy=False)
         if trial.state.name in ("COMPLETE", "PRUNED") or (trial.state.name == "FAIL" and "error" in trial.user_attrs)
     ]
 
@@ -40,9 +40,9 @@ def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, Froz
     return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
 
 
-def write(study: "Study", search: Search, folder: Path) -> None:
+def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
     """``trials.csv`` of all trials, and ``best.yaml``, the configuration that changes the base."""
-    trials = finished(study)
+    trials = finished(optuna_study)
     with whole_file(folder / "trials.csv") as path:
         path.write_text(_comma_separated(search, trials), encoding="utf-8")
     if (best := best_of(trials, search)) is None:
@@ -73,9 +73,9 @@ def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
     return stream.getvalue()
 
 
-def conclusion(study: "Study", search: Search, folder: Path) -> str:
+def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> str:
     """What the search found, what it is worth, and the commands that use it."""
-    trials = finished(study)
+    trials = finished(optuna_study)
     if (best := best_of(trials, search)) is None:
         error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
         raise InputError(f"none of {len(trials)} trials gave a {search.monitor}; the first that failed: {error}")
