@@ -1,6 +1,6 @@
-"""Variants of a configuration, a base changed by settings: the rows of a study and the trials of a search are such.
+"""Applies settings to a configuration, up to the data, model and trainer that the two describe.
 
-Reads both, and builds data, model and trainer of a variant; knows nothing about why there are several.
+The rows of a study and the trials of a search are such variants of one configuration; this module knows neither.
 """
 
 import warnings
@@ -22,16 +22,22 @@ QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progre
 
 
 def build(base: str, settings: Settings, scratch: Path) -> "ClassifierCLI":
-    """Data, model and a trainer that leaves no files outside ``scratch``."""
+    """Data module, model and trainer of ``base`` changed by ``settings``. The trainer writes to ``scratch`` only.
+
+    Args:
+        base: Contents of a configuration.
+        settings: Values by dotted key, such as model.pooling.
+        scratch: Folder of the trainer's files and of the configuration itself.
+    """
     from gpt_classifier.training.cli import ClassifierCLI
 
-    warnings.filterwarnings("ignore", message="LightningCLI.s args parameter")  # its own advice for notebooks
+    warnings.filterwarnings("ignore", message="LightningCLI.s args parameter")  # Lightning's advice for notebooks
     settings = settings | QUIET | {"trainer.default_root_dir": str(scratch)}
     return ClassifierCLI(arguments(base, settings, scratch), run=False)
 
 
 def arguments(base: str, settings: Mapping[str, Any], folder: Path) -> list[str]:
-    """Command-line arguments of a configuration changed by ``settings``, in files of ``folder``."""
+    """Command-line arguments of ``base`` changed by ``settings``, which are written to two files of ``folder``."""
     first, second = folder / "base.yaml", folder / "settings.yaml"
     first.write_text(base, encoding="utf-8")
     second.write_text(yaml.safe_dump(overrides(base, settings), sort_keys=False), encoding="utf-8")
@@ -39,10 +45,12 @@ def arguments(base: str, settings: Mapping[str, Any], folder: Path) -> list[str]
 
 
 def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The second configuration that makes ``settings`` of the one with the contents ``base``.
+    """The configuration to pass after ``base`` so that ``settings`` apply.
 
-    A parser puts a mapping such as model.gpt in place of that of the first configuration, whole. So a setting within
-    one, such as model.gpt.dropout, brings the rest of it along.
+    The parser replaces a mapping of the first configuration, such as model.gpt, as a whole. So a setting within one,
+    such as model.gpt.dropout, is returned together with the rest of the mapping.
+
+    Raises ``InputError`` for a setting within a value that is not a mapping.
     """
     both = deepcopy(parse_yaml(base))
     changed: dict[str, Any] = {}
@@ -53,7 +61,7 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             if within.get(part) is None:
                 within[part] = {}
             if path[:n] == ["model", "gpt"] and isinstance(within[part], str):
-                within[part] = {"size": within[part]}  # for which the name alone is short
+                within[part] = {"size": within[part]}  # a name is short for this
             within = within[part]
             if not isinstance(within, dict):
                 taken = ".".join(path[:n])
@@ -68,7 +76,7 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_settings(words: Sequence[str]) -> Settings:
-    """``--key value`` and ``--key=value`` of a command line as a configuration has them."""
+    """The settings in the words of a command line, ``--key value`` or ``--key=value``, parsed as YAML."""
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     keys, values = parts[::2], parts[1::2]
     if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
@@ -80,13 +88,13 @@ def given_settings(words: Sequence[str]) -> Settings:
 
 
 def check_settings(settings: Any, name: str) -> None:
-    """Whether ``settings`` map keys of a configuration to values."""
+    """Raises ``InputError`` unless ``settings``, which the message calls ``name``, map keys to values."""
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
 
 
 def read_base(path: Path, base: Any) -> str:
-    """The contents of the configuration that ``path`` names as its base, relative to itself."""
+    """The contents of the configuration ``base``, a path relative to the file ``path`` that names it."""
     if not isinstance(base, str):
         raise InputError(f"base of {path} is {base!r}, expected the path of a configuration")
     if not isinstance(read_yaml(path.parent / base), dict):
@@ -95,7 +103,7 @@ def read_base(path: Path, base: Any) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file says; one that is not there or not YAML is the user's to mend."""
+    """The parsed contents of a file. Raises ``InputError`` if it is missing or not YAML."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -105,5 +113,5 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """As configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
+    """Parses YAML as the configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
     return get_loader("yaml")(text)

@@ -1,1 +1,1 @@
-"""Looks for the settings with which a configuration does best on the validation rows, by Optuna."""
+"""Searches with Optuna for the settings with which a configuration scores best on the validation rows."""

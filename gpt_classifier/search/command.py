@@ -1,7 +1,7 @@
-"""The command ``search``: looks for the settings with which a configuration does best on the validation rows.
+"""The command ``search``: finds the settings with which a configuration scores best on the validation rows.
 
-Optuna proposes the settings of each trial; a trial is an ordinary fit. All that is known of a search lies in its
-folder, in a journal written line by line: the same command continues a search that was stopped.
+Optuna proposes the settings of each trial; a trial is an ordinary fit. The whole state of a search is a journal in its
+folder, written line by line: the same command continues a search that was stopped.
 """
 
 import signal
@@ -55,7 +55,7 @@ def main(words: list[str]) -> None:
 
 
 def check(search: Search) -> None:
-    """Finds, before the first trial, mistakes that would make every trial fail."""
+    """Raises ``InputError`` before the first trial for mistakes that would make every trial fail."""
     with TemporaryDirectory() as scratch:
         cli = check_space(search, Path(scratch))
     data = cli.datamodule
@@ -71,20 +71,23 @@ def check(search: Search) -> None:
 
 
 def check_space(search: Search, scratch: Path) -> ClassifierCLI:
-    """Builds what does not change, and has each value in the space parsed."""
+    """Builds the base with the settings of all trials, and parses every example of the space with it.
+
+    Raises ``InputError`` for a key that does not exist, or one that must be the same in all trials.
+    """
     if fixed := search.space.keys() & {*SAME_FOR_ALL, "trainer.default_root_dir", "model.monitor"}:
         raise InputError(f"{min(fixed)} is in the space, but it is the same for all trials: take it out")
     cli = build(search.base.content, search.settings | SAME_FOR_ALL, scratch)
     examples = {key: part.examples() for key, part in search.space.items()}
     for n in range(max(map(len, examples.values()))):
-        # Parsed, not built: values that exclude each other are the affair of the trial that meets them.
+        # Parsed, not built: values that exclude each other fail in the trial that combines them.
         chosen = {key: values[n % len(values)] for key, values in examples.items()}
         cli.parser.parse_args(arguments(search.base.content, search.settings | chosen, scratch))
     return cli
 
 
 def perform(search: Search, trials: int, folder: Path) -> None:
-    """Trials until there are so many, those of earlier calls included; their results after each."""
+    """Runs trials until there are ``trials``, those of earlier calls included, and writes the results after each."""
     optuna_study = open_journal(search, folder)
     if before := len(finished(optuna_study)):
         print(f"{before} of {max(before, trials)} trials were done before", flush=True)
@@ -94,7 +97,7 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         settings = search.decode(trial.params)
         try:
             told = run(optuna_study, search, trial, number, folder)
-        except SystemExit as stop:  # Lightning was interrupted or told to end, which it does without a word
+        except SystemExit as stop:  # Lightning exits without a message after Ctrl-C or SIGTERM
             print(f"[{number}/{trials}] stopped; the same command goes on from here", file=sys.stderr)
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())

@@ -1,4 +1,4 @@
-"""What a search found: a table, a configuration, a figure, and what it is worth."""
+"""Writes the results of a search: a table of trials, the best configuration, a figure and a conclusion."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def finished(optuna_study: "optuna.Study") -> "list[FrozenTrial]":
-    """The trials that count, in their order. A killed one is not among them: it failed without an error of its own."""
+    """The finished trials in order. An interrupted one is not among them: it failed without an error."""
     return [
         trial
         for trial in optuna_study.get_trials(deepcopy=False)
@@ -34,14 +34,14 @@ def finished(optuna_study: "optuna.Study") -> "list[FrozenTrial]":
 
 
 def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
-    """The best of those that were not stopped early, with its number; the first of equals."""
+    """Number and trial of the best one that was not pruned, the first among equals; None if there is none."""
     complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
     sign = 1 if mode(search.monitor) == "min" else -1
     return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
 
 
 def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
-    """``trials.csv`` of all trials, and ``best.yaml``, the configuration that changes the base."""
+    """Writes ``trials.csv``, all trials, and ``best.yaml``, the best settings to pass as a second ``--config``."""
     trials = finished(optuna_study)
     with whole_file(folder / "trials.csv") as path:
         path.write_text(_comma_separated(search, trials), encoding="utf-8")
@@ -64,17 +64,20 @@ def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"])
     for number, trial in enumerate(trials, 1):
-        told = trial.user_attrs
-        cells = [number, STATES[trial.state.name], told.get("value", ""), told.get("epoch", "")]
-        cells += [max(told.get("epochs", [0])), told["seconds"]]
+        attributes = trial.user_attrs
+        cells = [number, STATES[trial.state.name], attributes.get("value", ""), attributes.get("epoch", "")]
+        cells += [max(attributes.get("epochs", [0])), attributes["seconds"]]
         settings = search.decode(trial.params).values()
         cells += [value if isinstance(value, str) else json.dumps(value) for value in settings]
-        writer.writerow([*cells, told.get("error", "")])
+        writer.writerow([*cells, attributes.get("error", "")])
     return stream.getvalue()
 
 
 def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> str:
-    """What the search found, what it is worth, and the commands that use it."""
+    """The best trial in words, how far its score can be trusted, and the commands that use it.
+
+    Raises ``InputError`` if no trial was completed.
+    """
     trials = finished(optuna_study)
     if (best := best_of(trials, search)) is None:
         error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
@@ -101,7 +104,7 @@ def as_text(value: Any) -> str:
 
 
 def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
-    """The value of each trial with the best so far; below, the values against each setting."""
+    """A figure of the score of each trial with the best so far, and below it of the scores against each setting."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -151,10 +154,10 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # one trial that diverged would flatten all others
+            axes.set_yscale("log")  # or one trial that diverged would hide the differences of all others
     return figure
 
 
 def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:
-    """Numbers and values of the trials in a state."""
+    """Numbers and scores of the trials in a state."""
     return {n: t.user_attrs.get("value", math.nan) for n, t in enumerate(trials, 1) if t.state.name == state}

@@ -1,4 +1,4 @@
-"""The journal of a search: Optuna's record of its trials, in one file, which survives a killed process."""
+"""Opens the journal of a search, Optuna's record of its trials, and draws the next trial from it."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,14 +17,17 @@ from gpt_classifier.training.callbacks.checkpoints import mode
 if TYPE_CHECKING:
     import optuna
 
-# A trial is stopped when it is worse than the median of those before it, of which there must be some, and not in its
-# first epoch, which says more about the warm-up than about the settings.
+# A trial is pruned when it is worse than the median of the trials before it, once there are enough of them, and never
+# in its first epoch, which depends more on the warm-up than on the settings.
 TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 5, 2
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """As long as this lasts, nobody else searches in the folder. The lock does not outlive a killed process."""
+    """Locks the folder against other searches; the lock does not outlive a killed process.
+
+    Raises ``InputError`` if another search holds the lock.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock")
@@ -41,7 +44,10 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def open_journal(search: Search, folder: Path) -> "optuna.Study":
-    """The search so far. A trial that was running when it was killed counts for nothing and will be repeated."""
+    """The optuna study in ``folder``, created if there is none. A trial that was interrupted is marked as failed.
+
+    Raises ``InputError`` if the journal is damaged, or if it belongs to another search.
+    """
     from optuna.trial import TrialState
 
     path, identity = folder / "journal.jsonl", search.identity()
@@ -57,7 +63,7 @@ def open_journal(search: Search, folder: Path) -> "optuna.Study":
     if known != identity and finished(optuna_study):
         other = ", ".join(name for name in identity if (known or {}).get(name) != identity[name])
         raise InputError(f"{folder} holds a search with another {other}: name another --output, or remove it")
-    if known != identity:  # new, or with nothing in it that would be lost
+    if known != identity:  # new, or without a finished trial to lose
         path.unlink()
         optuna_study = _open(search, path)
         optuna_study.set_user_attr("search", identity)
@@ -92,7 +98,7 @@ def _open(search: Search, path: Path) -> "optuna.Study":
 
 
 def next_trial(optuna_study: "optuna.Study", search: Search, number: int) -> "optuna.Trial":
-    """The next trial. It depends on the seed and on the finished ones, not on how often the search was killed."""
+    """The next trial, a function of the seed and the finished trials only, however often the search was killed."""
     import optuna
 
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""One trial of a search: a fit with the settings that Optuna proposed, and what it gave."""
+"""Runs one trial of a search: a fit with the settings that Optuna proposed, whose scores are reported back."""
 
 import gc
 import logging
@@ -32,42 +32,8 @@ SAME_FOR_ALL: Settings = {**QUIET, "trainer.devices": 1}
 OUT_OF_MEMORY = "out of memory", "allocate memory"  # how a GPU says it and how a CPU says it
 
 
-class Report(Callback):
-    """Tells Optuna each epoch's metric, and stops the fit when it does worse than others did."""
-
-    def __init__(self, search: Search, trial: "optuna.Trial") -> None:
-        self.search, self.trial = search, trial
-        self.values: list[float] = []
-        self.epochs: list[int] = []  # in which the values were measured
-        self.pruned = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self.add(float(trainer.callback_metrics.get(self.search.monitor, math.nan)), trainer.current_epoch + 1)
-            self.pruned = self.trial.should_prune()
-            trainer.should_stop = trainer.should_stop or self.pruned
-
-    def add(self, value: float, epoch: int) -> None:
-        self.values.append(value)
-        self.epochs.append(epoch)
-        self.trial.report(value, len(self.values))
-
-    @property
-    def best(self) -> float:
-        """The value of the best epoch, or NaN."""
-        good = [value for value in self.values if math.isfinite(value)]
-        return (min if mode(self.search.monitor) == "min" else max)(good, default=math.nan)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(trainer.logger, TensorBoardLogger):
-            settings = {key: as_text(value) for key, value in self.search.decode(self.trial.params).items()}
-            numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
-            name = f"best {self.search.monitor.replace('/', ' ')}"
-            trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
-
-
 def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", number: int, folder: Path) -> str:
-    """Performs the trial, tells Optuna what became of it, and says it in words."""
+    """Runs the trial, reports its outcome to Optuna and returns one sentence about it."""
     from optuna.trial import TrialState
 
     trials, report, began = finished(optuna_study), Report(search, trial), time.monotonic()
@@ -100,8 +66,42 @@ def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", num
     return f"{told}, the best so far" if best is not None and best[0] == number else told
 
 
+class Report(Callback):
+    """Reports the monitored score of each epoch to Optuna and stops the fit when Optuna prunes the trial."""
+
+    def __init__(self, search: Search, trial: "optuna.Trial") -> None:
+        self.search, self.trial = search, trial
+        self.values: list[float] = []
+        self.epochs: list[int] = []  # in which the values were measured
+        self.pruned = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.add(float(trainer.callback_metrics.get(self.search.monitor, math.nan)), trainer.current_epoch + 1)
+            self.pruned = self.trial.should_prune()
+            trainer.should_stop = trainer.should_stop or self.pruned
+
+    def add(self, value: float, epoch: int) -> None:
+        self.values.append(value)
+        self.epochs.append(epoch)
+        self.trial.report(value, len(self.values))
+
+    @property
+    def best(self) -> float:
+        """The score of the best epoch; NaN if none was finite."""
+        good = [value for value in self.values if math.isfinite(value)]
+        return (min if mode(self.search.monitor) == "min" else max)(good, default=math.nan)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(trainer.logger, TensorBoardLogger):
+            settings = {key: as_text(value) for key, value in self.search.decode(self.trial.params).items()}
+            numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
+            name = f"best {self.search.monitor.replace('/', ' ')}"
+            trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
+
+
 def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str | None:
-    """Fits with ``settings``; returns why that failed, if it did."""
+    """Fits with ``settings``. Returns the reason if that failed, else None."""
     shutil.rmtree(logs, ignore_errors=True)  # of the same trial, killed
     error: str | None = None
     with TemporaryDirectory() as scratch, quiet():
@@ -109,7 +109,7 @@ def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str 
             cli = build(search.base.content, search.settings | settings | SAME_FOR_ALL, Path(scratch))
             trainer: Any = cli.trainer
             trainer.loggers = [TensorBoardLogger(logs.parent, name="", version=logs.name, default_hp_metric=False)]
-            # Figures of every epoch of every trial would take more time and room than anybody looks at.
+            # Figures of every epoch of every trial would take more time and disk space than they are worth.
             trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, EpochLines | TensorBoardFigures)]
             trainer.callbacks.append(report)
             trainer.fit(cli.model, cli.datamodule)
@@ -119,14 +119,14 @@ def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str 
             if not isinstance(caught, MemoryError) and not any(words in str(caught) for words in OUT_OF_MEMORY):
                 raise
             error = f"out of memory ({reason(caught)})"
-    gc.collect()  # the network hung on the exception
+    gc.collect()  # the exception held a reference to the network
     torch.cuda.empty_cache()
     return error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the lines and warnings of a fit, of which there would be many; `fit` with best.yaml shows them."""
+    """Suppresses the log lines and warnings of Lightning; ``fit`` with best.yaml shows them."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
