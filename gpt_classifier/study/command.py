@@ -31,18 +31,18 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds} must be at least 1 and --folds {options.folds} at least 2")
     study, base = read_study(options.config)
     rows = study.chosen(options.rows)
-    if options.smoke:  # figures of the real thing would be out of place beside those of a toy
+    if options.smoke:  # published scores mean nothing beside those of a tiny network
         rows = [replace(row, published=None) for row in rows]
     runs = study.runs(rows, base, options.seeds, options.folds, given_settings(others), options.smoke)
     folder = options.output or Path("checkpoints/study") / (options.config.stem + ("-smoke" if options.smoke else ""))
     runner = Runner(folder)
-    _remember(folder, study, rows, runs)
+    _write_plan(folder, study, rows, runs)
     runner.perform(runs)
     write(folder)
 
 
-def _remember(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
-    """Writes what the table shows: these rows, and others of the study that earlier calls ran into the same folder."""
+def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
+    """Writes study.json, what the table shows: these rows, and those of the study that earlier calls ran."""
     path = folder / "study.json"
     before = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
     now = {row.name: asdict(row) for row in rows}
@@ -70,7 +70,12 @@ def table(arguments: list[str]) -> None:
 
 
 def write(folder: Path, printed: str = "markdown") -> None:
-    """``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure in TensorBoard too."""
+    """Writes ``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure to TensorBoard too.
+
+    Args:
+        folder: The study's.
+        printed: Format of the table on standard output, ``markdown`` or ``csv``.
+    """
     plan = json.loads((folder / "study.json").read_text())
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
     questions = {key: question(value) for key, value in plan["questions"].items()}
