@@ -31,7 +31,7 @@ def main() -> None:
     result["peak_memory"] = peak_memory()
     result["threads"] = torch.get_num_threads()
     path.write_text(json.dumps(result))
-    os._exit(0)  # nothing to tidy up; some libraries' threads would take their time
+    os._exit(0)  # without waiting for the threads of libraries
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the speed of training is measured by: seconds of a step, its FLOPs, and the most that the processor can do."""
+"""Measures of training speed: seconds of a step, its FLOPs, and the peak FLOP/s of the processor."""
 
 import statistics
 import time
@@ -26,13 +26,13 @@ class Steps:
         return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
 
 
-def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
+def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_batches: int = 8) -> float:
     """Mean over an epoch's steps of the products' FLOPs, forward and backward, padding included.
 
     Counted on a few batches from all over the epoch, and scaled to the epoch by the number of positions.
     """
     steps = list(batches)
-    counted, sample = 0, steps[:: max(1, len(steps) // most)][:most]
+    counted, sample = 0, steps[:: max(1, len(steps) // max_batches)][:max_batches]
     for batch in sample:
         with FlopCounterMode(display=False) as counter:
             loss(batch).backward()

@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
 
-Result = dict[str, Any]  # what a job measured, as the file of all figures has it
-Key = tuple[str, ...]  # names a job in that file
-say = partial(print, flush=True)  # a line of the report; what is going on is told on standard error
+Result = dict[str, Any]  # what a job measured, by name
+Key = tuple[str, ...]  # the name of a job, in parts
+say = partial(print, flush=True)  # a line of the report; progress goes to standard error
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Job(ABC):
 
 
 class Runner:
-    """Runs jobs and keeps their results, and holds what the jobs share: options, one set of weights, a model.
+    """Runs jobs and keeps their results; holds what jobs share: options, one set of weights, a model folder.
 
     Args:
-        options: Of the command.
-        scratch: Folder for files that nobody needs afterwards.
+        options: Options of the command.
+        scratch: Folder of temporary files.
     """
 
     def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
@@ -73,7 +73,7 @@ class Runner:
         return json.loads(path.read_text()) | {"process_seconds": time.perf_counter() - began}
 
     def run_in_turn(self, jobs: Mapping[Key, Job]) -> dict[Key, list[Result]]:
-        """Every job once, then every job again: what slows the machine for a while slows them all."""
+        """Runs every job once, then every job again, so that a slow phase of the machine slows them all."""
         results = defaultdict(list)
         for repeat in range(self.options.repeats):
             shutil.rmtree(self.scratch / "computed", ignore_errors=True)  # only a second run may find a first one's
@@ -85,14 +85,14 @@ class Runner:
         return results
 
     def keep(self, result: Result) -> None:
-        """Adds to the file of all figures; what was measured outlives a benchmark that is stopped."""
+        """Adds a result to the file ``--output``, which is complete whenever the benchmark is stopped."""
         self.results.append({name: value for name, value in result.items() if name != "answers"})
         with whole_file(self.options.output) as path:
             report = {"machine": machine(), "options": vars(self.options), "results": self.results}
             path.write_text(json.dumps(report, indent=1))
 
     def _weights(self) -> str:
-        """The file or folder of the weights that all jobs begin with."""
+        """File or folder of the weights that all jobs start from."""
         if self.options.weights not in ("random", "pretrained"):
             return self.options.weights
         import torch
@@ -119,7 +119,7 @@ class Runner:
 
     @cached_property
     def model_folder(self) -> str:
-        """The given model, or an untrained one of the benchmarked size: speed does not depend on what was learnt."""
+        """The given model, or an untrained one of the benchmarked size, which is as fast as a trained one."""
         if self.options.model:
             return self.options.model
         from gpt_classifier.bundle import Bundle, save_folder

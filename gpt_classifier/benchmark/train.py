@@ -183,13 +183,13 @@ def train_ours(job: Training) -> Result:
     return result
 
 
-def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Result:
+def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
     encoded, config = data.encoded["train"], trunk.model.gpt.config
     batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}
-    tokens, chosen = 0, batches[:: max(1, len(batches) // most)]
+    tokens, chosen = 0, batches[:: max(1, len(batches) // max_batches)]
     for rows in chosen:
         ids = [encoded.ids(row) for row in rows]
         moments = [time.perf_counter()]
@@ -205,12 +205,12 @@ def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) 
     return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
 
 
-def _bare_steps(model: GPTClassifier, data: TextDataModule, most: int = 60) -> float:
+def _bare_steps(model: GPTClassifier, data: TextDataModule, max_steps: int = 60) -> float:
     """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
     model.train()
     optimizer = model.configure_optimizers()
     steps = Steps()
-    for batch, _ in zip(data.train_dataloader(), range(most), strict=False):
+    for batch, _ in zip(data.train_dataloader(), range(max_steps), strict=False):
         loss = model.loss(model.logits(batch), batch.labels)
         optimizer.zero_grad()
         loss.backward()
@@ -252,9 +252,9 @@ def train_plain(job: Training) -> Result:
         return F.cross_entropy(logits(batch), batch.labels)
 
     @torch.no_grad()
-    def predictions(name: str, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def predictions(name: str, max_batches: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         rows, size = list(range(len(encoded[name]))), job.batch_size
-        for start in range(0, len(rows) if most is None else most * size, size):
+        for start in range(0, len(rows) if max_batches is None else max_batches * size, size):
             batch = encoded[name][rows[start : start + size]]
             assert batch.labels is not None
             yield logits(batch).argmax(-1), batch.labels
@@ -275,7 +275,7 @@ def train_plain(job: Training) -> Result:
     fitted = time.perf_counter()
     accuracy = _accuracies(job, predictions)
     ended = time.perf_counter()
-    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, most=2)
+    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, max_batches=2)
     return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
 
 
