@@ -63,7 +63,7 @@ def check(search: Search) -> None:
     data.setup("fit")
     cli.model.download()
     if "val" not in data.encoded:
-        raise InputError("there are no val rows to judge settings by: give --data.val_source or a val fraction above 0")
+        raise InputError("there are no val rows to score settings on: give --data.val_source or a val fraction above 0")
     labels = data.encoded["val"].labels
     assert labels is not None, "validation rows have labels"
     names = score_names(labels, data.labels)
@@ -98,7 +98,7 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         try:
             told = run(optuna_study, search, trial, number, folder)
         except SystemExit as stop:  # Lightning exits without a message after Ctrl-C or SIGTERM
-            print(f"[{number}/{trials}] stopped; the same command goes on from here", file=sys.stderr)
+            print(f"[{number}/{trials}] stopped; the same command continues from here", file=sys.stderr)
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())
         print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)

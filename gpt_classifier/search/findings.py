@@ -52,7 +52,7 @@ def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
     with whole_file(folder / "best.yaml") as path:
         path.write_text(
             f"# Trial {number} of {len(trials)}, the best: {search.monitor} {trial.user_attrs['value']:.4f} at epoch "
-            f"{trial.user_attrs['epoch']}. Validation rows chose these settings: score them on test rows.\n"
+            f"{trial.user_attrs['epoch']}. Selected on validation rows: score it on test rows.\n"
             f"#   gpt-classifier fit --config {search.base.path} --config {folder / 'best.yaml'}\n"
             + yaml.safe_dump(content, sort_keys=False),
             encoding="utf-8",
@@ -90,8 +90,8 @@ def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> st
             f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
             f"trial {number}, {search.monitor} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
             *(f"  {key}: {as_text(value)}" for key, value in search.decode(trial.params).items()),
-            "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
-            "which no trial has seen, give an unbiased figure.",
+            "The settings were selected by this score, so it is optimistic: only the test rows, which no trial has "
+            "seen, give an unbiased one.",
             f"  python -m gpt_classifier fit {files}",
             f"  python -m gpt_classifier test {files}",
             f"{folder / 'trials.csv'}, best.yaml, search.png; tensorboard --logdir {folder / 'tensorboard'}",

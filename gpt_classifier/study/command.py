@@ -65,7 +65,7 @@ def table(arguments: list[str]) -> None:
     parser.add_argument("--format", choices=["markdown", "csv"], default="markdown", help="what to print")
     options = parser.parse_args(arguments)
     if not (options.folder / "study.json").is_file():
-        raise InputError(f"no study in {options.folder}: expected the folder that `study --config` named or made")
+        raise InputError(f"no study in {options.folder}: expected the output folder of `study --config`")
     write(options.folder, options.format)
 
 

@@ -152,12 +152,15 @@ def read_study(path: Path) -> tuple[Study, str]:
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
         answering = [row for row in rows if row.question == key]
         if asked.about and not any(asked.about in row.changes for row in answering):
-            raise InputError(f"question {key} of {path} is about {asked.about}, which none of its rows sets")
+            raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
             raise InputError(f"published figures of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:
-            raise InputError(f"row {row.name} of {path} answers {row.question!r}, which is none of its questions")
+            known_questions = ", ".join(study.questions) or "there are none"
+            raise InputError(
+                f"row {row.name} of {path} answers {row.question!r}, expected one of its questions: {known_questions}"
+            )
         if row.classical is not None and row.classical not in CLASSICAL:
             raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
     for whose, settings in [

@@ -105,7 +105,7 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
     if others := different - own - {"data.fold"}:
         return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
     if line.family != "classical" and not (question.about in different if question.about else different):
-        return f"{question.about or 'every setting'} is that of row {first.row.name}"
+        return f"{question.about or 'every setting'} is the same in row {first.row.name}"
     return ""
 
 
@@ -181,7 +181,8 @@ def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[
         return []
     if not (first.test is not None and first.complete):
         return [
-            f"No question is answered, because row {first.row.name} is what others are compared with: {first.state}."
+            f"No question is answered: row {first.row.name}, which others are compared with, "
+            f"is incomplete ({first.state})."
         ]
     compared = [line for line in others if line.p_corrected is not None]
     said = []
@@ -276,8 +277,8 @@ def markdown(table: Sequence[Line]) -> str:
     if smoke := [line.row.name for line in table if any(run.smoke for run in line.runs)]:
         which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
         text = [
-            f"**Smoke test{which}: toys, with the study's smoke settings. It shows that rows run; "
-            "scores say nothing about the real ones.**",
+            f"**Smoke test{which}: tiny models, with the study's smoke settings. It shows that rows run; "
+            "scores say nothing about the real models.**",
             "",
             *text,
         ]
@@ -382,7 +383,7 @@ def forest_plot(table: Sequence[Line]) -> Any:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if any(run.smoke for line in table for run in line.runs):
-        axes.set_title("Smoke test: toys", loc="left", color="tab:red")
+        axes.set_title("Smoke test: tiny models", loc="left", color="tab:red")
     if drawn:
         figure.legend(loc="outside upper center", ncols=len(drawn), frameon=False, fontsize=8)
     return figure

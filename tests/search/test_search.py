@@ -108,7 +108,7 @@ def test_what_it_found_is_fitted_by_the_printed_command_and_gives_the_same_loss(
     assert search(searched) == 0
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith("  python -m gpt_classifier fit")]
-    assert "only the test rows, which no trial has seen, give an unbiased figure" in printed
+    assert "only the test rows, which no trial has seen, give an unbiased one" in printed
     assert main([*line.split()[3:], f"--trainer.default_root_dir={tmp_path}"]) == 0
     best = min(losses(tmp_path / "version_0"))
     assert best == pytest.approx(float(table(searched)[1]["value"]), rel=1e-6)
