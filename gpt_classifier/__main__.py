@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command")),
     "study": Command("compare settings fairly", "study --config article", _in("study.command")),
-    "search": Command("look for better settings", "search --config spam", _in("study.search")),
+    "search": Command("look for better settings", "search --config spam", _in("search.command")),
     "benchmark": Command("time it beside the alternatives", "benchmark --parts train", _in("benchmark.command")),
     "cache": Command("show how much disk frozen blocks take", "cache, or cache clear", lambda words: cache(words)),
     "download": Command("fetch what a run will need", "download --config spam", _in("training.cli", "download")),

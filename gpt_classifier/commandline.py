@@ -42,7 +42,8 @@ def prepared(command: str, words: list[str]) -> list[str]:
         raise InputError(unrecognized(words[0]))
     words = _with_paths(command, words)
     for word in words:
-        _check_option(word, whole=command in ("study", "search"))
+        if (command, word.partition("=")[0]) != ("study", "--folds"):  # its own; elsewhere data.folds is meant
+            _check_option(word, whole=command in ("study", "search"))
     data: dict[str, Any] = {}
     for path in map(Path, _values(words, "--config", "-c")):
         if path.is_file():

@@ -114,6 +114,7 @@ ACCEPTED = [
     "download --config csv",
     "study table folder",
     "study --config article --smoke",
+    "study --config article --folds 5",
 ]
 
 

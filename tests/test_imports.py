@@ -31,7 +31,7 @@ ALLOWED = {
     "bundle": {"files", "encoding", "model"},
     "inference": {"bundle", "encoding", "model", "inference"},
 }
-OUTERMOST = {"study", "benchmark", "app", "__main__"}  # import anything, and nobody imports them
+OUTERMOST = {"study", "search", "benchmark", "app", "__main__"}  # import anything, and nobody imports them
 FORBIDDEN = {"model": {"lightning", "pandas"}, "inference": {"lightning", "pandas"}, "bundle": {"lightning", "pandas"}}
 
 

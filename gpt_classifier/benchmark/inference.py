@@ -1,50 +1,82 @@
-"""Jobs that classify: a list of messages, and files that grow."""
+"""The part ``inference``: messages classified a second, and the latency of one."""
 
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
+from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.bundle import load
-from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data import sources
+from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.inference.classifier import TextClassifier
 
-Job = dict[str, Any]
+NAMES = {
+    "predict": "gpt_classifier",
+    "int8": "gpt_classifier, int8",
+    "pipeline": "transformers pipeline",
+}
 
 
-def infer(job: Job) -> Job:
+def measure(runner: Runner) -> None:
+    """Classifies the same messages with all systems in turn and prints their table."""
+    o = runner.options
+    table = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
+    texts, labels = table["text"].tolist(), table["label"].tolist()
+    systems = ["predict", "int8"]
+    if o.tokenizer == "gpt2" and installed(NAMES["pipeline"], "transformers"):
+        systems.append("pipeline")
+    results = runner.run_in_turn({(system,): Inference(system, texts, runner.model_folder) for system in systems})
+    say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}\n")
+    _print_speeds(results)
+    exact, rounded = results["predict",][0]["answers"], results["int8",][0]["answers"]
+    _print_shifts(exact, rounded)
+    if o.model:
+        for name, answers in (("float32", exact), ("int8", rounded)):
+            correct = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
+            say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
+
+
+@dataclass(frozen=True)
+class Inference(Job):
     """Messages a second on a list, and the median latency of single messages."""
-    texts = job["texts"]
-    if job["system"] == "pipeline":
-        predict, one, note = _pipeline(job, texts)
-    else:
-        classifier = TextClassifier.load(job["model"], int8=job["system"] == "int8")
-        predict, one, note = classifier.predict, classifier.predict, ""
-    predict(texts[:64])
-    began = time.perf_counter()
-    answers = predict(texts)
-    seconds = time.perf_counter() - began
-    latencies = []
-    for text in texts[:100]:
-        start = time.perf_counter()
-        one(text)
-        latencies.append(time.perf_counter() - start)
-    return {
-        "seconds": seconds,
-        "messages_per_second": len(texts) / seconds,
-        "latency_seconds": statistics.median(latencies),
-        "note": note,
-        "answers": [] if job["system"] == "pipeline" else [answer._asdict() for answer in answers],
-    }
+
+    texts: list[str]
+    model: str  # its folder
+
+    def run(self) -> Result:
+        texts = self.texts
+        if self.system == "pipeline":
+            predict, one, note = _pipeline(self.model, texts)
+        else:
+            classifier = TextClassifier.load(self.model, int8=self.system == "int8")
+            predict, one, note = classifier.predict, classifier.predict, ""
+        predict(texts[:64])
+        began = time.perf_counter()
+        answers = predict(texts)
+        seconds = time.perf_counter() - began
+        latencies = []
+        for text in texts[:100]:
+            start = time.perf_counter()
+            one(text)
+            latencies.append(time.perf_counter() - start)
+        return {
+            "seconds": seconds,
+            "messages_per_second": len(texts) / seconds,
+            "latency_seconds": statistics.median(latencies),
+            "note": note,
+            "answers": [] if self.system == "pipeline" else [answer._asdict() for answer in answers],
+        }
 
 
-def _pipeline(job: Job, texts: list[str]) -> tuple[Callable[..., Any], Callable[..., Any], str]:
+def _pipeline(folder: str, texts: list[str]) -> tuple[Callable[..., Any], Callable[..., Any], str]:
     """A text-classification pipeline of ``transformers`` on the same weights, at the batch size that suits it best."""
     hf = transformers_package()
-    contents = load(job["model"])
+    contents = load(folder)
     model = as_transformers(contents.model.backbone, contents.encoder.padding_id, len(contents.labels)).eval()
     pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.encoder.padding_id))
     sample, times = texts[: min(256, len(texts))], {}
@@ -70,18 +102,29 @@ def _tokenizer(padding_id: int) -> Any:
     return tokenizer
 
 
-def load_rows(job: Job) -> Job:
-    """Reads and tokenizes a file as for training."""
-    began = time.perf_counter()
-    data = TextDataModule(job["file"], tokenizer=job["tokenizer"], max_length=256)
-    data.setup("fit")
-    return {"seconds": time.perf_counter() - began, "rows": sum(len(e) for e in data.encoded.values())}
+# ---------------------------------------------------------------- the table
 
 
-def predict_rows(job: Job) -> Job:
-    """Classifies a file with the command that users call."""
-    from gpt_classifier.training.cli import main
+def _print_speeds(results: dict[Key, list[Result]]) -> None:
+    say("| system | messages/s | x | one message, ms | peak GB | |")
+    say("|---|---|---|---|---|---|")
+    base = median(results["predict",], "messages_per_second")
+    for (system,), runs in results.items():
+        rate = median(runs, "messages_per_second")
+        say(
+            f"| {NAMES[system]} | {rate:.0f} | {rate / base:.2f} | {1000 * median(runs, 'latency_seconds'):.1f} | "
+            f"{median(runs, 'peak_memory') / 2**30:.1f} | {runs[0]['note']} |"
+        )
 
-    began = time.perf_counter()
-    main(["predict", "--ckpt_path", job["checkpoint"], "--data.source", job["file"], "--output", job["output"]])
-    return {"seconds": time.perf_counter() - began}
+
+def _print_shifts(exact: list[dict[str, Any]], rounded: list[dict[str, Any]]) -> None:
+    same = sum(a["label"] == b["label"] for a, b in zip(exact, rounded, strict=True))
+    shifts = [
+        abs(probability - b["probabilities"][name])
+        for a, b in zip(exact, rounded, strict=True)
+        for name, probability in a["probabilities"].items()
+    ]
+    say(
+        f"\nint8 gives the same class for {same / len(exact):.2%}; "
+        f"probabilities shift by {statistics.mean(shifts):.4f} on average, {max(shifts):.3f} at most"
+    )

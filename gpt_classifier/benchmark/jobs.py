@@ -1,48 +1,37 @@
-"""Runs one job in a process of its own; settings and results are dictionaries in a file."""
+"""Runs one job in a process of its own; the job and its result are JSON in a file."""
 
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from gpt_classifier.benchmark.inference import infer, load_rows, predict_rows
-from gpt_classifier.benchmark.peak import matrix_peak
-from gpt_classifier.benchmark.training import train_ours, train_plain, train_transformers
+from gpt_classifier.benchmark.growth import LoadRows, PredictRows
+from gpt_classifier.benchmark.inference import Inference
+from gpt_classifier.benchmark.measures import matrix_peak
+from gpt_classifier.benchmark.runner import Job
+from gpt_classifier.benchmark.train import Training
 from gpt_classifier.memory import peak_memory
 
-Job = dict[str, Any]
-
-KINDS: dict[str, Callable[[Job], Job]] = {
-    "cached": train_ours,
-    "uncached": train_ours,
-    "plain": train_plain,
-    "transformers": train_transformers,
-    "predict": infer,
-    "int8": infer,
-    "pipeline": infer,
-    "load rows": load_rows,
-    "predict rows": predict_rows,
-}
+KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Inference, LoadRows, PredictRows)}
 
 
 def main() -> None:
     """Reads a job from the named file, runs it and writes its result there."""
     path = Path(sys.argv[1])
-    job = json.loads(path.read_text())
+    fields = json.loads(path.read_text())
+    job = KINDS[fields.pop("kind")](**fields)
     warnings.filterwarnings("ignore")
-    peaks = [matrix_peak()] if job.get("peak") else []
-    result = KINDS[job["system"]](job)
-    peaks += [matrix_peak()] if job.get("peak") else []
+    peaks = [matrix_peak()] if job.beside_peak else []
+    result = job.run()
+    peaks += [matrix_peak()] if job.beside_peak else []
     result["matrix_peak"] = max(peaks, default=None)
     result["peak_memory"] = peak_memory()
     result["threads"] = torch.get_num_threads()
     path.write_text(json.dumps(result))
-    os._exit(0)  # nothing to tidy up; some libraries' threads would take their time
+    os._exit(0)  # without waiting for the threads of libraries
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Runs many settings on the same data and says which differences are more than chance."""
+"""Compares settings on the same data and says which differences in accuracy are statistically significant."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.plan import Row, Run, Study, given_settings, question, read_study
+from gpt_classifier.study.plan import Row, Run, Study, question, read_study
 from gpt_classifier.study.runner import Runner, results_of
+from gpt_classifier.variants import given_settings
 
 
 def main(arguments: list[str]) -> None:
@@ -30,18 +31,18 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--seeds {options.seeds} must be at least 1 and --folds {options.folds} at least 2")
     study, base = read_study(options.config)
     rows = study.chosen(options.rows)
-    if options.smoke:  # figures of the real thing would be out of place beside those of a toy
+    if options.smoke:  # published scores mean nothing beside those of a tiny network
         rows = [replace(row, published=None) for row in rows]
     runs = study.runs(rows, base, options.seeds, options.folds, given_settings(others), options.smoke)
     folder = options.output or Path("checkpoints/study") / (options.config.stem + ("-smoke" if options.smoke else ""))
     runner = Runner(folder)
-    _remember(folder, study, rows, runs)
+    _write_plan(folder, study, rows, runs)
     runner.perform(runs)
     write(folder)
 
 
-def _remember(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
-    """Writes what the table shows: these rows, and others of the study that earlier calls ran into the same folder."""
+def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
+    """Writes study.json, what the table shows: these rows, and those of the study that earlier calls ran."""
     path = folder / "study.json"
     before = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
     now = {row.name: asdict(row) for row in rows}
@@ -64,12 +65,17 @@ def table(arguments: list[str]) -> None:
     parser.add_argument("--format", choices=["markdown", "csv"], default="markdown", help="what to print")
     options = parser.parse_args(arguments)
     if not (options.folder / "study.json").is_file():
-        raise InputError(f"no study in {options.folder}: expected the folder that `study --config` named or made")
+        raise InputError(f"no study in {options.folder}: expected the output folder of `study --config`")
     write(options.folder, options.format)
 
 
 def write(folder: Path, printed: str = "markdown") -> None:
-    """``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure in TensorBoard too."""
+    """Writes ``table.md``, ``table.csv`` and ``intervals.png`` of a study's results, the figure to TensorBoard too.
+
+    Args:
+        folder: The study's.
+        printed: Format of the table on standard output, ``markdown`` or ``csv``.
+    """
     plan = json.loads((folder / "study.json").read_text())
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
     questions = {key: question(value) for key, value in plan["questions"].items()}

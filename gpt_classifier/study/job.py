@@ -1,4 +1,4 @@
-"""One run of a study, in a process of its own: what it does to memory or to the process is nobody else's affair."""
+"""Performs one run of a study in a process of its own, so that memory and failures stay its own."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,25 +19,23 @@ from gpt_classifier.memory import peak_memory
 from gpt_classifier.model.build import Specification
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.study.plan import SPLITS, Result, Run, Settings, arguments
+from gpt_classifier.study.plan import SPLITS, Result, Run
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
-
-QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
+from gpt_classifier.variants import Settings, build
 
 
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
-    """Trains and scores; ``scratch`` is a folder for files that nobody needs afterwards."""
+    """Trains and scores one run.
+
+    Args:
+        run: What to train.
+        scratch: Folder of temporary files.
+        logs: Folder of TensorBoard's files.
+    """
     cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
     return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
-
-
-def build(base: str, settings: Settings, scratch: Path) -> ClassifierCLI:
-    """Data, model and a trainer that leaves no files outside ``scratch``."""
-    warnings.filterwarnings("ignore", message="LightningCLI.s args parameter")  # its own advice for notebooks
-    settings = settings | QUIET | {"trainer.default_root_dir": str(scratch)}
-    return ClassifierCLI(arguments(base, settings, scratch), run=False)
 
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
@@ -46,7 +43,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     settings, weights = _settings(cli), model.hparams["weights"]
     trainer.loggers = [TensorBoardLogger(logs, name="", version=str(run), default_hp_metric=False)]
     best = BestCheckpoint()
-    best.dirpath = str(scratch)  # or it would lie beside the log
+    best.dirpath = str(scratch)  # by default beside the log
     if run.weights == "best":
         trainer.callbacks.append(best)  # type: ignore[attr-defined]
     began = time.perf_counter()
@@ -100,7 +97,7 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
 
 
 class Scored(NamedTuple):
-    """What a model said of the texts of a split, (N,) each, in the order of the rows."""
+    """Labels and predictions of the N texts of a split, (N,) each, in the order of the rows."""
 
     labels: np.ndarray  # class names
     predicted: np.ndarray
@@ -112,9 +109,9 @@ def _result(scores: dict[str, Scored]) -> Result:
     right = labels == predicted
     return {
         "accuracy": {name: [int((s.labels == s.predicted).sum()), len(s.labels)] for name, s in scores.items()},
-        "test_rows": hashlib.sha256(rows.tobytes()).hexdigest()[:16],  # only equal rows can be paired
+        "test_rows": hashlib.sha256(rows.tobytes()).hexdigest()[:16],  # a paired test needs the same rows
         "test_correct": "".join(map(str, right.astype(int).tolist())),
-        "test_classes": {  # rows of the class, predictions of it, and how many are both: macro-F1 follows for any folds
+        "test_classes": {  # [texts of the class, predictions of it, both]: macro-F1 over any folds follows
             str(name): [int(each.sum()) for each in (labels == name, predicted == name, right & (labels == name))]
             for name in sorted({*labels, *predicted})
         },
@@ -125,12 +122,12 @@ def _result(scores: dict[str, Scored]) -> Result:
 
 
 def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
-    """The network and what was trained of it, in words: GPT-2 124M, last block, last token.
+    """The network and its trained parts in words, such as ``GPT-2 124M, last block, last token``.
 
     Args:
         model: After training.
-        encoder: As the setting names it.
-        weights: What training started from.
+        encoder: The setting ``model.encoder``.
+        weights: The setting ``model.weights``, from which training started.
     """
     network, built = model.model.backbone, Specification.of(model.model)
     config, policy = network.config, model.hparams["trainable"]
@@ -159,10 +156,10 @@ def _what_trains(policy: str | int, lora: LoRAConfig | None) -> str:
 
 
 def _settings(cli: ClassifierCLI) -> Settings:
-    """All settings of data, model and trainer, also those that no file names, by dotted key."""
+    """All settings of data, model and trainer by dotted key, defaults included."""
     sections = json.loads(cli.parser.dump(cli.config, format="json"))
     settings = {f"{name}.{key}": v for name in ("data", "model", "trainer") for key, v in sections[name].items()}
-    del settings["trainer.default_root_dir"]  # of each run its own
+    del settings["trainer.default_root_dir"]  # it differs in each run
     settings.setdefault("model.encoder", None)
     if isinstance(settings["model.gpt"], str):
         settings["model.gpt"] = {"size": settings["model.gpt"]}
@@ -170,7 +167,7 @@ def _settings(cli: ClassifierCLI) -> Settings:
 
 
 def main() -> None:
-    """Reads a run from the named file and writes its result there; ends when the process that started it does."""
+    """Reads a run from the file in ``sys.argv`` and writes its result there; exits when its parent process does."""
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     path, logs = Path(sys.argv[1]), Path(sys.argv[2])
     run = Run(**json.loads(path.read_text()))
@@ -181,7 +178,7 @@ def main() -> None:
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
     path.write_text(json.dumps(result | {"peak_memory": peak}))
     sys.stdout.flush()
-    os._exit(0)  # nothing to tidy up; some libraries' threads would take their time
+    os._exit(0)  # without waiting for the threads of libraries
 
 
 if __name__ == "__main__":

@@ -1,39 +1,35 @@
-"""Reads a study: rows that change one configuration, the questions they answer, the runs that follow."""
+"""Reads a study: rows that change one configuration, the questions they answer, the runs they need."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import get_loader
-
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
 
-Settings = dict[str, Any]  # dotted keys of a configuration, such as model.pooling
 Result = dict[str, Any]  # of a run, as study/job.py makes it
 SPLITS = ("train", "val", "test")
-FAMILIES = ("gpt", "encoder", "classical")  # of what a row trains
+FAMILIES = ("gpt", "encoder", "classical")  # kinds of models that a row can train
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table: a variant of the base configuration.
 
     Args:
         name: Short and unique, as in ``--rows``.
-        title: What it changes, in words. Without one the row is described by what was trained, and so it is wherever
-            it differs from the first row in anything else as well.
-        question: Key of the question that it answers; the row that others are compared with answers none.
-        settings: What it changes.
-        classical: Instead of a network, a model of evaluation/baselines.py.
-        published: Figures to show beside: train, val and test accuracy in percent, minutes.
-        smoke: What else it changes in a smoke test, where everything is tiny.
-        note: What a reader should know.
+        title: The change in words. Without one, or if the row differs from the first row in anything else, the row is
+            described by what was trained.
+        question: Key of the question that it answers; the first row, with which others are compared, answers none.
+        settings: Settings that it changes.
+        classical: Name of a model of evaluation/baselines.py to train instead of a network.
+        published: Published scores to show beside: train, val and test accuracy in percent, minutes.
+        smoke: Further settings that it changes in a smoke test, where everything is tiny.
+        note: Remark below the table.
     """
 
     name: str
@@ -47,18 +43,18 @@ class Row:
 
     @property
     def changes(self) -> set[str]:
-        """What it sets itself: arguments of the model, the data or the trainer."""
+        """The arguments of data, model and trainer that it sets, such as model.gpt for model.gpt.dropout."""
         return {".".join(key.split(".")[:2]) for key in self.settings}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What rows answer by their difference to the first row.
+    """A question that rows answer by how their scores differ from those of the first row.
 
     Args:
-        ask: The question itself.
-        about: Setting in which a row must differ from the first one to answer it, such as model.pooling.
-        first: What the first row must be for an answer: ``gpt``, ``encoder`` or ``classical``.
+        ask: Its wording.
+        about: Setting, such as model.pooling, in which a row must differ from the first one to answer it.
+        first: Family that the first row must belong to: ``gpt``, ``encoder`` or ``classical``; any by default.
     """
 
     ask: str = ""
@@ -82,7 +78,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Names what decides the result: a run that was done is not done again."""
+        """Hash of all that determines the result: a run whose key has a result is not repeated."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -95,11 +91,11 @@ class Study:
 
     Args:
         base: Configuration file, relative to the study's own.
-        rows: Lines of the table; those that run are compared with the first of them.
-        questions: What is asked, by key; in YAML a text, or a mapping with fields of Question.
-        settings: What all rows change.
-        weights: Whether the weights of the ``last`` epoch are scored, or the ``best`` ones (by ``model.monitor``).
-        smoke: What all rows change in a smoke test.
+        rows: Rows of the table; the first one that runs is what the others are compared with.
+        questions: Questions by key; in YAML each is a text, or a mapping with the fields of Question.
+        settings: Settings that all rows change.
+        weights: Which weights are scored, of the ``last`` epoch or the ``best`` one (by ``model.monitor``).
+        smoke: Settings that all rows change in a smoke test.
     """
 
     base: str
@@ -110,28 +106,28 @@ class Study:
     smoke: Settings = field(default_factory=dict)
 
     def chosen(self, names: Sequence[str] | None) -> "list[Row]":
-        """The rows of these names, in the study's order; all of them by default."""
+        """The rows with these names in the study's order; all if None. Raises ``InputError`` for an unknown name."""
         known = [row.name for row in self.rows]
         if unknown := [name for name in names or [] if name not in known]:
             raise InputError(f"--rows has {', '.join(unknown)}, expected some of {', '.join(known)}")
         return [row for row in self.rows if names is None or row.name in names]
 
     def runs(self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Settings, smoke: bool) -> list[Run]:
-        """All seeds and folds of one row, then of the next. Precedence: study < ``given`` < row < smoke test."""
+        """The runs of all seeds and folds, row by row. Precedence of settings: study < ``given`` < row < smoke test."""
         first_seed = int(parse_yaml(base).get("seed_everything", 123))
         runs = []
         for row in rows:
             settings = self.settings | given | row.settings | (self.smoke | row.smoke if smoke else {})
             for fold in range(folds) if folds else [None]:
                 parts = {"data.folds": folds, "data.fold": fold} if folds else {}
-                for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # chance plays no part
+                for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # no randomness
                     changed = settings | parts
                     runs.append(Run(row.name, seed, fold, base, changed, row.classical, self.weights, given, smoke))
         return runs
 
 
 def read_study(path: Path) -> tuple[Study, str]:
-    """The study and the contents of the configuration that it is based on."""
+    """The study of a YAML file and the contents of its base configuration. Raises ``InputError`` for mistakes."""
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "base" not in content:
         raise InputError(f"{path} is not a study: expected base, the path of a configuration, and a list of rows")
@@ -156,12 +152,15 @@ def read_study(path: Path) -> tuple[Study, str]:
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
         answering = [row for row in rows if row.question == key]
         if asked.about and not any(asked.about in row.changes for row in answering):
-            raise InputError(f"question {key} of {path} is about {asked.about}, which none of its rows sets")
+            raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
             raise InputError(f"published figures of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:
-            raise InputError(f"row {row.name} of {path} answers {row.question!r}, which is none of its questions")
+            known_questions = ", ".join(study.questions) or "there are none"
+            raise InputError(
+                f"row {row.name} of {path} answers {row.question!r}, expected one of its questions: {known_questions}"
+            )
         if row.classical is not None and row.classical not in CLASSICAL:
             raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
     for whose, settings in [
@@ -175,87 +174,5 @@ def read_study(path: Path) -> tuple[Study, str]:
 
 
 def question(value: Any) -> Question:
-    """A question as YAML has it: a text, or a mapping."""
+    """A question from its YAML value, a text or a mapping."""
     return Question(**value) if isinstance(value, dict) else Question(str(value))
-
-
-# ---------------------------------------------------------------- configurations and what changes them
-
-
-def read_base(path: Path, base: Any) -> str:
-    """The contents of the configuration that ``path`` names as its base, relative to itself."""
-    if not isinstance(base, str):
-        raise InputError(f"base of {path} is {base!r}, expected the path of a configuration")
-    if not isinstance(read_yaml(path.parent / base), dict):
-        raise InputError(f"{path.parent / base}, the base of {path}, is not a configuration: it has no keys")
-    return (path.parent / base).read_text(encoding="utf-8")
-
-
-def check_settings(settings: Any, name: str) -> None:
-    """Whether ``settings`` map keys of a configuration to values."""
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
-
-
-def given_settings(words: Sequence[str]) -> Settings:
-    """``--key value`` and ``--key=value`` of a command line as a configuration has them."""
-    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    keys, values = parts[::2], parts[1::2]
-    if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
-        raise InputError(f"{' '.join(words)}: expected pairs such as --model.weights random; --help explains more")
-    try:
-        return {key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)}
-    except yaml.YAMLError as error:
-        raise InputError(f"{' '.join(words)}: not YAML, {' '.join(str(error).split())}") from error
-
-
-def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The second configuration that makes ``settings`` of the one with the contents ``base``.
-
-    A parser puts a mapping such as model.gpt in place of that of the first configuration, whole. So a setting within
-    one, such as model.gpt.dropout, brings the rest of it along.
-    """
-    both = deepcopy(parse_yaml(base))
-    changed: dict[str, Any] = {}
-    for key, value in settings.items():
-        *path, name = key.split(".")
-        within = both
-        for n, part in enumerate(path, 1):
-            if within.get(part) is None:
-                within[part] = {}
-            if path[:n] == ["model", "gpt"] and isinstance(within[part], str):
-                within[part] = {"size": within[part]}  # for which the name alone is short
-            within = within[part]
-            if not isinstance(within, dict):
-                taken = ".".join(path[:n])
-                raise InputError(f"{key} cannot be set, because {taken} is {within!r}: make {taken} a mapping")
-        within[name] = value
-        section, *field_ = key.split(".")[:2]
-        if field_:
-            changed.setdefault(section, {})[field_[0]] = both[section][field_[0]]
-        else:
-            changed[section] = value
-    return changed
-
-
-def arguments(base: str, settings: Mapping[str, Any], folder: Path) -> list[str]:
-    """Command-line arguments of a configuration changed by ``settings``, in files of ``folder``."""
-    first, second = folder / "base.yaml", folder / "settings.yaml"
-    first.write_text(base, encoding="utf-8")
-    second.write_text(yaml.safe_dump(overrides(base, settings), sort_keys=False), encoding="utf-8")
-    return [f"--config={first}", f"--config={second}"]
-
-
-def parse_yaml(text: str) -> Any:
-    """As configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
-    return get_loader("yaml")(text)
-
-
-def read_yaml(path: Path) -> Any:
-    """What a file says; one that is not there or not YAML is the user's to mend."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"no file {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error

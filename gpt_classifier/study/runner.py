@@ -21,7 +21,7 @@ RESULTS = "results.jsonl"
 
 
 def read_results(folder: Path) -> list[Result]:
-    """All results so far; a last line that a killed study left half written is none."""
+    """All results so far, without a last line that a killed study left incomplete."""
     path = folder / RESULTS
     results = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -33,7 +33,7 @@ def read_results(folder: Path) -> list[Result]:
 
 
 class Runner:
-    """Performs what is not done yet, one run after the other, or one on each GPU."""
+    """Performs the runs that have no result yet, one at a time, or one at a time on each GPU."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = writable_folder(folder)
@@ -61,7 +61,7 @@ class Runner:
         with ThreadPoolExecutor(max(1, len(gpus))) as pool:
             try:
                 list(pool.map(one, enumerate(left, 1)))
-            except BaseException:  # Ctrl-C: what is finished is kept, what runs is stopped
+            except BaseException:  # Ctrl-C: finished runs are kept, running ones are killed
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in self.children:
                     child.kill()
@@ -74,7 +74,7 @@ class Runner:
             path.write_text(json.dumps(asdict(run)))
             command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
             environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-            # Its standard input ends when this process does, however that happens, and then it ends too.
+            # Its standard input closes when this process ends, however that happens; then it exits too.
             child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
             )

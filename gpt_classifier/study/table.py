@@ -1,4 +1,4 @@
-"""Turns the results of a study into a table, sentences and a figure that claim no more than the numbers carry."""
+"""Turns the results of a study into a table, sentences and a figure that claim no more than the tests support."""
 
 import csv
 import io
@@ -11,38 +11,39 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
-from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, Settings
+from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run
+from gpt_classifier.variants import Settings
 
 ALPHA = 0.05
 
 
 @dataclass
 class Line:
-    """One row with what its runs gave. Without ``test`` it has no result; ``error`` may say why."""
+    """One row with the results of its runs. Without ``test`` it has none; ``error`` may give the reason."""
 
     row: Row
     runs: list[Run]
     done: int  # runs with a result
     error: str = ""
-    title: str = ""  # what the row changes, where that is its only difference to the first row, else what was trained
+    title: str = ""  # of the row, if its settings are the only difference to the first row, else what was trained
     seeds: int = 0  # with results
     train: Proportion | None = None
     val: Proportion | None = None
     test: Proportion | None = None
-    f1: float | None = None  # macro-F1 of the test
-    texts: int = 0  # of the test
+    f1: float | None = None  # macro-F1 on the test split
+    texts: int = 0  # number of test texts
     seconds: float = 0.0
     trainable: int = 0
     memory: int = 0  # bytes
     weights: str = ""
     epochs: str = ""
     family: str = ""  # gpt, encoder or classical
-    trained: str = ""  # what, in words
+    trained: str = ""  # network and trained parts in words
     settings: Settings = field(default_factory=dict)  # all of them, by dotted key
-    obstacle: str = ""  # why the row's difference to the first one does not answer its question
-    difference: float | None = None  # of the test accuracy to that of the first row, in percentage points
-    p: float | None = None  # of that difference
-    p_corrected: float | None = None  # for the number of comparisons
+    obstacle: str = ""  # reason why the comparison with the first row does not answer the row's question
+    difference: float | None = None  # test accuracy minus that of the first row, in percentage points
+    p: float | None = None  # p-value of that difference
+    p_corrected: float | None = None  # corrected for the number of comparisons
 
     @property
     def complete(self) -> bool:
@@ -50,7 +51,7 @@ class Line:
 
     @property
     def state(self) -> str:
-        """How far the row has come."""
+        """How many of its runs have results, or why none has."""
         if self.test is None:
             return f"failed: {self.error}" if self.error else "not run"
         return f"{self.done} of {len(self.runs)} runs" + (f"; failed: {self.error}" if self.error else "")
@@ -59,7 +60,7 @@ class Line:
 def lines(
     rows: Sequence[Row], runs: Sequence[Run], results: dict[str, Result], questions: Mapping[str, Question]
 ) -> list[Line]:
-    """A line for each of ``rows``; each is compared with the first one."""
+    """One line for each of ``rows``, compared with the first one."""
     table = [_line(row, [run for run in runs if run.row == row.name], results) for row in rows]
     first = table[0]
     outcomes = [_correct(line.runs, results) for line in table]
@@ -82,27 +83,29 @@ def _title(line: Line, is_first: bool) -> str:
     title, settings = line.row.title, line.row.settings
     if line.test is None:
         return title or ", ".join(f"{key} {_text(v)}" for key, v in settings.items()) or "the base configuration"
-    if title and is_first and line.family != "classical":  # its own settings could not vouch for a title
+    if (
+        title and is_first and line.family != "classical"
+    ):  # with nothing to compare with, its settings cannot confirm its title
         return f"{title} ({line.trained})"
     kept = all(line.runs[0].settings.get(key) == value for key, value in settings.items())  # smoke tests replace some
     return title if title and (line.family == "classical" or (kept and not line.obstacle)) else line.trained
 
 
 def _obstacle(line: Line, first: Line, question: Question) -> str:
-    """Why the difference of two rows does not answer ``question``; empty where it does."""
+    """The reason why the difference of two rows does not answer ``question``; empty if it does."""
     if first.test is None:
         return f"row {first.row.name} has no result"
     if question.first and question.first != first.family:
         return f"row {first.row.name} is {first.family}, not {question.first}"
     keys, own = line.settings.keys() | first.settings.keys(), line.row.changes
-    if "classical" in (line.family, first.family):  # which only the data touches, not how a network reads it
+    if "classical" in (line.family, first.family):  # its result depends on settings of the data only
         keys = {key for key in keys if key.startswith("data.")}
         own = own | first.row.changes
     different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
     if others := different - own - {"data.fold"}:
         return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
     if line.family != "classical" and not (question.about in different if question.about else different):
-        return f"{question.about or 'every setting'} is that of row {first.row.name}"
+        return f"{question.about or 'every setting'} is the same in row {first.row.name}"
     return ""
 
 
@@ -132,18 +135,18 @@ def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
 
 
 def _accuracy(split: str, by_seed: list[list[Result]]) -> Proportion:
-    """The mean over seeds; of each seed, over the texts of all its folds."""
+    """Mean accuracy over seeds; that of a seed is over the texts of all its folds."""
     counts = [np.sum([result["accuracy"][split] for result in folds], axis=0) for folds in by_seed]
     return mean_accuracy([float(right / of) for right, of in counts], _texts(split, by_seed))
 
 
 def _texts(split: str, by_seed: list[list[Result]]) -> int:
-    """How many there are; those of the seed with the fewest folds where some are missing."""
+    """Number of texts; if folds are missing, that of the seed with the fewest."""
     return min(sum(result["accuracy"][split][1] for result in folds) for folds in by_seed)
 
 
 def _macro_f1(folds: list[Result]) -> float:
-    """Of the test texts of all ``folds`` together: the mean over the classes that occur or are predicted."""
+    """Macro-F1 over the test texts of all ``folds``: the mean over the classes that occur or are predicted."""
     total: dict[str, np.ndarray] = {}
     for result in folds:
         for name, counts in result["test_classes"].items():
@@ -152,7 +155,8 @@ def _macro_f1(folds: list[Result]) -> float:
 
 
 def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
-    """(S, N) whether test text n was right with seed s, and what the texts were; None unless all runs are done."""
+    """(S, N) whether text n was classified correctly with seed s, and hashes of the test rows; None unless all
+    runs are done."""
     by_seed: dict[int, list[Result]] = {}
     for run in sorted(runs, key=lambda run: (run.seed, run.fold or 0)):
         if "error" in results.get(run.key, {"error": "not done"}):
@@ -168,7 +172,7 @@ def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, l
 
 
 def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
-    """One for each question that rows answer, then the bare facts of rows that differ in other ways than it asks."""
+    """One sentence for each question that is answered, then one for each row that answers none, with the reason."""
     first, *others = table
     if any(run.smoke for line in table for run in line.runs):
         return ["A smoke test answers no question."]
@@ -177,7 +181,8 @@ def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[
         return []
     if not (first.test is not None and first.complete):
         return [
-            f"No question is answered, because row {first.row.name} is what others are compared with: {first.state}."
+            f"No question is answered: row {first.row.name}, which others are compared with, "
+            f"is incomplete ({first.state})."
         ]
     compared = [line for line in others if line.p_corrected is not None]
     said = []
@@ -187,7 +192,7 @@ def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[
             said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
     for line in compared:
         if line.obstacle:
-            # Two that are described alike differ in what a sentence could not tell.
+            # Rows with equal descriptions differ in settings that the sentence would not name.
             fact = "" if line.trained == first.trained else f": {_claims([line], first)} It"
             asked = questions[line.row.question or ""].ask
             said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
@@ -199,7 +204,7 @@ def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[
 
 
 def _claims(answers: list[Line], first: Line) -> str:
-    """What is known of the differences between ``answers`` and the first row, and what is not."""
+    """Which of ``answers`` differ significantly from the first row, and which show no evidence either way."""
     claims = []
     unclear = []
     for line in answers:
@@ -221,7 +226,7 @@ def _claims(answers: list[Line], first: Line) -> str:
 
 
 def _seeds(table: Sequence[Line]) -> str:
-    """How many seeds, and folds, the results of these rows have."""
+    """The numbers of seeds and folds of these rows in words, such as ``2 seeds, 5 folds``."""
     counts = sorted({line.seeds for line in table if line.test is not None})
     folds = sorted(
         {len({run.fold for run in line.runs}) for line in table if line.runs and line.runs[0].fold is not None}
@@ -238,7 +243,7 @@ def number(p: float) -> str:
 
 
 def markdown(table: Sequence[Line]) -> str:
-    """The table for people."""
+    """The table in Markdown, with its notes."""
     published = any(line.row.published for line in table)
     head = ["row", "setting", "initial weights", "epochs", "trains", "seeds", "train %", "val %"]
     head += ["test % [95 % interval]", "test macro-F1 %"]
@@ -272,8 +277,8 @@ def markdown(table: Sequence[Line]) -> str:
     if smoke := [line.row.name for line in table if any(run.smoke for run in line.runs)]:
         which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
         text = [
-            f"**Smoke test{which}: toys, with the study's smoke settings. It shows that rows run; "
-            "scores say nothing about the real ones.**",
+            f"**Smoke test{which}: tiny models, with the study's smoke settings. It shows that rows run; "
+            "scores say nothing about the real models.**",
             "",
             *text,
         ]
@@ -285,7 +290,7 @@ def markdown(table: Sequence[Line]) -> str:
 
 
 def _how(table: Sequence[Line]) -> str:
-    """What the figures are, one sentence for each."""
+    """How accuracy, intervals and p-values were computed, in a sentence each."""
     done = [line for line in table if line.test is not None]
     compared = [line for line in table if line.p is not None]
     text = []
@@ -307,7 +312,7 @@ def _how(table: Sequence[Line]) -> str:
 
 
 def _given(table: Sequence[Line]) -> dict[str, list[str]]:
-    """Settings of the command line, with the rows that they were given for."""
+    """Settings of the command line, each with the names of the rows that ran with them."""
     names: dict[str, list[str]] = {}
     for line in table:
         if line.runs and (given := line.runs[0].given):
@@ -320,7 +325,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def comma_separated(table: Sequence[Line]) -> str:
-    """The table for programs, unrounded, shares between 0 and 1."""
+    """The table as CSV, unrounded; accuracies between 0 and 1."""
     stream = io.StringIO()
     splits = [f"{name}{end}" for name in SPLITS for end in ("", "_low", "_high")]
     published = [f"published_{name}" for name in (*SPLITS, "minutes")]
@@ -344,7 +349,7 @@ def comma_separated(table: Sequence[Line]) -> str:
 
 
 def forest_plot(table: Sequence[Line]) -> Any:
-    """Test accuracies with their intervals, one below the other, published ones beside them."""
+    """A forest plot of the test accuracies with their intervals, and of the published ones."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -378,14 +383,14 @@ def forest_plot(table: Sequence[Line]) -> Any:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if any(run.smoke for line in table for run in line.runs):
-        axes.set_title("Smoke test: toys", loc="left", color="tab:red")
+        axes.set_title("Smoke test: tiny models", loc="left", color="tab:red")
     if drawn:
         figure.legend(loc="outside upper center", ncols=len(drawn), frameon=False, fontsize=8)
     return figure
 
 
 def _colour(line: Line, is_first: bool) -> tuple[str, str]:
-    """Of a row, and what it means."""
+    """Colour of a row in the figure, and its meaning in the legend."""
     if is_first:
         return "black", "first row"
     if line.p_corrected is None:

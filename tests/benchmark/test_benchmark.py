@@ -2,16 +2,21 @@
 
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.benchmark import command
+from gpt_classifier.benchmark import runner
+from gpt_classifier.benchmark.growth import LoadRows, PredictRows
 from gpt_classifier.benchmark.huggingface import as_transformers
-from gpt_classifier.benchmark.peak import matrix_peak
+from gpt_classifier.benchmark.inference import Inference
+from gpt_classifier.benchmark.jobs import KINDS
+from gpt_classifier.benchmark.measures import matrix_peak
 from gpt_classifier.benchmark.textbook import TextbookClassifier
+from gpt_classifier.benchmark.train import Training
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze
@@ -57,6 +62,22 @@ def test_the_matrix_peak_is_a_rate():
     assert matrix_peak(0.01, 64) > 1e6
 
 
+TRAINING = Training("plain", "head", 1, 1, 0, 8, "sample", "grouped", "bytes", 64, {"n_layer": 1}, "random")
+JOBS = [
+    TRAINING,
+    replace(TRAINING, gpt="gpt2"),
+    Inference("int8", ["a text"], "checkpoints/sample-bytes"),
+    LoadRows("load rows", "messages.csv", "bytes"),
+    PredictRows("predict rows", "messages.csv", "best.ckpt", "out.csv"),
+]
+
+
+def test_every_kind_of_job_is_the_same_in_its_own_process():
+    assert set(KINDS.values()) == {type(job) for job in JOBS} == set(runner.Job.__subclasses__())
+    for job in JOBS:
+        assert KINDS[type(job).__name__](**json.loads(json.dumps(asdict(job)))) == job
+
+
 @pytest.mark.slow
 def test_the_command_compares_all_systems(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
@@ -100,7 +121,7 @@ SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 6
 
 @pytest.mark.slow
 def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(runner, "find_spec", lambda name: None)
     options = [*SMALL, "--parts", "train", "--policies", "all", "--systems", "transformers", "plain"]
     assert main(["benchmark", *options, "--output", str(tmp_path / "benchmark.json")]) == 0
     told = capsys.readouterr().out

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.study.job import build
-from gpt_classifier.study.plan import Row, Run, Study, given_settings, overrides, read_study
+from gpt_classifier.study.plan import Row, Run, Study, read_study
+from gpt_classifier.variants import build, overrides
 
 STUDIES = Path(__file__).parents[2] / "configs" / "study"
 BASE = "seed_everything: 7\nmodel: {learning_rate: 1.0e-3, gpt: {n_layer: 2, dropout: 0.2}}\n"
@@ -47,14 +47,14 @@ def rows(*changes):
         ({"rows": rows({"settings": ["model.pooling"]})}, "settings of row row 0"),
         ({"rows": rows({"settings": "model.pooling"})}, "settings of row row 0"),
         ({"rows": rows({"smoke": [1]})}, "smoke of row row 0"),
-        ({"rows": rows({"question": "why"})}, "'why', which is none of its questions"),
+        ({"rows": rows({"question": "why"})}, "'why', expected one of its questions"),
         ({"rows": rows({"classical": "perceptron"})}, "tfidf_logistic_regression"),
         ({"settings": ["data.split"]}, "settings of"),
         ({"smoke": None}, "smoke of"),
         ({"questions": ["layers"]}, "questions of"),
         ({"questions": {"why": {"aks": "Why?"}}}, "a question has ask, about, first"),
         ({"questions": {"why": {"first": "lstm"}}}, "'lstm', expected gpt, encoder, classical"),
-        ({"questions": {"why": {"about": "model.poling"}}}, "about model.poling, which none of its rows sets"),
+        ({"questions": {"why": {"about": "model.poling"}}}, "about model.poling, but none of its rows sets it"),
         ({"rows": rows({"published": {"train": 1}})}, "published figures of row row 0"),
         ({"rows": rows({"published": 95})}, "published figures of row row 0"),
         ({"weights": "worst"}, "'worst', expected last or best"),
@@ -101,30 +101,7 @@ def test_a_row_that_is_not_there_is_named_with_those_that_are(study_file):
     assert len(study.chosen(None)) == 2
 
 
-@pytest.mark.parametrize("words", [["model.weights", "random"], ["--model.weights"], ["--weights", "random"], ["x"]])
-def test_options_that_are_no_settings_are_one_clear_line(words):
-    with pytest.raises(InputError, match="expected pairs"):
-        given_settings(words)
-
-
 # ---------------------------------------------------------------- settings
-
-
-def test_settings_of_a_command_line_are_those_of_a_configuration():
-    words = [
-        "--model.learning_rate",
-        "1e-3",
-        "--model.trainable=2",
-        "--data.pad_to=longest",
-        "--model.gpt",
-        "{n_layer: 2}",
-    ]
-    assert given_settings(words) == {
-        "model.learning_rate": 0.001,
-        "model.trainable": 2,
-        "data.pad_to": "longest",
-        "model.gpt": {"n_layer": 2},
-    }
 
 
 def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_than_the_study_and_the_base_least():
@@ -148,20 +125,6 @@ def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_t
 
     (run,) = study.runs([row], BASE, 1, 0, given, smoke=False)
     assert run.settings["model.smoke"] == run.settings["model.row's smoke"] == "row"
-
-
-def test_a_setting_within_a_mapping_brings_the_rest_of_the_mapping_along():
-    assert overrides(BASE, {"model.gpt.dropout": 0.0}) == {"model": {"gpt": {"n_layer": 2, "dropout": 0.0}}}
-    assert overrides(BASE, {"model.lora.rank": 8}) == {"model": {"lora": {"rank": 8}}}
-    assert overrides(BASE, {"model.gpt": {"n_layer": 1}, "model.gpt.dropout": 0.0})["model"]["gpt"] == {
-        "n_layer": 1,
-        "dropout": 0.0,
-    }
-    assert overrides(BASE, {"seed_everything": 1}) == {"seed_everything": 1}
-    with pytest.raises(InputError, match=r"model\.learning_rate is 0\.001"):
-        overrides(BASE, {"model.learning_rate.high": 1})
-    named = "model: {gpt: gpt2-large}"
-    assert overrides(named, {"model.gpt.causal": False}) == {"model": {"gpt": {"size": "gpt2-large", "causal": False}}}
 
 
 # ---------------------------------------------------------------- runs

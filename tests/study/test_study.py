@@ -28,9 +28,10 @@ from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import without_weights
 from gpt_classifier.study import command, runner
 from gpt_classifier.study import table as tables
-from gpt_classifier.study.job import Scored, _result, build, description, perform
+from gpt_classifier.study.job import Scored, _result, description, perform
 from gpt_classifier.study.plan import Question, Row, Run, read_study
 from gpt_classifier.study.runner import read_results
+from gpt_classifier.variants import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = "{n_layer: 2, n_head: 2, n_embd: 16, context_length: 64}"
@@ -179,7 +180,7 @@ def test_a_question_about_gpt_is_not_answered_where_the_first_row_is_none():
 
 def test_a_question_is_not_answered_by_a_row_that_does_not_differ_in_what_it_asks():
     (sentence,) = tables.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
-    assert sentence == "Row 2 gives no answer to 'What?', because model.pooling is that of row 1."
+    assert sentence == "Row 2 gives no answer to 'What?', because model.pooling is the same in row 1."
 
 
 def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_trained():
@@ -197,9 +198,9 @@ def test_nothing_is_said_where_nothing_can_be_compared():
     assert tables.sentences(table_of([result(GOOD)]), WHAT) == []
     assert tables.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
     (sentence,) = tables.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
-    assert sentence == "No question is answered, because row 1 is what others are compared with: failed: broken."
+    assert sentence == "No question is answered: row 1, which others are compared with, is incomplete (failed: broken)."
     (sentence,) = tables.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
-    assert sentence.endswith("not run.")
+    assert sentence.endswith("(not run).")
 
 
 def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
@@ -208,7 +209,7 @@ def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
     assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
     assert "(2 of 5 runs)" in tables.markdown(lines)
     lines = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
-    assert "row 1 is what others are compared with: 2 of 5 runs" in tables.sentences(lines, WHAT)[0]
+    assert "row 1, which others are compared with, is incomplete (2 of 5 runs)" in tables.sentences(lines, WHAT)[0]
 
 
 def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
@@ -224,9 +225,9 @@ def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
 def test_a_smoke_test_says_that_it_is_one_and_answers_nothing():
     lines = table_of([result(GOOD)], [other(BAD)], smoke=True)
     assert tables.sentences(lines, WHAT) == ["A smoke test answers no question."]
-    assert tables.markdown(lines).startswith("**Smoke test: toys")
+    assert tables.markdown(lines).startswith("**Smoke test: tiny models")
     assert "true" in tables.comma_separated(lines).splitlines()[1].split(",")
-    assert tables.forest_plot(lines).axes[0].get_title("left") == "Smoke test: toys"
+    assert tables.forest_plot(lines).axes[0].get_title("left") == "Smoke test: tiny models"
 
 
 def test_a_title_is_not_used_where_a_smoke_test_replaced_what_it_names():

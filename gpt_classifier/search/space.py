@@ -1,4 +1,4 @@
-"""Reads a search: which settings it may choose among and how they are judged; knows nothing about trials."""
+"""Reads a search: the space of settings and the score that ranks them; knows nothing about trials."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.study.plan import Settings, check_settings, parse_yaml, read_base, read_yaml
 from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR, is_better
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``: whole ones where both are whole; by their logarithm or in steps, if wanted."""
+    """Numbers from ``low`` to ``high``, both included: integers where both bounds are.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
+        log: Whether values are drawn uniformly by their logarithm.
+        step: Distance of neighbouring values; any value by default.
+    """
 
     low: float
     high: float
@@ -38,6 +45,7 @@ class Range:
             raise InputError(f"{name} is {self}: expected a high that is low plus a whole number of steps")
 
     def allows(self, value: Any) -> bool:
+        """Whether ``value`` lies in the range and on its steps."""
         good = _is_number(value) and self.low <= value <= self.high and (isinstance(value, int) or not self.whole)
         return good and (self.step is None or self._on_step(value))
 
@@ -72,7 +80,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Any values that a configuration may have, mappings and lists too."""
+    """A list of values of any kind that a configuration may have, mappings and lists included."""
 
     choices: list[Any]
 
@@ -91,7 +99,7 @@ class Choices:
 
         return CategoricalDistribution(list(self._encoded()))
 
-    def encode(self, value: Any) -> str:  # Optuna chooses among strings and numbers only
+    def encode(self, value: Any) -> str:  # Optuna's categories are strings and numbers only
         return json.dumps(value)
 
     def decode(self, value: str) -> Any:
@@ -125,13 +133,13 @@ class Search:
     """A search as its YAML file describes it.
 
     Args:
-        base: Configuration file, relative to the search's own.
-        space: Keys of the configuration and what they may be.
-        trials: How many settings are tried.
-        seed: Of the draws of settings; that of all trials is the configuration's own.
-        settings: What all trials change.
-        start: Settings to try first.
-        prune: Whether trials that do worse than the median of those before them are stopped.
+        base: Configuration that the search changes; in YAML a path relative to the search's own.
+        space: Range or choices of each key of the configuration that is searched.
+        trials: Number of trials.
+        seed: Seed of Optuna's sampler; the trials themselves use the seed of the configuration.
+        settings: Settings of all trials.
+        start: Settings of the first trials.
+        prune: Whether trials that score worse than the median of earlier ones are stopped early.
     """
 
     base: Base
@@ -143,14 +151,14 @@ class Search:
     prune: bool = True
 
     def identity(self) -> dict[str, Any]:
-        """What decides the trials and their values: a search continues only where this is the same."""
+        """Everything that determines the trials and their scores: a search continues only where this is equal."""
         content = {**asdict(self), "base": parse_yaml(self.base.content)}
         del content["trials"]
         return json.loads(json.dumps(content))
 
     @property
     def monitor(self) -> str:
-        """The score of the validation rows by which settings are judged, at the best epoch: ``model.monitor``."""
+        """The score of the validation rows that ranks settings, at its best epoch: ``model.monitor``."""
         of_base = (parse_yaml(self.base.content).get("model") or {}).get("monitor", DEFAULT_MONITOR)
         return self.settings.get("model.monitor", of_base)
 
@@ -158,15 +166,16 @@ class Search:
         return is_better(self.monitor, a, b)
 
     def decode(self, parameters: Mapping[str, Any]) -> Settings:
-        """What Optuna chose, as a configuration has it."""
+        """The parameters that Optuna chose, as settings of the configuration."""
         return {key: part.decode(parameters[key]) for key, part in self.space.items()}
 
 
 def read_search(path: Path) -> Search:
+    """The search of a YAML file. Raises ``InputError`` for a mistake in it or in the path of its base."""
     content = read_yaml(path)
     known = ", ".join(f.name for f in fields(Search))
     if not isinstance(content, dict) or not isinstance(content.get("space"), dict) or not content["space"]:
-        raise InputError(f"{path} is not a search: expected {known}, where space maps keys to what they may be")
+        raise InputError(f"{path} is not a search: expected {known}, where space maps keys to ranges or choices")
     base = Base(Path(normpath(path.parent / str(content.get("base")))), read_base(path, content.get("base")))
     space = {str(key): _part(f"{key} in the space of {path}", part) for key, part in content["space"].items()}
     try:

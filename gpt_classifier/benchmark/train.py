@@ -1,20 +1,19 @@
-"""Jobs that train: this package, the article's loop, and the Trainer of ``transformers``."""
+"""The part ``train``: this package beside the article's loop and the Trainer of ``transformers``."""
 
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
-from gpt_classifier.benchmark.peak import PEAK_SIZE
+from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, flops_per_step
+from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sampling import TrainingBatches
@@ -28,21 +27,114 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import build_network
 from gpt_classifier.training.trunk_cache import TrunkCache
 
-Job = dict[str, Any]
 SPLITS = ("train", "val", "test")
+NAMES = {
+    "cached": "gpt_classifier",
+    "again": "gpt_classifier, second run",
+    "uncached": "gpt_classifier, no trunk cache",
+    "plain": "plain loop, as in the article",
+    "transformers": "transformers Trainer, grouped",
+}
 
 
-class Steps:
-    """The moments at which steps ended."""
+def measure(runner: Runner) -> None:
+    """Trains with all policies and systems in turn and prints their table."""
+    o = runner.options
+    results = runner.run_in_turn(_jobs(runner))
+    what = "steps only" if o.max_steps else f"{o.epochs} epochs, accuracy of train, val and test"
+    say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}: {what}\n")
+    _print_table(results, compared="step_seconds" if o.max_steps else "seconds")
+    _print_notes(results)
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
 
-    def end(self) -> None:
-        self.ends.append(time.perf_counter())
+@dataclass(frozen=True)
+class Training(Job):
+    """Fits one system and scores it on all splits; with ``max_steps`` it only fits."""
 
-    def median(self) -> float:
-        return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
+    policy: str  # what trains
+    seed: int
+    epochs: int
+    max_steps: int  # 0 for all
+    batch_size: int
+    source: str
+    split: str
+    tokenizer: str
+    max_length: int
+    gpt: str | dict[str, Any]
+    weights: str
+
+    def run(self) -> Result:
+        train = {"plain": train_plain, "transformers": train_transformers}.get(self.system, train_ours)
+        return train(self)
+
+
+def _jobs(runner: Runner) -> dict[Key, Job]:
+    o = runner.options
+    jobs: dict[Key, Job] = {}
+    systems = [s for s in o.systems if s != "transformers" or installed(NAMES[s], "transformers", "accelerate")]
+    for policy in o.policies:
+        for system in systems:
+            if policy == "all" and system in ("cached", "again"):
+                continue  # nothing is frozen
+            jobs[policy, system] = Training(
+                system="cached" if system == "again" else system,
+                policy=policy,
+                seed=124 if system == "again" else 123,
+                epochs=o.epochs,
+                max_steps=o.max_steps,
+                batch_size=o.batch_size,
+                source=o.source,
+                split=o.split,
+                tokenizer=o.tokenizer,
+                max_length=o.max_length,
+                gpt=runner.gpt,
+                weights=runner.weights,
+            )
+    return jobs
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _print_table(results: dict[Key, list[Result]], compared: str) -> None:
+    """Medians; ``compared`` is the figure of which each system shows the ratio to the first of its policy."""
+    say("| trains | system | job s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
+    say("|---|---|---|---|---|---|---|---|---|")
+    for (policy, system), runs in results.items():
+        first = next(others for (other, _), others in results.items() if other == policy)
+        ratio = median(runs, compared) / median(first, compared)
+        flops, peak = median(runs, "flops_per_second"), max(run["matrix_peak"] for run in runs)
+        cells = [
+            policy,
+            NAMES[system],
+            f"{median(runs, 'seconds'):.1f}",
+            f"{ratio:.2f}",
+            f"{median(runs, 'step_seconds'):.4f}",
+            f"{median(runs, 'tokens_per_second'):,.0f}",
+            f"{flops / 1e9:.0f} ({flops / peak:.0%})",
+            f"{median(runs, 'peak_memory') / 2**30:.1f}",
+            runs[0]["accuracy"].get("test", "-"),
+        ]
+        say(f"| {' | '.join(cells)} |")
+
+
+def _print_notes(results: dict[Key, list[Result]]) -> None:
+    """What trainer and metrics cost, and how fast the trunk pass was."""
+    for (policy, system), runs in results.items():
+        if runs[0].get("bare_step_seconds"):
+            bare, step = median(runs, "bare_step_seconds"), median(runs, "step_seconds")
+            say(f"\n{policy}, {NAMES[system]}: a step takes {step:.4f} s, without trainer and metrics {bare:.4f} s")
+        if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
+            seconds, rate, peak = (
+                median(trunk, key) for key in ("seconds", "flops_per_second", "peak_flops_per_second")
+            )
+            say(
+                f"\n{policy}, {NAMES[system]}: trunk pass {seconds:.1f} s; batches reach {rate / 1e9:.0f} GFLOP/s, "
+                f"{rate / peak:.0%} of a matrix product in turn with them ({peak / 1e9:.0f} GFLOP/s)"
+            )
+
+
+# ---------------------------------------------------------------- the jobs
 
 
 class _Clock(L.Callback):
@@ -53,45 +145,24 @@ class _Clock(L.Callback):
         self.steps.end()
 
 
-def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], most: int = 8) -> float:
-    """Mean over an epoch's steps of the products' FLOPs, forward and backward, padding included.
-
-    Counted on a few batches from all over the epoch, and scaled to the epoch by the number of positions.
-    """
-    steps = list(batches)
-    counted, sample = 0, steps[:: max(1, len(steps) // most)][:most]
-    for batch in sample:
-        with FlopCounterMode(display=False) as counter:
-            loss(batch).backward()
-        counted += counter.get_total_flops()
-    return counted / sum(map(_positions, sample)) * sum(map(_positions, steps)) / len(steps)
-
-
-def _positions(batch: Any) -> int:
-    inputs = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]  # (B, T) ids, (B, T, C) or (B, C) states
-    return inputs.shape[0] * (1 if inputs.ndim == 2 and inputs.is_floating_point() else inputs.shape[1])
-
-
-def _data(job: Job, **settings: Any) -> TextDataModule:
-    settings = {"source": job["source"], "split": job["split"], "tokenizer": job["tokenizer"]} | settings
-    data = TextDataModule(batch_size=job["batch_size"], max_length=job["max_length"], **settings)
+def _data(job: Training, **settings: Any) -> TextDataModule:
+    settings = {"source": job.source, "split": job.split, "tokenizer": job.tokenizer} | settings
+    data = TextDataModule(batch_size=job.batch_size, max_length=job.max_length, **settings)
     data.prepare_data()
     return data
 
 
-def train_ours(job: Job) -> Job:
+def train_ours(job: Training) -> Result:
     """This package, its Lightning module and trainer, with or without the trunk cache."""
-    L.seed_everything(job["seed"], verbose=False)
+    L.seed_everything(job.seed, verbose=False)
     # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
-    data = _data(job, group_by_length=job["policy"] == "all")
+    data = _data(job, group_by_length=job.policy == "all")
     data.setup("fit")
-    model = GPTClassifier(
-        gpt=job["gpt"], weights=job["weights"], trainable=job["policy"], trunk_cache=job["system"] == "cached"
-    )
+    model = GPTClassifier(gpt=job.gpt, weights=job.weights, trainable=job.policy, trunk_cache=job.system == "cached")
     steps = Steps()
     trainer = L.Trainer(
-        max_epochs=job["epochs"],
-        max_steps=job["max_steps"] or -1,
+        max_epochs=job.epochs,
+        max_steps=job.max_steps or -1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -113,13 +184,13 @@ def train_ours(job: Job) -> Job:
     return result
 
 
-def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) -> Job:
+def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
     encoded, config = data.encoded["train"], trunk.model.backbone.config
     batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}
-    tokens, chosen = 0, batches[:: max(1, len(batches) // most)]
+    tokens, chosen = 0, batches[:: max(1, len(batches) // max_batches)]
     for rows in chosen:
         ids = [encoded.ids(row) for row in rows]
         moments = [time.perf_counter()]
@@ -135,12 +206,12 @@ def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, most: int = 24) 
     return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
 
 
-def _bare_steps(model: GPTClassifier, data: TextDataModule, most: int = 60) -> float:
+def _bare_steps(model: GPTClassifier, data: TextDataModule, max_steps: int = 60) -> float:
     """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
     model.train()
     optimizer = model.configure_optimizers()
     steps = Steps()
-    for batch, _ in zip(data.train_dataloader(), range(most), strict=False):
+    for batch, _ in zip(data.train_dataloader(), range(max_steps), strict=False):
         loss = model.loss(model.logits(batch), batch.labels)
         optimizer.zero_grad()
         loss.backward()
@@ -156,24 +227,24 @@ def _our_predictions(model: GPTClassifier, data: TextDataModule, name: str) -> I
         yield model.logits(batch).argmax(-1), batch.labels
 
 
-def train_plain(job: Job) -> Job:
+def train_plain(job: Training) -> Result:
     """The article's loop: every text padded to the longest training text, every block computed for all positions.
 
     As in the article, five batches of train and of val are evaluated every 50 steps.
     """
-    L.seed_everything(job["seed"], verbose=False)
+    L.seed_everything(job.seed, verbose=False)
     data = _data(job, pad_to="longest_train")
     data.setup("fit")
-    gpt = GPT(gpt_config(job["gpt"], data.encoder.vocab_size))
-    if job["weights"] != "random":
-        load_weights(gpt, job["weights"])
+    gpt = GPT(gpt_config(job.gpt, data.encoder.vocab_size))
+    if job.weights != "random":
+        load_weights(gpt, job.weights)
     model = TextbookClassifier(gpt, len(data.labels))
-    model.train_last_blocks(trainable_blocks(job["policy"], gpt.config.n_layer))
+    model.train_last_blocks(trainable_blocks(job.policy, gpt.config.n_layer))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-5, weight_decay=0.1)
     encoded = data.encoded
     steps, epoch = Steps(), 0
-    order = TrainingBatches(encoded["train"].lengths, job["batch_size"], job["seed"], lambda: epoch)
+    order = TrainingBatches(encoded["train"].lengths, job.batch_size, job.seed, lambda: epoch)
 
     def logits(batch: Any) -> Tensor:
         return model(batch.input_ids)[torch.arange(len(batch.lengths)), batch.lengths - 1]
@@ -182,34 +253,34 @@ def train_plain(job: Job) -> Job:
         return F.cross_entropy(logits(batch), batch.labels)
 
     @torch.no_grad()
-    def predictions(name: str, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        rows, size = list(range(len(encoded[name]))), job["batch_size"]
-        for start in range(0, len(rows) if most is None else most * size, size):
+    def predictions(name: str, max_batches: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        rows, size = list(range(len(encoded[name]))), job.batch_size
+        for start in range(0, len(rows) if max_batches is None else max_batches * size, size):
             batch = encoded[name][rows[start : start + size]]
             assert batch.labels is not None
             yield logits(batch).argmax(-1), batch.labels
 
     began = time.perf_counter()
-    for epoch in range(job["epochs"]):  # noqa: B007 - the order asks for it
+    for epoch in range(job.epochs):  # noqa: B007 - the order asks for it
         for rows in order:
             optimizer.zero_grad()
             loss(encoded["train"][rows]).backward()
             optimizer.step()
             steps.end()
-            if len(steps.ends) % 50 == 0 and not job["max_steps"]:
+            if len(steps.ends) % 50 == 0 and not job.max_steps:
                 _ = [list(predictions(name, 5)) for name in ("train", "val")]
-            if len(steps.ends) == job["max_steps"]:
+            if len(steps.ends) == job.max_steps:
                 break
-        if len(steps.ends) == job["max_steps"]:
+        if len(steps.ends) == job.max_steps:
             break
     fitted = time.perf_counter()
     accuracy = _accuracies(job, predictions)
     ended = time.perf_counter()
-    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, most=2)
+    flops = flops_per_step((encoded["train"][rows] for rows in order), loss, max_batches=2)
     return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
 
 
-def train_transformers(job: Job) -> Job:
+def train_transformers(job: Training) -> Result:
     """GPT2ForSequenceClassification under the Trainer of ``transformers``: dynamic padding, texts grouped by length."""
     hf = transformers_package()
 
@@ -219,10 +290,10 @@ def train_transformers(job: Job) -> Job:
 
     data = _data(job)
     data.setup("fit")
-    gpt = build_network({"gpt": job["gpt"]}, job["weights"], len(data.labels), data.encoder).backbone
-    hf.set_seed(job["seed"])
+    gpt = build_network({"gpt": job.gpt}, job.weights, len(data.labels), data.encoder).backbone
+    hf.set_seed(job.seed)
     model = as_transformers(gpt, data.encoder.padding_id, len(data.labels))
-    blocks = trainable_blocks(job["policy"], gpt.config.n_layer)
+    blocks = trainable_blocks(job.policy, gpt.config.n_layer)
     if blocks is not None:
         model.requires_grad_(False)
         for part in [model.score, *list(model.transformer.h)[gpt.config.n_layer - blocks :]]:
@@ -249,10 +320,10 @@ def train_transformers(job: Job) -> Job:
             model,
             hf.TrainingArguments(
                 folder,
-                per_device_train_batch_size=job["batch_size"],
+                per_device_train_batch_size=job.batch_size,
                 per_device_eval_batch_size=32,
-                num_train_epochs=job["epochs"],
-                max_steps=job["max_steps"] or -1,
+                num_train_epochs=job.epochs,
+                max_steps=job.max_steps or -1,
                 learning_rate=5e-5,
                 weight_decay=0.1,
                 lr_scheduler_type="constant",
@@ -262,7 +333,7 @@ def train_transformers(job: Job) -> Job:
                 report_to="none",
                 disable_tqdm=True,
                 use_cpu=True,
-                seed=job["seed"],
+                seed=job.seed,
             ),
             data_collator=collate,
             train_dataset=rows["train"],
@@ -282,8 +353,8 @@ def train_transformers(job: Job) -> Job:
     return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
 
 
-def _accuracies(job: Job, predictions: Callable[[str], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, str]:
-    if job["max_steps"]:  # a sample of steps: nobody wants its accuracy
+def _accuracies(job: Training, predictions: Callable[[str], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, str]:
+    if job.max_steps:  # a sample of steps: nobody wants its accuracy
         return {}
     result = {}
     for name in SPLITS:
@@ -294,10 +365,16 @@ def _accuracies(job: Job, predictions: Callable[[str], Iterable[tuple[Tensor, Te
 
 
 def _result(
-    job: Job, steps: Steps, fit: float, evaluation: float, flops: float, accuracy: dict[str, str], data: TextDataModule
-) -> Job:
+    job: Training,
+    steps: Steps,
+    fit: float,
+    evaluation: float,
+    flops: float,
+    accuracy: dict[str, str],
+    data: TextDataModule,
+) -> Result:
     step = steps.median()
-    tokens = data.encoded["train"].lengths.sum() / len(data.encoded["train"]) * job["batch_size"]
+    tokens = data.encoded["train"].lengths.sum() / len(data.encoded["train"]) * job.batch_size
     return {
         "seconds": fit + evaluation,
         "fit_seconds": fit,

@@ -17,10 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 pytest.importorskip("optuna")
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.study import search as searching
-from gpt_classifier.study.plan import overrides, parse_yaml
-from gpt_classifier.study.space import read_search
+from gpt_classifier.search import journal, trial
+from gpt_classifier.search.command import check_space
+from gpt_classifier.search.journal import alone_in
+from gpt_classifier.search.space import read_search
 from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.variants import overrides, parse_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RATE = "model.learning_rate"
@@ -70,7 +72,7 @@ def bowl(monkeypatch):
         for epoch in (1, 2):
             report.add((math.log10(settings[RATE]) + 4) ** 2 + 0.1 * (2 - epoch), epoch)
 
-    monkeypatch.setattr(searching, "_fit", fit)
+    monkeypatch.setattr(trial, "_fit", fit)
     return tried
 
 
@@ -106,7 +108,7 @@ def test_what_it_found_is_fitted_by_the_printed_command_and_gives_the_same_loss(
     assert search(searched) == 0
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith("  python -m gpt_classifier fit")]
-    assert "only the test rows, which no trial has seen, give an unbiased figure" in printed
+    assert "only the test rows, which no trial has seen, give an unbiased one" in printed
     assert main([*line.split()[3:], f"--trainer.default_root_dir={tmp_path}"]) == 0
     best = min(losses(tmp_path / "version_0"))
     assert best == pytest.approx(float(table(searched)[1]["value"]), rel=1e-6)
@@ -132,9 +134,7 @@ def test_proposals_come_closer_to_the_best_than_chance_does(search, tmp_path, bo
 
 def test_settings_within_a_mapping_and_any_kind_of_choice_are_searched(search, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        searching, "_fit", lambda _, settings, report, __: (seen.append(settings), report.add(1.0, 1))[0]
-    )
+    monkeypatch.setattr(trial, "_fit", lambda _, settings, report, __: (seen.append(settings), report.add(1.0, 1))[0])
     space = {
         "model.gpt.dropout": {"low": 0.0, "high": 0.3, "step": 0.1},
         "data.fractions": {"choices": [[0.7, 0.1, 0.2], [0.6, 0.2, 0.2]]},
@@ -179,16 +179,16 @@ def test_a_search_that_was_stopped_in_a_trial_goes_on_as_if_it_had_not_been(sear
         report.add(0.0, 1)
         raise SystemExit
 
-    fit = searching._fit
+    fit = trial._fit
     for number in (1, 2, 4):
         search(tmp_path, f"--trials={number - 1}") if number > 1 else None
-        monkeypatch.setattr(searching, "_fit", stopped)
+        monkeypatch.setattr(trial, "_fit", stopped)
         with pytest.raises(SystemExit) as end:
             search(tmp_path, f"--trials={number}")
         assert end.value.code == 143
-        monkeypatch.setattr(searching, "_fit", fit)
-    with open(tmp_path / "journal.jsonl", "a") as journal:
-        journal.write('{"op_code": 6, "worker')  # the power went off while this was written
+        monkeypatch.setattr(trial, "_fit", fit)
+    with open(tmp_path / "journal.jsonl", "a") as stream:
+        stream.write('{"op_code": 6, "worker')  # the power went off while this was written
     assert search(tmp_path, "--trials=6") == 0
     search(other := tmp_path / "at once", "--trials=6")
     assert without_seconds(other) == without_seconds(tmp_path)
@@ -235,16 +235,16 @@ def test_another_search_in_the_same_folder_is_refused(search, tmp_path, bowl, ca
 
 
 def test_a_search_of_which_nothing_is_finished_may_be_changed(search, tmp_path, bowl, monkeypatch):
-    fit = searching._fit
-    monkeypatch.setattr(searching, "_fit", lambda *_: sys.exit(1))
+    fit = trial._fit
+    monkeypatch.setattr(trial, "_fit", lambda *_: sys.exit(1))
     with pytest.raises(SystemExit):
         search(tmp_path)
-    monkeypatch.setattr(searching, "_fit", fit)
+    monkeypatch.setattr(trial, "_fit", fit)
     assert search(tmp_path, space={RATE: {"choices": [1e-3, 1e-4]}}, start=[]) == 0
 
 
 def test_two_searches_do_not_write_to_one_folder_at_a_time(search, tmp_path, bowl, capsys):
-    with searching.alone_in(tmp_path):
+    with alone_in(tmp_path):
         assert search(tmp_path) == 2
     assert "another search is writing to" in capsys.readouterr().err
     assert search(tmp_path) == 0
@@ -261,7 +261,7 @@ def test_a_damaged_journal_is_one_clear_line(search, tmp_path, bowl, capsys):
 
 
 def test_a_trial_without_hope_is_stopped(search, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(searching, "TRIALS_BEFORE_PRUNING", 1)
+    monkeypatch.setattr(journal, "TRIALS_BEFORE_PRUNING", 1)
     settings = TINY | {"trainer.max_epochs": 5}
     start = [{RATE: 3e-3}, {RATE: 1e-7}]
     assert search(tmp_path, settings=settings, start=start) == 0
@@ -399,7 +399,7 @@ def test_without_optuna_it_says_what_to_install(search, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("path", sorted((CONFIGS / "search").glob("*.yaml")), ids=lambda path: path.name)
 def test_a_shipped_search_parses_and_tries_the_settings_of_its_base_first(path, tmp_path):
     search = read_search(path)
-    searching.check_space(search, tmp_path)
+    check_space(search, tmp_path)
     (first,) = search.start
     assert first.keys() == search.space.keys()
     base = parse_yaml(search.base.content)

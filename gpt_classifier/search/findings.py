@@ -1,4 +1,4 @@
-"""What a search found: a table, a configuration, a figure, and what it is worth."""
+"""Writes the results of a search: a table of trials, the best configuration, a figure and a conclusion."""
 
 import csv
 import io
@@ -13,36 +13,36 @@ import yaml
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
-from gpt_classifier.study.plan import overrides
-from gpt_classifier.study.space import Choices, Search
+from gpt_classifier.search.space import Choices, Search
 from gpt_classifier.training.callbacks.checkpoints import mode
+from gpt_classifier.variants import overrides
 
 if TYPE_CHECKING:
-    from optuna import Study
+    import optuna
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-def finished(study: "Study") -> "list[FrozenTrial]":
-    """The trials that count, in their order. A killed one is not among them: it failed without an error of its own."""
+def finished(optuna_study: "optuna.Study") -> "list[FrozenTrial]":
+    """The finished trials in order. An interrupted one is not among them: it failed without an error."""
     return [
         trial
-        for trial in study.get_trials(deepcopy=False)
+        for trial in optuna_study.get_trials(deepcopy=False)
         if trial.state.name in ("COMPLETE", "PRUNED") or (trial.state.name == "FAIL" and "error" in trial.user_attrs)
     ]
 
 
 def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, FrozenTrial] | None":
-    """The best of those that were not stopped early, with its number; the first of equals."""
+    """Number and trial of the best one that was not pruned, the first among equals; None if there is none."""
     complete = [(number, trial) for number, trial in enumerate(trials, 1) if trial.state.name == "COMPLETE"]
     sign = 1 if mode(search.monitor) == "min" else -1
     return min(complete, key=lambda each: sign * each[1].user_attrs["value"], default=None)
 
 
-def write(study: "Study", search: Search, folder: Path) -> None:
-    """``trials.csv`` of all trials, and ``best.yaml``, the configuration that changes the base."""
-    trials = finished(study)
+def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
+    """Writes ``trials.csv``, all trials, and ``best.yaml``, the best settings to pass as a second ``--config``."""
+    trials = finished(optuna_study)
     with whole_file(folder / "trials.csv") as path:
         path.write_text(_comma_separated(search, trials), encoding="utf-8")
     if (best := best_of(trials, search)) is None:
@@ -52,7 +52,7 @@ def write(study: "Study", search: Search, folder: Path) -> None:
     with whole_file(folder / "best.yaml") as path:
         path.write_text(
             f"# Trial {number} of {len(trials)}, the best: {search.monitor} {trial.user_attrs['value']:.4f} at epoch "
-            f"{trial.user_attrs['epoch']}. Validation rows chose these settings: score them on test rows.\n"
+            f"{trial.user_attrs['epoch']}. Selected on validation rows: score it on test rows.\n"
             f"#   gpt-classifier fit --config {search.base.path} --config {folder / 'best.yaml'}\n"
             + yaml.safe_dump(content, sort_keys=False),
             encoding="utf-8",
@@ -64,18 +64,21 @@ def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"])
     for number, trial in enumerate(trials, 1):
-        told = trial.user_attrs
-        cells = [number, STATES[trial.state.name], told.get("value", ""), told.get("epoch", "")]
-        cells += [max(told.get("epochs", [0])), told["seconds"]]
+        attributes = trial.user_attrs
+        cells = [number, STATES[trial.state.name], attributes.get("value", ""), attributes.get("epoch", "")]
+        cells += [max(attributes.get("epochs", [0])), attributes["seconds"]]
         settings = search.decode(trial.params).values()
         cells += [value if isinstance(value, str) else json.dumps(value) for value in settings]
-        writer.writerow([*cells, told.get("error", "")])
+        writer.writerow([*cells, attributes.get("error", "")])
     return stream.getvalue()
 
 
-def conclusion(study: "Study", search: Search, folder: Path) -> str:
-    """What the search found, what it is worth, and the commands that use it."""
-    trials = finished(study)
+def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> str:
+    """The best trial in words, how far its score can be trusted, and the commands that use it.
+
+    Raises ``InputError`` if no trial was completed.
+    """
+    trials = finished(optuna_study)
     if (best := best_of(trials, search)) is None:
         error = next(trial.user_attrs["error"] for trial in trials if "error" in trial.user_attrs)
         raise InputError(f"none of {len(trials)} trials gave a {search.monitor}; the first that failed: {error}")
@@ -87,8 +90,8 @@ def conclusion(study: "Study", search: Search, folder: Path) -> str:
             f"\nbest of {len(trials)} trials ({states.count('PRUNED')} stopped early, {states.count('FAIL')} failed): "
             f"trial {number}, {search.monitor} {trial.user_attrs['value']:.4f} at epoch {trial.user_attrs['epoch']}",
             *(f"  {key}: {as_text(value)}" for key, value in search.decode(trial.params).items()),
-            "The validation rows chose these settings, and the best of many values is partly luck: only the test rows, "
-            "which no trial has seen, give an unbiased figure.",
+            "The settings were selected by this score, so it is optimistic: only the test rows, which no trial has "
+            "seen, give an unbiased one.",
             f"  python -m gpt_classifier fit {files}",
             f"  python -m gpt_classifier test {files}",
             f"{folder / 'trials.csv'}, best.yaml, search.png; tensorboard --logdir {folder / 'tensorboard'}",
@@ -101,7 +104,7 @@ def as_text(value: Any) -> str:
 
 
 def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
-    """The value of each trial with the best so far; below, the values against each setting."""
+    """A figure of the score of each trial with the best so far, and below it of the scores against each setting."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -151,10 +154,10 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # one trial that diverged would flatten all others
+            axes.set_yscale("log")  # or one trial that diverged would hide the differences of all others
     return figure
 
 
 def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:
-    """Numbers and values of the trials in a state."""
+    """Numbers and scores of the trials in a state."""
     return {n: t.user_attrs.get("value", math.nan) for n, t in enumerate(trials, 1) if t.state.name == state}

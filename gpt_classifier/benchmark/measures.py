@@ -1,0 +1,57 @@
+"""Measures of training speed: seconds of a step, its FLOPs, and the peak FLOP/s of the processor."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+PEAK_SIZE = 2304
+
+
+class Steps:
+    """The moments at which steps ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def end(self) -> None:
+        self.ends.append(time.perf_counter())
+
+    def median(self) -> float:
+        return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
+
+
+def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_batches: int = 8) -> float:
+    """Mean over an epoch's steps of the products' FLOPs, forward and backward, padding included.
+
+    Counted on a few batches from all over the epoch, and scaled to the epoch by the number of positions.
+    """
+    steps = list(batches)
+    counted, sample = 0, steps[:: max(1, len(steps) // max_batches)][:max_batches]
+    for batch in sample:
+        with FlopCounterMode(display=False) as counter:
+            loss(batch).backward()
+        counted += counter.get_total_flops()
+    return counted / sum(map(_positions, sample)) * sum(map(_positions, steps)) / len(steps)
+
+
+def _positions(batch: Any) -> int:
+    inputs = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]  # (B, T) ids, (B, T, C) or (B, C) states
+    return inputs.shape[0] * (1 if inputs.ndim == 2 and inputs.is_floating_point() else inputs.shape[1])
+
+
+def matrix_peak(seconds: float = 1.0, n: int = PEAK_SIZE) -> float:
+    """FLOP/s of the best of repeated float32 products of square matrices."""
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    best = 0.0
+    stop = time.perf_counter() + seconds
+    while time.perf_counter() < stop:
+        began = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * n**3 / (time.perf_counter() - began))
+    return best

@@ -1,0 +1,156 @@
+"""Runs the jobs of a benchmark in turn, each in a process of its own; knows nothing about what they measure."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import whole_file
+
+Result = dict[str, Any]  # what a job measured, by name
+Key = tuple[str, ...]  # the name of a job, in parts
+say = partial(print, flush=True)  # a line of the report; progress goes to standard error
+
+
+@dataclass(frozen=True)
+class Job(ABC):
+    """One measurement. Its fields travel as JSON to the process that runs it."""
+
+    system: str
+    beside_peak: ClassVar[bool] = True  # whether the processor's matrix peak is measured before and after it
+
+    @abstractmethod
+    def run(self) -> Result:
+        """Returns at least ``seconds``."""
+
+
+class Runner:
+    """Runs jobs and keeps their results; holds what jobs share: options, one set of weights, a model folder.
+
+    Args:
+        options: Options of the command.
+        scratch: Folder of temporary files.
+    """
+
+    def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
+        self.options, self.scratch = options, scratch
+        try:
+            self.gpt = json.loads(options.gpt) if options.gpt.startswith("{") else options.gpt
+        except ValueError as error:
+            raise InputError(f"--gpt is {options.gpt}, expected the name of a size or a mapping in JSON") from error
+        self.weights = self._weights()
+        self.results: list[Result] = []
+
+    def run(self, job: Job) -> Result:
+        """Runs ``job`` in a new process and returns its result with the seconds of the whole process."""
+        path = self.scratch / "job.json"
+        path.write_text(json.dumps({"kind": type(job).__name__} | asdict(job)))
+        environment = os.environ | {"GPT_CLASSIFIER_COMPUTED": str(self.scratch / "computed")}
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "gpt_classifier.benchmark.jobs", str(path)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            raise InputError(f"benchmark job {job.system} failed: {done.stderr.strip().splitlines()[-1][:300]}")
+        return json.loads(path.read_text()) | {"process_seconds": time.perf_counter() - began}
+
+    def run_in_turn(self, jobs: Mapping[Key, Job]) -> dict[Key, list[Result]]:
+        """Runs every job once, then every job again, so that a slow phase of the machine slows them all."""
+        results = defaultdict(list)
+        for repeat in range(self.options.repeats):
+            shutil.rmtree(self.scratch / "computed", ignore_errors=True)  # only a second run may find a first one's
+            for key, job in jobs.items():
+                print(f"... {' '.join(key)}, run {repeat + 1} of {self.options.repeats}", file=sys.stderr, flush=True)
+                result = self.run(job)
+                results[key].append(result)
+                self.keep({"job": key, "repeat": repeat} | result)
+        return results
+
+    def keep(self, result: Result) -> None:
+        """Adds a result to the file ``--output``, which is complete whenever the benchmark is stopped."""
+        self.results.append({name: value for name, value in result.items() if name != "answers"})
+        with whole_file(self.options.output) as path:
+            report = {"machine": machine(), "options": vars(self.options), "results": self.results}
+            path.write_text(json.dumps(report, indent=1))
+
+    def _weights(self) -> str:
+        """File or folder of the weights that all jobs start from."""
+        if self.options.weights not in ("random", "pretrained"):
+            return self.options.weights
+        import torch
+        from safetensors.torch import save_file
+
+        from gpt_classifier.encoding import TextEncoder
+        from gpt_classifier.files import keep_tokenizer_files
+        from gpt_classifier.model.build import gpt_config
+        from gpt_classifier.model.pretrained import fetch_pretrained
+        from gpt_classifier.training.network import build_network
+
+        gpt_config(self.gpt)  # refuses an unknown size
+        if self.options.weights == "pretrained":
+            if not isinstance(self.gpt, str):
+                raise InputError(f"weights are pretrained, but --gpt is {self.gpt}: name a size, or use random weights")
+            return str(fetch_pretrained(self.gpt))
+
+        keep_tokenizer_files()
+        torch.manual_seed(0)
+        text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
+        model = build_network({"gpt": self.gpt}, "random", 2, text_encoder)
+        path = self.scratch / "weights.safetensors"
+        save_file(model.state_dict(), path)
+        return str(path)
+
+    @cached_property
+    def model_folder(self) -> str:
+        """The given model, or an untrained one of the benchmarked size, which is as fast as a trained one."""
+        if self.options.model:
+            return self.options.model
+        from gpt_classifier.bundle import Bundle, save_folder
+        from gpt_classifier.encoding import TextEncoder
+        from gpt_classifier.training.network import build_network
+
+        encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
+        model = build_network({"gpt": self.gpt}, self.weights, 2, encoder)
+        folder = self.scratch / "model"
+        save_folder(folder, Bundle(model, encoder, ["ham", "spam"]), "made by benchmark\n")
+        return str(folder)
+
+
+def installed(system: str, *packages: str) -> bool:
+    """Whether the ``packages`` that a system needs are installed; says so if not."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        say(f"{system} is left out: `pip install {' '.join(missing)}` brings what it needs")
+    return not missing
+
+
+def median(runs: Sequence[Result], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def machine() -> str:
+    """The processor's name and its number of usable cores."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"

@@ -1,0 +1,29 @@
+"""The part ``start``: seconds that commands take from a cold start, as whole processes."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+
+from gpt_classifier.benchmark.runner import Runner, say
+
+
+def measure(runner: Runner) -> None:
+    """Starts each command once more often than ``--repeats`` and leaves the first time out."""
+    commands = {
+        "python -c pass": ["-c", "pass"],
+        "import torch": ["-c", "import torch"],
+        "--help": ["-m", "gpt_classifier", "--help"],
+        "classify one message": ["-m", "gpt_classifier", "classify", "--model", runner.model_folder, "hello"],
+    }
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for _ in range(runner.options.repeats + 1):
+        for name, command in commands.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+            seconds[name].append(time.perf_counter() - began)
+    say(f"\nCold start with {runner.options.gpt}: seconds of the whole process\n\n| command | s |\n|---|---|")
+    for name, times in seconds.items():
+        say(f"| {name} | {statistics.median(times[1:]):.2f} |")
+        runner.keep({"job": ["start", name], "seconds": times[1:]})
