@@ -106,12 +106,12 @@ def cache(arguments: list[str]) -> None:
     parser.add_argument("action", nargs="?", choices=["show", "clear"], default="show")
     options = parser.parse_args(arguments)
 
-    from gpt_classifier.training import trunk_cache
+    from gpt_classifier.training import state_store
 
-    size = trunk_cache.size()
+    size = state_store.size()
     if options.action == "clear":
-        trunk_cache.clear()
-    print(f"{trunk_cache.folder()}: {size / 2**20:,.1f} MB{' removed' if options.action == 'clear' else ''}")
+        state_store.clear()
+    print(f"{state_store.folder()}: {size / 2**20:,.1f} MB{' removed' if options.action == 'clear' else ''}")
 
 
 if __name__ == "__main__":

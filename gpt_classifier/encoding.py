@@ -5,7 +5,7 @@ This is the only path from text to tensor: training, evaluation, prediction and 
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,17 @@ TRUNCATIONS = ("head", "tail", "head+tail")
 
 
 class Batch(NamedTuple):
-    """A right-padded batch. Padding is never recognised by its id, which is a real token too: ``lengths`` counts."""
+    """A right-padded batch. Padding is never recognised by its id, which is a real token too: ``lengths`` counts.
 
-    input_ids: Tensor  # (B, T) int64
+    What ``inputs`` are, ``depth`` says: ``ids``, token ids (B, T) in int64; a number n, the hidden states (B, T, C)
+    that enter block n; or ``pooled``, what the head reads, (B, C).
+    """
+
+    inputs: Tensor
     lengths: Tensor  # (B,) int64, real tokens of each row
     labels: Tensor | None = None  # (B,) int64
     rows: Tensor | None = None  # (B,) int64, the row's number
+    depth: int | Literal["ids", "pooled"] = "ids"
     share: float = 1.0  # factor of its mean loss in the optimizer's step that it belongs to
 
 

@@ -89,8 +89,8 @@ def test_a_batch_is_padded_on_the_right_and_its_lengths_count_real_tokens(tokeni
     ids = [encoder.encode(text)[0] for text in rows]
     batch = encoder.batch(ids)
     assert batch.lengths.tolist() == [len(row) for row in ids]
-    assert batch.input_ids.shape == (len(rows), pad_to or max(map(len, ids)))
-    for padded, row in zip(batch.input_ids.tolist(), ids, strict=True):
+    assert batch.inputs.shape == (len(rows), pad_to or max(map(len, ids)))
+    for padded, row in zip(batch.inputs.tolist(), ids, strict=True):
         assert padded[: len(row)] == row
         assert set(padded[len(row) :]) <= {encoder.padding_id}
 

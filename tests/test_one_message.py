@@ -36,20 +36,20 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     # A batch: encoding.py. B = 2 messages, T = 12 tokens; the shorter one is padded on the right.
     batch = encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), rows=torch.tensor([0, 5]))
     assert isinstance(batch, Batch)
-    assert batch.input_ids.shape == (2, 12)
-    assert batch.input_ids.dtype == torch.int64
-    assert batch.input_ids[1].tolist() == [*b"WIN", *[encoder.padding_id] * 9]
+    assert batch.inputs.shape == (2, 12)
+    assert batch.inputs.dtype == torch.int64
+    assert batch.inputs[1].tolist() == [*b"WIN", *[encoder.padding_id] * 9]
     assert batch.lengths.tolist() == [12, 3]
 
     # Hidden states: model/gpt.py. C = 32 channels.
     gpt = GPT(GPTConfig(vocab_size=encoder.vocab_size, context_length=16, n_embd=32, n_layer=2, n_head=4))
-    embedded = gpt.embed(batch.input_ids)
+    embedded = gpt.embed(batch.inputs)
     hidden = gpt.finish(gpt.run_blocks(embedded))
     assert embedded.shape == hidden.shape == (2, 12, 32)
 
     # One vector, and from it logits: model/classification.py. K = 2 classes.
     model = SequenceClassifier(gpt, num_classes=2)
-    logits = model(batch.input_ids, batch.lengths)
+    logits = model(batch.inputs, batch.lengths)
     last = torch.stack([hidden[0, 11], hidden[1, 2]])  # (B, C), of each message's last real token
     assert logits.shape == (2, 2)
     assert logits.dtype == torch.float32

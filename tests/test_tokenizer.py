@@ -73,7 +73,7 @@ def test_padding_is_the_tokenizers_own(folder, library):
     ids = [encoder.encode(text)[0] for text in ("see you", "a")]
     batch = encoder.batch(ids)
     assert batch.lengths.tolist() == [len(row) for row in ids]
-    assert set(batch.input_ids[1, len(ids[1]) :].tolist()) == {encoder.padding_id}
+    assert set(batch.inputs[1, len(ids[1]) :].tolist()) == {encoder.padding_id}
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)

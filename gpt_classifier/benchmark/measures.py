@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpt_classifier.encoding import Batch
+
 PEAK_SIZE = 2304
 
 
@@ -40,9 +42,10 @@ def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_ba
     return counted / sum(map(_positions, sample)) * sum(map(_positions, steps)) / len(steps)
 
 
-def _positions(batch: Any) -> int:
-    inputs = batch["input_ids"] if isinstance(batch, Mapping) else batch[0]  # (B, T) ids, (B, T, C) or (B, C) states
-    return inputs.shape[0] * (1 if inputs.ndim == 2 and inputs.is_floating_point() else inputs.shape[1])
+def _positions(batch: Batch | Mapping[str, Tensor]) -> int:
+    if isinstance(batch, Mapping):
+        return batch["input_ids"].numel()
+    return batch.inputs.shape[0] * (1 if batch.depth == "pooled" else batch.inputs.shape[1])
 
 
 def matrix_peak(seconds: float = 1.0, n: int = PEAK_SIZE) -> float:

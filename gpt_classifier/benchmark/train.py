@@ -247,7 +247,7 @@ def train_plain(job: Training) -> Result:
     order = TrainingBatches(encoded["train"].lengths, job.batch_size, job.seed, lambda: epoch)
 
     def logits(batch: Any) -> Tensor:
-        return model(batch.input_ids)[torch.arange(len(batch.lengths)), batch.lengths - 1]
+        return model(batch.inputs)[torch.arange(len(batch.lengths)), batch.lengths - 1]
 
     def loss(batch: Any) -> Tensor:
         return F.cross_entropy(logits(batch), batch.labels)
@@ -310,9 +310,9 @@ def train_transformers(job: Training) -> Result:
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
         padded = data.encoder.batch([row["input_ids"] for row in batch])
-        mask = (torch.arange(padded.input_ids.shape[1]) < padded.lengths[:, None]).long()
+        mask = (torch.arange(padded.inputs.shape[1]) < padded.lengths[:, None]).long()
         labels = torch.tensor([row["labels"] for row in batch])
-        return {"input_ids": padded.input_ids, "attention_mask": mask, "labels": labels}
+        return {"input_ids": padded.inputs, "attention_mask": mask, "labels": labels}
 
     steps = Steps()
     with tempfile.TemporaryDirectory() as folder:

@@ -125,7 +125,7 @@ class TextClassifier:
         limit = max_batch_tokens or batch_tokens(self.device.type)
         for rows in self.encoder.rows_by_length([len(row) for row in ids], limit):
             batch = self.encoder.batch([ids[row] for row in rows])
-            logits = self.model(batch.input_ids.to(self.device), batch.lengths.to(self.device))
+            logits = self.model(batch.inputs.to(self.device), batch.lengths.to(self.device))
             result[rows] = logits.cpu().double().softmax(-1).numpy()  # on the CPU, because MPS has no float64
         return result
 

@@ -81,9 +81,9 @@ class Backbone(Protocol):
         stop: int | None = None,
         *,
         lengths: Tensor | None = None,
-        read: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
-        """What enters block ``start`` -> (B, T, C) behind block ``stop - 1``; (B, 1, C) at the positions ``read``."""
+        """What enters block ``start`` -> (B, T, C) behind block ``stop - 1``, or (B, 1, C), of a ``position`` each."""
 
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C): what follows the last block."""

@@ -5,7 +5,7 @@ Shapes: B texts, T tokens, C channels, K classes.
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ POOLINGS = {
 }
 
 PADDING_COUNTS = ("last_position", "mean_positions")
+# Where inputs enter: token ids before the embeddings, hidden states before a block, or what the head reads before it.
+Depth = int | Literal["ids", "pooled"]
 BACKBONE = "backbone."  # what the names of all parameters below the head begin with
 
 
@@ -72,20 +74,22 @@ class SequenceClassifier(nn.Module):
             return self.backbone.block_of(name.removeprefix(BACKBONE))
         return self.backbone.config.n_layer
 
-    def forward(self, inputs: Tensor, lengths: Tensor, depth: int | None = None) -> Tensor:
-        """With ``depth``, ``inputs`` are not ids but the hidden states (B, T, C) that enter that block."""
-        if depth is None:
+    def forward(self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids") -> Tensor:
+        """Computes what is left from ``depth`` on: of ids (B, T), hidden states (B, T, C), or pooled ones (B, C)."""
+        if depth == "pooled":
+            return self.classify(inputs)
+        if depth == "ids":
             return self.classify(self.pooled(self.backbone.embed(inputs), lengths))
+        if inputs.is_floating_point():  # and may have been kept in fewer bits
+            inputs = inputs.to(next(self.backbone.parameters()).dtype)
         return self.classify(self.pooled(inputs, lengths, depth))
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
         """Hidden states (B, T, C) that enter block ``depth`` -> what the head reads, (B, C) in float32."""
         lengths = self.text_lengths(lengths, x.shape[1])
-        read = read_position(self.pooling, lengths)
-        x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, read=read)).float()
-        if read is None:
-            return mean(x, lengths)
-        return x[:, 0]
+        position = read_position(self.pooling, lengths)
+        x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, position=position)).float()
+        return mean(x, lengths) if position is None else x[:, 0]
 
     def text_lengths(self, lengths: Tensor, width: int) -> Tensor:
         """``lengths``, or the width where the pooling takes padding for text, as the article does."""
@@ -93,7 +97,7 @@ class SequenceClassifier(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(B, C) -> (B, K), in float32: the head decides between classes on very little work."""
-        state = dict(self.head.state_dict(keep_vars=True))
+        pooled, state = pooled.float(), dict(self.head.state_dict(keep_vars=True))
         with torch.autocast(pooled.device.type, enabled=False):
             if all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point()):
                 return self.head(pooled)

@@ -101,23 +101,23 @@ class Encoder(nn.Module):
         stop: int | None = None,
         *,
         lengths: Tensor | None = None,
-        read: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
-        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``read`` (B,), one position of each text.
+        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``position`` (B,), one of each text.
 
         With ``start`` n_layer, no block is left to run, and ``x`` are hidden states (B, T, C).
         """
         if start not in self.starts_at or stop not in (None, self.config.n_layer):
             raise ValueError("an encoder runs all of its blocks or none")
         if start > 0:
-            return x if read is None else take(x, read)
+            return x if position is None else take(x, position)
         if lengths is None:
             raise ValueError("lengths must say where padding begins")
         positions = torch.arange(x.shape[1], device=x.device)
         counted = {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
         visible = (positions < lengths[:, None]).long()
         states = self.network(input_ids=x, attention_mask=visible, **counted).last_hidden_state
-        return states if read is None else take(states, read)
+        return states if position is None else take(states, position)
 
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, C), as it is: the network has applied its final norm, if it has one."""

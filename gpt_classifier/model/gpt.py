@@ -6,7 +6,7 @@ parameter names of the released model. Shapes: B texts, T tokens, C channels, H 
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,29 +100,30 @@ class GPT(nn.Module):
         stop: int | None = None,
         *,
         lengths: Tensor | None = None,
-        read: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
         """(B, T, C) -> (B, T, C) through ``h[start:stop]``.
 
-        With ``read`` (B,), one position of each text, the last of these blocks computes only what that position
-        needs, and the result is (B, 1, C). Nobody looks at the other positions of the last block.
+        With ``position`` (B,), one of each text, the result is (B, 1, C): nobody looks at the other positions of the
+        last of these blocks, so it computes only what that one needs.
         """
         visible = None
         if not self.config.causal:
             if lengths is None:
                 raise ValueError("without causal attention, lengths must say where padding begins")
             visible = _keys_before(lengths, x.shape[1])
-        blocks = list(self.h[start:stop])
-        for block in blocks[: len(blocks) - 1 if read is not None else None]:
+        blocks = cast(list[Block], list(self.h[start:stop]))
+        last = blocks.pop() if blocks and position is not None else None
+        for block in blocks:
             if self.checkpoint_blocks and torch.is_grad_enabled():
                 x = checkpoint(block, x, visible, use_reentrant=False)
             else:
                 x = block(x, visible)
-        if read is not None:
-            if visible is None:
-                visible = _keys_before(read + 1, x.shape[1])
-            x = blocks[-1](x, visible, read) if blocks else take(x, read)
-        return x
+        if position is None:
+            return x
+        if last is None:
+            return take(x, position)
+        return last.at(x, position, _keys_before(position + 1, x.shape[1]) if visible is None else visible)
 
     def finish(self, x: Tensor) -> Tensor:
         """The final norm: (B, T, C) -> (B, T, C)."""
@@ -158,9 +159,13 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
-        attended = self.attn(self.ln_1(x), visible, read)
-        x = (x if read is None else take(x, read)) + attended
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), visible)
+        return x + self.mlp(self.ln_2(x))
+
+    def at(self, x: Tensor, position: Tensor, visible: Tensor) -> Tensor:
+        """``forward`` at one position of each text: (B, T, C), (B,) -> (B, 1, C)."""
+        x = take(x, position) + self.attn.at(self.ln_1(x), position, visible)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -174,34 +179,35 @@ class Attention(nn.Module):
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, visible: Tensor | None = None, read: Tensor | None = None) -> Tensor:
-        if read is not None and type(self.c_attn) is nn.Linear:  # one that was adapted has no single matrix to split
-            assert visible is not None, "run_blocks says what a single position sees"
-            return self.resid_dropout(self.c_proj(self._from_one_position(x, visible, read)))
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         query, key, value = self.c_attn(x).chunk(3, dim=-1)
-        query = query if read is None else take(query, read)
-        query, key, value = map(self._heads, (query, key, value))  # (B, H, T, C/H) each
-        y = F.scaled_dot_product_attention(query, key, value, visible, is_causal=visible is None)
-        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
+        return self._attend(query, key, value, visible)
 
-    def _from_one_position(self, x: Tensor, visible: Tensor, read: Tensor) -> Tensor:
-        """What attention gives at one position of each text: (B, T, C), (B,) -> (B, 1, C).
+    def at(self, x: Tensor, position: Tensor, visible: Tensor) -> Tensor:
+        """``forward`` at one position of each text: (B, T, C), (B,) -> (B, 1, C).
 
         With one query q a head, neither keys nor values need to be computed: q·(Wx) = (Wᵀq)·x, and the weighted sum of
         values Wx is W applied to the weighted sum of x. That is O(TCH) instead of O(TC²). A key's bias adds the same to
         all scores of a head, which the softmax ignores; a value's bias comes through unchanged, as weights sum to 1.
         """
+        if type(self.c_attn) is not nn.Linear:  # an adapted or quantized one applies more than the matrix it holds
+            query, key, value = self.c_attn(x).chunk(3, dim=-1)
+            return self._attend(take(query, position), key, value, visible)
         c = x.shape[-1]
         w_query, w_key, w_value = self.c_attn.weight.view(3, self.n_head, -1, c).unbind()  # (H, C/H, C)
         b_query, _, b_value = self.c_attn.bias.view(3, self.n_head, -1).unbind()  # (H, C/H)
-        query = torch.einsum("bc,hdc->bhd", take(x, read)[:, 0], w_query) + b_query
+        query = torch.einsum("bc,hdc->bhd", take(x, position)[:, 0], w_query) + b_query
         scores = torch.einsum("bhc,btc->bht", torch.einsum("bhd,hdc->bhc", query, w_key), x)
         scores = (scores / math.sqrt(query.shape[-1])).masked_fill(~visible[:, 0], -torch.inf)
         mixed = torch.einsum("bht,btc->bhc", scores.softmax(-1), x)
-        return (torch.einsum("bhc,hdc->bhd", mixed, w_value) + b_value).flatten(1)[:, None]
+        y = (torch.einsum("bhc,hdc->bhd", mixed, w_value) + b_value).flatten(1)[:, None]
+        return self.resid_dropout(self.c_proj(y))
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_head, -1)).transpose(1, 2)  # (B, T, C) -> (B, H, T, C/H)
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
+        """(B, Q, C), (B, T, C), (B, T, C) -> (B, Q, C)."""
+        query, key, value = (x.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for x in (query, key, value))
+        y = F.scaled_dot_product_attention(query, key, value, visible, is_causal=visible is None)  # (B, H, Q, C/H)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2)))
 
 
 class MLP(nn.Module):

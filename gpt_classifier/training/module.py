@@ -28,14 +28,15 @@ from gpt_classifier.evaluation.metrics import (
 )
 from gpt_classifier.model.build import Specification, lora_config
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.freezing import freeze, freeze_other_tokens, frozen_depth
+from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
+from gpt_classifier.model.freezing import freeze
 from gpt_classifier.training.callbacks import Bar, check_monitors, is_logged
 from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.network import build_network, check_network, download
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.runs import text_data
-from gpt_classifier.training.trunk_cache import Share, StateBatch, TrunkCache
+from gpt_classifier.training.trunk_cache import Share, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
 MAY_CHANGE_ON_RESUME = {"weights", "compile", "checkpoint_blocks", "matmul_precision", "trunk_cache", "trunk_cache_gb"}
@@ -186,7 +187,7 @@ class GPTClassifier(L.LightningModule):
         if not hasattr(self, "model"):
             self._build()
         if self._fits() and (data := text_data(self.trainer)) is not None:
-            freeze_other_tokens(self.model, data.encoded["train"].tokens())
+            freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
         if self.labels is None:
@@ -204,7 +205,6 @@ class GPTClassifier(L.LightningModule):
     def _complete(self) -> None:
         """Follows the settings, now that there is a network, and has them describe it in full."""
         freeze(self.model, self.hparams["trainable"])
-        self.frozen_depth = frozen_depth(self.model, self.hparams["trainable"])
         self._has_weights = True
         self.hparams.update(Specification.of(self.model).settings(), labels=self.labels)
 
@@ -232,8 +232,7 @@ class GPTClassifier(L.LightningModule):
         assert self.encoder is not None
         settings, trainer = self.hparams, self.trainer
         exact = TrunkCache.is_exact(self.model, settings["trainable"], self.encoder)
-        whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others keep parts of the weights
-        if not (settings["trunk_cache"] and exact and whole):
+        if not (settings["trunk_cache"] and exact and self._has_whole_weights()):
             return texts
         if self.trunk is None:
             self.trunk = TrunkCache(
@@ -247,21 +246,19 @@ class GPTClassifier(L.LightningModule):
             )
         return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
 
+    def _has_whole_weights(self) -> bool:
+        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others keep parts of them
+
     # ---------------------------------------------------------------- steps
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
-    def logits(self, batch: Batch | StateBatch) -> Tensor:
-        """(B, K), from ids or from wherever the batch of cached states starts."""
-        if isinstance(batch, Batch):
-            return self.model(batch.input_ids, batch.lengths)
-        if batch.states.ndim == 2:
-            return self.model.classify(batch.states)
-        states = batch.states.to(next(self.model.backbone.parameters()).dtype)
-        return self.model(states, batch.lengths, self.frozen_depth)
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, K), from wherever the batch enters the network."""
+        return self.model(batch.inputs, batch.lengths, batch.depth)
 
-    def training_step(self, batch: Batch | StateBatch, batch_number: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
         loss = self.loss(logits, labels)
         # What others' bars show, Lightning reads after every step, for which a GPU must finish all that is queued.
@@ -270,13 +267,13 @@ class GPTClassifier(L.LightningModule):
             self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
         return loss * batch.share
 
-    def validation_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
+    def validation_step(self, batch: Batch, batch_number: int) -> None:
         self._classify(batch, self.val_predictions)
 
-    def test_step(self, batch: Batch | StateBatch, batch_number: int) -> None:
+    def test_step(self, batch: Batch, batch_number: int) -> None:
         self._classify(batch, self.test_predictions)
 
-    def _classify(self, batch: Batch | StateBatch, predictions: Predictions) -> tuple[Tensor, Tensor]:
+    def _classify(self, batch: Batch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.rows is not None
         logits = self.logits(batch)
@@ -403,3 +400,7 @@ class GPTClassifier(L.LightningModule):
             rank_zero_info(line)
         if self.hparams["learning_rate"] != self._rate_of_optimizer:  # Lightning's LearningRateFinder has set it
             self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too
+
+    def on_fit_end(self) -> None:
+        if self._has_whole_weights():
+            unfreeze_other_tokens(self.model.backbone)

@@ -6,45 +6,27 @@ find again, whatever their seed, head or learning rate.
 """
 
 import hashlib
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.encoding import TextEncoder, batch_tokens
-from gpt_classifier.errors import InputError
-from gpt_classifier.files import computed_folder, whole_file
+from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.memory import physical_memory
-from gpt_classifier.model.classification import BACKBONE, PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.model.classification import BACKBONE, PADDING_COUNTS, Depth, SequenceClassifier
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
 from gpt_classifier.training.pace import Pace
+from gpt_classifier.training.state_store import KEY_BYTES, StateStore, sha256
 
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
 FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
-
-
-class StateBatch(NamedTuple):
-    """What :class:`~gpt_classifier.encoding.Batch` is to ids: states that enter the first block that trains."""
-
-    states: Tensor  # (B, T, C) with zeros as padding; (B, C), already pooled, where only the head trains
-    lengths: Tensor  # (B,)
-    labels: Tensor
-    rows: Tensor
-    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,14 +60,14 @@ class TrunkCache:
         precision: str = "32-true",
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self.model, self.dtype, self.limit, self.context = model, dtype, limit, context
+        self.model, self.context = model, context
         self.depth = frozen_depth(model, policy)
         self.pooled = not any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
         self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
         self.width = self.encoder.pad_to
         self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
-        self._states: dict[bytes, Tensor] = {}  # of one text each: (T, C), or (1, C) where pooled
-        self.folder = None if limit == 0 else folder() / self._fingerprint(precision)
+        # Of one text each: (T, C), or (1, C) where pooled.
+        self.store = StateStore(None if limit == 0 else self._fingerprint(dtype, precision), dtype, limit)
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
@@ -98,39 +80,37 @@ class TrunkCache:
         starts = depth > 0 and depth in model.backbone.starts_at
         return starts and model.backbone.config.dropout == 0 and not padded_by_batch
 
-    def _fingerprint(self, precision: str) -> str:
+    def _fingerprint(self, dtype: torch.dtype, precision: str) -> str:
         """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
-        digest = hashlib.sha256()
         frozen = {
             name: tensor
             for name, tensor in self.model.backbone.state_dict().items()
             if self.pooled or self.model.backbone.block_of(name) < self.depth
         }
         pooling = self.model.pooling if self.pooled else None
-        facts = (self.model.backbone.config, self.depth, pooling, str(self.dtype), precision, sorted(frozen))
-        digest.update(repr(facts).encode())
-        for name in sorted(frozen):
-            digest.update(_bytes(frozen[name].detach().cpu().contiguous()))
-        return digest.hexdigest()[:32]
+        facts = (self.model.backbone.config, self.depth, pooling, str(dtype), precision, sorted(frozen))
+        weights = sha256(frozen[name].detach().cpu().contiguous() for name in sorted(frozen))
+        return hashlib.sha256(f"{facts} {weights}".encode()).hexdigest()[:32]
 
     def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "EncodedTexts | CachedTexts":
-        """The rows of ``encoded`` as :class:`StateBatch`; runs the trunk for those that are not known yet.
+        """The rows of ``encoded`` behind the trunk; runs the trunk for those that are not known yet.
 
         Where the states would need more room than there is, ``encoded`` itself.
         """
         keys = [self._key(encoded.ids(row)) for row in range(len(encoded))]
         distinct = dict(zip(keys, range(len(encoded)), strict=True))  # a row for each distinct text
-        self._load(distinct)
-        missing = {key: row for key, row in distinct.items() if key not in self._states}
-        share = (share or Share()) if self.folder else Share()  # nowhere to meet: each process does it all
+        store = self.store
+        store.load(distinct)
+        missing = {key: row for key, row in distinct.items() if key not in store}
+        share = (share or Share()) if store.folder else Share()  # nowhere to meet: each process does it all
         share.barrier()  # all have looked before one writes, so they agree on what is missing
         if not missing:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
         else:
             tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
             config = self.model.backbone.config
-            room = (len(missing) if self.pooled else tokens) * config.n_embd * self.dtype.itemsize
-            if room > (self.limit or MEMORY_SHARE * physical_memory()):
+            room = (len(missing) if self.pooled else tokens) * config.n_embd * store.dtype.itemsize
+            if room > (store.limit or MEMORY_SHARE * physical_memory()):
                 rank_zero_info(
                     f"frozen trunk: the states of {len(missing):,} distinct texts would take {room / 2**30:.1f} GB, "
                     "more than --model.trunk_cache_gb allows: it runs for every batch instead"
@@ -146,14 +126,14 @@ class TrunkCache:
                 f"({tokens:,} tokens) in {seconds:.1f} s; epochs start behind them"
             )
         share.barrier()
-        self._load(distinct)
-        left = {key: row for key, row in distinct.items() if key not in self._states}
+        store.load(distinct)
+        left = {key: row for key, row in distinct.items() if key not in store}
         self._run(left, encoded, Share())  # none, unless another run's files made the processes disagree
-        return CachedTexts(encoded, [self._states[key] for key in keys], self.pooled)
+        return CachedTexts(encoded, [store[key] for key in keys], "pooled" if self.pooled else self.depth)
 
     def _key(self, ids: np.ndarray) -> bytes:
         facts = f"{len(ids)} {self.width} ".encode()
-        return hashlib.blake2b(facts + ids.astype(np.int32).tobytes(), digest_size=16).digest()
+        return hashlib.blake2b(facts + ids.astype(np.int32).tobytes(), digest_size=KEY_BYTES).digest()
 
     # ---------------------------------------------------------------- the pass
 
@@ -168,9 +148,9 @@ class TrunkCache:
             found |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
             if size >= FILE_BYTES:
-                self._keep(found)
+                self.store.add(found)
                 found, size = {}, 0
-        self._keep(found)
+        self.store.add(found)
 
     def _device(self) -> torch.device:
         return next(self.model.backbone.parameters()).device
@@ -180,124 +160,35 @@ class TrunkCache:
         """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
         device = self._device()
         batch = self.encoder.batch(ids)
-        lengths = self.model.text_lengths(batch.lengths, batch.input_ids.shape[1]).to(device)
+        lengths = self.model.text_lengths(batch.lengths, batch.inputs.shape[1]).to(device)
         with self.context():
-            x = self.model.backbone.embed(batch.input_ids.to(device))
+            x = self.model.backbone.embed(batch.inputs.to(device))
             if self.pooled:
                 x = self.model.pooled(x, lengths)[:, None]  # (B, 1, C)
             else:
                 x = self.model.backbone.run_blocks(x, 0, self.depth, lengths=lengths)
-        x = x.to("cpu", self.dtype)
+        x = x.to("cpu", self.store.dtype)
         if self.pooled or self.width is not None:
             return list(x)
         return [x[i, :n].clone() for i, n in enumerate(batch.lengths.tolist())]
 
-    # ---------------------------------------------------------------- the files
 
-    def _keep(self, found: dict[bytes, Tensor]) -> None:
-        """Puts states into memory and, if a folder is kept, into a new file there."""
-        if not found:
-            return
-        joined = torch.cat(list(found.values()))
-        ends = torch.tensor([len(s) for s in found.values()]).cumsum(0)
-        keys = torch.tensor(np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 16).copy())
-        self._register(keys, ends, joined)
-        if self.folder is None:
-            return
-        checksum = _checksum(keys, ends, joined)
-        try:
-            # A name of its own: processes that work at the same time never touch each other's files.
-            with whole_file(self.folder / f"{uuid.uuid4().hex}.safetensors") as path:
-                save_file({"keys": keys, "ends": ends, "states": joined}, path, metadata={"sha256": checksum})
-        except (InputError, OSError, SafetensorError) as error:
-            rank_zero_info(f"cached states stay in memory, {self.folder} cannot be written: {error}")
-            self.folder = None
-            return
-        trim(self.limit, keep=self.folder)
-
-    def _load(self, wanted: Iterable[bytes]) -> None:
-        """Maps the files of these frozen weights into memory, where they hold what is wanted and not yet known."""
-        if self.folder is None or all(key in self._states for key in wanted):
-            return
-        for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, framework="pt") as stream:
-                    keys, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
-                    whole = _checksum(keys, ends, states) == (stream.metadata() or {}).get("sha256")
-                if not whole or states.dtype != self.dtype or len(keys) != len(ends) or ends[-1] != len(states):
-                    raise ValueError("contents and checksum differ")
-                self._register(keys, ends, states)
-                os.utime(path)  # used now: others go first when room is needed
-            except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
-                rank_zero_info(f"cached states in {path} are damaged ({error}) and will be computed again")
-                path.unlink(missing_ok=True)
-
-    def _register(self, keys: Tensor, ends: Tensor, states: Tensor) -> None:
-        start = 0
-        for key, end in zip(keys.numpy(), ends.tolist(), strict=True):
-            self._states[key.tobytes()] = states[start:end]
-            start = end
-
-
-class CachedTexts(Dataset[StateBatch]):
+class CachedTexts(Dataset[Batch]):
     """Takes the place of :class:`EncodedTexts`: the same rows as states instead of ids."""
 
-    def __init__(self, texts: EncodedTexts, states: list[Tensor], pooled: bool) -> None:
-        self.texts, self.states, self.pooled = texts, states, pooled
+    def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth) -> None:
+        self.texts, self.states, self.depth = texts, states, depth
 
     def __len__(self) -> int:
         return len(self.states)
 
-    def __getitem__(self, rows: list[int]) -> StateBatch:
+    def __getitem__(self, rows: list[int]) -> Batch:
         assert self.texts.labels is not None
         chosen = [self.states[row] for row in rows]
-        # (B, C) or (B, T, C)
-        states = torch.cat(chosen) if self.pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
+        pooled = self.depth == "pooled"
+        states = torch.cat(chosen) if pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.from_numpy(self.texts.lengths[rows])
-        return StateBatch(states, lengths, self.texts.labels[rows], self.texts.rows[rows])
-
-
-def folder() -> Path:
-    """Where cached states lie, a folder for each set of frozen weights."""
-    return computed_folder() / "trunk"
-
-
-def size() -> int:
-    """Bytes of all cached states on disk."""
-    return sum(path.stat().st_size for path in folder().rglob("*.safetensors"))
-
-
-def clear() -> None:
-    """Removes all cached states."""
-    shutil.rmtree(folder(), ignore_errors=True)
-
-
-def trim(limit: int, keep: Path) -> None:
-    """Removes the files that were not used for longest until all fit ``limit`` bytes; those in ``keep`` stay."""
-    files = []
-    for path in folder().rglob("*.safetensors"):
-        try:
-            files.append((path.stat().st_mtime, path.stat().st_size, path))
-        except FileNotFoundError:
-            continue  # another process was faster
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total <= limit:
-            break
-        if path.parent != keep:
-            path.unlink(missing_ok=True)
-            total -= size
-
-
-def _checksum(*tensors: Tensor) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.view(torch.uint8).numpy().data
+        return Batch(states, lengths, self.texts.labels[rows], self.texts.rows[rows], self.depth)
 
 
 def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:

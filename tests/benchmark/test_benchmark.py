@@ -34,8 +34,8 @@ def test_the_textbook_model_gives_our_logits(ours):
     textbook = TextbookClassifier(ours.backbone, 2)
     textbook.head.load_state_dict(ours.head.state_dict())
     batch = TextEncoder("bytes", 64).batch([TextEncoder("bytes", 64).encode(text)[0] for text in TEXTS])
-    logits = textbook(batch.input_ids)[torch.arange(len(TEXTS)), batch.lengths - 1]
-    torch.testing.assert_close(logits, ours(batch.input_ids, batch.lengths), atol=1e-5, rtol=1e-5)
+    logits = textbook(batch.inputs)[torch.arange(len(TEXTS)), batch.lengths - 1]
+    torch.testing.assert_close(logits, ours(batch.inputs, batch.lengths), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("policy", "blocks"), [("head", 0), ("last_block", 1), ("all", None)])
@@ -53,9 +53,7 @@ def test_the_transformers_model_gives_our_logits(ours):
         reference.score.weight.copy_(ours.head.weight)
         ours.head.bias.zero_()
     batch = TextEncoder("bytes", 64).batch([TextEncoder("bytes", 64).encode(text)[0] for text in TEXTS])
-    torch.testing.assert_close(
-        reference(batch.input_ids).logits, ours(batch.input_ids, batch.lengths), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(reference(batch.inputs).logits, ours(batch.inputs, batch.lengths), atol=1e-5, rtol=1e-5)
 
 
 def test_the_matrix_peak_is_a_rate():

@@ -218,20 +218,20 @@ def test_the_longest_training_text_sets_the_width_of_all_batches():
     data = from_lists(pad_to="longest_train", split_seed=2)
     width = int(data.tables["train"]["text"].str.len().max())
     assert width < 84, "choose another seed: the longest text of all is meant to be cut"
-    assert {batch.input_ids.shape[1] for loader in loaders(data).values() for batch in loader} == {width}
+    assert {batch.inputs.shape[1] for loader in loaders(data).values() for batch in loader} == {width}
     assert f"texts cut to {width} tokens" in data.summary()
 
 
 @pytest.mark.parametrize("pad_to", [20, 200])
 def test_a_given_width_is_that_of_all_batches(pad_to):
     data = from_lists(pad_to=pad_to)
-    assert {batch.input_ids.shape[1] for loader in loaders(data).values() for batch in loader} == {pad_to}
+    assert {batch.inputs.shape[1] for loader in loaders(data).values() for batch in loader} == {pad_to}
 
 
 @pytest.mark.parametrize("max_batch_tokens", [100, 1000])
 def test_evaluation_batches_stay_within_their_tokens(max_batch_tokens):
     data = from_lists(max_batch_tokens=max_batch_tokens)
-    assert all(batch.input_ids.numel() <= max_batch_tokens for batch in data.val_dataloader())
+    assert all(batch.inputs.numel() <= max_batch_tokens for batch in data.val_dataloader())
 
 
 def test_given_files_are_validated_and_tested_on_and_all_of_the_source_is_trained_on(tmp_path):
@@ -312,7 +312,7 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
     for batches in data.predict_dataloader():
         for batch in batches:
             assert batch.labels is None
-            for ids, length, row in zip(batch.input_ids, batch.lengths, batch.rows.tolist(), strict=True):
+            for ids, length, row in zip(batch.inputs, batch.lengths, batch.rows.tolist(), strict=True):
                 seen[row] = ids[:length].tolist()
     assert [seen[row] for row in range(80)] == [list((text or "").encode()) or [256] for text in WITH_EMPTY]
 
@@ -402,7 +402,7 @@ def test_prediction_reads_a_file_as_training_would(tmp_path):
     seen = {}
     for batches in data.predict_dataloader():
         for batch in batches:
-            for ids, length, row in zip(batch.input_ids, batch.lengths, batch.rows.tolist(), strict=True):
+            for ids, length, row in zip(batch.inputs, batch.lengths, batch.rows.tolist(), strict=True):
                 seen[row] = bytes(ids[:length].tolist()) if ids[0] < 256 else b""
     assert [seen[row].decode() for row in range(3)] == ["café au lait", "thé", ""]
     assert [value for frame in data.columns(["0"]) for value in frame["0"]] == ["1", "2", "3"]

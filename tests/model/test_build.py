@@ -118,11 +118,11 @@ class Bag(nn.Module):
         stop: int | None = None,
         *,
         lengths: Tensor | None = None,
-        read: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
         for layer in self.layers[start:stop]:
             x = x + layer(x).tanh()
-        return x if read is None else take(x, read)
+        return x if position is None else take(x, position)
 
     def finish(self, x: Tensor) -> Tensor:
         return x

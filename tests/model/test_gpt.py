@@ -131,12 +131,12 @@ def test_blocks_up_to_a_depth_and_from_there_compose_to_all_blocks(depth, gpt, i
 
 
 @pytest.mark.parametrize("start", range(4))
-@pytest.mark.parametrize("read", [LENGTHS - 1, torch.zeros_like(LENGTHS), torch.tensor([3, 0, 2, 5])])
-def test_reading_one_position_equals_the_full_computation_there(read, start, gpt, ids):
+@pytest.mark.parametrize("position", [LENGTHS - 1, torch.zeros_like(LENGTHS), torch.tensor([3, 0, 2, 5])])
+def test_reading_one_position_equals_the_full_computation_there(position, start, gpt, ids):
     x = gpt.embed(ids)
     everywhere = gpt.run_blocks(x, start, lengths=LENGTHS)
-    there = gpt.run_blocks(x, start, lengths=LENGTHS, read=read)
-    assert_close(there, take(everywhere, read), rtol=1e-5, atol=1e-5)
+    there = gpt.run_blocks(x, start, lengths=LENGTHS, position=position)
+    assert_close(there, take(everywhere, position), rtol=1e-5, atol=1e-5)
 
 
 def test_a_token_of_a_causal_network_sees_nothing_that_follows(tiny_config, ids):

@@ -249,7 +249,7 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_halves(weights, mod
     module.class_weights = weights
 
     def gradient(rows: slice) -> torch.Tensor:
-        loss = module.loss(module.model(BATCH.input_ids[rows], BATCH.lengths[rows]), BATCH.labels[rows])
+        loss = module.loss(module.model(BATCH.inputs[rows], BATCH.lengths[rows]), BATCH.labels[rows])
         return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(module.model.parameters()))])
 
     halves = (gradient(slice(0, 4)) + gradient(slice(4, 8))) / 2

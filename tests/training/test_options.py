@@ -27,7 +27,7 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_config):
     gradients = []
     for model.backbone.checkpoint_blocks in (False, True):
         model.zero_grad()
-        model(batch.input_ids, batch.lengths).square().sum().backward()
+        model(batch.inputs, batch.lengths).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(*gradients)
 
@@ -48,7 +48,7 @@ def test_compilation_is_bounded_where_widths_differ(tiny_config):
     encoder = TextEncoder("bytes", 64)
     for width in range(2, 60):
         batch = encoder.batch([[1] * width, [2]] + [[3]] * (width % 5))
-        model(batch.input_ids, batch.lengths)
+        model(batch.inputs, batch.lengths)
     assert len(graphs) <= 4
 
 
@@ -60,7 +60,7 @@ def test_lower_precision_trains_and_its_head_stays_exact(quick_trainer, tiny_dat
     _, expected = fitted(quick_trainer, tiny_data, trainable=policy, learning_rate=1e-3)
     assert scores["val/loss"] == pytest.approx(expected["val/loss"], abs=0.02)
     batch = model.encoder.batch([[1, 2, 3]])
-    assert model.model(batch.input_ids, batch.lengths).dtype == torch.float32
+    assert model.model(batch.inputs, batch.lengths).dtype == torch.float32
 
 
 @pytest.mark.parametrize("policy", ["last_block", "all"])

@@ -11,7 +11,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.gpt import GPT, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.training import trunk_cache
+from gpt_classifier.training import state_store, trunk_cache
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.trunk_cache import CachedTexts, Share, TrunkCache
 
@@ -108,7 +108,7 @@ def states(cached):
 
 
 def files():
-    return sorted(trunk_cache.folder().rglob("*.safetensors"))
+    return sorted(state_store.folder().rglob("*.safetensors"))
 
 
 def test_a_second_run_reads_what_the_first_one_wrote(model, rows):
@@ -197,19 +197,19 @@ def test_the_least_recently_used_weights_go_first(tiny_config, rows):
         for path in files():
             if path.stat().st_mtime > 1e9 + 100:
                 os.utime(path, (1e9 - age, 1e9 - age))
-    room = int(trunk_cache.size() * 0.7)
+    room = int(state_store.size() * 0.7)
     third = cache(models[2], limit=room)
-    trunk_cache.trim(room, keep=third.folder)
-    assert cache(models[0]).folder not in {path.parent for path in files()}
-    assert third.folder in {path.parent for path in files()}
-    assert trunk_cache.size() <= room
+    state_store.trim(room, keep=third.store.folder)
+    assert cache(models[0]).store.folder not in {path.parent for path in files()}
+    assert third.store.folder in {path.parent for path in files()}
+    assert state_store.size() <= room
 
 
 def test_clear_removes_everything(model, rows):
     cache(model).texts(rows)
-    assert trunk_cache.size() > 0
-    trunk_cache.clear()
-    assert trunk_cache.size() == 0
+    assert state_store.size() > 0
+    state_store.clear()
+    assert state_store.size() == 0
 
 
 def test_processes_share_the_pass(model, rows, monkeypatch):
@@ -233,8 +233,8 @@ def test_processes_that_disagree_on_what_is_missing_still_finish(model, rows):
 
 def test_half_precision_takes_half_the_room(model, rows):
     cache(model).texts(rows)
-    whole = trunk_cache.size()
-    trunk_cache.clear()
+    whole = state_store.size()
+    state_store.clear()
     cached = cache(model, dtype=torch.bfloat16).texts(rows)
     assert states(cached).dtype == torch.bfloat16
-    assert trunk_cache.size() < 0.6 * whole
+    assert state_store.size() < 0.6 * whole

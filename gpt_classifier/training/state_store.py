@@ -1,0 +1,125 @@
+"""Keeps tensors by key in files that later runs find again, checked and within a limit; knows nothing about models."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import computed_folder, whole_file
+
+KEY_BYTES = 16  # of a key: the digest of what a tensor was computed from
+
+
+class StateStore:
+    """Tensors (T, C) of one number format, in memory and, with a ``name``, in the files of a folder of that name.
+
+    Args:
+        name: Says from what all of these tensors were computed. Without it, nothing is written.
+        dtype: Of all tensors.
+        limit: Maximum number of bytes of all folders together; those that were not used for longest go first.
+    """
+
+    def __init__(self, name: str | None, dtype: torch.dtype, limit: int) -> None:
+        self.folder = None if name is None else folder() / name
+        self.dtype, self.limit = dtype, limit
+        self._states: dict[bytes, Tensor] = {}
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._states
+
+    def __getitem__(self, key: bytes) -> Tensor:
+        return self._states[key]
+
+    def add(self, found: dict[bytes, Tensor]) -> None:
+        """Puts tensors into memory and, if there is a folder, into a new file there."""
+        if not found:
+            return
+        joined = torch.cat(list(found.values()))
+        ends = torch.tensor([len(s) for s in found.values()]).cumsum(0)
+        keys = torch.tensor(np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
+        self._register(keys, ends, joined)
+        if self.folder is None:
+            return
+        checksum = sha256((keys, ends, joined))
+        try:
+            # A name of its own: processes that work at the same time never touch each other's files.
+            with whole_file(self.folder / f"{uuid.uuid4().hex}.safetensors") as path:
+                save_file({"keys": keys, "ends": ends, "states": joined}, path, metadata={"sha256": checksum})
+        except (InputError, OSError, SafetensorError) as error:
+            rank_zero_info(f"cached states stay in memory, {self.folder} cannot be written: {error}")
+            self.folder = None
+            return
+        trim(self.limit, keep=self.folder)
+
+    def load(self, wanted: Collection[bytes]) -> None:
+        """Maps the folder's files into memory, where they may hold what is wanted and not yet known."""
+        if self.folder is None or all(key in self._states for key in wanted):
+            return
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="pt") as stream:
+                    keys, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
+                    intact = sha256((keys, ends, states)) == (stream.metadata() or {}).get("sha256")
+                if not intact or states.dtype != self.dtype or len(keys) != len(ends) or ends[-1] != len(states):
+                    raise ValueError("contents and checksum differ")
+                self._register(keys, ends, states)
+                os.utime(path)  # used now: others go first when room is needed
+            except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
+                rank_zero_info(f"cached states in {path} are damaged ({error}) and will be computed again")
+                path.unlink(missing_ok=True)
+
+    def _register(self, keys: Tensor, ends: Tensor, states: Tensor) -> None:
+        start = 0
+        for key, end in zip(keys.numpy(), ends.tolist(), strict=True):
+            self._states[key.tobytes()] = states[start:end]
+            start = end
+
+
+def folder() -> Path:
+    """Where cached states lie, a folder for each set of frozen weights."""
+    return computed_folder() / "trunk"
+
+
+def size() -> int:
+    """Bytes of all cached states on disk."""
+    return sum(path.stat().st_size for path in folder().rglob("*.safetensors"))
+
+
+def clear() -> None:
+    """Removes all cached states."""
+    shutil.rmtree(folder(), ignore_errors=True)
+
+
+def trim(limit: int, keep: Path) -> None:
+    """Removes the files that were not used for longest until all fit ``limit`` bytes; those in ``keep`` stay."""
+    files = []
+    for path in folder().rglob("*.safetensors"):
+        try:
+            files.append((path.stat().st_mtime, path.stat().st_size, path))
+        except FileNotFoundError:
+            continue  # another process was faster
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= limit:
+            break
+        if path.parent != keep:
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def sha256(tensors: Iterable[Tensor]) -> str:
+    """The digest of the tensors' bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
