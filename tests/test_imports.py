@@ -22,7 +22,7 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "memory": set(),
-    "tokenizer": set(),
+    "tokenizer": {"files"},
     "encoding": {"tokenizer"},
     "model.gpt": set(),
     "model.lora": set(),

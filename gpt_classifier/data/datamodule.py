@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from gpt_classifier import files
 from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
@@ -218,7 +217,6 @@ class TextDataModule(L.LightningDataModule):
             if source is not None and self._given is None:
                 sources.prepare(source)
         if self._models("encoder") is None:
-            files.keep_tokenizer_files()
             TextEncoder(self.tokenizer)
 
     def _models(self, name: str) -> Any:
@@ -344,7 +342,6 @@ class TextDataModule(L.LightningDataModule):
         return tuple(share / sum(shares) for share in shares)
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
-        files.keep_tokenizer_files()
         width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 

@@ -23,7 +23,7 @@ from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import writable_folder
+from gpt_classifier.files import cache_folder, tokenizer_folder, writable_folder
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.parser import Parser
@@ -229,9 +229,7 @@ def download(args: list[str]) -> None:
     cli = ClassifierCLI(args, run=False)
     cli.datamodule.prepare_data()
     cli.model.download()
-    from gpt_classifier import files
-
-    print(f"data sets: {files.cache_folder()}\ntokenizer: {files.keep_tokenizer_files()}")
+    print(f"data sets: {cache_folder()}\ntokenizer: {tokenizer_folder()}")
     if cli.model.hparams["weights"] == "pretrained":
         from huggingface_hub.constants import HF_HUB_CACHE
 
