@@ -71,6 +71,10 @@ def test_a_module_imports_only_what_the_design_allows(module):
     assert not libraries & (lookup(FORBIDDEN, module) or set())
 
 
+def test_the_module_that_is_trained_knows_no_callbacks():
+    assert not {name for name in imported(MODULES["training.module"]) if "training.callbacks" in name}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_can_be_imported(module):
     import_module(f"gpt_classifier.{module}")
