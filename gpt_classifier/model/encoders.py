@@ -190,7 +190,7 @@ def empty_encoder(fields: Mapping[str, Any]) -> Encoder:
         return _built(config)
 
 
-def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Any:
+def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> "PreTrainedConfig":
     """The configuration of transformers that ``encoder`` names, or lists.
 
     Args:
