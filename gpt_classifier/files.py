@@ -31,10 +31,10 @@ def computed_folder() -> Path:
     return Path(pooch.os_cache("gpt_classifier")) / "computed"
 
 
-def keep_tokenizer_files() -> Path:
-    """Has tiktoken keep its files in our cache, not in its temporary folder, unless the user chose a place."""
-    folder = os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken"))
-    return Path(folder)
+def tokenizer_folder() -> Path:
+    """Of GPT-2's tokenizer: ``$TIKTOKEN_CACHE_DIR``, or in our cache; tiktoken itself would take a temporary folder."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR")
+    return cache_folder() / "tiktoken" if folder is None else Path(folder)
 
 
 def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], without: str) -> Path:

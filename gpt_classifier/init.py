@@ -15,7 +15,7 @@ import yaml
 
 from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import CommandParser, InputError, did_you_mean
-from gpt_classifier.files import keep_tokenizer_files, whole_file
+from gpt_classifier.files import tokenizer_folder, whole_file
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
 TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
@@ -223,7 +223,7 @@ def _estimate(text: str) -> int:
 
 def _has_gpt2() -> bool:
     """Whether GPT-2's tokenizer files lie where tiktoken keeps them."""
-    folder, url = keep_tokenizer_files(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+    folder, url = tokenizer_folder(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
     names = (hashlib.sha1(f"{url}{name}".encode()).hexdigest() for name in ("vocab.bpe", "encoder.json"))
     return all((folder / name).is_file() for name in names)
 

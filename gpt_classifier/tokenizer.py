@@ -4,6 +4,7 @@ Two libraries do it: tiktoken for GPT-2's byte pairs and for plain bytes, ``toke
 """
 
 import math
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.files import tokenizer_folder
 
 OWN = ("gpt2", "bytes")  # the names of those that are no encoder's
 
@@ -161,6 +163,7 @@ def _encoding(name: str) -> tiktoken.Encoding:
             mergeable_ranks={bytes([value]): value for value in range(256)},
             special_tokens={"<|endoftext|>": 256},
         )
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tokenizer_folder()))  # tiktoken is told in no other way
     try:
         return tiktoken.get_encoding(name)
     except (OSError, ValueError) as error:  # tiktoken raises ValueError for a file with the wrong checksum

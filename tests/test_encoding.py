@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gpt_classifier.encoding import TRUNCATIONS, TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.files import tokenizer_folder
 
 ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiktoken"
 GPT2_FILES = ("6c7ea1a7e38e3a7f062df639a5b80947f075ffe6", "6d1cbeee0f20b3d9449abfede4726ed8212e3aee")
@@ -135,3 +136,23 @@ def test_missing_tokenizer_files_are_an_error_that_says_what_to_do_instead(tmp_p
     monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
     with pytest.raises(InputError, match=r"TIKTOKEN_CACHE_DIR.*--data\.tokenizer bytes"):
         TextEncoder("gpt2")
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "cache/tiktoken"), ("mine", "mine")])
+def test_tokenizer_files_are_kept_in_the_cache_unless_the_user_chose_a_place(chosen, expected, tmp_path, monkeypatch):
+    import tiktoken
+
+    sought = []
+
+    def get_encoding(name):
+        sought.append(Path(os.environ["TIKTOKEN_CACHE_DIR"]))  # as tiktoken does
+        raise OSError
+
+    monkeypatch.setattr(tiktoken, "get_encoding", get_encoding)
+    monkeypatch.setenv("GPT_CLASSIFIER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / str(chosen)))  # restored when the test ends
+    if chosen is None:
+        monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
+    with pytest.raises(InputError, match="could not load GPT-2's tokenizer files"):
+        TextEncoder("gpt2")
+    assert sought == [tokenizer_folder()] == [tmp_path / expected]

@@ -22,7 +22,7 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "memory": set(),
-    "tokenizer": set(),
+    "tokenizer": {"files"},
     "encoding": {"tokenizer"},
     "model.gpt": set(),
     "model.lora": set(),
@@ -69,6 +69,10 @@ def test_a_module_imports_only_what_the_design_allows(module):
     assert {other.split(".")[0] for other in ours(MODULES[module])} <= allowed
     libraries = {name.split(".")[0] for name in imported(MODULES[module])}
     assert not libraries & (lookup(FORBIDDEN, module) or set())
+
+
+def test_the_module_that_is_trained_knows_no_callbacks():
+    assert not {name for name in imported(MODULES["training.module"]) if "training.callbacks" in name}
 
 
 @pytest.mark.parametrize("module", MODULES)

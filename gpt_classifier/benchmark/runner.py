@@ -99,7 +99,6 @@ class Runner:
         from safetensors.torch import save_file
 
         from gpt_classifier.encoding import TextEncoder
-        from gpt_classifier.files import keep_tokenizer_files
         from gpt_classifier.model.build import gpt_config
         from gpt_classifier.model.pretrained import fetch_pretrained
         from gpt_classifier.training.network import build_network
@@ -110,7 +109,6 @@ class Runner:
                 raise InputError(f"weights are pretrained, but --gpt is {self.gpt}: name a size, or use random weights")
             return str(fetch_pretrained(self.gpt))
 
-        keep_tokenizer_files()
         torch.manual_seed(0)
         text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
         model = build_network({"gpt": self.gpt}, "random", 2, text_encoder)

@@ -210,6 +210,7 @@ def _bare_steps(model: GPTClassifier, data: TextDataModule, max_steps: int = 60)
     """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
     model.train()
     optimizer = model.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer), "without a schedule"
     steps = Steps()
     for batch, _ in zip(data.train_dataloader(), range(max_steps), strict=False):
         loss = model.loss(model.logits(batch), batch.labels)

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from gpt_classifier import files
 from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
@@ -20,6 +19,7 @@ from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.summary import class_counts
+from gpt_classifier.data.trained import TrainedModel, Untrained
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
 from gpt_classifier.errors import InputError
 
@@ -217,19 +217,23 @@ class TextDataModule(L.LightningDataModule):
         for source in (self.source, self.val_source, self.test_source):
             if source is not None and self._given is None:
                 sources.prepare(source)
-        if self._models("encoder") is None:
-            files.keep_tokenizer_files()
+        if self._model.encoder is None:
             TextEncoder(self.tokenizer)
 
-    def _models(self, name: str) -> Any:
-        """What a model that was loaded knows: how its texts were encoded, what its classes are called."""
-        return getattr(getattr(self.trainer, "lightning_module", None), name, None)
+    @property
+    def _model(self) -> TrainedModel:
+        """The model of the trainer, to take over what it knows of earlier data if it was loaded.
+
+        Asked for here alone. Lightning sets the data up before the model, in each process, so no model could tell them.
+        """
+        model = None if self.trainer is None else self.trainer.lightning_module
+        return model if isinstance(model, TrainedModel) else Untrained()
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
             self._batches_begun = 0  # another fit, which may yet be a resumed one: its state is loaded after this
-        encoder: TextEncoder | None = self._models("encoder")
-        self.declared_labels = self._models("labels") or self.declared_labels
+        encoder = self._model.encoder
+        self.declared_labels = self._model.labels or self.declared_labels
         if stage == "predict":
             self.encoder = encoder or self._new_encoder()
         elif (needed := self._needed(stage)) not in self.encoded:
@@ -241,14 +245,14 @@ class TextDataModule(L.LightningDataModule):
         """``train``, which others are split off, or what a model is scored on where that is a file of its own."""
         name = {"validate": "val", "test": "test"}.get(stage, "train")
         given = {"val": self.val_source, "test": self.test_source} if self._given is None else self._given
-        return name if given.get(name) is not None and self._models("labels") else "train"
+        return name if given.get(name) is not None and self._model.labels else "train"
 
     def _setup_tables(self, needed: str) -> None:
         self.notes = []
         given, self.without_text = checks.without_empty(self._read(needed), self.empty)
         files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
         titles = {name: sources.title(files_[name] or self.source) for name in given}
-        given, declared = self._without_rare_classes(given, self._models("labels"))
+        given, declared = self._without_rare_classes(given, self._model.labels)
         self.labels = checks.class_names(given, declared, titles)
         self.class_weights = None
         if needed != "train":
@@ -344,7 +348,6 @@ class TextDataModule(L.LightningDataModule):
         return tuple(share / sum(shares) for share in shares)
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
-        files.keep_tokenizer_files()
         width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 
@@ -382,11 +385,13 @@ class TextDataModule(L.LightningDataModule):
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
             lines.append(f"  texts cut to {self.encoder.max_length} tokens ({self.truncation} kept): {counts_text}")
-        known = self._models("trained_on")
+        known = self._model.trained_on
         if known is None and "train" in self.tables:
             known = training_fingerprints(self.tables["train"]["text"])
-        for name in splits.NAMES[1:] if known is not None else ():
-            if name in self.tables and (copies := int(trained_on(self.tables[name]["text"], known).sum())):
+        for name in splits.NAMES[1:]:
+            if known is None or name not in self.tables:
+                continue
+            if copies := int(trained_on(self.tables[name]["text"], known).sum()):
                 lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} scores are optimistic")
         return "\n".join(lines)
 

@@ -8,13 +8,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.gpt import take
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Norms above the last block, of ModernBERT and EuroBERT. BERT and its kin have theirs inside the blocks.
 FINAL_NORMS = ("network.final_norm.", "network.norm.")
@@ -59,11 +62,11 @@ class Encoder(nn.Module):
 
     token_embedding = None  # the network of transformers keeps it where it likes
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: "PreTrainedModel") -> None:
         super().__init__()
         if hasattr(network, "pooler"):
             network.pooler = nn.Identity()  # a layer that the pooling here does not use, so it would never train
-        self.network: Any = network.train()  # published weights come as a network that does not drop anything
+        self.network = network.train()  # published weights come as a network that does not drop anything
         blocks = {name: len(module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList)}
         longest = max(blocks, key=blocks.__getitem__)
         self.blocks = f"network.{longest}."  # what the names of their parameters begin with
@@ -187,7 +190,7 @@ def empty_encoder(fields: Mapping[str, Any]) -> Encoder:
         return _built(config)
 
 
-def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Any:
+def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> "PreTrainedConfig":
     """The configuration of transformers that ``encoder`` names, or lists.
 
     Args:
@@ -222,7 +225,7 @@ def encoder_fields(encoder: str | Mapping[str, Any], vocab_size: int | None = No
     return _plain(encoder_config(encoder, vocab_size))
 
 
-def _built(config: Any) -> Encoder:
+def _built(config: "PreTrainedConfig") -> Encoder:
     try:
         return Encoder(_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
     except Exception as error:  # each architecture has its own ways of refusing a configuration
@@ -231,7 +234,7 @@ def _built(config: Any) -> Encoder:
         ) from error
 
 
-def _plain(config: Any) -> dict[str, Any]:
+def _plain(config: "PreTrainedConfig") -> dict[str, Any]:
     return _kept(json.loads(config.to_json_string(use_diff=False)))
 
 
@@ -243,7 +246,7 @@ def _kept(value: Any) -> Any:
     return {name: _kept(value[name]) for name in kept}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 

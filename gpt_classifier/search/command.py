@@ -18,8 +18,8 @@ from gpt_classifier.search.findings import as_text, conclusion, draw, finished, 
 from gpt_classifier.search.journal import alone_in, next_trial, open_journal
 from gpt_classifier.search.space import Search, read_search
 from gpt_classifier.search.trial import SAME_FOR_ALL, quiet, run
-from gpt_classifier.training.callbacks import check_monitors
 from gpt_classifier.training.cli import ClassifierCLI
+from gpt_classifier.training.monitor import check_monitors
 from gpt_classifier.variants import arguments, build, given_settings
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR, is_better
+from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better
 from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
 
 if TYPE_CHECKING:

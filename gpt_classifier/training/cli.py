@@ -10,10 +10,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -23,7 +24,7 @@ from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import writable_folder
+from gpt_classifier.files import cache_folder, tokenizer_folder, writable_folder
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.parser import Parser
@@ -54,6 +55,7 @@ class ClassifierCLI(LightningCLI):
 
     model: GPTClassifier
     datamodule: TextDataModule
+    given_checkpoint: str | None = None  # --ckpt_path
     checkpoint: Path | None = None  # that fit continues from
     trained: GPTClassifier  # what the other commands start from,
     trained_path: Path  # and its checkpoint or folder
@@ -61,6 +63,7 @@ class ClassifierCLI(LightningCLI):
     def __init__(self, args: list[str], run: bool = True) -> None:
         _quiet()
         self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
+        self.has_commands = run
         super().__init__(
             GPTClassifier,
             TextDataModule,
@@ -92,11 +95,16 @@ class ClassifierCLI(LightningCLI):
             "--keep", nargs="+", default=[], help="Columns of the source that predict copies into its file."
         )
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        if hasattr(self, "_subcommand_parsers"):  # TestResults prints the same scores and more
-            self._subcommand_parsers["test"].set_defaults({"verbose": False})
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, list), "as __init__ takes them"
+        if self.has_commands:  # TestResults prints the same scores and more
+            parser.set_defaults({"test.verbose": False})
         self.config = parser.parse_args(args)  # and not Lightning's own, which warns of arguments that are not sys.argv
-        if (command := self.config.get("subcommand")) in TRAINED:
+        if not self.has_commands:
+            return
+        command = self.config.subcommand
+        self.given_checkpoint = self.config[command].ckpt_path
+        if command in TRAINED:
             # The parser takes options from left to right: the configuration, then what the run had, then what is typed.
             config = self.config[command]
             self._find_trained(config)
@@ -105,32 +113,31 @@ class ClassifierCLI(LightningCLI):
             configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
             self.config = parser.parse_args([command, *configs, *typed])
             self._check_data(config.data)
+        # Lightning would let the settings of a checkpoint that it finds here override those that were given, without a
+        # word (#21455).
+        self.config[command].ckpt_path = None
 
-    def _parse_ckpt_path(self) -> None:
-        # Lightning would let the checkpoint's settings override those that were given, without a word (#21455).
-        pass
-
-    def _find_trained(self, config: Any) -> None:
-        if self.given_model is not None and config.get("ckpt_path"):
+    def _find_trained(self, config: Namespace) -> None:
+        if self.given_model is not None and self.given_checkpoint:
             raise InputError("--model and --ckpt_path both name the model: give one of them")
         if self.given_model is not None:
             self.trained_path = trained_model(Path(self.given_model))
         else:
-            self.trained_path = _checkpoint(config.get("ckpt_path") or "best", config)
+            self.trained_path = _checkpoint(self.given_checkpoint or "best", config)
         if self.trained_path.is_file():
             read_checkpoint(self.trained_path)  # refuses what is not ours before anything else happens
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
 
-    def _check_data(self, wanted: Any) -> None:
+    def _check_data(self, wanted: Namespace) -> None:
         """Refuses data that nobody named, and says which settings of a configuration give way to those of the run."""
         command = self.config.subcommand
         data = self.config[command].data
         scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
         if data.source == IN_MEMORY and data[scored] in (None, IN_MEMORY):
             raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
-        defaults = self._subcommand_parsers[command].get_defaults().data
+        defaults = self.parser.parse_args([command])[command].data
         for name, value in vars(data).items():
             if wanted[name] not in (value, defaults[name]):
                 rank_zero_info(
@@ -143,16 +150,14 @@ class ClassifierCLI(LightningCLI):
             return
         config = self.config[self.subcommand]
         if self.subcommand == "fit":
-            if config.get("ckpt_path"):
-                self.checkpoint = _checkpoint(config.ckpt_path, config)
+            if self.given_checkpoint:
+                self.checkpoint = _checkpoint(self.given_checkpoint, config)
                 read_checkpoint(self.checkpoint)  # refuses what is not ours before anything else happens
                 config["ckpt_path"] = str(self.checkpoint)
             if isinstance(config.model.head, dict) and "class_path" in config.model.head:
                 _import(config.model.head["class_path"])
-        else:
-            config["ckpt_path"] = None  # the model is loaded, once
-            if self.subcommand == "predict":
-                config["return_predictions"] = False  # they go to the file, batch by batch
+        elif self.subcommand == "predict":
+            config["return_predictions"] = False  # they go to the file, batch by batch
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
@@ -161,14 +166,14 @@ class ClassifierCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         try:
-            return self._trainer(**kwargs)
+            return self._make_trainer(**kwargs)
         except InputError:
             raise
         except (TypeError, ValueError) as error:  # from Lightning, of a name or number that it does not know
             raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
 
-    def _trainer(self, **kwargs: Any) -> Trainer:
-        config = self._get(self.config_init, "trainer")
+    def _make_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._of_command(self.config_init).trainer
         extra = list(config.get("callbacks") or [])
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
             # A bar that moves is for people: in a log file each move is a line.
@@ -193,6 +198,9 @@ class ClassifierCLI(LightningCLI):
             extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
         return super().instantiate_trainer(callbacks=extra, **kwargs)
 
+    def _of_command(self, config: Namespace) -> Namespace:
+        return config if self.subcommand is None else config[self.subcommand]
+
     def _logger(self, root: Path) -> TensorBoardLogger:
         """Writes to the run that the model belongs to, or to a new one."""
         path = self.checkpoint if self.subcommand == "fit" else self.trained_path
@@ -203,8 +211,8 @@ class ClassifierCLI(LightningCLI):
         return TensorBoardLogger(writable_folder(root), name="", default_hp_metric=False)
 
     def _predictions_file(self) -> callbacks.PredictionsFile:
-        source, keep = self.datamodule.source, self._get(self.config, "keep")
-        output = self._get(self.config, "output")
+        config = self._of_command(self.config)
+        source, keep, output = self.datamodule.source, config.keep, config.output
         if output is None:
             if (run := run_of(self.trained_path)) is None:
                 raise InputError(f"{self.trained_path} lies in no run: name a file for the predictions with --output")
@@ -229,16 +237,14 @@ def download(args: list[str]) -> None:
     cli = ClassifierCLI(args, run=False)
     cli.datamodule.prepare_data()
     cli.model.download()
-    from gpt_classifier import files
-
-    print(f"data sets: {files.cache_folder()}\ntokenizer: {files.keep_tokenizer_files()}")
+    print(f"data sets: {cache_folder()}\ntokenizer: {tokenizer_folder()}")
     if cli.model.hparams["weights"] == "pretrained":
         from huggingface_hub.constants import HF_HUB_CACHE
 
         print(f"weights: {HF_HUB_CACHE}")
 
 
-def _checkpoint(given: str, config: Any) -> Path:
+def _checkpoint(given: str, config: Namespace) -> Path:
     """A file as it is; of ``last`` and ``best``, the file of the newest run that has one."""
     if given not in ("last", "best"):
         return Path(given)

@@ -4,12 +4,16 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from gpt_classifier.evaluation import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_CURVES = 10  # more curves than this in one plot cannot be told apart
 MAX_CLASSES = 80  # more names than this beside one matrix cannot be read
@@ -22,7 +26,7 @@ SMALLEST = 5  # points; smaller numbers cannot be read
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
     """Counts in each cell, coloured by their share of the true class.
 
     Up to 20 classes stand in the order of ``names``, more by rows with the most frequent first. Where numbers could not
@@ -74,10 +78,10 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> An
     else:
         bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, ticks=[0, 0.05, 0.2, 0.5, 1])
         bar.set_label("share of the true class")
-    return _finish(figure, axes, note, families)
+    return _finish(figure, note, families)
 
 
-def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
     """Precision against recall, one class against the rest, with the average precision of each."""
     from sklearn.metrics import precision_recall_curve
 
@@ -91,7 +95,7 @@ def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> An
     return _curves(logits, labels, names, "average_precision", curve, ("recall", "precision"))
 
 
-def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
+def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
     """True against false positive rate, one class against the rest, with the area under each curve."""
     from sklearn.metrics import roc_curve
 
@@ -104,7 +108,7 @@ def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> Any:
 
 def _curves(
     logits: Tensor, labels: Tensor, names: Sequence[str], score: str, curve: Curve, axis_names: tuple[str, str]
-) -> Any:
+) -> "Figure":
     """The curves of the classes with the lowest ``score``, and the mean over all that have one.
 
     Of two classes only the second is drawn.
@@ -154,10 +158,10 @@ def _curves(
     axes.grid(alpha=0.3)
     if handles:
         figure.legend(handles, legend, loc="outside lower left", title=title, fontsize=7.5, alignment="left")
-    return _finish(figure, axes, note, families)
+    return _finish(figure, note, families)
 
 
-def _new(width: float, height: float) -> tuple[Any, Any]:
+def _new(width: float, height: float) -> tuple["Figure", "Axes"]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -168,7 +172,7 @@ def _new(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _finish(figure: Any, axes: Any, note: list[str], families: list[str]) -> Any:
+def _finish(figure: "Figure", note: list[str], families: list[str]) -> "Figure":
     from matplotlib.text import Text
 
     # On the left of the figure and not of the axes, which may have long names beside them.

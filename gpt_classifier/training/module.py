@@ -11,7 +11,9 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, trained_on_before
@@ -30,12 +32,12 @@ from gpt_classifier.model.build import Specification, lora_config
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.model.freezing import freeze
-from gpt_classifier.training.callbacks import Bar, check_monitors, is_logged
-from gpt_classifier.training.callbacks.checkpoints import DEFAULT_MONITOR
 from gpt_classifier.training.hints import hints
+from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
 from gpt_classifier.training.network import build_network, check_network, download
 from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
 from gpt_classifier.training.runs import text_data
+from gpt_classifier.training.step_loss import is_logged, is_shown
 from gpt_classifier.training.trunk_cache import Share, TrunkCache
 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt.
@@ -225,7 +227,15 @@ class GPTClassifier(L.LightningModule):
         return "random" if self._has_weights or not self._fits() else self.hparams["weights"]
 
     def _fits(self) -> bool:
-        return self._trainer is not None and self.trainer.training
+        trainer = self._trainer_if_any()
+        return trainer is not None and trainer.training
+
+    def _trainer_if_any(self) -> L.Trainer | None:
+        """The trainer, which a model has once it was given to one."""
+        try:
+            return self.trainer if self.fabric is None else None  # with Fabric, what stands in for it trains nothing
+        except RuntimeError:  # so Lightning says that there is none
+            return None
 
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or their hidden states behind the frozen blocks where these are the same every time."""
@@ -261,10 +271,10 @@ class GPTClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)
         loss = self.loss(logits, labels)
-        # What others' bars show, Lightning reads after every step, for which a GPU must finish all that is queued.
-        shown = not isinstance(getattr(self._trainer, "progress_bar_callback", None), Bar | None)
-        if shown or (self._trainer is not None and is_logged(self.trainer, self.trainer.global_step + 1)):
-            self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
+        if (trainer := self._trainer_if_any()) is not None:
+            shown = is_shown(trainer)
+            if shown or is_logged(trainer, trainer.global_step + 1):
+                self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
         return loss * batch.share
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
@@ -322,7 +332,7 @@ class GPTClassifier(L.LightningModule):
 
     # ---------------------------------------------------------------- optimization
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         settings = self.hparams
         self._rate_of_optimizer = settings["learning_rate"]
         optimizer = build_optimizer(
@@ -377,7 +387,7 @@ class GPTClassifier(L.LightningModule):
         if not self._fits():
             self.data_settings = saved["config"]["data"]
         self._remember(saved["tensors"].get(TRAINED_ON))
-        if self._trainer is not None and self.encoder is not None:
+        if self._trainer_if_any() is not None and self.encoder is not None:
             self._check_same(checkpoint["hyper_parameters"], encoder)
         self.encoder = encoder
 

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
@@ -80,7 +80,7 @@ def _of_value(key: str, message: str) -> str:
 def _has_no(argument: str, given: str) -> str:
     """Of the class among those of a value that was given this argument."""
     try:
-        value: Any = ast.literal_eval(given)
+        value: object = ast.literal_eval(given)
     except (ValueError, SyntaxError):
         value = []
     for item in value if isinstance(value, list) else [value]:

@@ -9,6 +9,7 @@ import pytest
 
 from gpt_classifier.data import splits
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 
 # Of different lengths and without near-copies, three of four "ham".
@@ -532,3 +533,12 @@ def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
     data = set_up(TextDataModule([path], **SETTINGS | settings))
     again = json.loads(json.dumps(dict(data.hparams)))
     assert rows_of(set_up(TextDataModule(**again))) == rows_of(data)
+
+
+@pytest.mark.parametrize("model", [None, SimpleNamespace(labels=["a", "b"], encoder="of images")])
+def test_data_take_over_nothing_from_a_model_that_is_not_ours(model):
+    data = from_lists()
+    data.trainer = SimpleNamespace(lightning_module=model, global_step=0)
+    data.setup("fit")
+    assert data.labels == sorted(set(LABELS))
+    assert isinstance(data.encoder, TextEncoder)

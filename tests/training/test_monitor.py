@@ -13,7 +13,7 @@ from gpt_classifier.bundle import load
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import classification_scores, score_names
 from gpt_classifier.training.callbacks import BestCheckpoint
-from gpt_classifier.training.callbacks.checkpoints import is_better
+from gpt_classifier.training.monitor import is_better
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 from lightning.pytorch import Callback
 
-from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopEarly, check_monitors
+from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopEarly
 from gpt_classifier.training.callbacks.leaks import TrainedRows
 from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.callbacks.predictions import PredictionsFile
 from gpt_classifier.training.callbacks.progress import Bar, BatchLines, EpochLines
 from gpt_classifier.training.callbacks.results import TestResults
 from gpt_classifier.training.callbacks.stopping import StopCleanly
-from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures, is_logged
+from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures
 
 __all__ = [
     "Bar",
@@ -18,9 +18,7 @@ __all__ = [
     "FinishRun",
     "PredictionsFile",
     "TensorBoardFigures",
-    "check_monitors",
     "default_callbacks",
-    "is_logged",
 ]
 
 

@@ -1,33 +1,33 @@
 """Says of scores that they are too good where rows were scored that had been trained on."""
 
-from typing import Any
-
 import numpy as np
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.training.callbacks.classifier import classifier
+from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
 
 
 class TrainedRows(Callback):
     """Ends ``test`` and ``validate`` with the accuracy without rows that were trained on, whatever the split."""
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
-            self._report(trainer, pl_module, "val")
+            self._report(trainer, classifier(pl_module), "val")
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._report(trainer, pl_module, "test")
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._report(trainer, classifier(pl_module), "test")
 
-    def _report(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+    def _report(self, trainer: Trainer, model: GPTClassifier, stage: str) -> None:
         data = text_data(trainer)
-        if data is None or stage not in data.tables or pl_module.trained_on is None:
+        if data is None or stage not in data.tables or model.trained_on is None:
             return
         table = data.tables[stage]
-        rows = table["row"].to_numpy()[trained_on(table["text"], pl_module.trained_on)]
-        logits, labels, index = pl_module.epoch_predictions
+        rows = table["row"].to_numpy()[trained_on(table["text"], model.trained_on)]
+        logits, labels, index = model.epoch_predictions
         unseen = ~np.isin(index.numpy(), rows)
         if unseen.all():
             return

@@ -12,11 +12,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from gpt_classifier import bundle
 from gpt_classifier.data.datamodule import IN_MEMORY
 from gpt_classifier.model.freezing import trainable_names
-from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, is_better
+from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint
+from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.callbacks.progress import accuracy
 from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
 from gpt_classifier.training.card import model_card
+from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.monitor import is_better
 from gpt_classifier.training.runs import run_folder, text_data
 
 
@@ -40,17 +43,19 @@ class FinishRun(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        monitor = pl_module.hparams["monitor"]
+        model = classifier(pl_module)
+        monitor = model.hparams["monitor"]
         names = {monitor, *(f"val/{name}" for name in FINAL)}
         scores = {name: float(trainer.callback_metrics.get(name, float("nan"))) for name in names}
         if is_better(monitor, scores[monitor], self.best.get(monitor)):
-            self.best, self.best_accuracy, self.best_epoch = scores, accuracy(pl_module), trainer.current_epoch + 1
+            self.best, self.best_accuracy, self.best_epoch = scores, accuracy(model), trainer.current_epoch + 1
 
     @rank_zero_only
-    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        model = classifier(pl_module)
         data = text_data(trainer)
         if isinstance(trainer.logger, TensorBoardLogger) and self.best:
-            settings = {f"model/{name}": plain(value) for name, value in pl_module.hparams.items()}
+            settings = {f"model/{name}": plain(value) for name, value in model.hparams.items()}
             if data is not None:
                 settings |= {f"data/{name}": plain(value) for name, value in data.hparams.items()}
             log_settings(trainer.logger, settings, {name: self.best[f"val/{name}"] for name in FINAL})
@@ -58,34 +63,34 @@ class FinishRun(Callback):
         if run is None:
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")
             return
-        self._write_model(run, trainer, pl_module)
+        self._write_model(run, trainer, model)
         if data is not None and "test" in data.tables and data.source != IN_MEMORY:
             rank_zero_info(f"next: gpt-classifier test --model {shlex.quote(str(run))}")
         rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
 
-    def _write_model(self, run: Path, trainer: Trainer, pl_module: Any) -> None:
+    def _write_model(self, run: Path, trainer: Trainer, model: GPTClassifier) -> None:
         """The best model so far, or the present one where there was no validation yet."""
         data = text_data(trainer)
         best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
-        contents = bundle.load_checkpoint(Path(best)) if best else pl_module.bundle()
+        contents = bundle.load_checkpoint(Path(best)) if best else model.bundle()
         summary = data.summary() if data is not None else "given as data loaders"
         folder = run / "model"
-        policy = pl_module.hparams["trainable"]
+        policy = model.hparams["trainable"]
         if policy in ("lora", "biases"):
             bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
-        bundle.save_folder(folder, contents, model_card(contents, summary, pl_module.hparams, self.best_accuracy))
-        monitor = pl_module.hparams["monitor"]
+        bundle.save_folder(folder, contents, model_card(contents, summary, model.hparams, self.best_accuracy))
+        monitor = model.hparams["monitor"]
         which = f"epoch {self.best_epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
         rank_zero_info(f"model folder: {folder} ({which})")
 
     @rank_zero_only
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         run = run_folder(trainer)
         if trainer.state.fn != "fit" or run is None:
             return
         kept = run / "checkpoints" / "last.ckpt"
         if isinstance(exception, STOPS) and trainer.global_step > 0:
-            self._write_model(run, trainer, pl_module)
+            self._write_model(run, trainer, classifier(pl_module))
         if isinstance(exception, STOPS) and kept.is_file():
             config = f"--config {shlex.quote(str(run / 'config.yaml'))} " if (run / "config.yaml").is_file() else ""
             rank_zero_info(

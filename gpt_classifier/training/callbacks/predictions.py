@@ -6,14 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
+from gpt_classifier.training.callbacks.classifier import class_names, classifier
 
 ROWS = 10_000  # that are held in memory at a time
 
@@ -38,11 +39,11 @@ class PredictionsFile(Callback):
     def _part(self, rank: int) -> Path:
         return self.path.with_name(f".{self.path.name}.rank{rank}")
 
-    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writable_folder(self.path.parent)
         if self.path.is_dir():
             raise InputError(f"{self.path} is a folder: name a file for the predictions")
-        ours = {"row", "predicted", *_probabilities(pl_module.labels)}
+        ours = {"row", "predicted", *_probabilities(class_names(classifier(pl_module)))}
         if taken := [name for name in self.keep if name in ours]:
             raise InputError(f"keep has {', '.join(taken)}, which predictions have themselves: leave it out")
         if self.keep:  # what is not there is noticed before the first text is classified
@@ -51,14 +52,21 @@ class PredictionsFile(Callback):
         self.writer = csv.writer(self.stream)
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: tuple[Tensor, Tensor],
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
+        names = class_names(classifier(pl_module))
         index, probabilities = (tensor.cpu() for tensor in outputs)
         best = probabilities.argmax(-1)
         for row, label, values in zip(index.tolist(), best.tolist(), probabilities.tolist(), strict=True):
-            self.writer.writerow([row, pl_module.labels[label], *(f"{value:.6f}" for value in values)])
+            self.writer.writerow([row, names[label], *(f"{value:.6f}" for value in values)])
 
-    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stream.close()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
@@ -66,7 +74,7 @@ class PredictionsFile(Callback):
             with ExitStack() as stack, whole_file(self.path) as path:
                 readers = [csv.reader(stack.enter_context(open(p, newline="", encoding="utf-8"))) for p in parts]
                 rows = heapq.merge(*readers, key=lambda line: int(line[0]))
-                count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, pl_module.labels))
+                count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, class_names(classifier(pl_module))))
             rank_zero_info(f"{count:,} predictions: {self.path}")
         trainer.strategy.barrier()
         self.teardown(trainer, pl_module, "predict")
@@ -82,7 +90,7 @@ class PredictionsFile(Callback):
             values = [[float(value) for value in row[2:]] for row in chunk]
             yield pd.concat([*parts, pd.DataFrame(values, columns=_probabilities(names))], axis=1)
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -133,7 +141,7 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
 
     count = 0
     with ExitStack() as stack:
-        writer: Any = None
+        writer: pq.ParquetWriter | None = None
         for frame in frames:
             if writer is None:  # kept columns may be empty in the first rows: text holds whatever comes later
                 kept = [name for name in frame.columns if frame[name].dtype == object]
@@ -146,7 +154,7 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     return count
 
 
-def _valid(value: Any) -> str:
+def _valid(value: object) -> str:
     """As text that UTF-8 can hold."""
     return str(value).encode("utf-8", "replace").decode("utf-8")
 

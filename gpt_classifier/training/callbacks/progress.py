@@ -8,10 +8,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.training.callbacks.classifier import classifier
+from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.pace import Pace
+from gpt_classifier.training.step_loss import ReadsLoss
 
 
-class Bar(RichProgressBar):
+class Bar(ReadsLoss, RichProgressBar):
     """Reads the loss that it shows once a second: at each reading, a GPU must finish all steps that are queued."""
 
     READ_EVERY = 1.0  # seconds
@@ -46,22 +49,40 @@ class BatchLines(Callback):
             rank_zero_info(f"{what}: {batches}, {self.pace.elapsed():.0f} s")
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self._say(trainer, f"epoch {trainer.current_epoch + 1}", batch_idx + 1, trainer.num_training_batches)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._say(trainer, "validation", batch_idx + 1, trainer.num_val_batches[0])
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._say(trainer, "test", batch_idx + 1, trainer.num_test_batches[0])
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._say(trainer, "prediction", batch_idx + 1, trainer.num_predict_batches[0])
 
@@ -89,13 +110,14 @@ class EpochLines(Callback):
                 line += f", val macro-F1 {scores['val/f1_macro']:.4f}"
             rank_zero_info(f"{line}, {time.monotonic() - self.began:.1f} s")
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.val_accuracy = accuracy(pl_module)
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        model = classifier(pl_module)
+        self.val_accuracy = accuracy(model)
         if trainer.state.fn == "validate":
-            rank_zero_info(f"val accuracy {self.val_accuracy} of {len(pl_module.epoch_predictions[0])} texts")
+            rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_predictions[0])} texts")
 
 
-def accuracy(pl_module: Any) -> str:
+def accuracy(model: GPTClassifier) -> str:
     """The accuracy of the last evaluation, with its interval."""
-    logits, labels, _ = pl_module.epoch_predictions
+    logits, labels, _ = model.epoch_predictions
     return str(wilson(int((logits.argmax(-1) == labels).sum()), len(labels)))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from safetensors import safe_open
@@ -19,8 +19,10 @@ from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
+from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.card import with_test_results
+from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
@@ -35,11 +37,13 @@ class TestResults(Callback):
     """
 
     @rank_zero_only
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        logits, labels, rows = pl_module.epoch_predictions
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        model = classifier(pl_module)
+        names = class_names(model)
+        logits, labels, rows = model.epoch_predictions
         texts = evaluated_texts(trainer, "test", rows)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
-        results = report(logits, labels, pl_module.labels, clusters)
+        results = report(logits, labels, names, clusters)
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
@@ -48,11 +52,11 @@ class TestResults(Callback):
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
         data = text_data(trainer)
-        ending = _other_rows(data, pl_module, len(rows)) + _other_weights(run / "model", pl_module)
-        known = None if texts is None or pl_module.trained_on is None else trained_on(texts, pl_module.trained_on)
+        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
+        known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
         about = {
             "version": __version__,
-            "trained_steps": pl_module.trained_steps() or None,  # a model folder does not know
+            "trained_steps": model.trained_steps() or None,  # a model folder does not know
             "data": None if data is None else dict(data.hparams),
             "rows_trained_on": None if known is None else int(known.sum()),  # or near-copies of such
         }
@@ -60,18 +64,18 @@ class TestResults(Callback):
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
         with whole_file(run / f"predictions{ending}.csv") as path:
-            _write_predictions(path, logits, labels, rows, pl_module.labels)
+            _write_predictions(path, logits, labels, rows, names)
         rank_zero_info(f"scores: {run / f'scores{ending}.json'}, predictions: {run / f'predictions{ending}.csv'}")
         if not ending and "accuracy" in results:
             _describe(run / "model" / "README.md", results)
             if isinstance(trainer.logger, TensorBoardLogger):
                 shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
-                trainer.logger.log_metrics(shown, pl_module.trained_steps())
+                trainer.logger.log_metrics(shown, model.trained_steps())
 
 
-def _other_rows(data: TextDataModule | None, pl_module: Any, n: int) -> str:
+def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:
     """Names rows that are not the test rows of the model's own run; empty where they are."""
-    if data is None or not (own := pl_module.data_settings):
+    if data is None or not (own := model.data_settings):
         return ""
     names = (own.keys() & data.hparams.keys()) - OF_BATCHES_AND_TRAINING
     changed = any(own[name] != data.hparams[name] for name in names)
@@ -79,15 +83,15 @@ def _other_rows(data: TextDataModule | None, pl_module: Any, n: int) -> str:
     return (f"-{stem(data.test_source or data.source)}" if changed else "") + part
 
 
-def _other_weights(folder: Path, pl_module: Any) -> str:
+def _other_weights(folder: Path, model: GPTClassifier) -> str:
     """Names weights that are not those of the run's model ``folder``; empty where they are, or where there is none."""
     if not (folder / "model.safetensors").is_file():
         return ""
-    head = {f"head.{name}": tensor.cpu() for name, tensor in pl_module.model.head.state_dict().items()}
+    head = {f"head.{name}": tensor.cpu() for name, tensor in model.model.head.state_dict().items()}
     with safe_open(folder / "model.safetensors", framework="pt") as stream:
         # The head trains under every policy, so other weights have another head.
         same = all(tensor.equal(stream.get_tensor(name)) for name, tensor in head.items())
-    return "" if same else f"-step-{pl_module.trained_steps()}"
+    return "" if same else f"-step-{model.trained_steps()}"
 
 
 def _write_predictions(path: Path, logits: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> None:

@@ -2,8 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -19,6 +19,7 @@ class Interrupted(SystemExit):
         super().__init__(128 + signal.SIGINT)
 
 
+Handler = Callable[[int, FrameType | None], object] | int | None  # what the module signal keeps for a signal
 STOPS = (Interrupted, SIGTERMException, KeyboardInterrupt)  # what a user wants, unlike errors
 
 
@@ -32,7 +33,7 @@ class StopCleanly(Callback):
 
     def __init__(self) -> None:
         self.asked = False
-        self.former: Any = None
+        self.former: Handler = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.asked = False
@@ -45,7 +46,9 @@ class StopCleanly(Callback):
         self.asked = True
         rank_zero_info("\nstopping after this batch; Ctrl-C again stops at once")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         within_epoch = not trainer.is_last_batch  # or validation comes first
         if within_epoch and (self.asked or trainer.received_sigterm) and trainer.world_size == 1:
             for callback in trainer.checkpoint_callbacks:

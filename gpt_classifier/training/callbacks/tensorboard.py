@@ -8,9 +8,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
+from gpt_classifier.encoding import Batch
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.training import figures
+from gpt_classifier.training.callbacks.classifier import class_names, classifier
+from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
+from gpt_classifier.training.step_loss import is_logged
+from gpt_classifier.training.trunk_cache import StateBatch
 
 FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores in the hparams tab
 
@@ -18,19 +23,19 @@ FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores i
 class TensorBoardFigures(Callback):
     """Shows each evaluation as a confusion matrix, precision-recall and ROC curves, and its most confident errors."""
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._show(trainer, pl_module, "val")
+            self._show(trainer, classifier(pl_module), "val")
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self._show(trainer, pl_module, "test")
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show(trainer, classifier(pl_module), "test")
 
     @rank_zero_only
-    def _show(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+    def _show(self, trainer: Trainer, model: GPTClassifier, stage: str) -> None:
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        logits, labels, index = pl_module.epoch_predictions
-        names, writer, step = pl_module.labels, trainer.logger.experiment, pl_module.trained_steps()
+        logits, labels, index = model.epoch_predictions
+        names, writer, step = class_names(model), trainer.logger.experiment, model.trained_steps()
         writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
         writer.add_figure(f"{stage}/precision-recall", figures.precision_recall(logits, labels, names), step)
         writer.add_figure(f"{stage}/ROC", figures.roc(logits, labels, names), step)
@@ -59,22 +64,17 @@ def log_settings(logger: TensorBoardLogger, settings: dict[str, Any], scores: di
     TensorBoard takes the columns from the first record that it finds, so those of the test are announced here.
     """
     logger.log_hyperparams(settings)
+    logger.log_metrics({f"final/val_{name}": value for name, value in scores.items()}, 0)
     names = [f"final/{stage}_{name}" for stage in ("val", "test") for name in FINAL]
-    writer = logger.experiment._get_file_writer()
+    writer = logger.experiment.file_writer  # there, now that something was logged
+    assert writer is not None
     for summary in hparams(settings, dict.fromkeys(names, 0.0)):
         writer.add_summary(summary)
-    logger.log_metrics({f"final/val_{name}": value for name, value in scores.items()}, 0)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> bool | int | float | str:
     """A setting as the hparams tab takes it."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def is_logged(trainer: Trainer, step: int) -> bool:
-    """Whether loggers hear of this step. Lightning's ``log`` takes a thirtieth of a cached step's time."""
-    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return every > 0 and step % every == 0
 
 
 class ScalarsByExamples(Callback):
@@ -87,7 +87,12 @@ class ScalarsByExamples(Callback):
         self.step = trainer.global_step
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: Batch | StateBatch,
+        batch_idx: int,
     ) -> None:
         self.seen += len(batch.lengths) * trainer.world_size
         if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):

