@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import get_loader
 
+from gpt_classifier.commandline import SECTIONS, groups
 from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration to pass after ``base`` so that ``settings`` apply.
 
     The parser replaces a mapping of the first configuration, such as model.gpt, as a whole. So a setting within one,
-    such as model.gpt.dropout, is returned together with the rest of the mapping.
+    such as model.gpt.dropout, is returned together with the rest of the mapping. The fields of a group, such as
+    model.optimizer, change one by one, also where several are given as a mapping.
 
     Raises ``InputError`` for a setting within a value that is not a mapping.
     """
@@ -66,8 +68,11 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(within, dict):
                 taken = ".".join(path[:n])
                 raise InputError(f"{key} cannot be set, because {taken} is {within!r}: make {taken} a mapping")
-        within[name] = value
         section, *field_ = key.split(".")[:2]
+        is_group = path == [section] and section in SECTIONS and name in groups(section)
+        if is_group and isinstance(value, dict) and isinstance(within.get(name), dict):
+            value = within[name] | value
+        within[name] = value
         if field_:
             changed.setdefault(section, {})[field_[0]] = both[section][field_[0]]
         else:

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -131,7 +131,7 @@ class ClassifierCLI(LightningCLI):
         if data.source == IN_MEMORY and data[scored] in (None, IN_MEMORY):
             raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
         defaults = self._subcommand_parsers[command].get_defaults().data
-        for name, value in vars(data).items():
+        for name, value in vars(data.as_flat()).items():
             if wanted[name] not in (value, defaults[name]):
                 rank_zero_info(
                     f"data.{name} is {value!r} as in {self.trained_path}, not {wanted[name]!r} as in the "
@@ -155,7 +155,10 @@ class ClassifierCLI(LightningCLI):
                 config["return_predictions"] = False  # they go to the file, batch by batch
 
     def instantiate_classes(self) -> None:
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            _raise_cause(error)
         if self.subcommand in TRAINED:
             self.model = self.trained
 
@@ -276,10 +279,19 @@ def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
     settings = {"source": IN_MEMORY} | model.data_settings
     options = {word.partition("=")[0] for word in typed}
     if "--data.source" in options:  # these belonged to the former source
-        settings |= {"val_source": None, "test_source": None, "split_column": None, "group_column": None}
+        settings |= {"val_source": None, "test_source": None}
+        settings["splitting"] = {**settings.get("splitting", {}), "split_column": None, "group_column": None}
     if "--data.test_source" in options:  # folds divide a source that has no such file
-        settings |= {"folds": 0, "fold": 0}
+        settings["splitting"] = {**settings.get("splitting", {}), "folds": 0, "fold": 0}
     return settings
+
+
+def _raise_cause(error: ValueError) -> NoReturn:
+    """The ``InputError`` of a group of settings that may be null, out of what the parser makes of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__
+    raise cause or error
 
 
 def _import(class_path: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lightning.pytorch import callbacks, loggers
@@ -51,6 +52,9 @@ def readable(message: str) -> str:
 
 def _of_value(key: str, message: str) -> str:
     """Of the value of one setting, which is none of the types that it may have."""
+    section, _, group = key.partition(".")
+    if section in commandline.SECTIONS and (fields := commandline.groups(section).get(group)):
+        return _of_group(key, fields, message)
     complaint, _, given = re.sub(r"Given value type: .*?Given value: ", "Got value: ", message).rpartition(
         "Got value: "
     )
@@ -75,6 +79,19 @@ def _of_value(key: str, message: str) -> str:
         return f"{key}: {message}"
     listed = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
     return f"{key} is {given!r}, expected {listed}{did_you_mean(given, literals)}"
+
+
+def _of_group(key: str, fields: Sequence[str], message: str) -> str:
+    """Of a group of settings that is no mapping, or of one of its fields."""
+    if found := re.search(rf'Parser key "({key}\.[^"]+)": (.*)', message):
+        return _of_value(found[1], found[2])
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        return commandline.unknown_setting(f"{key}.{found[1]}")
+    if found := re.search(rf"Errors: - ((?:{'|'.join(fields)})\b.*?) - Expected a <class 'NoneType'>", message):
+        return f"{key}.{found[1]}"  # which was made readable before
+    given = re.search(r"Unable to load config '(.*?)'|Given value: (.*)", message)
+    value = next(filter(None, given.groups()), "") if given else ""
+    return f"{key} is {value!r}, expected a mapping with fields of {', '.join(fields)}"
 
 
 def _has_no(argument: str, given: str) -> str:
