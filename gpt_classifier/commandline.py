@@ -52,7 +52,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
             if command in (*TRAINER_COMMANDS, "download"):
                 content = _check_settings(path, root)
                 given = content.get("data") or {}
-                data = data | _by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
+                data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
     if command != "download" and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
         _check_files(command, data, dict(_data_options(words)))
@@ -228,7 +228,7 @@ def _is_setting(section: str, key: str, whole: bool = True) -> bool:
     return key in known or within or (not whole and any(name.startswith(key) for name in known))
 
 
-def _by_dotted_key(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def by_dotted_key(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a section with those of groups by dotted key."""
     nested = {key: value for key, value in given.items() if key in groups(section) and isinstance(value, dict)}
     found = {key: value for key, value in given.items() if key not in nested}

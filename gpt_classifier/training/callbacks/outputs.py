@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from gpt_classifier import bundle
 from gpt_classifier.data.datamodule import IN_MEMORY
 from gpt_classifier.model.freezing import trainable_names
+from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, is_better
 from gpt_classifier.training.callbacks.progress import accuracy
 from gpt_classifier.training.callbacks.stopping import STOPS
@@ -50,9 +51,9 @@ class FinishRun(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         data = text_data(trainer)
         if isinstance(trainer.logger, TensorBoardLogger) and self.best:
-            settings = {f"model/{name}": plain(value) for name, value in pl_module.hparams.items()}
+            settings = {f"model/{name}": plain(value) for name, value in flat(pl_module.hparams).items()}
             if data is not None:
-                settings |= {f"data/{name}": plain(value) for name, value in data.hparams.items()}
+                settings |= {f"data/{name}": plain(value) for name, value in flat(data.hparams).items()}
             log_settings(trainer.logger, settings, {name: self.best[f"val/{name}"] for name in FINAL})
         run = run_folder(trainer)
         if run is None:
