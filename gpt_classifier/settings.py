@@ -28,11 +28,11 @@ def grouped(kind: type[Group], name: str, value: Any) -> Group:
         return value
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
     if not isinstance(value, Mapping):
-        raise InputError(f"{name} is {value!r}, expected a mapping with fields of {', '.join(known)}")
+        raise InputError(f"{name} is {value!r}, expected a mapping with fields {', '.join(known)}")
     for field in value:
         if field not in known:
             close = did_you_mean(str(field), known)
-            raise InputError(f"{name} has no field {field!r}, expected fields of {', '.join(known)}{close}")
+            raise InputError(f"{name} has no field {field!r}, expected fields {', '.join(known)}{close}")
     try:
         return kind(**value)
     except TypeError as error:  # of a comparison with a value of another type

@@ -158,7 +158,9 @@ def train_ours(job: Training) -> Result:
     # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
     data = _data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))
     data.setup("fit")
-    model = GPTClassifier(gpt=job.gpt, weights=job.weights, trainable=job.policy, cache=CacheConfig(job.system == "cached"))
+    model = GPTClassifier(
+        gpt=job.gpt, weights=job.weights, trainable=job.policy, cache=CacheConfig(job.system == "cached")
+    )
     steps = Steps()
     trainer = L.Trainer(
         max_epochs=job.epochs,

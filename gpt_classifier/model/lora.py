@@ -42,12 +42,11 @@ class LoRAConfig:
     dora: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise InputError(f"rank is {self.rank!r}, expected a whole number from 1")
-        if self.alpha <= 0:
-            raise InputError(f"alpha is {self.alpha}, expected a number above 0")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}, expected a probability below 1")
+        if not isinstance(self.rank, int) or self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise InputError(
+                f"rank is {self.rank!r}, alpha {self.alpha}, dropout {self.dropout}: rank must be a whole number from 1, "
+                "alpha positive, and dropout lie in [0, 1)"
+            )
         check_choice("scale", self.scale, Scale)
         try:
             re.compile(self.targets)

@@ -61,7 +61,9 @@ def check_network(settings: Mapping[str, Any]) -> None:
     config = gpt_config(gpt)
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
-        build(Specification.from_settings(settings, num_classes=2), weights=None)  # refuses a pattern that is found in no layer
+        build(
+            Specification.from_settings(settings, num_classes=2), weights=None
+        )  # refuses a pattern that is found in no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:

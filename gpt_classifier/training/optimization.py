@@ -59,7 +59,9 @@ class OptimizerConfig:
         found = getattr(torch.optim, self.name, None)
         if not (isinstance(found, type) and issubclass(found, Optimizer)) or found is Optimizer:
             close = did_you_mean(self.name, torch.optim.__all__)
-            raise InputError(f"optimizer is {self.name!r}, expected a class of torch.optim, such as AdamW or SGD{close}")
+            raise InputError(
+                f"optimizer is {self.name!r}, expected a class of torch.optim, such as AdamW or SGD{close}"
+            )
         return found
 
     @property

@@ -91,7 +91,7 @@ def _of_group(key: str, fields: Sequence[str], message: str) -> str:
         return f"{key}.{found[1]}"  # which was made readable before
     given = re.search(r"Unable to load config '(.*?)'|Given value: (.*)", message)
     value = next(filter(None, given.groups()), "") if given else ""
-    return f"{key} is {value!r}, expected a mapping with fields of {', '.join(fields)}"
+    return f"{key} is {value!r}, expected a mapping with fields {', '.join(fields)}"
 
 
 def _has_no(argument: str, given: str) -> str:
