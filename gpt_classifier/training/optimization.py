@@ -48,12 +48,12 @@ class OptimizerConfig:
         check_choice("schedule", self.schedule, Schedule)
         if self.weight_decay < 0:
             raise InputError(f"weight_decay is {self.weight_decay}, expected 0 or more")
-        if not 0 < self.layer_decay <= 1:
-            raise InputError(f"layer_decay is {self.layer_decay}, expected a factor above 0, up to 1")
+        if not 0 < self.layer_decay <= 1 or self.unfreeze_every < 0:
+            raise InputError(
+                f"layer_decay {self.layer_decay} must lie in (0, 1], unfreeze_every {self.unfreeze_every} be 0 or more"
+            )
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is {self.warmup}, expected a share of the steps between 0 and 1")
-        if self.unfreeze_every < 0:
-            raise InputError(f"unfreeze_every is {self.unfreeze_every}, expected a number of epochs, or 0")
 
     def optimizer_class(self) -> type[Optimizer]:
         found = getattr(torch.optim, self.name, None)
