@@ -195,9 +195,9 @@ def _close(key: str, ask: str) -> str:
         return close
     for candidate in candidates:
         by_word = {known.rpartition(".")[2]: known for known in settings(candidate)}
-        close = closest(group, groups(candidate)) if group else None
-        if close and (field := closest(setting, groups(candidate)[close])):
-            return f": did you mean {ask.format(f'{candidate}.{close}.{field}')}?"
+        near = closest(group, groups(candidate)) if group else None
+        if near and (field := closest(setting, groups(candidate)[near])):
+            return f": did you mean {ask.format(f'{candidate}.{near}.{field}')}?"
         if word := closest(setting, [*by_word, *groups(candidate)]):
             return f": did you mean {ask.format(f'{candidate}.{by_word.get(word, word)}')}?"
     return ""

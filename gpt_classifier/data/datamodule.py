@@ -93,8 +93,9 @@ class TextDataModule(L.LightningDataModule):
         self.file_format = grouped(FileFormat, "file_format", file_format)
         self.splitting = grouped(SplittingConfig, "splitting", splitting)
         self.batching = grouped(BatchingConfig, "batching", batching)
-        groups = {"file_format": self.file_format, "splitting": self.splitting, "batching": self.batching}
-        self.hparams.update({name: asdict(group) for name, group in groups.items()})  # plain values, as in a checkpoint
+        # Plain values, for checkpoints and model folders.
+        plain = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
+        self.hparams.update(plain, file_format=asdict(self.file_format))
         check_choice("split", split, Split)
         check_choice("balance", balance, Balance)
         check_choice("empty", empty, Empty)

@@ -104,9 +104,8 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
             if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
             if kind != ".parquet" and not file_format.is_utf8() and _seems_utf8(path):
-                sentences.append(
-                    f"{path}: read as {file_format.encoding}, but it seems to be UTF-8 (--data.file_format.encoding utf-8)"
-                )
+                utf8 = "it seems to be UTF-8 (--data.file_format.encoding utf-8)"
+                sentences.append(f"{path}: read as {file_format.encoding}, but {utf8}")
     return [sentence for sentence in sentences if sentence]
 
 

@@ -30,8 +30,8 @@ class LoRAConfig:
         targets: Regular expression, searched for in the names of linear layers: ``backbone.h.0.attn.c_attn``....
         scale: Scaling factor of the update: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
             arXiv:2312.03732), or ``alpha``, as in the article.
-        dora: Whether the magnitude of each output's weights trains apart from their direction (S.-Y. Liu et al., "DoRA",
-            2024, arXiv:2402.09353).
+        dora: Whether the magnitude of each output's weights trains apart from their direction (S.-Y. Liu et al.,
+            "DoRA", 2024, arXiv:2402.09353).
     """
 
     rank: int = 16
@@ -44,8 +44,8 @@ class LoRAConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.rank, int) or self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             raise InputError(
-                f"rank is {self.rank!r}, alpha {self.alpha}, dropout {self.dropout}: rank must be a whole number from 1, "
-                "alpha positive, and dropout lie in [0, 1)"
+                f"rank is {self.rank!r}, alpha {self.alpha}, dropout {self.dropout}: "
+                "rank must be a whole number from 1, alpha positive, and dropout lie in [0, 1)"
             )
         check_choice("scale", self.scale, Scale)
         try:

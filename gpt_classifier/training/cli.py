@@ -40,6 +40,12 @@ class SaveConfig(SaveConfigCallback):
             self.parser.save(self.config, path, overwrite=True)
 
 
+ABOUT = {
+    "fit": "Trains a model.",
+    "validate": "Scores a trained model on validation rows.",
+    "test": "Scores a trained model on test rows.",
+    "predict": "Classifies the rows of a file.",
+}
 TRAINED = ("validate", "test", "predict")  # the commands that start from a trained model
 
 
@@ -67,7 +73,7 @@ class ClassifierCLI(LightningCLI):
             args=args,
             run=run,
             parser_class=Parser,
-            parser_kwargs={"prog": "gpt-classifier"},
+            parser_kwargs={"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in ABOUT}},
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={

@@ -15,7 +15,6 @@ from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.settings import check_choice
 
-
 Schedule = Literal["constant", "cosine"]
 
 
@@ -104,7 +103,7 @@ def build_optimizer(model: SequenceClassifier, learning_rate: float, config: Opt
 def learning_rate_schedule(
     optimizer: Optimizer, steps: int, config: OptimizerConfig, unfreeze_steps: int = 0
 ) -> LambdaLR:
-    """Linear warm-up over the first ``config.warmup`` share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
+    """Linear warm-up over the first share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
 
     A group of level n rests for n times ``unfreeze_steps``. Its learning rate is 0 until then, and not its parameters
     frozen: those that change their mind in the middle of a run end up different on the processes of DDP.
