@@ -306,7 +306,7 @@ def test_the_split_has_a_seed_of_its_own_and_training_order_another(monkeypatch)
     first = first_batch(one)
     monkeypatch.setenv("PL_GLOBAL_SEED", "2")
     two = from_lists()
-    assert rows_of(one) == rows_of(two) != rows_of(from_lists(split_seed=7))
+    assert rows_of(one) == rows_of(two) != rows_of(from_lists(splitting=FRACTIONS | {"seed": 7}))
     assert first_batch(two) != first
 
 

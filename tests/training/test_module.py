@@ -209,7 +209,7 @@ def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, 
         ({"pooling": "mean"}, {}, "pooling is 'mean'"),
         ({"trainable": "head"}, {}, "trainable is 'head'"),
         ({"optimizer": {"layer_decay": 0.5}}, {}, "layer_decay is 0.5"),
-        ({}, {"max_length": 32}, "encoding is"),
+        ({}, {"max_length": 32}, "encoding.max_length is 32"),
     ],
 )
 def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trainer, tiny_data, tiny_model, tmp_path):

@@ -68,7 +68,7 @@ def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
 
 def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_path, caplog):
     other = tmp_path / "other.yaml"
-    other.write_text("data: {source: sample, split_seed: 8}")
+    other.write_text("data: {source: sample, splitting: {seed: 8}}")
     assert main(["test", f"--config={other}", f"--model={run}"]) == 0
     told = caplog.text
     assert "data.splitting.seed is 7 as in" in told
@@ -78,13 +78,13 @@ def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_pa
     caplog.clear()
     assert main(["test", f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
-    assert "split_seed is" not in told
+    assert "splitting.seed is" not in told
     assert "test rows, or near-copies of them, were trained on" in told
 
 
 def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, caplog):
     model = load(run / "model")
-    data = TextDataModule(**model.data | {"split_seed": 9})
+    data = TextDataModule(**model.data | {"splitting": {"seed": 9}})
     data.setup("fit")
     test = data.tables["test"]
     known = set(model.trained_on.tolist())
