@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
@@ -24,6 +24,7 @@ from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import writable_folder
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.parser import Parser
@@ -145,9 +146,11 @@ class ClassifierCLI(LightningCLI):
                 )
 
     def before_instantiate_classes(self) -> None:
+        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        if config.model.lora is not None:  # of a group that may be null, the parser would not let the reason through
+            LoRAConfig(**vars(config.model.lora))
         if self.subcommand is None:
             return
-        config = self.config[self.subcommand]
         if self.subcommand == "fit":
             if config.get("ckpt_path"):
                 self.checkpoint = _checkpoint(config.ckpt_path, config)
@@ -161,10 +164,7 @@ class ClassifierCLI(LightningCLI):
                 config["return_predictions"] = False  # they go to the file, batch by batch
 
     def instantiate_classes(self) -> None:
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            _raise_cause(error)
+        super().instantiate_classes()
         if self.subcommand in TRAINED:
             self.model = self.trained
 
@@ -290,14 +290,6 @@ def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
     if "--data.test_source" in options:  # folds divide a source that has no such file
         settings["splitting"] = {**settings.get("splitting", {}), "folds": 0, "fold": 0}
     return settings
-
-
-def _raise_cause(error: ValueError) -> NoReturn:
-    """The ``InputError`` of a group of settings that may be null, out of what the parser makes of it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
-        cause = cause.__cause__
-    raise cause or error
 
 
 def _import(class_path: str) -> None:

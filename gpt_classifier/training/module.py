@@ -42,7 +42,7 @@ from gpt_classifier.training.trunk_cache import CacheConfig, Share, StateBatch, 
 # A resumed run continues with the settings that it began with; these do not touch what is learnt, but for the numbers
 # that cached states are rounded to.
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache"}
-MAY_NOT = {"cache.dtype"}
+MUST_NOT_CHANGE = {"cache.dtype"}
 
 
 class GPTClassifier(L.LightningModule):
@@ -361,7 +361,7 @@ class GPTClassifier(L.LightningModule):
         now = flat({**self.hparams, "encoding": self.encoder.settings() if self.encoder else None})
         then = flat({**saved, "encoding": encoder.settings()})
         for name in now | then:
-            may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MAY_NOT
+            may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
             if now.get(name) != then.get(name) and not may_change:
                 raise InputError(
                     f"{name} is {now.get(name)!r}, but the checkpoint was written with {then.get(name)!r}: continue "
