@@ -1,4 +1,4 @@
-"""Groups of settings: as dataclasses and as mappings, in one configuration and in several, on the first page of help."""
+"""Groups of settings: as dataclasses and mappings, in one configuration and in several, on the first page of help."""
 
 import json
 import re
