@@ -4,7 +4,7 @@ Refuses only what the parser and the data module would refuse some seconds later
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ CONFIGURED = (*TRAINER_COMMANDS, "download", "study", "search")  # the commands 
 SECTIONS = ("data", "model", "trainer")
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
 YAML_FILES = (".yaml", ".yml")
-COLUMNS = ("text_column", "label_column", "group_column", "split_column")
+COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.split_column")
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "output", "keep", "seed_everything", "print_config")
 OTHER_NAMES = {  # what users of other programs type
     "epochs": "trainer.max_epochs",
@@ -28,6 +28,7 @@ OTHER_NAMES = {  # what users of other programs type
     "lr": "model.learning_rate",
     "seed": "seed_everything",
     "checkpoint": "ckpt_path",
+    "gradient_checkpointing": "model.compute.activation_checkpointing",
 }
 
 
@@ -51,7 +52,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
             if command in (*TRAINER_COMMANDS, "download"):
                 content = _check_settings(path, root)
                 given = content.get("data") or {}
-                data = data | given if isinstance(given, dict) else {"elsewhere": given}
+                data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
     if command != "download" and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
         _check_files(command, data, dict(_data_options(words)))
@@ -104,7 +105,8 @@ def _path_of(command: str, given: str) -> str:
 def settings(section: str) -> Mapping[str, Any]:
     """The settings of ``data``, ``model`` or ``trainer`` with their defaults, None where they are no plain values.
 
-    Read from the source of the constructor, which declares them: importing it takes seconds.
+    Those of a group have dotted keys: ``optimizer.weight_decay``. All are read from the source of the constructor and
+    of the groups' dataclasses, which declare them: importing these takes seconds.
     """
     package, lightning = Path(__file__).parent, find_spec("lightning")
     assert lightning is not None
@@ -114,14 +116,43 @@ def settings(section: str) -> Mapping[str, Any]:
         "model": (package / "training" / "module.py", "GPTClassifier"),
         "trainer": (Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer"),
     }[section]
-    classes = [n for n in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
-    body = next(c for c in classes if c.name == name).body
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    body = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name).body
     arguments = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = dict(zip([a.arg for a in positional[::-1]], arguments.defaults[::-1], strict=False))
     defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    names = [a.arg for a in [*positional, *arguments.kwonlyargs] if a.arg != "self"]
-    return {name: _plain(defaults.get(name)) for name in names}
+    found: dict[str, Any] = {}
+    for argument in [*positional, *arguments.kwonlyargs][1:]:  # without self
+        if (group := _group(module, argument.annotation)) is None:
+            found[argument.arg] = _plain(defaults.get(argument.arg))
+        else:
+            found |= {f"{argument.arg}.{name}": value for name, value in group.items()}
+    return found
+
+
+@cache
+def groups(section: str) -> Mapping[str, tuple[str, ...]]:
+    """The groups of settings in a section, each with the names of its fields."""
+    found: dict[str, tuple[str, ...]] = {}
+    for group, _, field in (key.partition(".") for key in settings(section)):
+        if field:
+            found[group] = (*found.get(group, ()), field)
+    return found
+
+
+def _group(module: ast.Module, annotation: ast.expr | None) -> dict[str, Any] | None:
+    """Fields and defaults of the dataclass of the package that an argument of this type takes, if it takes one."""
+    names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} if annotation is not None else set()
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gpt_classifier."):
+            for name in names & {alias.name for alias in node.names}:
+                path = Path(__file__).parent.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+                for defined in ast.parse(path.read_text(encoding="utf-8")).body:
+                    if isinstance(defined, ast.ClassDef) and defined.name == name:
+                        declared = [n for n in defined.body if isinstance(n, ast.AnnAssign)]
+                        return {n.target.id: _plain(n.value) for n in declared if isinstance(n.target, ast.Name)}
+    return None
 
 
 def _plain(node: ast.expr | None) -> Any:
@@ -152,14 +183,23 @@ def unknown_setting(key: str) -> str:
 
 def _close(key: str, ask: str) -> str:
     """A question after what ``key`` may mean: a setting written like it, in its section or in another."""
-    section, _, setting = key.rpartition(".")
+    section, _, path = key.partition(".") if "." in key else ("", "", key)
+    group, _, setting = path.rpartition(".")
+    candidates = sorted(SECTIONS, key=lambda name: name != closest(section, SECTIONS))
+    for candidate in candidates[: bool(section)]:  # the right word at the wrong place
+        if moved := [known for known in settings(candidate) if known.rpartition(".")[2] == setting]:
+            return f": did you mean {ask.format(f'{candidate}.{moved[0]}')}?"
     if setting in OTHER_NAMES:
         return f": did you mean {ask.format(OTHER_NAMES[setting])}?"
     if not section and (close := did_you_mean(key, OPTIONS, ask)):
         return close
-    for candidate in sorted(SECTIONS, key=lambda name: name != closest(section, SECTIONS)):
-        if close := did_you_mean(setting, settings(candidate), ask.format(f"{candidate}.{{}}")):
-            return close
+    for candidate in candidates:
+        by_word = {known.rpartition(".")[2]: known for known in settings(candidate)}
+        near = closest(group, groups(candidate)) if group else None
+        if near and (field := closest(setting, groups(candidate)[near])):
+            return f": did you mean {ask.format(f'{candidate}.{near}.{field}')}?"
+        if word := closest(setting, [*by_word, *groups(candidate)]):
+            return f": did you mean {ask.format(f'{candidate}.{by_word.get(word, word)}')}?"
     return ""
 
 
@@ -167,14 +207,32 @@ def _check_option(word: str, whole: bool) -> None:
     """Raises ``InputError`` for an option that is none; the trainer's parser also takes the beginning of a name."""
     if not word.startswith("--"):
         return
-    section, *rest = word[2:].partition("=")[0].rstrip("+").split(".")
+    section, _, key = word[2:].partition("=")[0].rstrip("+").partition(".")
     if section in SECTIONS:
-        known = (*settings(section), "help")
-        wrong = bool(rest) and rest[0] not in known and (whole or not any(name.startswith(rest[0]) for name in known))
-    else:  # --modle.trainable, --learning_rate
-        wrong = closest(section, SECTIONS) is not None if rest else any(section in settings(s) for s in SECTIONS)
+        wrong = bool(key) and not _is_setting(section, key, whole)
+    elif key:  # --modle.trainable
+        wrong = closest(section, SECTIONS) is not None
+    else:  # --learning_rate, --weight_decay
+        wrong = any(section == known.rpartition(".")[2] for name in SECTIONS for known in settings(name))
     if wrong:
         raise InputError(unrecognized(word))
+
+
+def _is_setting(section: str, key: str, whole: bool = True) -> bool:
+    """Whether it is a setting, a group of settings, or something within a setting, such as ``gpt.dropout``.
+
+    Or ``help``, which the parser offers for some of them, or, if not ``whole``, the beginning of one of these.
+    """
+    known = {"help", *settings(section), *groups(section), *(f"{group}.help" for group in groups(section))}
+    within = any(key.startswith(f"{setting}.") for setting in settings(section))
+    return key in known or within or (not whole and any(name.startswith(key) for name in known))
+
+
+def by_dotted_key(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a section with those of groups by dotted key."""
+    nested = {key: value for key, value in given.items() if key in groups(section) and isinstance(value, dict)}
+    found = {key: value for key, value in given.items() if key not in nested}
+    return found | {f"{group}.{key}": value for group, inner in nested.items() for key, value in inner.items()}
 
 
 def _read(path: Path) -> yaml.MappingNode:
@@ -205,17 +263,23 @@ def _check_settings(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
             raise InputError(f"{path} is a {command}: gpt-classifier {command} --config {path}")
     for key, value in root.value:
         if key.value in SECTIONS:
-            nested = value.value if isinstance(value, yaml.MappingNode) else []
-            names = [(key.value, sub) for sub, _ in nested if sub.value.rstrip("+") not in settings(key.value)]
-            for section, sub in names:
-                if sub.tag != "tag:yaml.org,2002:merge":
-                    wrong = unknown_setting(f"{section}.{sub.value}")
-                    raise InputError(f"{path}, line {sub.start_mark.line + 1}: {wrong}")
+            for name, line in _keys(value, groups(key.value)):
+                if not _is_setting(key.value, name.rstrip("+")):
+                    raise InputError(f"{path}, line {line}: {unknown_setting(f'{key.value}.{name}')}")
         elif close := did_you_mean(key.value, SECTIONS):
             raise InputError(f"{path}, line {key.start_mark.line + 1}: there is no section {key.value}{close}")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert isinstance(content, dict)
     return content
+
+
+def _keys(node: yaml.Node, groups: Container[str] = ()) -> Iterator[tuple[str, int]]:
+    """The keys of a mapping with their lines, and the dotted ones of the mappings of ``groups`` in it."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        if key.tag != "tag:yaml.org,2002:merge":
+            yield key.value, key.start_mark.line + 1
+            if key.value in groups:
+                yield from ((f"{key.value}.{name}", line) for name, line in _keys(value))
 
 
 # ---------------------------------------------------------------- files
@@ -228,7 +292,7 @@ def _data_options(words: list[str]) -> Iterator[tuple[str, Any]]:
         if name.startswith("--data.") and (equals or number + 1 < len(words)):
             value = value if equals else words[number + 1]
             try:
-                as_yaml = value.startswith("[") or value in ("null", "") or name == "--data.header"
+                as_yaml = value.startswith("[") or value in ("null", "") or name == "--data.file_format.header"
                 parsed = yaml.safe_load(value) if as_yaml else value
             except yaml.YAMLError:
                 parsed = None
@@ -248,7 +312,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
         scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
         wanted = [scored if typed.get(scored) else "source"]
         wanted = [name for name in wanted if name in typed]
-    if not all(_is_names(data[name]) for name in (*wanted, *COLUMNS, "delimiter", "encoding")):
+    if not all(_is_names(data[name]) for name in (*wanted, *COLUMNS, "file_format.delimiter", "file_format.encoding")):
         return  # of a value of another type the parser speaks
     for name in wanted:
         from gpt_classifier.data import reading, sources
@@ -259,7 +323,8 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
             columns = [data[column] for column in COLUMNS]
             if name != "source":
                 columns[2:] = None, None  # one file for one split
-            file_format = reading.FileFormat(data["delimiter"], data["encoding"], bool(data["header"]))
+            delimiter, encoding, header = (data[f"file_format.{field}"] for field in groups("data")["file_format"])
+            file_format = reading.FileFormat(delimiter, encoding, bool(header))
             next(sources.read_chunks(source, sources.Columns(*columns), file_format, rows=2), None)
         else:  # which columns are read follows from the model
             sources.check_files(source)

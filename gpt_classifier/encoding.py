@@ -5,16 +5,18 @@ This is the only path from text to tensor: training, evaluation, prediction and 
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.settings import check_choice
 from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_named
 
-TRUNCATIONS = ("head", "tail", "head+tail")
+Truncation = Literal["head", "tail", "head+tail"]
+TRUNCATIONS = get_args(Truncation)
 
 
 class Batch(NamedTuple):
@@ -50,8 +52,7 @@ class TextEncoder:
         truncation: str = "head",
         pad_to: int | None = None,
     ) -> None:
-        if truncation not in TRUNCATIONS:
-            raise InputError(f"truncation is {truncation!r}, expected one of {', '.join(TRUNCATIONS)}")
+        check_choice("truncation", truncation, Truncation)
         if pad_to is not None:
             max_length = min(max_length, pad_to)
         self._tokenizer = tokenizer_named(tokenizer) if isinstance(tokenizer, str) else tokenizer

@@ -285,12 +285,13 @@ def configuration(seen: Seen, name: str) -> str:
         "text_column": seen.text_column,
         "label_column": seen.label_column,
         "rare_classes": "drop" if seen.drops else "error",
-        "fractions": [0.7, 0.1, 0.2],
         "balance": "none",
         "tokenizer": seen.tokenizer,
         "max_length": max_length,
         "truncation": "head+tail" if nearly > CONTEXT else "head",
-        **{key: value for key, value in recipe["data"].items() if key in ("batch_size", "group_by_length")},
+        "batch_size": recipe["data"]["batch_size"],
+        "splitting": {"fractions": [0.7, 0.1, 0.2]},
+        **{key: value for key, value in recipe["data"].items() if key == "batching"},
     }
     model = recipe["model"]
     if scratch:
@@ -307,9 +308,9 @@ def configuration(seen: Seen, name: str) -> str:
         "text_column": _lengths(seen),
         "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
         "rare_classes": f"too few distinct texts to be split: {_names(seen.rare)}; or merge" if seen.drops else "",
-        "fractions": "of train, val and test",
+        "splitting": "of train, val and test",
         "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
-        "group_by_length": "saves padding",
+        "batching": "saves padding",
         "tokenizer": tokenizer,
         "max_length": f"99 % of the texts have up to {nearly:,} {seen.unit}; longer ones are truncated",
         "truncation": "what stays of a longer text; or head, tail, head+tail",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import get_loader
 
+from gpt_classifier.commandline import SECTIONS, groups
 from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration to pass after ``base`` so that ``settings`` apply.
 
     The parser replaces a mapping of the first configuration, such as model.gpt, as a whole. So a setting within one,
-    such as model.gpt.dropout, is returned together with the rest of the mapping.
+    such as model.gpt.dropout, is returned together with the rest of the mapping. The fields of a group, such as
+    model.optimizer, change one by one.
 
     Raises ``InputError`` for a setting within a value that is not a mapping.
     """
     both = deepcopy(parse_yaml(base))
     changed: dict[str, Any] = {}
-    for key, value in settings.items():
+    for key, value in spread(settings).items():
         *path, name = key.split(".")
         within = both
         for n, part in enumerate(path, 1):
@@ -75,6 +77,18 @@ def overrides(base: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
+def spread(settings: Mapping[str, Any]) -> Settings:
+    """The same settings with a group's fields by keys of their own, so that others can replace them one by one."""
+    found: Settings = {}
+    for key, value in settings.items():
+        section, _, group = key.partition(".")
+        if isinstance(value, dict) and section in SECTIONS and group in groups(section):
+            found |= {f"{key}.{field}": inner for field, inner in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
 def given_settings(words: Sequence[str]) -> Settings:
     """The settings in the words of a command line, ``--key value`` or ``--key=value``, parsed as YAML."""
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
@@ -82,7 +96,7 @@ def given_settings(words: Sequence[str]) -> Settings:
     if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
         raise InputError(f"{' '.join(words)}: expected pairs such as --model.weights random; --help explains more")
     try:
-        return {key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)}
+        return spread({key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)})
     except yaml.YAMLError as error:
         raise InputError(f"{' '.join(words)}: not YAML, {' '.join(str(error).split())}") from error
 

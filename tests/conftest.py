@@ -76,7 +76,12 @@ def tiny_data() -> Callable[..., TextDataModule]:
     """Makes data of 32 short messages, or of given texts and labels."""
 
     def make(texts: Sequence[str] = HAM + SPAM, labels: Sequence[str] = LABELS, **settings: Any) -> TextDataModule:
-        defaults = {"tokenizer": "bytes", "max_length": 64, "batch_size": 4, "fractions": [0.5, 0.25, 0.25]}
+        defaults = {
+            "tokenizer": "bytes",
+            "max_length": 64,
+            "batch_size": 4,
+            "splitting": {"fractions": [0.5, 0.25, 0.25]},
+        }
         return TextDataModule.from_lists(texts, labels, **defaults | settings)
 
     return make

@@ -98,7 +98,12 @@ def test_a_checkpoint_keeps_corrections_apart_and_the_base_as_it_was(kind, run_o
 
 @pytest.mark.slow
 def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_ended(fit, base, tmp_path):
-    constant = ["--model.warmup=0", "--model.schedule=constant", *KINDS["dora"], f"--model.weights={base}"]
+    constant = [
+        "--model.optimizer.warmup=0",
+        "--model.optimizer.schedule=constant",
+        *KINDS["dora"],
+        f"--model.weights={base}",
+    ]
     assert fit(tmp_path / "whole", "--trainer.max_epochs=2", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=1", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=2", "--ckpt_path=last", *constant) == 0

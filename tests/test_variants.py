@@ -19,14 +19,14 @@ def test_settings_of_a_command_line_are_those_of_a_configuration():
         "--model.learning_rate",
         "1e-3",
         "--model.trainable=2",
-        "--data.pad_to=longest",
+        "--data.batching.pad_to=longest",
         "--model.gpt",
         "{n_layer: 2}",
     ]
     assert given_settings(words) == {
         "model.learning_rate": 0.001,
         "model.trainable": 2,
-        "data.pad_to": "longest",
+        "data.batching.pad_to": "longest",
         "model.gpt": {"n_layer": 2},
     }
 

@@ -16,7 +16,7 @@ from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, flops_per_step
 from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.data.sampling import BatchingConfig, TrainingBatches
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.model.build import gpt_config
@@ -25,7 +25,7 @@ from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.pretrained import load_weights
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import build_network
-from gpt_classifier.training.trunk_cache import TrunkCache
+from gpt_classifier.training.trunk_cache import CacheConfig, TrunkCache
 
 SPLITS = ("train", "val", "test")
 NAMES = {
@@ -156,9 +156,11 @@ def train_ours(job: Training) -> Result:
     """This package, its Lightning module and trainer, with or without the trunk cache."""
     L.seed_everything(job.seed, verbose=False)
     # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
-    data = _data(job, group_by_length=job.policy == "all")
+    data = _data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))
     data.setup("fit")
-    model = GPTClassifier(gpt=job.gpt, weights=job.weights, trainable=job.policy, trunk_cache=job.system == "cached")
+    model = GPTClassifier(
+        gpt=job.gpt, weights=job.weights, trainable=job.policy, cache=CacheConfig(job.system == "cached")
+    )
     steps = Steps()
     trainer = L.Trainer(
         max_epochs=job.epochs,
@@ -234,7 +236,7 @@ def train_plain(job: Training) -> Result:
     As in the article, five batches of train and of val are evaluated every 50 steps.
     """
     L.seed_everything(job.seed, verbose=False)
-    data = _data(job, pad_to="longest_train")
+    data = _data(job, batching=BatchingConfig(pad_to="longest_train"))
     data.setup("fit")
     gpt = GPT(gpt_config(job.gpt, data.encoder.vocab_size))
     if job.weights != "random":

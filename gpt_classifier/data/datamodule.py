@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import lightning as L
@@ -16,61 +16,55 @@ from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
-from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
+from gpt_classifier.data.sampling import BatchesOfRows, BatchingConfig, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.sources import Columns
+from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
-from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
+from gpt_classifier.encoding import Batch, TextEncoder, Truncation, batch_tokens
 from gpt_classifier.errors import InputError
+from gpt_classifier.settings import check_choice, grouped
 
 MANY = 10  # with more classes than this, a summary names the most frequent ones
 IN_MEMORY = "the given table"  # stands for a source that is no file
+
+Balance = Literal["none", "undersample", "class_weights"]
+Empty = Literal["drop", "keep", "error"]
+RareClasses = Literal["error", "drop", "merge"]
 
 
 class TextDataModule(L.LightningDataModule):
     """Labelled text as padded batches of token ids.
 
     After ``setup``, ``labels`` are the class names in the order of the logits, ``encoder`` turns texts into
-    ids, and ``class_weights`` (K,) weight the loss or are None.
+    ids, and ``class_weights`` (K,) weight the loss or are None. A group of settings is a ``FileFormat``,
+    ``SplittingConfig`` or ``BatchingConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
 
     Args:
         source: ``sms_spam``, ``imdb``, ``sample``, or a .csv, .tsv, .jsonl, .json or .parquet file to train on (and to
             split, where no other file is given). Also several files, or a pattern such as ``data/*.csv``.
         val_source: Files to validate on; else a part of ``source``.
         test_source: Files to test on; else a part of ``source``.
-        delimiter: What separates the fields of a CSV or TSV file; by default a comma (or ``;`` or a tab where the
-            header has one and no comma) in the former, a tab in the latter.
-        encoding: Of the characters of CSV, TSV and JSON files, such as ``cp1252`` or ``utf-16``.
-        header: Whether CSV and TSV files begin with the names of their columns; else these are ``0``, ``1``, ...
         text_column: Name of the column with the texts, or of several, whose texts are joined.
         text_separator: What stands between the texts of several columns; a missing one is skipped.
         label_column: Name of the column with the class names.
-        split_column: Name of a column of ``source`` with the split of each row: train, val (or validation, dev), test.
-        group_column: Name of a column of ``source`` with what rows have in common, such as their author or thread; a
-            grouped split keeps them on one side.
         labels: The class names in the order of the logits; by default those of the training rows, sorted.
-        rare_classes: What to do with classes of too few distinct texts to be split: ``error``, ``drop`` their rows, or
-            ``merge`` them into one class ``other``.
-        split: ``grouped`` (stratified by class, near-copies never on two sides), ``random`` (stratified by class), or
-            the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
-        fractions: Shares of train, val and test.
-        split_seed: Chooses the split and the undersampled rows.
-        folds: For cross-validation, the number of folds that all rows are divided into; 0 for one split by fractions.
-        fold: Number of the fold to test on, from 0; the others are train and val, in the proportion of fractions.
         balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
             ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
             token) or ``error``. Prediction keeps them, so that each row gets an answer.
+        rare_classes: What to do with classes of too few distinct texts to be split: ``error``, ``drop`` their rows, or
+            ``merge`` them into one class ``other``.
+        split: ``grouped`` (stratified by class, near-copies never on two sides), ``random`` (stratified by class), or
+            the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or that of an encoder: its name
             on the Hugging Face hub, or a folder with its tokenizer.json.
         max_length: Maximum number of tokens per text.
         truncation: What stays of a longer text: ``head``, ``tail`` or ``head+tail``.
-        pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
-            tokens, such as the model's context. Texts beyond the width are truncated to it.
         batch_size: Texts of one training step on each device.
-        group_by_length: Whether training batches bring together texts of like length, which saves padding.
-        max_batch_tokens: Maximum number of tokens in an evaluation batch, padding included; by default what suits the
-            device.
+        file_format: How CSV, TSV and JSON files are read.
+        splitting: How rows are divided into train, val and test.
+        batching: Which texts form a batch, and how wide it is.
     """
 
     def __init__(
@@ -78,51 +72,37 @@ class TextDataModule(L.LightningDataModule):
         source: str | list[str] = "sample",
         val_source: str | list[str] | None = None,
         test_source: str | list[str] | None = None,
-        delimiter: str | None = None,
-        encoding: str = "utf-8",
-        header: bool = True,
         text_column: str | list[str] = "text",
         text_separator: str = "\n",
         label_column: str = "label",
-        split_column: str | None = None,
-        group_column: str | None = None,
         labels: list[str | int | bool] | None = None,
-        rare_classes: Literal["error", "drop", "merge"] = "error",
-        split: Literal["grouped", "random", "chapter6", "article_table"] = "grouped",
-        fractions: list[float] = [0.7, 0.1, 0.2],  # noqa: B006 - never changed; a tuple would not be plain YAML
-        split_seed: int = 123,
-        folds: int = 0,
-        fold: int = 0,
-        balance: Literal["none", "undersample", "class_weights"] = "none",
-        empty: Literal["drop", "keep", "error"] = "drop",
+        balance: Balance = "none",
+        empty: Empty = "drop",
+        rare_classes: RareClasses = "error",
+        split: Split = "grouped",
         tokenizer: str = "gpt2",
         max_length: int = 1024,
-        truncation: Literal["head", "tail", "head+tail"] = "head",
-        pad_to: int | Literal["longest", "longest_train"] = "longest",
+        truncation: Truncation = "head",
         batch_size: int = 8,
-        group_by_length: bool = False,
-        max_batch_tokens: int | None = None,
+        file_format: FileFormat = reading.AS_NAMED,
+        splitting: SplittingConfig = SplittingConfig(),
+        batching: BatchingConfig = BatchingConfig(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        if len(fractions) != 3 or min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
-            raise InputError(f"fractions are {fractions}, expected three of train, val and test that sum to 1")
-        for name, value, allowed in (
-            ("split", split, [*splits.BY_FRACTIONS, *splits.OF_THE_BOOK]),
-            ("balance", balance, ["none", "undersample", "class_weights"]),
-            ("empty", empty, ["drop", "keep", "error"]),
-            ("rare_classes", rare_classes, ["error", "drop", "merge"]),
-        ):
-            if value not in allowed:
-                raise InputError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
-        if pad_to not in ("longest", "longest_train") and not str(pad_to).isdigit():
-            raise InputError(f"pad_to is {pad_to!r}, expected longest, longest_train or a number of tokens")
-        for name, number, least in (
-            ("batch_size", batch_size, 1),
-            ("max_batch_tokens", 1 if max_batch_tokens is None else max_batch_tokens, 1),
-        ):
-            if number < least:
-                raise InputError(f"{name} is {number}, expected at least {least}")
+        self.file_format = grouped(FileFormat, "file_format", file_format)
+        self.splitting = grouped(SplittingConfig, "splitting", splitting)
+        self.batching = grouped(BatchingConfig, "batching", batching)
+        # Plain values, for checkpoints and model folders.
+        plain = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
+        self.hparams.update(plain, file_format=asdict(self.file_format))
+        check_choice("split", split, Split)
+        check_choice("balance", balance, Balance)
+        check_choice("empty", empty, Empty)
+        check_choice("rare_classes", rare_classes, RareClasses)
+        check_choice("truncation", truncation, Truncation)
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
         if any(isinstance(label, bool) for label in labels or []):
             raise InputError(
                 f"labels are {labels}: write names such as yes and no in quotes, or YAML reads true and false"
@@ -134,25 +114,24 @@ class TextDataModule(L.LightningDataModule):
             raise InputError("text_column is an empty list, expected the name of at least one column")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
             raise InputError(f"split {split} is a division of sms_spam, but source is {source}: use grouped or random")
-        if (folds or fold) and (folds < 2 or not 0 <= fold < folds):
-            raise InputError(f"folds are {folds} and fold is {fold}, expected at least 2 folds and 0 <= fold < folds")
+        folds, split_column = self.splitting.folds, self.splitting.split_column
         if folds and (split in splits.OF_THE_BOOK or test_source is not None or split_column is not None):
             raise InputError(
                 "folds divide one source by split grouped or random: leave out test_source and split_column, or change "
                 "split"
             )
-        if group_column is not None and split != "grouped":
+        if self.splitting.group_column is not None and split != "grouped":
             raise InputError(f"split {split} keeps no groups together: use split grouped, or leave out group_column")
         self.source, self.val_source, self.test_source = source, val_source, test_source
-        self.fold = splits.Fold(fold, folds) if folds else None
+        self.fold = splits.Fold(self.splitting.fold, folds) if folds else None
         self.text_column, self.label_column = text_column, label_column
-        self.file_format = FileFormat(delimiter, encoding, header)
-        self.source_columns = Columns(text_column, label_column, group_column, split_column, text_separator)
+        self.source_columns = Columns(
+            text_column, label_column, self.splitting.group_column, split_column, text_separator
+        )
         self.declared_labels, self.rare_classes = names or None, rare_classes
-        self.split, self.fractions, self.split_seed, self.balance = split, list(fractions), split_seed, balance
-        self.empty = empty
-        self.tokenizer, self.max_length, self.truncation, self.pad_to = tokenizer, max_length, truncation, pad_to
-        self.batch_size, self.group_by_length, self.max_batch_tokens = batch_size, group_by_length, max_batch_tokens
+        self.split, self.balance, self.empty = split, balance, empty
+        self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
+        self.batch_size = batch_size
 
         self.labels: list[str] = names
         self.class_weights: torch.Tensor | None = None
@@ -262,7 +241,7 @@ class TextDataModule(L.LightningDataModule):
         self.notes += checks.label_conflicts(self.tables)
         train = self.tables["train"]
         if self.balance == "undersample":
-            self.tables["train"] = splits.undersample(train, self.split_seed)
+            self.tables["train"] = splits.undersample(train, self.splitting.seed)
             dropped = train["label"].value_counts() - self.tables["train"]["label"].value_counts()
             counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.labels if dropped.get(name))
             if counts_text:
@@ -339,16 +318,18 @@ class TextDataModule(L.LightningDataModule):
         shares = self._fractions_to_divide(given)
         if shares[1:] == (0, 0) and self.fold is None:
             return given
-        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.split_seed, self.fold)
+        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.splitting.seed, self.fold)
         return parts | {name: table for name, table in given.items() if name != "train"}
 
     def _fractions_to_divide(self, given: splits.Splits) -> tuple[float, ...]:
         """Shares of train, val and test of the training source: those of ``fractions`` that are not given."""
-        shares = [0.0 if n in given and n != "train" else f for n, f in zip(splits.NAMES, self.fractions, strict=True)]
+        named = zip(splits.NAMES, self.splitting.fractions, strict=True)
+        shares = [0.0 if name in given and name != "train" else share for name, share in named]
         return tuple(share / sum(shares) for share in shares)
 
     def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
-        width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
+        pad_to = self.batching.pad_to
+        width = {"longest": None, "longest_train": longest_train}.get(str(pad_to), pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 
     def _encode(self, encoder: TextEncoder | None) -> None:
@@ -356,7 +337,7 @@ class TextDataModule(L.LightningDataModule):
         self.encoded.clear()
         if "train" in self.tables:
             self.encoded["train"] = self._encode_table("train")
-        if encoder is None and self.pad_to == "longest_train":
+        if encoder is None and self.batching.pad_to == "longest_train":
             self.encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
             self.encoded["train"].encoder = self.encoder
         for name in self.tables.keys() - {"train"}:
@@ -406,7 +387,7 @@ class TextDataModule(L.LightningDataModule):
             int(os.environ.get("PL_GLOBAL_SEED", 0)),
             lambda: self._batches_begun // self._epoch_length(),
             *self._process(),
-            pool=50 if self.group_by_length else 1,
+            pool=50 if self.batching.group_by_length else 1,
             done=lambda: self._batches_begun % self._epoch_length(),
         )
         return self._loader(encoded, self._training_batches)
@@ -460,7 +441,7 @@ class TextDataModule(L.LightningDataModule):
 
     def _max_batch_tokens(self) -> int:
         device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
-        return self.max_batch_tokens or batch_tokens(device)
+        return self.batching.max_batch_tokens or batch_tokens(device)
 
     def show_rows_as(self, view: Callable[[EncodedTexts], Dataset[Any]]) -> None:
         """Makes batches of ``view(encoded)`` from now on: the same rows, such as their states behind frozen blocks."""

@@ -25,9 +25,10 @@ class FileFormat:
     """What a file's name does not tell about it.
 
     Args:
-        delimiter: What stands between two fields of a CSV or TSV file; None for what the file shows.
-        encoding: Of the file's characters, by the name that Python has for it.
-        header: Whether the first line holds the names of the columns; else they are called ``"0"``, ``"1"``, ...
+        delimiter: What separates the fields of a CSV or TSV file; by default a comma (or ``;`` or a tab where the
+            header has one and no comma) in the former, a tab in the latter.
+        encoding: Of the characters of CSV, TSV and JSON files, such as ``cp1252`` or ``utf-16``.
+        header: Whether CSV and TSV files begin with the names of their columns; else these are ``0``, ``1``, ...
     """
 
     delimiter: str | None = None
@@ -103,9 +104,8 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
             if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
             if kind != ".parquet" and not file_format.is_utf8() and _seems_utf8(path):
-                sentences.append(
-                    f"{path}: read as {file_format.encoding}, but it seems to be UTF-8 (--data.encoding utf-8)"
-                )
+                utf8 = "it seems to be UTF-8 (--data.file_format.encoding utf-8)"
+                sentences.append(f"{path}: read as {file_format.encoding}, but {utf8}")
     return [sentence for sentence in sentences if sentence]
 
 
@@ -122,7 +122,7 @@ def _read_file(
                 if list(frame.columns).count(column) != 1:
                     trouble = "has two columns" if column in frame.columns else "has no column"
                     if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
-                        hint += ", or what stands between columns with --data.delimiter"
+                        hint += ", or what stands between columns with --data.file_format.delimiter"
                     raise InputError(
                         f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
                     )
@@ -143,7 +143,7 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
-        way_out = "save it as UTF-8, or name its encoding, such as --data.encoding cp1252"
+        way_out = "save it as UTF-8, or name its encoding, such as --data.file_format.encoding cp1252"
         raise InputError(f"{path} is not valid {where}: {way_out}") from error
     except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error

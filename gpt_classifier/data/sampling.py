@@ -2,12 +2,36 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from torch.utils.data import DistributedSampler
 
 from gpt_classifier.errors import InputError
+
+
+@dataclass(frozen=True)
+class BatchingConfig:
+    """Which texts form a batch, and how wide it is.
+
+    Args:
+        pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
+            tokens, such as the model's context. Texts beyond the width are truncated to it.
+        group_by_length: Whether training batches bring together texts of like length, which saves padding.
+        max_batch_tokens: Maximum number of tokens in an evaluation batch, padding included; by default what suits the
+            device.
+    """
+
+    pad_to: int | Literal["longest", "longest_train"] = "longest"
+    group_by_length: bool = False
+    max_batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.pad_to not in ("longest", "longest_train") and not str(self.pad_to).isdigit():
+            raise InputError(f"pad_to is {self.pad_to!r}, expected longest, longest_train or a number of tokens")
+        if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
+            raise InputError(f"max_batch_tokens is {self.max_batch_tokens}, expected at least 1")
 
 
 class BatchesOfRows(DistributedSampler[Any]):

@@ -3,7 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from gpt_classifier.errors import InputError
 
 Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
+Split = Literal["grouped", "random", "chapter6", "article_table"]  # keys of BY_FRACTIONS and OF_THE_BOOK below
 NUMBER = re.compile(r"\d+")
 VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors of a character's look, such as an emoji's colour
 
@@ -29,6 +31,38 @@ def near_duplicate_key(text: str) -> str:
         text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may give capitals,
         text = unicodedata.normalize("NFKC", text.lower())  # and lower case what can be composed
     return " ".join(NUMBER.sub("0", text.lower()).split())
+
+
+@dataclass(frozen=True)
+class SplittingConfig:
+    """How rows are divided into train, val and test.
+
+    Args:
+        fractions: Shares of train, val and test.
+        seed: Chooses the split and the undersampled rows.
+        folds: For cross-validation, the number of folds that all rows are divided into; 0 for one split by fractions.
+        fold: Number of the fold to test on, from 0; the others are train and val, in the proportion of fractions.
+        group_column: Name of a column of the source with what rows have in common, such as their author or thread; a
+            grouped split keeps them on one side.
+        split_column: Name of a column of the source with the split of each row: train, val (or validation, dev), test.
+    """
+
+    fractions: list[float] = field(default_factory=lambda: [0.7, 0.1, 0.2])
+    seed: int = 123
+    folds: int = 0
+    fold: int = 0
+    group_column: str | None = None
+    split_column: str | None = None
+
+    def __post_init__(self) -> None:
+        shares = list(self.fractions)
+        object.__setattr__(self, "fractions", shares)  # a tuple would not be plain YAML
+        if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
+            raise InputError(f"fractions are {shares}, expected three of train, val and test that sum to 1")
+        if (self.folds or self.fold) and (self.folds < 2 or not 0 <= self.fold < self.folds):
+            raise InputError(
+                f"folds are {self.folds} and fold is {self.fold}, expected at least 2 folds and 0 <= fold < folds"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +121,7 @@ def _split_units(
     if counts.min() < needed:
         what = "splits with every class in each" if fold is None else "folds"
         once = "near-copies and rows of one group count once" if "group" in table else "near-copies count once"
-        way_out = "add rows, set a fraction in --data.fractions to 0" if fold is None else "use fewer folds"
+        way_out = "add rows, set a fraction in --data.splitting.fractions to 0" if fold is None else "use fewer folds"
         raise InputError(
             f"class {counts.idxmin()!r} has {counts.min()} distinct texts, too few for {needed} {what} ({once}): "
             f"{way_out}, or leave such classes out with --data.rare_classes drop or merge"
@@ -111,7 +145,7 @@ def _split_units(
         except ValueError as error:
             raise InputError(
                 f"{len(rest)} distinct texts of {rest.nunique()} classes are too few for fractions {list(fractions)}: "
-                "add rows or change --data.fractions"
+                "add rows or change --data.splitting.fractions"
             ) from error
         assigned[name] = taken.index
         left -= fraction

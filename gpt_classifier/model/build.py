@@ -13,6 +13,7 @@ from gpt_classifier.model.encoders import empty_encoder, encoder_fields, pretrai
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, without_weights
+from gpt_classifier.settings import grouped
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Specification:
             wanted = dict(wanted)
             family = wanted.pop("model_type")
         backbone = FAMILIES[family].fields(settings["gpt"] if wanted is None else wanted, vocab_size)
-        lora = None if settings.get("lora") is None else lora_config(settings["lora"])
+        lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
         shape = {name: settings[name] for name in ("pooling", "head") if name in settings}
         return cls(family, backbone, num_classes, **shape, lora=lora)
 
@@ -132,15 +133,6 @@ def gpt_config(gpt: str | Mapping[str, Any], vocab_size: int | None = None) -> G
         return replace(SIZES[size or "gpt2"], **values)
     except (TypeError, ValueError) as error:
         raise InputError(f"gpt is {gpt}: {error}") from error
-
-
-def lora_config(settings: Mapping[str, Any] | None) -> LoRAConfig:
-    """The adaptation that ``settings`` describe."""
-    try:
-        return LoRAConfig(**(settings or {}))
-    except (TypeError, ValueError) as error:
-        known = ", ".join(field.name for field in fields(LoRAConfig))
-        raise InputError(f"lora is {dict(settings or {})}, expected fields {known}: {error}") from error
 
 
 def _random_gpt(dimensions: Mapping[str, Any]) -> GPT:

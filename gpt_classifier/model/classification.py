@@ -14,7 +14,8 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.backbone import Backbone
 from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
-POOLINGS = {
+Pooling = Literal["last_token", "first_token", "mean", "last_position", "mean_positions"]
+POOLINGS: dict[Pooling, str] = {
     "last_token": "the last real token, the only one that has seen the whole text",
     "first_token": "the first token, which under causal attention has seen only itself",
     "mean": "the mean over real tokens",

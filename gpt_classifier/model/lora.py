@@ -7,12 +7,16 @@ their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, ran
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SCALES = ("alpha/rank", "alpha/sqrt(rank)", "alpha")
+from gpt_classifier.errors import InputError
+from gpt_classifier.settings import check_choice
+
+Scale = Literal["alpha/rank", "alpha/sqrt(rank)", "alpha"]
 
 
 @dataclass(frozen=True)
@@ -20,32 +24,34 @@ class LoRAConfig:
     """What is adapted, and how.
 
     Args:
-        rank: Of the correction.
-        alpha: How much the correction counts, see ``scale``.
-        dropout: Probability of dropping an input of the correction in training.
+        rank: Rank of the low-rank update.
+        alpha: Numerator of the scaling factor, see ``scale``.
+        dropout: Probability of dropping an input of the update in training.
         targets: Regular expression, searched for in the names of linear layers: ``backbone.h.0.attn.c_attn``....
-        scale: The factor of the correction: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
+        scale: Scaling factor of the update: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
             arXiv:2312.03732), or ``alpha``, as in the article.
-        dora: Whether the length of each output's weights trains apart from their direction (S.-Y. Liu et al., "DoRA",
-            2024, arXiv:2402.09353).
+        dora: Whether the magnitude of each output's weights trains apart from their direction (S.-Y. Liu et al.,
+            "DoRA", 2024, arXiv:2402.09353).
     """
 
     rank: int = 16
     alpha: float = 16.0
     dropout: float = 0.0
     targets: str = r"\.(c_attn|c_proj|c_fc)$"
-    scale: str = "alpha/rank"
+    scale: Scale = "alpha/rank"
     dora: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rank, int) or self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"{self}: rank must be a whole number from 1, alpha positive, and dropout lie in [0, 1)")
-        if self.scale not in SCALES:
-            raise ValueError(f"scale is {self.scale!r}, expected one of {', '.join(SCALES)}")
+            raise InputError(
+                f"rank is {self.rank!r}, alpha {self.alpha}, dropout {self.dropout}: "
+                "rank must be a whole number from 1, alpha positive, and dropout lie in [0, 1)"
+            )
+        check_choice("scale", self.scale, Scale)
         try:
             re.compile(self.targets)
         except re.error as error:
-            raise ValueError(f"targets {self.targets!r} is not a regular expression: {error}") from error
+            raise InputError(f"targets {self.targets!r} is not a regular expression: {error}") from error
 
     @property
     def factor(self) -> float:

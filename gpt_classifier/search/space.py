@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better
-from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -191,6 +191,7 @@ def read_search(path: Path) -> Search:
         if not good:
             raise InputError(f"{name} of {path} is {getattr(search, name)!r}, expected {expected}")
     check_settings(search.settings, f"settings of {path}")
+    search = replace(search, settings=spread(search.settings))
     if both := search.settings.keys() & space.keys():
         raise InputError(f"{min(both)} stands in the settings and in the space of {path}: leave it out of one")
     for number, settings in enumerate(search.start, 1):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gpt_classifier.commandline import SECTIONS, by_dotted_key
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
@@ -158,7 +159,7 @@ def _what_trains(policy: str | int, lora: LoRAConfig | None) -> str:
 def _settings(cli: ClassifierCLI) -> Settings:
     """All settings of data, model and trainer by dotted key, defaults included."""
     sections = json.loads(cli.parser.dump(cli.config, format="json"))
-    settings = {f"{name}.{key}": v for name in ("data", "model", "trainer") for key, v in sections[name].items()}
+    settings = {f"{s}.{key}": v for s in SECTIONS for key, v in by_dotted_key(s, sections[s]).items()}
     del settings["trainer.default_root_dir"]  # it differs in each run
     settings.setdefault("model.encoder", None)
     if isinstance(settings["model.gpt"], str):

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml
+from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
 
 Result = dict[str, Any]  # of a run, as study/job.py makes it
 SPLITS = ("train", "val", "test")
@@ -40,11 +40,6 @@ class Row:
     published: dict[str, float] | None = None
     smoke: Settings = field(default_factory=dict)
     note: str = ""
-
-    @property
-    def changes(self) -> set[str]:
-        """The arguments of data, model and trainer that it sets, such as model.gpt for model.gpt.dropout."""
-        return {".".join(key.split(".")[:2]) for key in self.settings}
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ class Study:
         for row in rows:
             settings = self.settings | given | row.settings | (self.smoke | row.smoke if smoke else {})
             for fold in range(folds) if folds else [None]:
-                parts = {"data.folds": folds, "data.fold": fold} if folds else {}
+                parts = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
                 for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # no randomness
                     changed = settings | parts
                     runs.append(Run(row.name, seed, fold, base, changed, row.classical, self.weights, given, smoke))
@@ -151,7 +146,7 @@ def read_study(path: Path) -> tuple[Study, str]:
         if asked.first not in ("", *FAMILIES):
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
         answering = [row for row in rows if row.question == key]
-        if asked.about and not any(asked.about in row.changes for row in answering):
+        if asked.about and not any(concerns(asked.about, row.settings) for row in answering):
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
@@ -170,9 +165,19 @@ def read_study(path: Path) -> tuple[Study, str]:
         *((f"smoke of row {row.name}", row.smoke) for row in rows),
     ]:
         check_settings(settings, f"{whose} of {path}")
+    rows = [replace(row, settings=spread(row.settings), smoke=spread(row.smoke)) for row in rows]
+    study = replace(study, rows=rows, settings=spread(study.settings), smoke=spread(study.smoke))
     return study, read_base(path, study.base)
 
 
 def question(value: Any) -> Question:
     """A question from its YAML value, a text or a mapping."""
     return Question(**value) if isinstance(value, dict) else Question(str(value))
+
+
+def concerns(key: str, others: Iterable[str]) -> bool:
+    """Whether one of the settings ``others`` is ``key``, lies within it or has it within; any does with no key.
+
+    So model.gpt is concerned by model.gpt.dropout, and model.optimizer.warmup by model.optimizer.
+    """
+    return any(not key or f"{key}.".startswith(f"{o}.") or o.startswith(f"{key}.") for o in others)

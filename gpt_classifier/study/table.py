@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
-from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run
+from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, concerns
 from gpt_classifier.variants import Settings
 
 ALPHA = 0.05
@@ -97,14 +97,14 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
         return f"row {first.row.name} has no result"
     if question.first and question.first != first.family:
         return f"row {first.row.name} is {first.family}, not {question.first}"
-    keys, own = line.settings.keys() | first.settings.keys(), line.row.changes
+    keys, own = line.settings.keys() | first.settings.keys(), set(line.row.settings)
     if "classical" in (line.family, first.family):  # its result depends on settings of the data only
         keys = {key for key in keys if key.startswith("data.")}
-        own = own | first.row.changes
+        own |= set(first.row.settings)
     different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
-    if others := different - own - {"data.fold"}:
+    if others := {key for key in different if not concerns(key, own | {"data.splitting.fold"})}:
         return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
-    if line.family != "classical" and not (question.about in different if question.about else different):
+    if line.family != "classical" and not concerns(question.about, different):
         return f"{question.about or 'every setting'} is the same in row {first.row.name}"
     return ""
 

@@ -63,7 +63,7 @@ def model_card(contents: Bundle, summary: str, settings: Mapping[str, Any], accu
         weights=settings["weights"] or "those of an earlier model",
         trainable=settings["trainable"],
         learning_rate=settings["learning_rate"],
-        optimizer=settings["optimizer"],
+        optimizer=settings["optimizer"]["name"],
         accuracy=accuracy or "not measured",
         summary=summary,
     )

@@ -25,6 +25,7 @@ from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import cache_folder, tokenizer_folder, writable_folder
+from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.parser import Parser
@@ -41,6 +42,12 @@ class SaveConfig(SaveConfigCallback):
             self.parser.save(self.config, path, overwrite=True)
 
 
+ABOUT = {
+    "fit": "Trains a model.",
+    "validate": "Scores a trained model on validation rows.",
+    "test": "Scores a trained model on test rows.",
+    "predict": "Classifies the rows of a file.",
+}
 TRAINED = ("validate", "test", "predict")  # the commands that start from a trained model
 
 
@@ -70,7 +77,7 @@ class ClassifierCLI(LightningCLI):
             args=args,
             run=run,
             parser_class=Parser,
-            parser_kwargs={"prog": "gpt-classifier"},
+            parser_kwargs={"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in ABOUT}},
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
@@ -138,7 +145,7 @@ class ClassifierCLI(LightningCLI):
         if data.source == IN_MEMORY and data[scored] in (None, IN_MEMORY):
             raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
         defaults = self.parser.parse_args([command])[command].data
-        for name, value in vars(data).items():
+        for name, value in vars(data.as_flat()).items():
             if wanted[name] not in (value, defaults[name]):
                 rank_zero_info(
                     f"data.{name} is {value!r} as in {self.trained_path}, not {wanted[name]!r} as in the "
@@ -146,9 +153,11 @@ class ClassifierCLI(LightningCLI):
                 )
 
     def before_instantiate_classes(self) -> None:
+        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        if config.model.lora is not None:  # of a group that may be null, the parser would not let the reason through
+            LoRAConfig(**vars(config.model.lora))
         if self.subcommand is None:
             return
-        config = self.config[self.subcommand]
         if self.subcommand == "fit":
             if self.given_checkpoint:
                 self.checkpoint = _checkpoint(self.given_checkpoint, config)
@@ -282,9 +291,10 @@ def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
     settings = {"source": IN_MEMORY} | model.data_settings
     options = {word.partition("=")[0] for word in typed}
     if "--data.source" in options:  # these belonged to the former source
-        settings |= {"val_source": None, "test_source": None, "split_column": None, "group_column": None}
+        settings |= {"val_source": None, "test_source": None}
+        settings["splitting"] = {**settings.get("splitting", {}), "split_column": None, "group_column": None}
     if "--data.test_source" in options:  # folds divide a source that has no such file
-        settings |= {"folds": 0, "fold": 0}
+        settings["splitting"] = {**settings.get("splitting", {}), "folds": 0, "fold": 0}
     return settings
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -28,27 +28,32 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
-from gpt_classifier.model.build import Specification, lora_config
-from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.build import Specification
+from gpt_classifier.model.classification import Pooling, SequenceClassifier
 from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.model.freezing import freeze
+from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.settings import flat, grouped
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
-from gpt_classifier.training.network import build_network, check_network, download
-from gpt_classifier.training.optimization import build_optimizer, check_optimization, learning_rate_schedule
+from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
+from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.step_loss import is_logged, is_shown
-from gpt_classifier.training.trunk_cache import Share, TrunkCache
+from gpt_classifier.training.trunk_cache import CacheConfig, Share, TrunkCache
 
-# A resumed run continues with the settings that it began with; these do not touch what is learnt.
-MAY_CHANGE_ON_RESUME = {"weights", "compile", "checkpoint_blocks", "matmul_precision", "trunk_cache", "trunk_cache_gb"}
+# A resumed run continues with the settings that it began with; these do not touch what is learnt, but for the numbers
+# that cached states are rounded to.
+MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache"}
+MUST_NOT_CHANGE = {"cache.dtype"}
 
 
 class GPTClassifier(L.LightningModule):
     """A GPT with a classification head, trained by Lightning.
 
     The network is built when fitting starts (class names and vocabulary come from the data), or at once when
-    ``labels`` are given, as they are in a checkpoint.
+    ``labels`` are given, as they are in a checkpoint. A group of settings is a ``LoRAConfig``, ``OptimizerConfig``,
+    ``CacheConfig`` or ``ComputeConfig``, or a mapping of its fields: ``optimizer={"weight_decay": 0.0}``.
 
     Args:
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and, if
@@ -63,28 +68,16 @@ class GPTClassifier(L.LightningModule):
         head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
         trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks; ``lora`` (low-rank
             updates) or ``biases`` (BitFit). The head always trains, the final norm with any block.
-        lora: With trainable ``lora``, fields of LoRAConfig: ``{rank: 16, alpha: 16, dropout: 0.0, scale: alpha/rank,
-            dora: false, targets: <regular expression of layer names>}``.
         learning_rate: Peak learning rate.
-        layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
-        unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
-        weight_decay: Decay of weight matrices.
-        decay_norms_and_biases: Whether vectors decay too, as in the article.
-        warmup: Share of all steps in which the learning rate rises from 0.
-        schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
-        optimizer: Name of a class in torch.optim.
-        optimizer_args: Further arguments of that class.
         monitor: Score of the validation rows that chooses the best epoch, for ``best.ckpt``, the model folder and early
             stopping: ``val/loss`` (the lowest), or (the highest) ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``.
         patience: Validations without a better ``monitor`` after which training stops; null to train for all epochs.
-        compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
-        checkpoint_blocks: Whether activations are computed again in the backward pass: less memory, a third more time.
-        matmul_precision: Of float32 products on GPUs: ``highest``, or ``high`` and ``medium`` for TF32 and less.
-        trunk_cache: Whether the frozen blocks run once for each distinct text and epochs start behind them, where that
-            changes nothing: without dropout.
-        trunk_cache_dtype: Number format of the cached states: ``float32``, ``bfloat16`` or ``float16``.
-        trunk_cache_gb: Maximum disk space of all cached states; 0 keeps them in memory for one run.
+        lora: With trainable ``lora``, the low-rank updates: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
+            dora: false, targets: <regular expression of layer names>}``.
+        optimizer: The optimizer, and the learning rate over time and over the blocks.
+        cache: The cache of the frozen blocks' hidden states.
+        compute: How the network is computed, for speed and memory.
         labels: Class names in the order of the logits; by default those of the data.
     """
 
@@ -93,38 +86,32 @@ class GPTClassifier(L.LightningModule):
         gpt: str | dict[str, Any] = "gpt2",
         encoder: str | dict[str, Any] | None = None,
         weights: str | None = "pretrained",
-        pooling: Literal["last_token", "first_token", "mean", "last_position", "mean_positions"] = "last_token",
+        pooling: Pooling = "last_token",
         head: str | dict[str, Any] = "linear",
         trainable: str | int = "last_block",
-        lora: dict[str, Any] | None = None,
         learning_rate: float = 5e-5,
-        layer_decay: float = 1.0,
-        unfreeze_every: int = 0,
-        weight_decay: float = 0.1,
-        decay_norms_and_biases: bool = False,
-        warmup: float = 0.0,
-        schedule: Literal["constant", "cosine"] = "constant",
-        optimizer: str = "AdamW",
-        optimizer_args: dict[str, Any] | None = None,
         monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
-        compile: bool = False,
-        checkpoint_blocks: bool = False,
-        matmul_precision: Literal["highest", "high", "medium"] = "highest",
-        trunk_cache: bool = True,
-        trunk_cache_dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-        trunk_cache_gb: float = 10.0,
+        lora: LoRAConfig | None = None,
+        optimizer: OptimizerConfig = OptimizerConfig(),
+        cache: CacheConfig = CacheConfig(),
+        compute: ComputeConfig = ComputeConfig(),
         labels: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # a callback logs them together with the final scores
-        check_optimization(self.hparams)
-        check_network(self.hparams)
+        if lora is not None or trainable == "lora":
+            lora = grouped(LoRAConfig, "lora", lora or {})
+        self.optimizer_config = grouped(OptimizerConfig, "optimizer", optimizer)
+        self.cache = grouped(CacheConfig, "cache", cache)
+        self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
         network = {"gpt": gpt, "encoder": encoder, "head": head}
-        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in network.items()}
-        adapted = asdict(lora_config(lora)) if trainable == "lora" else None
-        self.hparams.update(plain, lora=adapted, optimizer_args=dict(optimizer_args or {}))
+        self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
+        groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
+        self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
+        check_training(learning_rate, monitor, patience)
+        check_network(self.hparams)
         self.labels = labels
         self.encoder: TextEncoder | None = None
         self.data_settings: dict[str, Any] = {}  # of the TextDataModule that it is trained with
@@ -199,10 +186,7 @@ class GPTClassifier(L.LightningModule):
         if weights not in ("random", "pretrained"):
             self._remember(trained_on_before(Path(weights)))
         self._complete()
-        self.model.backbone.checkpoint_blocks = self.hparams["checkpoint_blocks"]
-        torch.set_float32_matmul_precision(self.hparams["matmul_precision"])
-        if self.hparams["compile"]:
-            self.model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
+        self.compute.apply(self.model)
 
     def _complete(self) -> None:
         """Follows the settings, now that there is a network, and has them describe it in full."""
@@ -242,15 +226,15 @@ class GPTClassifier(L.LightningModule):
         assert self.encoder is not None
         settings, trainer = self.hparams, self.trainer
         exact = TrunkCache.is_exact(self.model, settings["trainable"], self.encoder)
-        if not (settings["trunk_cache"] and exact and self._has_whole_weights()):
+        if not (self.cache.enabled and exact and self._has_whole_weights()):
             return texts
         if self.trunk is None:
             self.trunk = TrunkCache(
                 self.model,
                 settings["trainable"],
                 self.encoder,
-                getattr(torch, settings["trunk_cache_dtype"]),
-                int(settings["trunk_cache_gb"] * 2**30),
+                getattr(torch, self.cache.dtype),
+                int(self.cache.gigabytes * 2**30),
                 str(trainer.precision),
                 trainer.precision_plugin.forward_context,
             )
@@ -333,34 +317,22 @@ class GPTClassifier(L.LightningModule):
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        settings = self.hparams
-        self._rate_of_optimizer = settings["learning_rate"]
-        optimizer = build_optimizer(
-            self.model,
-            settings["optimizer"],
-            settings["learning_rate"],
-            settings["weight_decay"],
-            settings["decay_norms_and_biases"],
-            settings["optimizer_args"],
-            settings["layer_decay"],
-            by_block=settings["unfreeze_every"] > 0,
-        )
-        unfreeze_every = settings["unfreeze_every"]
-        if settings["warmup"] == 0 and settings["schedule"] == "constant" and unfreeze_every == 0:
+        config = self.optimizer_config
+        self._rate_of_optimizer = self.hparams["learning_rate"]
+        optimizer = build_optimizer(self.model, self._rate_of_optimizer, config)
+        if config.is_constant:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
         unfreeze_steps = 0
-        if unfreeze_every:
+        if config.unfreeze_every:
             if self.trainer.max_epochs in (None, -1):
                 raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
             # Of an epoch, whatever max_steps says, so that a longer resumed run thaws when the first one would have.
             epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-            unfreeze_steps = unfreeze_every * epoch_steps
-        schedule = learning_rate_schedule(
-            optimizer, int(steps), settings["warmup"], settings["schedule"], unfreeze_steps
-        )
+            unfreeze_steps = config.unfreeze_every * epoch_steps
+        schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---------------------------------------------------------------- checkpoints
@@ -393,13 +365,15 @@ class GPTClassifier(L.LightningModule):
 
     def _check_same(self, saved: Mapping[str, Any], encoder: TextEncoder) -> None:
         """A run that is resumed under other settings would quietly keep the old ones; say so instead."""
-        now = {**self.hparams, "encoding": self.encoder.settings() if self.encoder else None}
-        then = {**saved, "encoding": encoder.settings()}
-        for name in now.keys() - MAY_CHANGE_ON_RESUME:
-            if now[name] != then.get(name):
+        now = flat({**self.hparams, "encoding": self.encoder.settings() if self.encoder else None})
+        then = flat({**saved, "encoding": encoder.settings()})
+        for name in now | then:
+            may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
+            if now.get(name) != then.get(name) and not may_change:
                 raise InputError(
-                    f"{name} is {now[name]!r}, but the checkpoint was written with {then.get(name)!r}: continue with "
-                    "the checkpoint's settings, or start a new run from its model folder with --model.weights FOLDER"
+                    f"{name} is {now.get(name)!r}, but the checkpoint was written with {then.get(name)!r}: continue "
+                    "with the checkpoint's settings, or start a new run from its model folder with --model.weights "
+                    "FOLDER"
                 )
 
     def on_fit_start(self) -> None:
@@ -414,3 +388,13 @@ class GPTClassifier(L.LightningModule):
     def on_fit_end(self) -> None:
         if self._has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
+
+
+def check_training(learning_rate: float, monitor: str, patience: int | None) -> None:
+    """Raises ``InputError`` for values that no training can use, before anything is built."""
+    if learning_rate <= 0:
+        raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
+    if not str(monitor).startswith("val/"):
+        raise InputError(f"monitor is {monitor!r}, expected a score of the validation rows such as val/loss")
+    if patience is not None and patience < 1:
+        raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")

@@ -5,32 +5,65 @@ Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPT
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
 
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.backbone import BackboneConfig
 from gpt_classifier.model.build import Specification, build, gpt_config
-from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
+from gpt_classifier.model.classification import Pooling, SequenceClassifier
 from gpt_classifier.model.encoders import encoder_config, pretrained_encoder
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
+from gpt_classifier.settings import check_choice
 from gpt_classifier.tokenizer import OWN
+
+Precision = Literal["highest", "high", "medium"]
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How the network is computed, for speed and memory.
+
+    Args:
+        compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
+        activation_checkpointing: Whether activations are computed again in the backward pass: less memory, a third more
+            time.
+        matmul_precision: Precision of float32 products on GPUs: ``highest``, or ``high`` and ``medium`` for TF32 and
+            less.
+    """
+
+    compile: bool = False
+    activation_checkpointing: bool = False
+    matmul_precision: Precision = "highest"
+
+    def __post_init__(self) -> None:
+        check_choice("matmul_precision", self.matmul_precision, Precision)
+
+    def apply(self, model: SequenceClassifier) -> None:
+        """Has ``model`` computed this way from now on; the precision holds for the whole process."""
+        model.backbone.checkpoint_blocks = self.activation_checkpointing
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        if self.compile:
+            model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
 
 
 def check_network(settings: Mapping[str, Any]) -> None:
     """Raises ``InputError`` for what is wrong in ``settings``, before anything is downloaded."""
     gpt, encoder, trainable, lora = (settings[name] for name in ("gpt", "encoder", "trainable", "lora"))
-    if settings["pooling"] not in POOLINGS:
-        raise InputError(f"pooling is {settings['pooling']!r}, expected one of {', '.join(POOLINGS)}")
+    check_choice("pooling", settings["pooling"], Pooling)
     if lora is not None and trainable != "lora":
         raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
     config = gpt_config(gpt)
     trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
     if trainable == "lora" and encoder is None:
-        adapted = Specification.from_settings({**settings, "lora": lora or {}}, num_classes=2)
-        build(adapted, weights=None)  # refuses a pattern that is found in no layer
+        build(
+            Specification.from_settings(settings, num_classes=2), weights=None
+        )  # refuses a pattern that is found in no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
@@ -92,5 +125,5 @@ def check_room(config: BackboneConfig, text_encoder: TextEncoder) -> None:
     if width > config.context_length:
         raise InputError(
             f"texts may have {width} tokens, but the model's context has {config.context_length}: "
-            f"set --data.max_length (or --data.pad_to) to {config.context_length}"
+            f"set --data.max_length (or --data.batching.pad_to) to {config.context_length}"
         )

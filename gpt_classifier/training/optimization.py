@@ -2,8 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -12,85 +13,107 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.settings import check_choice
+
+Schedule = Literal["constant", "cosine"]
 
 
-def check_optimization(settings: Mapping[str, Any]) -> None:
-    """Raises ``InputError`` for values that no optimizer or schedule can use, before anything is built."""
-    rate, weight_decay, warmup = (settings[name] for name in ("learning_rate", "weight_decay", "warmup"))
-    layer_decay, unfreeze_every = settings["layer_decay"], settings["unfreeze_every"]
-    monitor, patience = settings["monitor"], settings["patience"]
-    if not str(monitor).startswith("val/"):
-        raise InputError(f"monitor is {monitor!r}, expected a score of the validation rows such as val/loss")
-    if patience is not None and patience < 1:
-        raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")
-    if settings["schedule"] not in ("constant", "cosine"):
-        raise InputError(f"schedule is {settings['schedule']!r}, expected constant or cosine")
-    if weight_decay < 0 or rate <= 0:
-        raise InputError(f"learning_rate {rate} must be above 0, weight_decay {weight_decay} not below")
-    if not 0 <= warmup <= 1:
-        raise InputError(f"warmup is {warmup}, expected a share of the steps between 0 and 1")
-    if not 0 < layer_decay <= 1 or unfreeze_every < 0:
-        raise InputError(f"layer_decay {layer_decay} must lie in (0, 1], unfreeze_every {unfreeze_every} be 0 or more")
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """What the optimizer is, and how the learning rate goes over time and over the blocks.
+
+    Args:
+        name: Name of a class in torch.optim.
+        arguments: Further arguments of that class, such as ``{betas: [0.9, 0.98]}``.
+        weight_decay: Weight decay of matrices.
+        decay_norms_and_biases: Whether vectors decay too, as in the article.
+        layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
+        warmup: Share of all steps in which the learning rate rises from 0.
+        schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
+        unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
+    """
+
+    name: str = "AdamW"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    weight_decay: float = 0.1
+    decay_norms_and_biases: bool = False
+    layer_decay: float = 1.0
+    warmup: float = 0.0
+    schedule: Schedule = "constant"
+    unfreeze_every: int = 0
+
+    def __post_init__(self) -> None:
+        self.optimizer_class()
+        check_choice("schedule", self.schedule, Schedule)
+        if self.weight_decay < 0:
+            raise InputError(f"weight_decay is {self.weight_decay}, expected 0 or more")
+        if not 0 < self.layer_decay <= 1 or self.unfreeze_every < 0:
+            raise InputError(
+                f"layer_decay {self.layer_decay} must lie in (0, 1], unfreeze_every {self.unfreeze_every} be 0 or more"
+            )
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup is {self.warmup}, expected a share of the steps between 0 and 1")
+
+    def optimizer_class(self) -> type[Optimizer]:
+        found = getattr(torch.optim, self.name, None)
+        if not (isinstance(found, type) and issubclass(found, Optimizer)) or found is Optimizer:
+            close = did_you_mean(self.name, torch.optim.__all__)
+            raise InputError(
+                f"optimizer is {self.name!r}, expected a class of torch.optim, such as AdamW or SGD{close}"
+            )
+        return found
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every learning rate is the same in all steps."""
+        return self.warmup == 0 and self.schedule == "constant" and self.unfreeze_every == 0
 
 
-def build_optimizer(
-    model: SequenceClassifier,
-    name: str,
-    learning_rate: float,
-    weight_decay: float,
-    decay_norms_and_biases: bool,
-    arguments: dict[str, Any],
-    layer_decay: float = 1.0,
-    by_block: bool = False,
-) -> Optimizer:
+def build_optimizer(model: SequenceClassifier, learning_rate: float, config: OptimizerConfig) -> Optimizer:
     """An optimizer of ``torch.optim`` over the parameters that train; matrices decay, vectors only if asked.
 
     Each level below the head (the last block is 1, the embeddings are lowest) learns ``layer_decay`` times as fast as
-    the one above it (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``by_block``, a parameter group keeps its
-    ``level``; else there is but one.
+    the one above it (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``unfreeze_every``, a parameter group keeps
+    its ``level``; else there is but one.
     """
-    optimizer_class = getattr(torch.optim, name, None)
-    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
-        close = did_you_mean(name, torch.optim.__all__)
-        raise InputError(f"optimizer is {name!r}, expected a class of torch.optim, such as AdamW or SGD{close}")
+    by_block = config.layer_decay < 1 or config.unfreeze_every > 0
     grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # How far below the head it stands: 0 for the head and the final norm, 1 for the last block.
             n_layer = model.backbone.config.n_layer
-            level = n_layer - model.block_of(parameter_name) if by_block or layer_decay < 1 else 0
-            grouped[level, parameter.ndim >= 2 or decay_norms_and_biases].append(parameter)
+            level = n_layer - model.block_of(parameter_name) if by_block else 0
+            grouped[level, parameter.ndim >= 2 or config.decay_norms_and_biases].append(parameter)
     groups = [
         {
             "params": parameters,
-            "lr": learning_rate * layer_decay**level,
-            "weight_decay": weight_decay if decays else 0.0,
+            "lr": learning_rate * config.layer_decay**level,
+            "weight_decay": config.weight_decay if decays else 0.0,
             "level": level,
         }
         for (level, decays), parameters in sorted(grouped.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
-    if name in ("Adam", "AdamW"):
-        arguments = {"fused": True} | arguments  # one kernel for all parameters
+    fused = {"fused": True} if config.name in ("Adam", "AdamW") else {}  # one kernel for all parameters
     try:
-        return cast(Any, optimizer_class)(groups, lr=learning_rate, **arguments)
+        return cast(Any, config.optimizer_class())(groups, lr=learning_rate, **fused | config.arguments)
     except (TypeError, ValueError) as error:
-        raise InputError(f"optimizer {name} does not take these arguments: {error}") from error
+        raise InputError(f"optimizer {config.name} does not take these arguments: {error}") from error
 
 
 def learning_rate_schedule(
-    optimizer: Optimizer, steps: int, warmup: float, schedule: str, unfreeze_steps: int = 0
+    optimizer: Optimizer, steps: int, config: OptimizerConfig, unfreeze_steps: int = 0
 ) -> LambdaLR:
-    """Linear warm-up over the first ``warmup`` share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
+    """Linear warm-up over the first share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
 
     A group of level n rests for n times ``unfreeze_steps``. Its learning rate is 0 until then, and not its parameters
     frozen: those that change their mind in the middle of a run end up different on the processes of DDP.
     """
-    rising = round(warmup * steps)
+    rising = round(config.warmup * steps)
 
     def factor(step: int) -> float:
         if step < rising:
             return (step + 1) / (rising + 1)
-        if schedule == "constant":
+        if config.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 

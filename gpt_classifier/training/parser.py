@@ -1,9 +1,11 @@
 """Parses options and configurations, and says in one readable line what is wrong with them."""
 
+import argparse
 import ast
 import inspect
 import re
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
@@ -26,11 +28,63 @@ EXPECTED = r"Expected an? typing\.Literal\[([^\]]*)\]|Expected (?:an? )?<class '
 CLASSES = {"trainer.callbacks": callbacks.__all__, "trainer.logger": loggers.__all__}
 
 
+ORDER = ("--data", "--model", "--data.", "--model.", "-", "--trainer")  # of the parts of --help
+ABOUT_TRAINER = (
+    "Lightning's Trainer has settings too, such as --trainer.max_epochs 5 and --trainer.precision bf16-mixed: "
+    "%(prog)s --help trainer explains them."
+)
+
+
+class Help(argparse._HelpAction):
+    """``--help``, and ``--help trainer``."""
+
+    def __init__(self, *args: Any, choices: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.nargs, self.choices = "?", choices
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        assert isinstance(parser, Parser)
+        parser.explains_trainer = values == "trainer"
+        super().__call__(parser, namespace, values, option)
+
+
 class Parser(LightningArgumentParser):
-    """Reports what is wrong as an ``InputError``, instead of behind a page of usage."""
+    """Reports what is wrong as an ``InputError``, instead of behind a page of usage.
+
+    Its help begins with the settings of data and model, and has those of Lightning's Trainer on a page of their own.
+    """
+
+    explains_trainer = False  # what --help is about
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, add_help=False, **kwargs)
+        self.add_argument("-h", "--help", action=Help, choices=["trainer"], help="Explain the settings and exit.")
+
+    def format_help(self, *args: Any) -> str:
+        everything = self._action_groups
+        self.prog = self.prog.replace(" [options]", "")
+        self.usage = "%(prog)s [--config CONFIG] [--SECTION.SETTING VALUE ...]"
+        self.epilog = None if self.explains_trainer else ABOUT_TRAINER
+        parts = [(_place(group), group) for group in everything if group._group_actions]
+        chosen = [part for part in parts if (ORDER[part[0]] == "--trainer") == self.explains_trainer]
+        self._action_groups = [group for _, group in sorted(chosen, key=lambda part: part[0])]
+        try:
+            return super().format_help(*args)
+        finally:
+            self._action_groups = everything
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise InputError(readable(" ".join(message.split()))) from ex
+
+
+def _place(group: argparse._ArgumentGroup) -> int:
+    """Where in ORDER a group of options belongs."""
+    for action in group._group_actions:
+        if action.help == "Path to a configuration file." and "-c" not in action.option_strings:
+            action.help = argparse.SUPPRESS  # --data FILE and the like, which --config FILE does as well
+    section, _, rest = group._group_actions[-1].option_strings[0].partition(".")
+    start = f"{section}." if rest.count(".") and section != "--trainer" else section
+    return ORDER.index(start if start in ORDER else "-")
 
 
 def readable(message: str) -> str:
@@ -51,6 +105,9 @@ def readable(message: str) -> str:
 
 def _of_value(key: str, message: str) -> str:
     """Of the value of one setting, which is none of the types that it may have."""
+    section, _, group = key.partition(".")
+    if section in commandline.SECTIONS and (fields := commandline.groups(section).get(group)):
+        return _of_group(key, fields, message)
     complaint, _, given = re.sub(r"Given value type: .*?Given value: ", "Got value: ", message).rpartition(
         "Got value: "
     )
@@ -75,6 +132,19 @@ def _of_value(key: str, message: str) -> str:
         return f"{key}: {message}"
     listed = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
     return f"{key} is {given!r}, expected {listed}{did_you_mean(given, literals)}"
+
+
+def _of_group(key: str, fields: Sequence[str], message: str) -> str:
+    """Of a group of settings that is no mapping, or of one of its fields."""
+    if found := re.search(rf'Parser key "({key}\.[^"]+)": (.*)', message):
+        return _of_value(found[1], found[2])
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        return commandline.unknown_setting(f"{key}.{found[1]}")
+    if found := re.search(rf"Errors: - ((?:{'|'.join(fields)})\b.*?) - Expected a <class 'NoneType'>", message):
+        return f"{key}.{found[1]}"  # which was made readable before
+    given = re.search(r"Unable to load config '(.*?)'|Given value: (.*)", message)
+    value = next(filter(None, given.groups()), "") if given else ""
+    return f"{key} is {value!r}, expected a mapping with fields {', '.join(fields)}"
 
 
 def _has_no(argument: str, given: str) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,14 +20,39 @@ from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
+from gpt_classifier.errors import InputError
 from gpt_classifier.memory import physical_memory
 from gpt_classifier.model.classification import BACKBONE, PADDING_COUNTS, Depth, SequenceClassifier
 from gpt_classifier.model.freezing import Policy, frozen_depth, trainable_names
+from gpt_classifier.settings import check_choice
 from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.state_store import KEY_BYTES, StateStore, sha256
 
 MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
 FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
+
+
+StateType = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """The trunk cache: hidden states of the frozen blocks, which run once for each distinct text.
+
+    Args:
+        enabled: Whether epochs start from cached states, where that changes nothing: without dropout.
+        dtype: Number format of the cached states.
+        gigabytes: Maximum disk space of all cached states; 0 keeps them in memory for one run.
+    """
+
+    enabled: bool = True
+    dtype: StateType = "float32"
+    gigabytes: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, StateType)
+        if not self.gigabytes >= 0:
+            raise InputError(f"gigabytes is {self.gigabytes}, expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -113,7 +139,7 @@ class TrunkCache:
             if room > (store.limit or MEMORY_SHARE * physical_memory()):
                 rank_zero_info(
                     f"frozen trunk: the states of {len(missing):,} distinct texts would take {room / 2**30:.1f} GB, "
-                    "more than --model.trunk_cache_gb allows: it runs for every batch instead"
+                    "more than --model.cache.gigabytes allows: it runs for every batch instead"
                 )
                 return encoded
             began = time.monotonic()

@@ -7,15 +7,14 @@ import pytest
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.bundle import load
+from gpt_classifier.settings import flat
 
 LETTERS = [f"{first}{last}" for first in "abcdefgh" for last in "klmno"]
 SETTINGS = {
-    "delimiter": ";",
-    "encoding": "cp1252",
+    "file_format": {"delimiter": ";", "encoding": "cp1252", "header": True},
     "text_column": ["title", "body"],
     "label_column": "class",
-    "split_column": "part",
-    "group_column": "author",
+    "splitting": {"split_column": "part", "group_column": "author"},
 }
 
 
@@ -47,7 +46,8 @@ def folder(tmp_path_factory, fit):
     for number in range(2):
         write(root / f"part-{number}.csv", rows[number * 20 : number * 20 + 20], encoding="cp1252")
     options = [
-        f"--data.{name}={json.dumps(value) if isinstance(value, list) else value}" for name, value in SETTINGS.items()
+        f"--data.{name}={json.dumps(value) if isinstance(value, list) else value}"
+        for name, value in flat(SETTINGS).items()
     ]
     assert fit(root / "runs", f"--data.source={root / 'part-*.csv'}", *options, "--trainer.max_epochs=1") == 0
     return root
@@ -55,7 +55,7 @@ def folder(tmp_path_factory, fit):
 
 def test_a_model_keeps_how_its_files_were_read(folder):
     kept = load(folder / "runs" / "version_0" / "model").data
-    assert {name: kept[name] for name in SETTINGS} == SETTINGS
+    assert {name: flat(kept)[name] for name in flat(SETTINGS)} == flat(SETTINGS)
     assert kept["source"] == str(folder / "part-*.csv")
 
 

@@ -16,7 +16,8 @@ from gpt_classifier.errors import InputError
 TEXTS = [f"text {'x' * number}" for number in range(80)]
 LABELS = ["spam" if number % 4 == 0 else "ham" for number in range(80)]
 TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS}, dtype=object)
-SETTINGS = {"tokenizer": "bytes", "fractions": [0.5, 0.25, 0.25], "batch_size": 4}
+FRACTIONS = {"fractions": [0.5, 0.25, 0.25]}
+SETTINGS = {"tokenizer": "bytes", "splitting": FRACTIONS, "batch_size": 4}
 
 
 def set_up(data, stage="fit"):
@@ -184,7 +185,9 @@ def test_one_text_with_two_labels_is_counted_with_its_first_rows():
     texts = [*TEXTS[:70], "a b", "a b", "A  b", "x 1", "x 2", "c", "c", "c", "d", "d"]
     labels = [*LABELS[:70], "ham", "spam", "ham", "ham", "spam", "ham", "ham", "spam", "ham", "ham"]
     table = pd.DataFrame({"text": texts, "label": labels})
-    summary = set_up(TextDataModule.from_tables(table, **SETTINGS | {"fractions": [1.0, 0.0, 0.0]})).summary()
+    summary = set_up(
+        TextDataModule.from_tables(table, **SETTINGS | {"splitting": {"fractions": [1.0, 0.0, 0.0]}})
+    ).summary()
     assert (
         "  2 texts with more than one label (5 rows), the first is 'ham' in train row 70 and 'spam' in train row 71\n"
         "  3 texts (near-copies as one) with more than one label (8 rows), the first is 'ham' in train row 70 and "
@@ -216,7 +219,7 @@ def test_the_summary_counts_the_classes_of_every_part():
 
 
 def test_the_longest_training_text_sets_the_width_of_all_batches():
-    data = from_lists(pad_to="longest_train", split_seed=2)
+    data = from_lists(batching={"pad_to": "longest_train"}, splitting=FRACTIONS | {"seed": 2})
     width = int(data.tables["train"]["text"].str.len().max())
     assert width < 84, "choose another seed: the longest text of all is meant to be cut"
     assert {batch.inputs.shape[1] for loader in loaders(data).values() for batch in loader} == {width}
@@ -225,13 +228,13 @@ def test_the_longest_training_text_sets_the_width_of_all_batches():
 
 @pytest.mark.parametrize("pad_to", [20, 200])
 def test_a_given_width_is_that_of_all_batches(pad_to):
-    data = from_lists(pad_to=pad_to)
+    data = from_lists(batching={"pad_to": pad_to})
     assert {batch.inputs.shape[1] for loader in loaders(data).values() for batch in loader} == {pad_to}
 
 
 @pytest.mark.parametrize("max_batch_tokens", [100, 1000])
 def test_evaluation_batches_stay_within_their_tokens(max_batch_tokens):
-    data = from_lists(max_batch_tokens=max_batch_tokens)
+    data = from_lists(batching={"max_batch_tokens": max_batch_tokens})
     assert all(batch.inputs.numel() <= max_batch_tokens for batch in data.val_dataloader())
 
 
@@ -257,7 +260,7 @@ def test_what_is_not_given_is_split_off(tmp_path, given, other):
 
 
 def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
-    data = from_lists(fractions=[0.8, 0.0, 0.2])
+    data = from_lists(splitting={"fractions": [0.8, 0.0, 0.2]})
     assert data.tables.keys() == {"train", "test"}
     with pytest.raises(InputError, match=r"no val rows: give --data.val_source or a val fraction above 0"):
         data.val_dataloader()
@@ -267,7 +270,7 @@ def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
 def test_over_all_folds_every_row_is_tested_on_once(split):
     tested = []
     for fold in range(4):
-        data = from_lists(split=split, folds=4, fold=fold)
+        data = from_lists(split=split, splitting=FRACTIONS | {"folds": 4, "fold": fold})
         rows = rows_of(data)
         assert sorted(rows["train"] + rows["val"] + rows["test"]) == list(range(80))
         assert len(rows["val"]) == 20  # a third of the rest, at 0.5 to 0.25
@@ -277,7 +280,9 @@ def test_over_all_folds_every_row_is_tested_on_once(split):
 
 def test_with_a_validation_file_the_rest_of_the_folds_is_trained_on(tmp_path):
     TABLE[:8].to_csv(tmp_path / "val.csv", index=False)
-    data = from_file(tmp_path / "train.csv", TABLE[8:], val_source=str(tmp_path / "val.csv"), folds=3)
+    data = from_file(
+        tmp_path / "train.csv", TABLE[8:], val_source=str(tmp_path / "val.csv"), splitting=FRACTIONS | {"folds": 3}
+    )
     assert data.tables["val"]["text"].tolist() == TEXTS[:8]
     assert len(data.tables["test"]) == 24
     assert len(data.tables["train"]) == 48
@@ -302,13 +307,15 @@ def test_the_split_has_a_seed_of_its_own_and_training_order_another(monkeypatch)
     first = first_batch(one)
     monkeypatch.setenv("PL_GLOBAL_SEED", "2")
     two = from_lists()
-    assert rows_of(one) == rows_of(two) != rows_of(from_lists(split_seed=7))
+    assert rows_of(one) == rows_of(two) != rows_of(from_lists(splitting=FRACTIONS | {"seed": 7}))
     assert first_batch(two) != first
 
 
 def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
     TABLE.assign(text=WITH_EMPTY)[["text"]].to_csv(tmp_path / "a.csv", index=False)
-    data = set_up(TextDataModule(str(tmp_path / "a.csv"), tokenizer="bytes", max_batch_tokens=300), "predict")
+    data = set_up(
+        TextDataModule(str(tmp_path / "a.csv"), tokenizer="bytes", batching={"max_batch_tokens": 300}), "predict"
+    )
     seen = {}
     for batches in data.predict_dataloader():
         for batch in batches:
@@ -323,26 +330,29 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
     [
         ({"split": "chapter6"}, "split chapter6 is a division of sms_spam, but source is sample"),
         ({"split": "article_table"}, "split article_table is a division of sms_spam, but source is sample"),
-        ({"fractions": [0.5, 0.5]}, r"fractions are \[0.5, 0.5\]"),
-        ({"fractions": [0.5, 0.5, 0.5]}, "sum to 1"),
-        ({"fractions": [1.2, -0.1, -0.1]}, "sum to 1"),
-        ({"fractions": [0.0, 0.5, 0.5]}, "fractions are"),
+        ({"splitting": {"fractions": [0.5, 0.5]}}, r"fractions are \[0.5, 0.5\]"),
+        ({"splitting": {"fractions": [0.5, 0.5, 0.5]}}, "sum to 1"),
+        ({"splitting": {"fractions": [1.2, -0.1, -0.1]}}, "sum to 1"),
+        ({"splitting": {"fractions": [0.0, 0.5, 0.5]}}, "fractions are"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"max_length": 0}, "max_length"),
-        ({"pad_to": 0}, "pad_to"),
-        ({"pad_to": "widest"}, "widest"),
+        ({"batching": {"pad_to": 0}}, "pad_to"),
+        ({"batching": {"pad_to": "widest"}}, "widest"),
         ({"split": "sorted"}, "sorted"),
         ({"balance": "oversample"}, "oversample"),
         ({"empty": "ignore"}, "ignore"),
         ({"labels": ["ham", "spam", "ham"]}, "distinct names"),
-        ({"folds": 1}, "folds are 1 and fold is 0, expected at least 2 folds"),
-        ({"folds": -2}, "folds are -2"),
-        ({"folds": 3, "fold": 3}, "fold is 3, expected at least 2 folds and 0 <= fold < folds"),
-        ({"folds": 3, "fold": -1}, "fold is -1"),
-        ({"fold": 2}, "folds are 0 and fold is 2"),
-        ({"folds": 3, "source": "sms_spam", "split": "chapter6"}, "folds divide one source by split grouped or random"),
-        ({"folds": 3, "test_source": "test.csv"}, "leave out test_source"),
-        ({"folds": 300}, "too few for 300 folds"),
+        ({"splitting": {"folds": 1}}, "folds are 1 and fold is 0, expected at least 2 folds"),
+        ({"splitting": {"folds": -2}}, "folds are -2"),
+        ({"splitting": {"folds": 3, "fold": 3}}, "fold is 3, expected at least 2 folds and 0 <= fold < folds"),
+        ({"splitting": {"folds": 3, "fold": -1}}, "fold is -1"),
+        ({"splitting": {"fold": 2}}, "folds are 0 and fold is 2"),
+        (
+            {"splitting": {"folds": 3}, "source": "sms_spam", "split": "chapter6"},
+            "folds divide one source by split grouped or random",
+        ),
+        ({"splitting": {"folds": 3}, "test_source": "test.csv"}, "leave out test_source"),
+        ({"splitting": {"folds": 300}}, "too few for 300 folds"),
     ],
     ids=str,
 )
@@ -392,9 +402,7 @@ def test_prediction_reads_a_file_as_training_would(tmp_path):
     path = save(tmp_path / "a.csv", frame, sep=";", encoding="cp1252", header=False)
     data = TextDataModule(
         [path],
-        delimiter=";",
-        encoding="cp1252",
-        header=False,
+        file_format={"delimiter": ";", "encoding": "cp1252", "header": False},
         text_column=["1", "2"],
         text_separator=" ",
         tokenizer="bytes",
@@ -422,13 +430,13 @@ SPLIT = ["train"] * 40 + ["dev", "validation", "VAL", " val "] * 5 + ["test"] * 
 def test_a_split_column_divides_the_rows(tmp_path):
     table = TABLE.assign(part=SPLIT)
     expected = {"train": list(range(40)), "val": list(range(40, 60)), "test": list(range(60, 80))}
-    settings = SETTINGS | {"split_column": "part"}
+    settings = SETTINGS | {"splitting": FRACTIONS | {"split_column": "part"}}
     assert rows_of(set_up(TextDataModule(save(tmp_path / "a.csv", table), **settings))) == expected
     assert rows_of(set_up(TextDataModule.from_tables(table, **settings))) == expected
 
 
 def test_what_a_split_column_does_not_name_is_split_off():
-    data = from_table(TABLE.assign(part=["train"] * 60 + ["test"] * 20), split_column="part")
+    data = from_table(TABLE.assign(part=["train"] * 60 + ["test"] * 20), splitting=FRACTIONS | {"split_column": "part"})
     assert {name: len(table) for name, table in data.tables.items()} == {"train": 40, "val": 20, "test": 20}
 
 
@@ -443,26 +451,27 @@ def test_what_a_split_column_does_not_name_is_split_off():
         (["train", None] * 40, {}, "part is None in row 1"),
         (["test"] * 80, {}, "part is train in no row"),
         (SPLIT, {"test_source": "sample"}, "test rows are named by part and by test_source: leave out one of them"),
-        (SPLIT, {"folds": 3}, "leave out test_source and split_column"),
+        (SPLIT, {"splitting": {"folds": 3, "split_column": "part"}}, "leave out test_source and split_column"),
     ],
 )
 def test_a_split_column_that_cannot_be_meant_is_named(tmp_path, part, settings, message):
     path = tmp_path / "a.jsonl"
     TABLE.assign(part=part).to_json(path, orient="records", lines=True)
     with pytest.raises(InputError, match=message):
-        set_up(TextDataModule(str(path), split_column="part", **SETTINGS | settings))
+        set_up(TextDataModule(str(path), **SETTINGS | {"splitting": FRACTIONS | {"split_column": "part"}} | settings))
 
 
 def test_rows_of_a_group_stay_on_one_side(tmp_path):
     author = [f"author {number // 4}" for number in range(80)]
     path = save(tmp_path / "a.csv", TABLE.assign(author=author))
-    data = set_up(TextDataModule(path, group_column="author", **SETTINGS))
+    settings = SETTINGS | {"splitting": FRACTIONS | {"group_column": "author"}}
+    data = set_up(TextDataModule(path, **settings))
     sides = [{author[row] for row in rows} for rows in rows_of(data).values()]
     assert sum(map(len, sides)) == 20
     with pytest.raises(InputError, match="split random keeps no groups together"):
-        TextDataModule(path, group_column="author", split="random", **SETTINGS)
+        TextDataModule(path, split="random", **settings)
     with pytest.raises(InputError, match="sample has no column 'author'"):
-        set_up(TextDataModule("sample", group_column="author", **SETTINGS))
+        set_up(TextDataModule("sample", **settings))
 
 
 RARE = ["toast", "toast", "eggs", *LABELS[3:]]  # two and one text, of which three splits need three
@@ -520,7 +529,9 @@ def test_a_trained_model_drops_or_merges_the_classes_that_it_does_not_know(rare_
 
 def test_classes_that_are_whole_numbers_are_sorted_as_numbers_and_may_be_declared_so():
     labels = [str(number % 11) for number in range(80)]
-    assert from_lists(labels=labels, fractions=[1.0, 0.0, 0.0]).labels == [str(number) for number in range(11)]
+    assert from_lists(labels=labels, splitting={"fractions": [1.0, 0.0, 0.0]}).labels == [
+        str(number) for number in range(11)
+    ]
     declared = from_lists(labels=[number % 2 for number in range(80)], declared=[1, 0])
     assert declared.labels == ["1", "0"]
     with pytest.raises(InputError, match="write names such as yes and no in quotes"):
@@ -529,7 +540,12 @@ def test_classes_that_are_whole_numbers_are_sorted_as_numbers_and_may_be_declare
 
 def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
     path = save(tmp_path / "a.csv", TABLE.assign(part=SPLIT, author="me", title=""))
-    settings = {"text_column": ["title", "text"], "split_column": "part", "labels": ["spam", "ham"], "delimiter": ","}
+    settings = {
+        "text_column": ["title", "text"],
+        "splitting": FRACTIONS | {"split_column": "part"},
+        "labels": ["spam", "ham"],
+        "file_format": {"delimiter": ","},
+    }
     data = set_up(TextDataModule([path], **SETTINGS | settings))
     again = json.loads(json.dumps(dict(data.hparams)))
     assert rows_of(set_up(TextDataModule(**again))) == rows_of(data)

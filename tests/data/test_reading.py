@@ -87,13 +87,13 @@ def test_a_file_that_is_read_in_another_encoding_although_it_seems_to_be_utf_8_i
         [("naïve", "utf-8", True), ("naïve", "cp1252", False), ("naive", "utf-8", False), ("é" * 2**20, "utf-8", True)]
     ):
         path = write(tmp_path / f"{number}.csv", f"text,label\n{content},ham\n", encoding)
-        said = [f"{path}: read as cp1252, but it seems to be UTF-8 (--data.encoding utf-8)"]
+        said = [f"{path}: read as cp1252, but it seems to be UTF-8 (--data.file_format.encoding utf-8)"]
         assert notes(path, old) == (said if seems else [])
 
 
 def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\nnaïve,ham\n", "latin-1")
-    with pytest.raises(InputError, match=r"not valid UTF-8 in line 2 .*--data.encoding cp1252"):
+    with pytest.raises(InputError, match=r"not valid UTF-8 in line 2 .*--data.file_format.encoding cp1252"):
         read(path)
     with pytest.raises(InputError, match="not valid ascii"):
         read(path, file_format=FileFormat(encoding="ascii"))
@@ -117,7 +117,9 @@ def test_a_format_that_cannot_be_meant_is_named(setting, message):
 
 
 def test_a_file_that_may_have_another_delimiter_is_told_so(tmp_path):
-    with pytest.raises(InputError, match=r"no column 'text'; its columns are text\|label\. .* --data.delimiter"):
+    with pytest.raises(
+        InputError, match=r"no column 'text'; its columns are text\|label\. .* --data.file_format.delimiter"
+    ):
         read(write(tmp_path / "a.csv", "text|label\nhi|ham\n"))
 
 

@@ -17,7 +17,12 @@ OFTEN = ["ModelCheckpoint", "every_n_train_steps=5", "save_top_k=-1", "filename=
 def fit(root, *arguments):
     """A process that trains for three epochs and keeps a checkpoint of every fifth step."""
     size = "{n_layer: 2, n_head: 4, n_embd: 32, context_length: 160}"
-    settings = ["--data.group_by_length=true", "--model.trainable=all", "--model.warmup=0.2", f"--model.gpt={size}"]
+    settings = [
+        "--data.batching.group_by_length=true",
+        "--model.trainable=all",
+        "--model.optimizer.warmup=0.2",
+        f"--model.gpt={size}",
+    ]
     trainer = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=3", f"--trainer.callbacks+={OFTEN[0]}"]
     often = [f"--trainer.callbacks.{setting}" for setting in OFTEN[1:]]
     command = [sys.executable, "-m", "gpt_classifier", "fit", f"--config={CONFIG}", *settings, *trainer, *often]

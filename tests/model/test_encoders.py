@@ -21,7 +21,7 @@ from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.encoders import pretrained_encoder, random_encoder
 from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.optimization import build_optimizer
+from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 from gpt_classifier.training.trunk_cache import TrunkCache
 
 SIZES = {
@@ -184,7 +184,7 @@ def test_training_changes_every_parameter_of_the_policy_and_no_bit_of_another(po
 
 def test_levels_of_the_learning_rate_follow_the_blocks(kind):
     model = classifier(kind)
-    groups = build_optimizer(model, "SGD", 1.0, 0.0, True, {}, layer_decay=0.5).param_groups
+    groups = build_optimizer(model, 1.0, OptimizerConfig("SGD", layer_decay=0.5)).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         inside = name.removeprefix(f"{BLOCKS[kind]}.")
@@ -214,7 +214,9 @@ def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):
     for cached in (True, False):
         torch.manual_seed(1)
         module = GPTClassifier(
-            **settings("modernbert", trainable="head", trunk_cache=cached, optimizer="SGD", learning_rate=0.1)
+            **settings(
+                "modernbert", trainable="head", cache={"enabled": cached}, optimizer={"name": "SGD"}, learning_rate=0.1
+            )
         )
         trainer = quick_trainer(max_epochs=2)
         trainer.fit(module, tiny_data())

@@ -137,14 +137,14 @@ def test_settings_within_a_mapping_and_any_kind_of_choice_are_searched(search, t
     monkeypatch.setattr(trial, "_fit", lambda _, settings, report, __: (seen.append(settings), report.add(1.0, 1))[0])
     space = {
         "model.gpt.dropout": {"low": 0.0, "high": 0.3, "step": 0.1},
-        "data.fractions": {"choices": [[0.7, 0.1, 0.2], [0.6, 0.2, 0.2]]},
+        "data.splitting.fractions": {"choices": [[0.7, 0.1, 0.2], [0.6, 0.2, 0.2]]},
         "model.head": {"choices": ["mlp", {"class_path": "torch.nn.Linear", "init_args": {"bias": False}}]},
         "data.batch_size": {"low": 8, "high": 32, "step": 8},
         "model.lora": {"choices": [None, {"rank": 2}]},
     }
-    start = [{"data.fractions": [0.6, 0.2, 0.2], "model.lora": None}, {"model.lora": {"rank": 2}}]
+    start = [{"data.splitting.fractions": [0.6, 0.2, 0.2], "model.lora": None}, {"model.lora": {"rank": 2}}]
     assert search(tmp_path, "--trials=4", space=space, start=start) == 0
-    assert seen[0]["data.fractions"] == [0.6, 0.2, 0.2]
+    assert seen[0]["data.splitting.fractions"] == [0.6, 0.2, 0.2]
     assert seen[0]["model.lora"] is None
     assert seen[1]["model.lora"] == {"rank": 2}
     assert all(settings["data.batch_size"] in (8, 16, 24, 32) for settings in seen)

@@ -138,8 +138,8 @@ def test_runs_of_all_seeds_and_folds_follow_the_seed_of_the_base():
         *(("a", fold, seed) for fold in range(3) for seed in (7, 8)),
         *(("b", fold, 7) for fold in range(3)),  # chance plays no part in it
     ]
-    assert {run.settings["data.folds"] for run in runs} == {3}
-    assert [run.settings["data.fold"] for run in runs[:6]] == [0, 0, 1, 1, 2, 2]
+    assert {run.settings["data.splitting.folds"] for run in runs} == {3}
+    assert [run.settings["data.splitting.fold"] for run in runs[:6]] == [0, 0, 1, 1, 2, 2]
     assert study.runs([network], BASE, 1, 0, {}, smoke=False)[0].settings == {}
 
 

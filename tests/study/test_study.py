@@ -238,7 +238,7 @@ def test_a_title_is_not_used_where_a_smoke_test_replaced_what_it_names():
         found = dict(zip([run.key for run in runs], [result(GOOD), result(GOOD)], strict=True))
         found[runs[1].key] |= {
             "trained": "GPT, 2 blocks",
-            "settings": {"model.pooling": "last_token", "data.pad_to": width},
+            "settings": {"model.pooling": "last_token", "data.batching.pad_to": width},
         }
         assert tables.lines(padded, runs, found, {})[1].title == title
 

@@ -16,18 +16,18 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
-from gpt_classifier.training.optimization import build_optimizer
+from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 
 GPT = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64, "vocab_size": 257}
 # Eleven texts, of different lengths and unevenly of two classes.
 TRAIN = pd.DataFrame(
     {"text": [f"text {'x' * n}" for n in range(11)], "label": ["ham"] * 8 + ["spam"] * 3}, dtype=object
 )
-SGD = {"gpt": GPT, "optimizer": "SGD", "learning_rate": 0.1}
+SGD = {"gpt": GPT, "optimizer": {"name": "SGD"}, "learning_rate": 0.1}
 
 
 def eleven_texts(**settings) -> TextDataModule:
-    defaults = {"tokenizer": "bytes", "max_length": 64, "fractions": [0.5, 0.5, 0.0]}
+    defaults = {"tokenizer": "bytes", "max_length": 64, "splitting": {"fractions": [0.5, 0.5, 0.0]}}
     return TextDataModule.from_tables(TRAIN, TRAIN, **defaults | settings)
 
 
@@ -60,14 +60,14 @@ def test_two_epochs_are_full_batch_steps_over_the_rows_of_each_window(
     policy, batch_size, accumulate, grouped, balance, quick_trainer, tiny_model
 ):
     """By hand: the texts of a window in one batch, its mean loss, one step."""
-    data = eleven_texts(batch_size=batch_size, balance=balance, group_by_length=grouped)
+    data = eleven_texts(batch_size=batch_size, balance=balance, batching={"group_by_length": grouped})
     module, witness = tiny_model(**SGD, trainable=policy), Witness()
     quick_trainer(max_epochs=2, accumulate_grad_batches=accumulate, callbacks=[witness]).fit(module, data)
 
     epoch = ceil(11 / batch_size)
     windows = [rows for start in (0, epoch) for rows in windows_of(witness.rows[start : start + epoch], accumulate)]
     assert len(windows) == 2 * ceil(epoch / accumulate)
-    optimizer = build_optimizer(witness.model, "SGD", 0.1, 0.1, False, {})
+    optimizer = build_optimizer(witness.model, 0.1, OptimizerConfig("SGD"))
     encoded = data.encoded["train"]
     for window in windows:
         batch = encoded[[row for rows in window for row in rows]]
@@ -86,7 +86,7 @@ def test_batch_size_and_accumulation_are_one_setting(ways, balance, quick_traine
     models = []
     for batch_size, accumulate in ways:
         torch.manual_seed(1)
-        module = tiny_model(**SGD, schedule="cosine", warmup=0.3)
+        module = tiny_model(**SGD | {"optimizer": {"name": "SGD", "schedule": "cosine", "warmup": 0.3}})
         trainer = quick_trainer(max_epochs=2, accumulate_grad_batches=accumulate)
         trainer.fit(module, eleven_texts(batch_size=batch_size, balance=balance))
         assert trainer.global_step == 4
@@ -99,7 +99,7 @@ def test_an_epoch_that_is_cut_short_ends_in_the_mean_over_its_texts_too(quick_tr
     module, witness, data = tiny_model(**SGD), Witness(), eleven_texts(batch_size=2)
     quick_trainer(accumulate_grad_batches=3, limit_train_batches=4, callbacks=[witness]).fit(module, data)
     assert [len(rows) for rows in witness.rows] == [2, 2, 2, 2]
-    optimizer = build_optimizer(witness.model, "SGD", 0.1, 0.1, False, {})
+    optimizer = build_optimizer(witness.model, 0.1, OptimizerConfig("SGD"))
     for window in windows_of(witness.rows, 3):
         batch = data.encoded["train"][[row for rows in window for row in rows]]
         optimizer.zero_grad()
@@ -136,7 +136,7 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
 
     processes = []
     for rank in range(world_size):
-        data = eleven_texts(batch_size=batch_size, balance=balance, group_by_length=grouped)
+        data = eleven_texts(batch_size=batch_size, balance=balance, batching={"group_by_length": grouped})
         data.trainer = SimpleNamespace(
             global_rank=rank,
             world_size=world_size,
@@ -175,11 +175,11 @@ def test_two_processes_learn_what_one_does(tmp_path):
             "model.gpt": GPT,
             "model.weights": "random",
             "model.trainable": "all",
-            "model.optimizer": "SGD",
+            "model.optimizer.name": "SGD",
             "model.learning_rate": 0.1,
             "data.source": source,
             "data.val_source": source,
-            "data.fractions": [0.5, 0.5, 0.0],
+            "data.splitting.fractions": [0.5, 0.5, 0.0],
             "data.tokenizer": "bytes",
             "data.max_length": 64,
             "data.batch_size": batch_size,

@@ -143,7 +143,11 @@ def test_a_fit_is_not_continued_under_other_settings(change, trained, fit, tmp_p
 
 @pytest.mark.slow
 def test_a_fit_that_was_cut_into_two_ends_where_one_would_have_ended(fit, tmp_path):
-    constant = ["--model.warmup=0", "--model.schedule=constant", "--data.fractions=[0.2, 0.2, 0.6]"]
+    constant = [
+        "--model.optimizer.warmup=0",
+        "--model.optimizer.schedule=constant",
+        "--data.splitting.fractions=[0.2, 0.2, 0.6]",
+    ]
     assert fit(tmp_path / "whole", "--trainer.max_epochs=4", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=2", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=4", "--ckpt_path=last", *constant) == 0
@@ -337,7 +341,7 @@ def test_two_processes_fit_one_model(policy, told, tmp_path):
 def test_two_processes_measure_exactly_what_one_does(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
     # 61 rows, which two processes cannot share evenly; each a batch of its own, so that its logits are the same.
-    rows = ["--data.fractions=[0.752, 0.1, 0.148]", "--data.max_batch_tokens=1"]
+    rows = ["--data.splitting.fractions=[0.752, 0.1, 0.148]", "--data.batching.max_batch_tokens=1"]
     command = ["test", f"--trainer.default_root_dir={tmp_path}", *SAMPLE, *rows]
     assert main(command) == 0
     assert "61 texts" in on_two_processes(*command).stderr

@@ -161,11 +161,11 @@ class Interruption(Callback):
     "settings",
     [
         {},
-        {"schedule": "cosine", "warmup": 0.2},
-        {"optimizer": "SGD", "trainable": "last_block"},
+        {"optimizer": {"schedule": "cosine", "warmup": 0.2}},
+        {"optimizer": {"name": "SGD"}, "trainable": "last_block"},
         {"trainable": "lora", "lora": {"rank": 4, "dora": True}},
-        {"trainable": "biases", "layer_decay": 0.5},
-        {"unfreeze_every": 1},
+        {"trainable": "biases", "optimizer": {"layer_decay": 0.5}},
+        {"optimizer": {"unfreeze_every": 1}},
     ],
     ids=[
         "AdamW",
@@ -208,8 +208,8 @@ def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, 
         ({"learning_rate": 0.5}, {}, "learning_rate is 0.5"),
         ({"pooling": "mean"}, {}, "pooling is 'mean'"),
         ({"trainable": "head"}, {}, "trainable is 'head'"),
-        ({"layer_decay": 0.5}, {}, "layer_decay is 0.5"),
-        ({}, {"max_length": 32}, "encoding is"),
+        ({"optimizer": {"layer_decay": 0.5}}, {}, "layer_decay is 0.5"),
+        ({}, {"max_length": 32}, "encoding.max_length is 32"),
     ],
 )
 def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trainer, tiny_data, tiny_model, tmp_path):
@@ -281,7 +281,7 @@ def test_ignoring_the_end_of_text_token_as_a_label_changes_nothing(logits, data)
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 100, 4096])
 def test_logged_scores_are_those_of_all_predictions_together(max_batch_tokens, trained, quick_trainer):
-    data = TextDataModule("sample", tokenizer="bytes", max_batch_tokens=max_batch_tokens)
+    data = TextDataModule("sample", tokenizer="bytes", batching={"max_batch_tokens": max_batch_tokens})
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     scores = quick_trainer().test(module, data)[0]
     table = data.tables["test"]
@@ -311,7 +311,7 @@ def test_logged_scores_are_those_of_all_predictions_together(max_batch_tokens, t
     ("settings", "message"),
     [
         ({"pooling": "max"}, "pooling is 'max'"),
-        ({"warmup": 1.5}, "warmup is 1.5"),
+        ({"optimizer": {"warmup": 1.5}}, "warmup is 1.5"),
         ({"trainable": 3}, "trainable is 3, but the model has 2 blocks"),
         ({"gpt": "gpt3"}, "gpt is 'gpt3', expected one of gpt2"),
         ({"gpt": {"n_layers": 2}}, "gpt has no field n_layers"),
@@ -331,7 +331,7 @@ def test_texts_longer_than_the_context_are_refused_with_what_to_do(quick_trainer
 
 def test_an_unknown_optimizer_is_refused_before_the_first_step(quick_trainer, tiny_data, tiny_model):
     with pytest.raises(InputError, match="optimizer is 'AdamX'"):
-        quick_trainer().fit(tiny_model(optimizer="AdamX"), tiny_data())
+        quick_trainer().fit(tiny_model(optimizer={"name": "AdamX"}), tiny_data())
 
 
 def test_a_fit_learns(quick_trainer, tiny_data, tiny_model):
@@ -365,7 +365,7 @@ def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data
         def on_train_batch_end(self, *_):
             at_step.append(readings.count)
 
-    data = tiny_data(batch_size=1, fractions=[0.9, 0.1, 0.0])
+    data = tiny_data(batch_size=1, splitting={"fractions": [0.9, 0.1, 0.0]})
     bars = {"callbacks": [Bar(), Watch()], "enable_progress_bar": True}
     trainer = quick_trainer(**bars, log_every_n_steps=5, limit_val_batches=0)
     with readings:

@@ -152,7 +152,7 @@ def test_a_found_learning_rate_is_the_one_that_the_schedule_starts_from(tiny_mod
             seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     finder = LearningRateFinder(min_lr=1e-4, max_lr=1e-1, num_training_steps=30)
-    model = tiny_model(schedule="cosine", learning_rate=5e-5)
+    model = tiny_model(optimizer={"schedule": "cosine"}, learning_rate=5e-5)
     quick_trainer(callbacks=[finder, Rates()], max_epochs=10).fit(model, tiny_data())
     found = finder.optimal_lr.suggestion()
     assert found is not None

@@ -14,7 +14,7 @@ from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.gpt import GPT
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.training.optimization import build_optimizer, learning_rate_schedule
+from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def model(tiny_config) -> SequenceClassifier:
     [("SGD", {"momentum": 0.5}), ("AdamW", {"betas": (0.8, 0.9)}), ("Adam", {"fused": False}), ("RMSprop", {})],
 )
 def test_an_optimizer_is_chosen_by_its_name_in_torch(name, arguments, model):
-    optimizer = build_optimizer(model, name, 0.25, 0.1, False, arguments)
+    optimizer = build_optimizer(model, 0.25, OptimizerConfig(name, arguments))
     assert type(optimizer) is getattr(torch.optim, name)
     assert {"lr": 0.25, **arguments}.items() <= optimizer.param_groups[0].items()
 
@@ -35,20 +35,22 @@ def test_an_optimizer_is_chosen_by_its_name_in_torch(name, arguments, model):
 @pytest.mark.parametrize("name", ["AdamX", "lr_scheduler", "Optimizer", "__name__", ""])
 def test_what_is_no_optimizer_is_refused_by_name(name, model):
     with pytest.raises(InputError, match=f"optimizer .*{name}"):
-        build_optimizer(model, name, 0.1, 0.1, False, {})
+        build_optimizer(model, 0.1, OptimizerConfig(name))
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("SGD", {"betas": (0.9, 0.99)}), ("SGD", {"momentum": -1.0})])
 def test_arguments_that_an_optimizer_does_not_take_are_refused(name, arguments, model):
     with pytest.raises(InputError, match="optimizer SGD does not take these arguments"):
-        build_optimizer(model, name, 0.1, 0.1, False, arguments)
+        build_optimizer(model, 0.1, OptimizerConfig(name, arguments))
 
 
 @pytest.mark.parametrize("decay_all", [False, True])
 @pytest.mark.parametrize("policy", ["head", "last_block", "all"])
 def test_matrices_decay_and_biases_and_norms_only_if_asked(decay_all, policy, model):
     freeze(model, policy)
-    groups = build_optimizer(model, "AdamW", 0.1, 0.3, decay_all, {}).param_groups
+    groups = build_optimizer(
+        model, 0.1, OptimizerConfig(weight_decay=0.3, decay_norms_and_biases=decay_all)
+    ).param_groups
     decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
     for parameter in model.parameters():
         expected = (0.3 if parameter.ndim == 2 or decay_all else 0.0) if parameter.requires_grad else None
@@ -71,7 +73,7 @@ def test_each_level_below_the_head_learns_by_a_factor_slower(policy, model):
     if policy == "lora":
         model.add_lora(LoRAConfig())
     freeze(model, policy)
-    groups = build_optimizer(model, "AdamW", 0.1, 0.3, False, {}, layer_decay=0.5).param_groups
+    groups = build_optimizer(model, 0.1, OptimizerConfig(weight_decay=0.3, layer_decay=0.5)).param_groups
     rate = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
         level = next(level for start, level in LEVELS.items() if name.startswith(start))
@@ -81,15 +83,16 @@ def test_each_level_below_the_head_learns_by_a_factor_slower(policy, model):
 
 def test_without_layer_decay_there_is_one_group_for_matrices_and_one_for_vectors(model):
     freeze(model, "all")
-    groups = build_optimizer(model, "AdamW", 0.1, 0.3, False, {}).param_groups
+    groups = build_optimizer(model, 0.1, OptimizerConfig(weight_decay=0.3)).param_groups
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.1, 0.3), (0.1, 0.0)]
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.5])
 def test_a_level_rests_until_its_time_has_come_and_then_follows_the_schedule(warmup, model):
     freeze(model, "all")
-    optimizer = build_optimizer(model, "SGD", 1.0, 0.1, False, {}, layer_decay=0.5, by_block=True)
-    scheduler = learning_rate_schedule(optimizer, 12, warmup, "cosine", unfreeze_steps=3)
+    config = OptimizerConfig("SGD", layer_decay=0.5, warmup=warmup, schedule="cosine", unfreeze_every=1)
+    optimizer = build_optimizer(model, 1.0, config)
+    scheduler = learning_rate_schedule(optimizer, 12, config, unfreeze_steps=3)
     expected = rates(12, warmup, "cosine")
     for step in range(12):
         for group in optimizer.param_groups:
@@ -122,13 +125,17 @@ class Snapshots(Callback):
 @pytest.mark.parametrize(
     ("settings", "trainer_settings", "levels"),
     [
-        ({"unfreeze_every": 1}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
-        ({"unfreeze_every": 1}, {"accumulate_grad_batches": 3}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
-        ({"unfreeze_every": 1}, {"max_epochs": 50, "max_steps": 16}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
-        ({"unfreeze_every": 2}, {}, [{0}, {0}, {0, 1}, {0, 1}]),
-        ({"unfreeze_every": 1, "optimizer": "SGD"}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
-        ({"unfreeze_every": 1, "trainable": "last_block"}, {}, [{0}, {0, 1}, {0, 1}, {0, 1}]),
-        ({"unfreeze_every": 0}, {}, [{0, 1, 2, 3}] * 4),
+        ({"optimizer": {"unfreeze_every": 1}}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"optimizer": {"unfreeze_every": 1}}, {"accumulate_grad_batches": 3}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        (
+            {"optimizer": {"unfreeze_every": 1}},
+            {"max_epochs": 50, "max_steps": 16},
+            [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}],
+        ),
+        ({"optimizer": {"unfreeze_every": 2}}, {}, [{0}, {0}, {0, 1}, {0, 1}]),
+        ({"optimizer": {"unfreeze_every": 1, "name": "SGD"}}, {}, [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]),
+        ({"optimizer": {"unfreeze_every": 1}, "trainable": "last_block"}, {}, [{0}, {0, 1}, {0, 1}, {0, 1}]),
+        ({"optimizer": {"unfreeze_every": 0}}, {}, [{0, 1, 2, 3}] * 4),
     ],
     ids=str,
 )
@@ -144,19 +151,19 @@ def test_blocks_thaw_one_after_another_from_the_top_and_no_bit_before(
 @pytest.mark.parametrize("limit", [{"max_steps": 10}, {"max_steps": 10, "max_epochs": -1}])
 def test_unfreezing_by_epochs_needs_their_number(limit, quick_trainer, tiny_data, tiny_model):
     with pytest.raises(InputError, match="unfreeze_every counts epochs"):
-        quick_trainer(**{"max_epochs": None} | limit).fit(tiny_model(unfreeze_every=1), tiny_data())
+        quick_trainer(**{"max_epochs": None} | limit).fit(tiny_model(optimizer={"unfreeze_every": 1}), tiny_data())
 
 
 @pytest.mark.parametrize("settings", [{"layer_decay": 0.0}, {"layer_decay": 1.5}, {"unfreeze_every": -1}])
 def test_factors_and_numbers_that_cannot_be_are_refused(settings, tiny_model):
     with pytest.raises(InputError, match=r"layer_decay .* must lie in \(0, 1\]"):
-        tiny_model(**settings)
+        tiny_model(optimizer=settings)
 
 
 def rates(steps: int, warmup: float, schedule: str) -> list[float]:
     """The learning rate of every step, for a highest one of 1."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = learning_rate_schedule(optimizer, steps, warmup, schedule)
+    scheduler = learning_rate_schedule(optimizer, steps, OptimizerConfig(warmup=warmup, schedule=schedule))
     values = []
     for _ in range(steps):
         values.append(optimizer.param_groups[0]["lr"])

@@ -13,7 +13,7 @@ TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32, "context_length": 64}
 
 def fitted(quick_trainer, tiny_data, precision="32-true", **settings):
     torch.manual_seed(1)
-    base = {"gpt": TINY, "weights": "random", "trainable": "all", "optimizer": "SGD", "learning_rate": 0.1}
+    base = {"gpt": TINY, "weights": "random", "trainable": "all", "optimizer": {"name": "SGD"}, "learning_rate": 0.1}
     model = GPTClassifier(**base | settings)
     trainer = quick_trainer(max_epochs=2, precision=precision)
     trainer.fit(model, tiny_data())
@@ -34,7 +34,7 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_config):
 
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same(quick_trainer, tiny_data):
-    compiled, scores = fitted(quick_trainer, tiny_data, compile=True)
+    compiled, scores = fitted(quick_trainer, tiny_data, compute={"compile": True})
     plain, expected = fitted(quick_trainer, tiny_data)
     assert scores == pytest.approx(expected, abs=1e-4)
     assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()  # no names of the compiler's
@@ -68,14 +68,14 @@ def test_grouping_by_length_learns_too(quick_trainer, tiny_data, policy):
     torch.manual_seed(1)
     model = GPTClassifier(gpt=TINY, weights="random", trainable=policy, learning_rate=1e-3)
     trainer = quick_trainer(max_epochs=3)
-    trainer.fit(model, tiny_data(group_by_length=True))
+    trainer.fit(model, tiny_data(batching={"group_by_length": True}))
     assert trainer.callback_metrics["train/epoch_loss"] < 0.7
 
 
 def test_the_matrix_precision_is_passed_on(quick_trainer, tiny_data):
     before = torch.get_float32_matmul_precision()
     try:
-        fitted(quick_trainer, tiny_data, matmul_precision="high")
+        fitted(quick_trainer, tiny_data, compute={"matmul_precision": "high"})
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)

@@ -83,8 +83,10 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
     steps = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
     assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert main(["test", f"--model={run}", "--data.split_seed=5"]) == 0
-    assert main(["test", f"--model={run}", "--trainer.limit_test_batches=1", "--data.max_batch_tokens=100"]) == 0
+    assert main(["test", f"--model={run}", "--data.splitting.seed=5"]) == 0
+    assert (
+        main(["test", f"--model={run}", "--trainer.limit_test_batches=1", "--data.batching.max_batch_tokens=100"]) == 0
+    )
     changed = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     changed["state_dict"]["model.head.bias"] += 1
     torch.save(changed, run / "checkpoints" / "last.ckpt")
@@ -98,7 +100,7 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
 
 
 def test_batches_of_another_size_are_no_other_rows(run):
-    assert main(["test", f"--model={run}", "--data.max_batch_tokens=200", "--data.batch_size=2"]) == 0
+    assert main(["test", f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"]) == 0
     assert (run / "scores.json").is_file()
 
 

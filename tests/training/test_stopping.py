@@ -22,7 +22,10 @@ TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
 
 def command(root, *arguments):
     short = ["--data.max_length=64", f"--model.gpt={TINY}", "--trainer.max_epochs=60", "--data.batch_size=4"]
-    short += ["--model.schedule=constant", "--model.warmup=0"]  # which would depend on the number of epochs
+    short += [
+        "--model.optimizer.schedule=constant",
+        "--model.optimizer.warmup=0",
+    ]  # which would depend on the number of epochs
     return [sys.executable, "-m", "gpt_classifier", "fit", f"--config={CONFIG}", *short,
             f"--trainer.default_root_dir={root}", *arguments]  # fmt: skip
 
@@ -53,7 +56,9 @@ def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninter
     assert all(tensor.equal(uninterrupted[name]) for name, tensor in resumed.items())
 
 
-@pytest.mark.parametrize("wrong", ["--model.optimizer_args={nonsense: 1}", "--model.head={class_path: torch.nn.Tanh}"])
+@pytest.mark.parametrize(
+    "wrong", ["--model.optimizer.arguments={nonsense: 1}", "--model.head={class_path: torch.nn.Tanh}"]
+)
 def test_a_fit_that_fails_at_its_start_leaves_no_run(wrong, tmp_path, capsys):
     assert main(command(tmp_path / "runs", wrong)[3:]) == 2
     assert not list((tmp_path / "runs").glob("version_*"))

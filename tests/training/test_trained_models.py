@@ -20,7 +20,7 @@ from gpt_classifier.errors import InputError
 
 WORDS = [f"{first}{last}" for first in "abcdefgh" for last in "klmno"]
 ROWS = [(f"m{n}", f"{'call me' if n % 2 else 'see you'} {word}", ["no", "yes"][n % 2]) for n, word in enumerate(WORDS)]
-OWN = ["--data.text_column=message", "--data.label_column=kind", "--data.split_seed=7"]
+OWN = ["--data.text_column=message", "--data.label_column=kind", "--data.splitting.seed=7"]
 
 
 def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("id", "message", "kind")) -> Path:
@@ -68,23 +68,23 @@ def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
 
 def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_path, caplog):
     other = tmp_path / "other.yaml"
-    other.write_text("data: {source: sample, split_seed: 8}")
+    other.write_text("data: {source: sample, splitting: {seed: 8}}")
     assert main(["test", f"--config={other}", f"--model={run}"]) == 0
     told = caplog.text
-    assert "data.split_seed is 7 as in" in told
+    assert "data.splitting.seed is 7 as in" in told
     assert "not 8 as in the configuration" in told
     assert "classes no, yes" in told
 
     caplog.clear()
-    assert main(["test", f"--config={other}", f"--model={run}", "--data.split_seed=9"]) == 0
+    assert main(["test", f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
-    assert "split_seed is" not in told
+    assert "splitting.seed is" not in told
     assert "test rows, or near-copies of them, were trained on" in told
 
 
 def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, caplog):
     model = load(run / "model")
-    data = TextDataModule(**model.data | {"split_seed": 9})
+    data = TextDataModule(**model.data | {"splitting": {"seed": 9}})
     data.setup("fit")
     test = data.tables["test"]
     known = set(model.trained_on.tolist())
@@ -93,7 +93,7 @@ def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, capl
     predictions = TextClassifier.load(run).predict(test["text"].tolist())
     right = [p.label == label for p, label in zip(predictions, test["label"], strict=True)]
 
-    assert main(["test", f"--model={run}", "--data.split_seed=9"]) == 0
+    assert main(["test", f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
     share = 100 * sum(r for r, u in zip(right, unseen, strict=True) if u) / sum(unseen)
     assert f"{len(unseen) - sum(unseen)} of {len(unseen)} test rows" in told
@@ -106,7 +106,7 @@ def test_a_model_keeps_its_data_settings_and_fingerprints_of_its_training_rows(k
     model = load(own / kept)
     data = TextDataModule(**model.data)
     data.setup("fit")
-    assert (data.text_column, data.label_column, data.split_seed) == ("message", "kind", 7)
+    assert (data.text_column, data.label_column, data.splitting.seed) == ("message", "kind", 7)
     assert model.trained_on.equal(training_fingerprints(data.tables["train"]["text"]))
 
 
@@ -162,7 +162,7 @@ def test_scores_of_a_run_s_model_go_to_the_run_and_those_of_a_copied_folder_to_a
 
 
 def test_a_run_with_a_split_of_the_book_or_folds_scores_a_file(fit, tmp_path, caplog):
-    assert fit(tmp_path / "runs", "--data.folds=3", "--trainer.max_epochs=1") == 0
+    assert fit(tmp_path / "runs", "--data.splitting.folds=3", "--trainer.max_epochs=1") == 0
     source = write(tmp_path / "new.csv", [("call now", "spam"), ("see you", "ham")], ("text", "label"))
     assert main(["test", f"--model={tmp_path / 'runs'}", f"--data.test_source={source}"]) == 0
     assert "of 2 texts" in caplog.text

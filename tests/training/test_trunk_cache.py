@@ -37,9 +37,9 @@ def fitted(
         trainable=policy,
         lora=lora,
         pooling=pooling,
-        optimizer="SGD",
+        optimizer={"name": "SGD"},
         learning_rate=0.1,
-        trunk_cache=cached,
+        cache={"enabled": cached},
     )
     trainer = quick_trainer(max_epochs=2)
     trainer.fit(model, tiny_data(**data_settings))
@@ -51,16 +51,16 @@ def fitted(
     ("policy", "pooling", "settings"),
     [
         ("last_block", "last_token", {}),
-        ("last_block", "last_token", {"pad_to": 64}),
+        ("last_block", "last_token", {"batching": {"pad_to": 64}}),
         ("last_block", "first_token", {}),
         ("last_two_blocks", "mean", {}),
         ("head", "last_token", {}),
         ("head", "mean", {}),
-        ("last_block", "last_position", {"pad_to": "longest_train"}),
-        ("head", "mean_positions", {"pad_to": "longest_train"}),
+        ("last_block", "last_position", {"batching": {"pad_to": "longest_train"}}),
+        ("head", "mean_positions", {"batching": {"pad_to": "longest_train"}}),
         ("last_block", "mean", {"causal": False}),
-        ("last_block", "last_position", {"pad_to": 64, "causal": False}),
-        ("head", "mean_positions", {"pad_to": 64, "causal": False}),
+        ("last_block", "last_position", {"batching": {"pad_to": 64}, "causal": False}),
+        ("head", "mean_positions", {"batching": {"pad_to": 64}, "causal": False}),
         ("lora", "last_token", {"lora": {"targets": r"\.h\.2\."}}),
         ("lora", "mean", {"lora": {"targets": r"\.h\.[12]\..*c_attn$", "dora": True}}),
         ("lora", "last_token", {"lora": {"targets": "^head$"}}),

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from gpt_classifier import bundle
 from gpt_classifier.data.datamodule import IN_MEMORY
 from gpt_classifier.model.freezing import trainable_names
+from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.callbacks.progress import accuracy
@@ -55,9 +56,9 @@ class FinishRun(Callback):
         model = classifier(pl_module)
         data = text_data(trainer)
         if isinstance(trainer.logger, TensorBoardLogger) and self.best:
-            settings = {f"model/{name}": plain(value) for name, value in model.hparams.items()}
+            settings = {f"model/{name}": plain(value) for name, value in flat(model.hparams).items()}
             if data is not None:
-                settings |= {f"data/{name}": plain(value) for name, value in data.hparams.items()}
+                settings |= {f"data/{name}": plain(value) for name, value in flat(data.hparams).items()}
             log_settings(trainer.logger, settings, {name: self.best[f"val/{name}"] for name in FINAL})
         run = run_folder(trainer)
         if run is None:

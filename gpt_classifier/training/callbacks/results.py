@@ -19,6 +19,7 @@ from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
+from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.card import with_test_results
@@ -26,7 +27,7 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "group_by_length", "max_batch_tokens"}
+OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
 
 
 class TestResults(Callback):
@@ -77,8 +78,8 @@ def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> st
     """Names rows that are not the test rows of the model's own run; empty where they are."""
     if data is None or not (own := model.data_settings):
         return ""
-    names = (own.keys() & data.hparams.keys()) - OF_BATCHES_AND_TRAINING
-    changed = any(own[name] != data.hparams[name] for name in names)
+    own, now = flat(own), flat(data.hparams)
+    changed = any(own[name] != now[name] for name in (own.keys() & now.keys()) - OF_BATCHES_AND_TRAINING)
     part = f"-{n}-rows" if n < len(data.tables["test"]) else ""  # with limit_test_batches
     return (f"-{stem(data.test_source or data.source)}" if changed else "") + part
 

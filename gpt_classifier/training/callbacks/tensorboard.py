@@ -15,7 +15,6 @@ from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.step_loss import is_logged
-from gpt_classifier.training.trunk_cache import StateBatch
 
 FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores in the hparams tab
 
@@ -91,7 +90,7 @@ class ScalarsByExamples(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: object,
-        batch: Batch | StateBatch,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         self.seen += len(batch.lengths) * trainer.world_size

@@ -1,0 +1,50 @@
+"""Checks settings and groups them in dataclasses; knows none of them by name."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar, get_args
+
+from gpt_classifier.errors import InputError, did_you_mean
+
+Group = TypeVar("Group")
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Raises ``InputError`` unless ``value`` is among ``choices``, a ``Literal``."""
+    known = get_args(choices)
+    if value not in known:
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(known)}{did_you_mean(str(value), known)}")
+
+
+def grouped(kind: type[Group], name: str, value: Any) -> Group:
+    """A group of settings, given as such or as a mapping of its fields.
+
+    Args:
+        kind: The frozen dataclass of the group.
+        name: Of the group, for messages.
+        value: A ``kind``, or a mapping of some of its fields; the others have their defaults.
+    """
+    if isinstance(value, kind):
+        return value
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} is {value!r}, expected a mapping with fields {', '.join(known)}")
+    for field in value:
+        if field not in known:
+            close = did_you_mean(str(field), known)
+            raise InputError(f"{name} has no field {field!r}, expected fields {', '.join(known)}{close}")
+    try:
+        return kind(**value)
+    except TypeError as error:  # of a comparison with a value of another type
+        raise InputError(f"{name} is {dict(value)}: {error}") from error
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with dotted keys in place of mappings: ``{"optimizer.weight_decay": 0.1}``."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= {f"{name}.{key}": inner for key, inner in flat(value).items()}
+        else:
+            found[name] = value
+    return found
