@@ -35,17 +35,14 @@ ABOUT_TRAINER = (
 )
 
 
-class Help(argparse._HelpAction):
+class Help(argparse.Action):
     """``--help``, and ``--help trainer``."""
-
-    def __init__(self, *args: Any, choices: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.nargs, self.choices = "?", choices
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
         assert isinstance(parser, Parser)
         parser.explains_trainer = values == "trainer"
-        super().__call__(parser, namespace, values, option)
+        parser.print_help()
+        parser.exit()
 
 
 class Parser(LightningArgumentParser):
@@ -58,7 +55,8 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, add_help=False, **kwargs)
-        self.add_argument("-h", "--help", action=Help, choices=["trainer"], help="Explain the settings and exit.")
+        explained = {"choices": ["trainer"], "help": "Explain the settings and exit."}
+        self.add_argument("-h", "--help", action=Help, nargs="?", default=argparse.SUPPRESS, **explained)
 
     def format_help(self, *args: Any) -> str:
         everything = self._action_groups
