@@ -27,7 +27,7 @@ from gpt_classifier.model.build import Specification, build
 from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
 from gpt_classifier.model.pretrained import read_tensors
 
-FORMAT = 4
+FORMAT = 5
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
@@ -40,24 +40,25 @@ class Bundle:
     """A classifier with all that stands between a text and a class name."""
 
     model: SequenceClassifier
-    encoder: TextEncoder
-    labels: list[str]  # class names in the order of the logits
+    text_encoder: TextEncoder
+    class_names: list[str]  # in the order of the logits
     data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
+    card: str = ""  # the model card in Markdown, if it has one already
 
     def config(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "model": asdict(Specification.of(self.model)),
-            "labels": self.labels,
-            "encoder": self.encoder.settings(),
+            "class_names": self.class_names,
+            "text_encoder": self.text_encoder.settings(),
             "data": self.data,
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """What stands beside the weights: the tokenizer's vocabulary and the fingerprints of the training texts."""
         kept = {} if self.trained_on is None else {TRAINED_ON: self.trained_on}
-        return {VOCABULARY: self.encoder.vocabulary()} | kept
+        return {VOCABULARY: self.text_encoder.vocabulary()} | kept
 
     def merged(self) -> "Bundle":
         """Itself, or where matrices are adapted a copy with plain ones."""
@@ -83,10 +84,10 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     check_format(config, where)
     try:
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
-        encoder = TextEncoder.restore(config["encoder"], vocabulary)
-        specification, labels = Specification.restore(config["model"]), list(config["labels"])
-        if len(labels) != specification.num_classes:
-            raise ValueError(f"{specification.num_classes} classes, but the labels {labels}")
+        text_encoder = TextEncoder.restore(config["text_encoder"], vocabulary)
+        specification, class_names = Specification.restore(config["model"]), list(config["class_names"])
+        if len(class_names) != specification.num_classes:
+            raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
         model.load_state_dict(tensors, assign=True)
     except InputError:
@@ -97,7 +98,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return Bundle(model.eval(), encoder, labels, config["data"], trained_on)
+    return Bundle(model.eval(), text_encoder, class_names, config["data"], trained_on)
 
 
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
@@ -188,7 +189,9 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         raise InputError(
             f"no model at {path}: expected a folder with config.json and {WEIGHTS}, a run's folder, or a .ckpt file"
         )
-    return restore(_read_config(found), read_tensors(found), found)
+    card = found / "README.md"
+    contents = restore(_read_config(found), read_tensors(found), found)
+    return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -217,6 +220,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     if not (parts.get("gpt_classifier") and {"state_dict", "pytorch-lightning_version"} <= parts.keys()):
         raise InputError(f"{path} was not written by gpt_classifier: expected a .ckpt file of a fit, or a model folder")
+    check_format(checkpoint["gpt_classifier"].get("config"), path)
     return checkpoint
 
 

@@ -302,7 +302,7 @@ def _data_options(words: list[str]) -> Iterator[tuple[str, Any]]:
 def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]) -> None:
     """Reads the first rows of each file that a fit would read; for other commands, those that are typed must exist."""
     defaults = settings("data")
-    if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.labels+ or --data.sour
+    if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.class_names+ or --data.sour
         return
     if command == "fit":
         data = {**defaults, **configured, **typed}

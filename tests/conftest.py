@@ -55,16 +55,16 @@ def tiny_config() -> GPTConfig:
 def assert_restored_alike() -> Callable[[TextEncoder, SearchStrategy[str]], None]:
     """Restores an encoder from what it would save, and asserts that both give the same for any of ``texts``."""
 
-    def check(encoder: TextEncoder, texts: SearchStrategy[str]) -> None:
-        restored = TextEncoder.restore(encoder.settings(), encoder.vocabulary())
-        assert restored.settings() == encoder.settings()
-        assert (restored.vocab_size, restored.padding_id) == (encoder.vocab_size, encoder.padding_id)
-        assert restored.vocabulary().equal(encoder.vocabulary())
+    def check(text_encoder: TextEncoder, texts: SearchStrategy[str]) -> None:
+        restored = TextEncoder.restore(text_encoder.settings(), text_encoder.vocabulary())
+        assert restored.settings() == text_encoder.settings()
+        assert (restored.vocab_size, restored.padding_id) == (text_encoder.vocab_size, text_encoder.padding_id)
+        assert restored.vocabulary().equal(text_encoder.vocabulary())
 
         @settings(max_examples=30, deadline=None)
         @given(texts)
         def same_ids(text: str) -> None:
-            assert restored.encode(text) == encoder.encode(text)
+            assert restored.encode(text) == text_encoder.encode(text)
 
         same_ids()
 

@@ -76,7 +76,7 @@ FIT = {
     ),
     "one class": ("--data.source=HERE/one_class.csv", "'ham'"),
     "too few rows": ("--data.source=HERE/few.csv", "2 distinct texts, too few for 3 splits"),
-    "an unknown label": ("--data.labels=[ham, eggs]", "'spam'"),
+    "an unknown label": ("--data.class_names=[ham, eggs]", "'spam'"),
     "no validation rows": ("--data.splitting.fractions=[0.8, 0, 0.2]", "--data.val_source"),
     "fractions beyond 1": ("--data.splitting.fractions=[1, 1, 1]", "[1.0, 1.0, 1.0]"),
     "a book split of other data": ("--data.split=chapter6", "sample"),
@@ -173,7 +173,7 @@ def test_a_broken_model_folder_is_named(name, content, error, here, trained):
 
 
 CONFIG_VALUES = {
-    "labels": ["a", "b", "c"],
+    "class_names": ["a", "b", "c"],
     "model": [],
     "model.pooling": "max",
     "model.head": "quadratic",

@@ -107,7 +107,7 @@ ACCEPTED = [
     "fit --config csv --print_config",
     "fit --config csv --data={source: good.csv}",
     "fit --config {data: {source: sample}}",
-    "fit --data.labels+=ham --trainer.callbacks+=LearningRateMonitor --model.gpt.n_layer 2",
+    "fit --data.class_names+=ham --trainer.callbacks+=LearningRateMonitor --model.gpt.n_layer 2",
     "fit --trainer.callbacks.help EarlyStopping",
     "test --config csv --data.test_source good.csv --data.source no.csv",
     "predict --config csv --model x --data.source good.csv --data.text_column other",

@@ -61,10 +61,12 @@ def test_a_text_beyond_the_window_keeps_the_same_ids_as_if_it_were_tokenized_who
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "spam, ham and ", "😀"])
 def test_ten_megabytes_take_no_longer_than_a_long_message(tokenizer, truncation, unit):
-    encoder = TextEncoder(tokenizer, 1024, truncation)
+    text_encoder = TextEncoder(tokenizer, 1024, truncation)
     text = unit * (10_000_000 // len(unit.encode()))
-    assert min(timeit.repeat(lambda: encoder.encode(text), repeat=3, number=1)) < 0.5  # whole, it would take 1 to 2 s
-    ids, cut = encoder.encode(text)
+    assert (
+        min(timeit.repeat(lambda: text_encoder.encode(text), repeat=3, number=1)) < 0.5
+    )  # whole, it would take 1 to 2 s
+    ids, cut = text_encoder.encode(text)
     assert len(ids) == 1024
     assert cut
 
@@ -72,35 +74,35 @@ def test_ten_megabytes_take_no_longer_than_a_long_message(tokenizer, truncation,
 @settings(deadline=None)
 @given(before=st.text(max_size=9), after=st.text(max_size=9))
 def test_endoftext_in_a_text_is_ordinary_text(tokenizer, before, after):
-    encoder = TextEncoder(tokenizer)
-    ids, _ = encoder.encode(f"{before}<|endoftext|>{after}")
-    assert encoder.padding_id not in ids
+    text_encoder = TextEncoder(tokenizer)
+    ids, _ = text_encoder.encode(f"{before}<|endoftext|>{after}")
+    assert text_encoder.padding_id not in ids
     assert len(ids) > 1
 
 
 def test_an_empty_text_is_one_end_of_text_token(tokenizer):
-    encoder = TextEncoder(tokenizer)
-    assert encoder.encode("") == ([encoder.padding_id], False)
+    text_encoder = TextEncoder(tokenizer)
+    assert text_encoder.encode("") == ([text_encoder.padding_id], False)
 
 
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(texts, min_size=1, max_size=6), pad_to=st.none() | lengths_of_texts)
 def test_a_batch_is_padded_on_the_right_and_its_lengths_count_real_tokens(tokenizer, rows, pad_to):
-    encoder = TextEncoder(tokenizer, pad_to=pad_to)
-    ids = [encoder.encode(text)[0] for text in rows]
-    batch = encoder.batch(ids)
+    text_encoder = TextEncoder(tokenizer, pad_to=pad_to)
+    ids = [text_encoder.encode(text)[0] for text in rows]
+    batch = text_encoder.batch(ids)
     assert batch.lengths.tolist() == [len(row) for row in ids]
     assert batch.inputs.shape == (len(rows), pad_to or max(map(len, ids)))
     for padded, row in zip(batch.inputs.tolist(), ids, strict=True):
         assert padded[: len(row)] == row
-        assert set(padded[len(row) :]) <= {encoder.padding_id}
+        assert set(padded[len(row) :]) <= {text_encoder.padding_id}
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("pad_to", [None, 7])
 def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to, assert_restored_alike):
-    encoder = TextEncoder(tokenizer, 9, truncation, pad_to)
-    assert_restored_alike(encoder, texts)
+    text_encoder = TextEncoder(tokenizer, 9, truncation, pad_to)
+    assert_restored_alike(text_encoder, texts)
 
 
 @settings(deadline=None)

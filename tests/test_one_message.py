@@ -29,20 +29,20 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert all(part.equals(split_grouped(table, (0.4, 0.3, 0.3), seed=1)[name]) for name, part in parts.items())
 
     # Ids: encoding.py. With the bytes tokenizer, an id is a byte.
-    encoder = TextEncoder("bytes", max_length=12)
-    ids, cut = encoder.encode(table["text"][0])
+    text_encoder = TextEncoder("bytes", max_length=12)
+    ids, cut = text_encoder.encode(table["text"][0])
     assert (ids, cut) == (list(b"See you at f"), True)
 
     # A batch: encoding.py. B = 2 messages, T = 12 tokens; the shorter one is padded on the right.
-    batch = encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), rows=torch.tensor([0, 5]))
+    batch = text_encoder.batch([ids, list(b"WIN")], labels=torch.tensor([0, 1]), rows=torch.tensor([0, 5]))
     assert isinstance(batch, Batch)
     assert batch.inputs.shape == (2, 12)
     assert batch.inputs.dtype == torch.int64
-    assert batch.inputs[1].tolist() == [*b"WIN", *[encoder.padding_id] * 9]
+    assert batch.inputs[1].tolist() == [*b"WIN", *[text_encoder.padding_id] * 9]
     assert batch.lengths.tolist() == [12, 3]
 
     # Hidden states: model/gpt.py. C = 32 channels.
-    gpt = GPT(GPTConfig(vocab_size=encoder.vocab_size, context_length=16, n_embd=32, n_layer=2, n_head=4))
+    gpt = GPT(GPTConfig(vocab_size=text_encoder.vocab_size, context_length=16, n_embd=32, n_layer=2, n_head=4))
     embedded = gpt.embed(batch.inputs)
     hidden = gpt.finish(gpt.run_blocks(embedded))
     assert embedded.shape == hidden.shape == (2, 12, 32)

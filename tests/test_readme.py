@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +55,7 @@ def test_the_first_block_of_python_runs(capsys):
     assert capsys.readouterr().out.startswith(("ham", "spam"))
 
 
-def test_the_second_block_of_python_trains_and_loads(tmp_path, monkeypatch):
+def test_the_second_block_of_python_goes_from_two_lists_to_a_label(tmp_path, monkeypatch, capsys):
     texts = [f"message {'x' * i} {'win a prize' if i % 2 else 'see you soon'}" for i in range(40)]
     labels = ["spam" if i % 2 else "ham" for i in range(40)]
     # The same lines on a network that needs no download.
@@ -65,10 +66,13 @@ def test_the_second_block_of_python_trains_and_loads(tmp_path, monkeypatch):
     code = code.replace('weights="pretrained"', 'weights="random"').replace(
         "max_epochs=5", "max_epochs=1, logger=False"
     )
+    code = re.sub(r"^(texts|labels) = .*\n", "", code, flags=re.MULTILINE)  # two of each are too few
     monkeypatch.chdir(tmp_path)
     names = {"texts": texts, "labels": labels}
     exec(code, names)
-    assert names["model"].labels == ["ham", "spam"]
+    assert capsys.readouterr().out.splitlines()[-1] in ("ham", "spam")
+    text = "Call now to claim your prize"
+    assert TextClassifier.load("spam-model").predict(text) == names["classifier"].predict(text)
 
 
 def test_links_lead_somewhere_on_a_package_index_too():

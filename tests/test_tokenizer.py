@@ -67,13 +67,13 @@ def test_an_empty_text_is_its_special_tokens(folder, library):
 
 
 def test_padding_is_the_tokenizers_own(folder, library):
-    encoder = TextEncoder(str(folder))
-    assert encoder.padding_id in {library.token_to_id("[PAD]"), library.token_to_id("<pad>")}
-    assert encoder.vocab_size == library.get_vocab_size()
-    ids = [encoder.encode(text)[0] for text in ("see you", "a")]
-    batch = encoder.batch(ids)
+    text_encoder = TextEncoder(str(folder))
+    assert text_encoder.padding_id in {library.token_to_id("[PAD]"), library.token_to_id("<pad>")}
+    assert text_encoder.vocab_size == library.get_vocab_size()
+    ids = [text_encoder.encode(text)[0] for text in ("see you", "a")]
+    batch = text_encoder.batch(ids)
     assert batch.lengths.tolist() == [len(row) for row in ids]
-    assert set(batch.inputs[1, len(ids[1]) :].tolist()) == {encoder.padding_id}
+    assert set(batch.inputs[1, len(ids[1]) :].tolist()) == {text_encoder.padding_id}
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
@@ -81,9 +81,9 @@ def test_padding_is_the_tokenizers_own(folder, library):
 def test_a_restored_encoder_gives_the_same_ids_without_transformers(
     folder, truncation, pad_to, monkeypatch, assert_restored_alike
 ):
-    encoder = TextEncoder(str(folder), 9, truncation, pad_to)
+    text_encoder = TextEncoder(str(folder), 9, truncation, pad_to)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert_restored_alike(encoder, texts)
+    assert_restored_alike(text_encoder, texts)
 
 
 def test_the_settings_do_not_tell_where_the_folder_was(folder):
@@ -91,8 +91,8 @@ def test_the_settings_do_not_tell_where_the_folder_was(folder):
 
 
 def test_without_the_library_the_error_names_what_to_install(folder, monkeypatch):
-    encoder = TextEncoder(str(folder))
-    kept = encoder.settings(), encoder.vocabulary()
+    text_encoder = TextEncoder(str(folder))
+    kept = text_encoder.settings(), text_encoder.vocabulary()
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
         TextEncoder(str(folder))
@@ -104,9 +104,9 @@ def test_a_broken_tokenizer_is_named(folder, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=str(tmp_path)):
         TextEncoder(str(tmp_path))
-    encoder = TextEncoder(str(folder))
+    text_encoder = TextEncoder(str(folder))
     with pytest.raises(InputError, match=folder.name):
-        TextEncoder.restore(encoder.settings(), encoder.vocabulary()[1:])
+        TextEncoder.restore(text_encoder.settings(), text_encoder.vocabulary()[1:])
 
 
 def test_special_tokens_need_room_and_something_between_them(folder):

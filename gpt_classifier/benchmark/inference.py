@@ -77,8 +77,8 @@ def _pipeline(folder: str, texts: list[str]) -> tuple[Callable[..., Any], Callab
     """A text-classification pipeline of ``transformers`` on the same weights, at the batch size that suits it best."""
     hf = transformers_package()
     contents = load(folder)
-    model = as_transformers(contents.model.backbone, contents.encoder.padding_id, len(contents.labels)).eval()
-    pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.encoder.padding_id))
+    model = as_transformers(contents.model.backbone, contents.text_encoder.padding_id, len(contents.class_names)).eval()
+    pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.text_encoder.padding_id))
     sample, times = texts[: min(256, len(texts))], {}
     for size in (1, 8, 16, 32, 64):
         began = time.perf_counter()

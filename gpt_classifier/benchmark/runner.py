@@ -125,10 +125,10 @@ class Runner:
         from gpt_classifier.encoding import TextEncoder
         from gpt_classifier.training.network import build_network
 
-        encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
-        model = build_network({"gpt": self.gpt}, self.weights, 2, encoder)
+        text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
+        model = build_network({"gpt": self.gpt}, self.weights, 2, text_encoder)
         folder = self.scratch / "model"
-        save_folder(folder, Bundle(model, encoder, ["ham", "spam"]), "made by benchmark\n")
+        save_folder(folder, Bundle(model, text_encoder, ["ham", "spam"]), "made by benchmark\n")
         return str(folder)
 
 

@@ -189,7 +189,7 @@ def train_ours(job: Training) -> Result:
 def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
     """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
     encoded, config = data.encoded["train"], trunk.model.backbone.config
-    batches = trunk.encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
+    batches = trunk.text_encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
     spent = {"trunk": 0.0, "peak": 0.0}
     tokens, chosen = 0, batches[:: max(1, len(batches) // max_batches)]
@@ -238,10 +238,10 @@ def train_plain(job: Training) -> Result:
     L.seed_everything(job.seed, verbose=False)
     data = _data(job, batching=BatchingConfig(pad_to="longest_train"))
     data.setup("fit")
-    gpt = GPT(gpt_config(job.gpt, data.encoder.vocab_size))
+    gpt = GPT(gpt_config(job.gpt, data.text_encoder.vocab_size))
     if job.weights != "random":
         load_weights(gpt, job.weights)
-    model = TextbookClassifier(gpt, len(data.labels))
+    model = TextbookClassifier(gpt, len(data.class_names))
     model.train_last_blocks(trainable_blocks(job.policy, gpt.config.n_layer))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-5, weight_decay=0.1)
@@ -293,9 +293,9 @@ def train_transformers(job: Training) -> Result:
 
     data = _data(job)
     data.setup("fit")
-    gpt = build_network({"gpt": job.gpt}, job.weights, len(data.labels), data.encoder).backbone
+    gpt = build_network({"gpt": job.gpt}, job.weights, len(data.class_names), data.text_encoder).backbone
     hf.set_seed(job.seed)
-    model = as_transformers(gpt, data.encoder.padding_id, len(data.labels))
+    model = as_transformers(gpt, data.text_encoder.padding_id, len(data.class_names))
     blocks = trainable_blocks(job.policy, gpt.config.n_layer)
     if blocks is not None:
         model.requires_grad_(False)
@@ -312,7 +312,7 @@ def train_transformers(job: Training) -> Result:
     }
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
-        padded = data.encoder.batch([row["input_ids"] for row in batch])
+        padded = data.text_encoder.batch([row["input_ids"] for row in batch])
         mask = (torch.arange(padded.inputs.shape[1]) < padded.lengths[:, None]).long()
         labels = torch.tensor([row["labels"] for row in batch])
         return {"input_ids": padded.inputs, "attention_mask": mask, "labels": labels}

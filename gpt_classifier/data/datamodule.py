@@ -36,7 +36,7 @@ RareClasses = Literal["error", "drop", "merge"]
 class TextDataModule(L.LightningDataModule):
     """Labelled text as padded batches of token ids.
 
-    After ``setup``, ``labels`` are the class names in the order of the logits, ``encoder`` turns texts into
+    After ``setup``, ``class_names`` stand in the order of the logits, ``text_encoder`` turns texts into
     ids, and ``class_weights`` (K,) weight the loss or are None. A group of settings is a ``FileFormat``,
     ``SplittingConfig`` or ``BatchingConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
 
@@ -48,7 +48,7 @@ class TextDataModule(L.LightningDataModule):
         text_column: Name of the column with the texts, or of several, whose texts are joined.
         text_separator: What stands between the texts of several columns; a missing one is skipped.
         label_column: Name of the column with the class names.
-        labels: The class names in the order of the logits; by default those of the training rows, sorted.
+        class_names: In the order of the logits; by default those of the training rows, sorted.
         balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
             ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
@@ -75,7 +75,7 @@ class TextDataModule(L.LightningDataModule):
         text_column: str | list[str] = "text",
         text_separator: str = "\n",
         label_column: str = "label",
-        labels: list[str | int | bool] | None = None,
+        class_names: list[str | int | bool] | None = None,
         balance: Balance = "none",
         empty: Empty = "drop",
         rare_classes: RareClasses = "error",
@@ -103,13 +103,13 @@ class TextDataModule(L.LightningDataModule):
         check_choice("truncation", truncation, Truncation)
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
-        if any(isinstance(label, bool) for label in labels or []):
+        if any(isinstance(name, bool) for name in class_names or []):
             raise InputError(
-                f"labels are {labels}: write names such as yes and no in quotes, or YAML reads true and false"
+                f"class_names are {class_names}: write names such as yes and no in quotes, or YAML reads true and false"
             )
-        names = [str(label) for label in labels or []]
+        names = [str(name) for name in class_names or []]
         if len(set(names)) != len(names):
-            raise InputError(f"labels are {labels}, expected distinct names")
+            raise InputError(f"class_names are {class_names}, expected distinct names")
         if not text_column:
             raise InputError("text_column is an empty list, expected the name of at least one column")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
@@ -128,14 +128,14 @@ class TextDataModule(L.LightningDataModule):
         self.source_columns = Columns(
             text_column, label_column, self.splitting.group_column, split_column, text_separator
         )
-        self.declared_labels, self.rare_classes = names or None, rare_classes
+        self.declared_class_names, self.rare_classes = names or None, rare_classes
         self.split, self.balance, self.empty = split, balance, empty
         self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
         self.batch_size = batch_size
 
-        self.labels: list[str] = names
+        self.class_names: list[str] = names
         self.class_weights: torch.Tensor | None = None
-        self.encoder: TextEncoder
+        self.text_encoder: TextEncoder
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
         self.notes: list[str] = []  # what happened to rows on the way, a sentence each
@@ -196,7 +196,7 @@ class TextDataModule(L.LightningDataModule):
         for source in (self.source, self.val_source, self.test_source):
             if source is not None and self._given is None:
                 sources.prepare(source)
-        if self._model.encoder is None:
+        if self._model.text_encoder is None:
             TextEncoder(self.tokenizer)
 
     @property
@@ -211,28 +211,28 @@ class TextDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
             self._batches_begun = 0  # another fit, which may yet be a resumed one: its state is loaded after this
-        encoder = self._model.encoder
-        self.declared_labels = self._model.labels or self.declared_labels
+        text_encoder = self._model.text_encoder
+        self.declared_class_names = self._model.class_names or self.declared_class_names
         if stage == "predict":
-            self.encoder = encoder or self._new_encoder()
+            self.text_encoder = text_encoder or self._new_encoder()
         elif (needed := self._needed(stage)) not in self.encoded:
             self._setup_tables(needed)
-            self._encode(encoder)
+            self._encode(text_encoder)
             rank_zero_info(self.summary())
 
     def _needed(self, stage: str) -> str:
         """``train``, which others are split off, or what a model is scored on where that is a file of its own."""
         name = {"validate": "val", "test": "test"}.get(stage, "train")
         given = {"val": self.val_source, "test": self.test_source} if self._given is None else self._given
-        return name if given.get(name) is not None and self._model.labels else "train"
+        return name if given.get(name) is not None and self._model.class_names else "train"
 
     def _setup_tables(self, needed: str) -> None:
         self.notes = []
         given, self.without_text = checks.without_empty(self._read(needed), self.empty)
         files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
         titles = {name: sources.title(files_[name] or self.source) for name in given}
-        given, declared = self._without_rare_classes(given, self._model.labels)
-        self.labels = checks.class_names(given, declared, titles)
+        given, declared = self._without_rare_classes(given, self._model.class_names)
+        self.class_names = checks.class_names(given, declared, titles)
         self.class_weights = None
         if needed != "train":
             self.tables = given
@@ -243,13 +243,13 @@ class TextDataModule(L.LightningDataModule):
         if self.balance == "undersample":
             self.tables["train"] = splits.undersample(train, self.splitting.seed)
             dropped = train["label"].value_counts() - self.tables["train"]["label"].value_counts()
-            counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.labels if dropped.get(name))
+            counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.class_names if dropped.get(name))
             if counts_text:
                 self.notes.append(f"training rows dropped by undersampling: {counts_text}")
         elif self.balance == "class_weights":
-            counts = torch.tensor([(train["label"] == name).sum() for name in self.labels])
+            counts = torch.tensor([(train["label"] == name).sum() for name in self.class_names])
             if not counts.all():
-                raise InputError(f"class {self.labels[int(counts.argmin())]!r} has no training row to weigh")
+                raise InputError(f"class {self.class_names[int(counts.argmin())]!r} has no training row to weigh")
             # With these, the weights of the training rows have mean 1: the size of the loss does not change.
             self.class_weights = counts.sum() / (len(counts) * counts)
 
@@ -281,7 +281,7 @@ class TextDataModule(L.LightningDataModule):
         self, given: splits.Splits, known: list[str] | None
     ) -> tuple[splits.Splits, list[str] | None]:
         """The tables without the classes that cannot be divided (or that a model does not know), and declared names."""
-        declared, merge = self.declared_labels, self.rare_classes == "merge"
+        declared, merge = self.declared_class_names, self.rare_classes == "merge"
         if self.rare_classes == "error":
             return given, declared
         if known is not None:  # what is rare was decided when the model was trained
@@ -332,31 +332,35 @@ class TextDataModule(L.LightningDataModule):
         width = {"longest": None, "longest_train": longest_train}.get(str(pad_to), pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 
-    def _encode(self, encoder: TextEncoder | None) -> None:
-        self.encoder = encoder or self._new_encoder()
+    def _encode(self, text_encoder: TextEncoder | None) -> None:
+        self.text_encoder = text_encoder or self._new_encoder()
         self.encoded.clear()
         if "train" in self.tables:
             self.encoded["train"] = self._encode_table("train")
-        if encoder is None and self.batching.pad_to == "longest_train":
-            self.encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
-            self.encoded["train"].encoder = self.encoder
+        if text_encoder is None and self.batching.pad_to == "longest_train":
+            self.text_encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
+            self.encoded["train"].text_encoder = self.text_encoder
         for name in self.tables.keys() - {"train"}:
             self.encoded[name] = self._encode_table(name)
 
     def _encode_table(self, name: str) -> EncodedTexts:
         table = self.tables[name]
-        labels = torch.tensor(table["label"].map({n: i for i, n in enumerate(self.labels)}).to_numpy(np.int64))
+        labels = torch.tensor(table["label"].map({n: i for i, n in enumerate(self.class_names)}).to_numpy(np.int64))
         numbers = torch.tensor(table["row"].to_numpy(np.int64))
-        return EncodedTexts(table["text"], self.encoder, labels, numbers)
+        return EncodedTexts(table["text"], self.text_encoder, labels, numbers)
 
     def summary(self) -> str:
         """One line for each split and one for whatever happened to rows and texts on the way."""
-        classes = f"classes {', '.join(self.labels)}" if len(self.labels) <= MANY else f"{len(self.labels)} classes"
+        classes = (
+            f"classes {', '.join(self.class_names)}"
+            if len(self.class_names) <= MANY
+            else f"{len(self.class_names)} classes"
+        )
         lines = [f"{sources.title(self.source)}, split {self.split}, {classes}"]
         for name in splits.NAMES:
             if name in self.tables:
                 counts = self.tables[name]["label"].value_counts()
-                shares = class_counts({label: int(counts.get(label, 0)) for label in self.labels}, MANY)
+                shares = class_counts({label: int(counts.get(label, 0)) for label in self.class_names}, MANY)
                 longest = self.encoded[name].lengths.max()
                 lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
         if self.without_text:
@@ -365,7 +369,9 @@ class TextDataModule(L.LightningDataModule):
         truncated = {name: encoded.truncated for name, encoded in self.encoded.items() if encoded.truncated}
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
-            lines.append(f"  texts cut to {self.encoder.max_length} tokens ({self.truncation} kept): {counts_text}")
+            lines.append(
+                f"  texts cut to {self.text_encoder.max_length} tokens ({self.truncation} kept): {counts_text}"
+            )
         known = self._model.trained_on
         if known is None and "train" in self.tables:
             known = training_fingerprints(self.tables["train"]["text"])
@@ -436,7 +442,7 @@ class TextDataModule(L.LightningDataModule):
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         encoded = self.encoded[name]
-        batches = self.encoder.rows_by_length(encoded.lengths, self._max_batch_tokens())
+        batches = self.text_encoder.rows_by_length(encoded.lengths, self._max_batch_tokens())
         return self._loader(encoded, EvaluationBatches(batches, *self._process()))
 
     def _max_batch_tokens(self) -> int:
@@ -465,7 +471,7 @@ class TextDataModule(L.LightningDataModule):
             chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
             for note in self._reading_notes(self.source):
                 rank_zero_info(note)
-        texts = StreamedTexts(chunks, self.encoder, self._max_batch_tokens(), *self._process())
+        texts = StreamedTexts(chunks, self.text_encoder, self._max_batch_tokens(), *self._process())
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:

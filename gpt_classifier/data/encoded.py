@@ -18,16 +18,16 @@ class EncodedTexts(Dataset[Batch]):
     A million short messages take about 60 MB: two bytes a token, without an object for each text.
     """
 
-    def __init__(self, texts: Iterable[str], encoder: TextEncoder, labels: Tensor | None, numbers: Tensor) -> None:
-        self.encoder = encoder
+    def __init__(self, texts: Iterable[str], text_encoder: TextEncoder, labels: Tensor | None, numbers: Tensor) -> None:
+        self.text_encoder = text_encoder
         self.labels = labels
         self.rows = numbers  # (N,) int64, of the rows in their source
         self.truncated = 0
         # Grows in place: there is never an object for each text.
-        flat = array("H" if encoder.vocab_size <= 2**16 else "I")
+        flat = array("H" if text_encoder.vocab_size <= 2**16 else "I")
         lengths = array("q")
         for text in texts:
-            ids, cut = encoder.encode(text)
+            ids, cut = text_encoder.encode(text)
             self.truncated += cut
             flat.extend(ids)
             lengths.append(len(ids))
@@ -44,11 +44,11 @@ class EncodedTexts(Dataset[Batch]):
 
     def tokens(self) -> Tensor:
         """Every token id that a batch of these texts can hold, once."""
-        return torch.from_numpy(np.union1d(self._ids, self.encoder.padding_id).astype(np.int64))
+        return torch.from_numpy(np.union1d(self._ids, self.text_encoder.padding_id).astype(np.int64))
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]
-        return self.encoder.batch([self.ids(row) for row in rows], labels, self.rows[rows])
+        return self.text_encoder.batch([self.ids(row) for row in rows], labels, self.rows[rows])
 
 
 class StreamedTexts(IterableDataset[list[Batch]]):
@@ -58,13 +58,19 @@ class StreamedTexts(IterableDataset[list[Batch]]):
     """
 
     def __init__(
-        self, chunks: Iterable[pd.DataFrame], encoder: TextEncoder, tokens: int, rank: int = 0, world_size: int = 1
+        self, chunks: Iterable[pd.DataFrame], text_encoder: TextEncoder, tokens: int, rank: int = 0, world_size: int = 1
     ) -> None:
-        self.chunks, self.encoder, self.tokens, self.rank, self.world_size = chunks, encoder, tokens, rank, world_size
+        self.chunks, self.text_encoder, self.tokens, self.rank, self.world_size = (
+            chunks,
+            text_encoder,
+            tokens,
+            rank,
+            world_size,
+        )
 
     def __iter__(self) -> Iterator[list[Batch]]:
         for number, chunk in enumerate(self.chunks):
             if number % self.world_size == self.rank:
                 numbers = torch.tensor(chunk["row"].to_numpy(np.int64))
-                encoded = EncodedTexts(chunk["text"].fillna(""), self.encoder, None, numbers)
-                yield [encoded[rows] for rows in self.encoder.rows_by_length(encoded.lengths, self.tokens)]
+                encoded = EncodedTexts(chunk["text"].fillna(""), self.text_encoder, None, numbers)
+                yield [encoded[rows] for rows in self.text_encoder.rows_by_length(encoded.lengths, self.tokens)]

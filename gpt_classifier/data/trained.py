@@ -11,8 +11,8 @@ from gpt_classifier.encoding import TextEncoder
 class TrainedModel(Protocol):
     """A model as its data see it. Each is None where the model does not know it yet."""
 
-    encoder: TextEncoder | None = None  # that its texts were encoded with
-    labels: list[str] | None = None  # its class names in the order of the logits
+    text_encoder: TextEncoder | None = None  # that its texts were encoded with
+    class_names: list[str] | None = None  # in the order of the logits
     trained_on: Tensor | None = None  # fingerprints of its training texts
 
 

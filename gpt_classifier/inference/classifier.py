@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gpt_classifier import bundle
+from gpt_classifier.card import model_card
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.backbone import Backbone
@@ -28,8 +29,11 @@ class Prediction(NamedTuple):
 
 
 class TextClassifier:
-    """A loaded classifier.
+    """Texts in, class names out: a trained model with its tokenizer, to be used and not trained further.
 
+    It comes from :meth:`load`, or from a model that was just trained, ``GPTClassifier.to_text_classifier()``. What is
+    trained is a :class:`~gpt_classifier.training.module.GPTClassifier`; both hold the same network, a
+    :class:`~gpt_classifier.model.classification.SequenceClassifier`, which maps token ids to logits.
     ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
 
     >>> classifier = TextClassifier.load("checkpoints/sample-bytes")
@@ -38,9 +42,9 @@ class TextClassifier:
     """
 
     def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
-        contents = contents.merged()
-        self.classes_ = np.array(contents.labels, dtype=object)  # of plain strings
-        self.encoder = contents.encoder
+        self._contents = contents = contents.merged()
+        self.classes_ = np.array(contents.class_names, dtype=object)  # of plain strings
+        self.text_encoder = contents.text_encoder
         self.device = _usable_device(device, int8)
         self.model = contents.model.to(self.device).eval()
         self._parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -63,6 +67,15 @@ class TextClassifier:
         :func:`quantized`. ``base`` names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
         """
         return cls(bundle.load(path, base), device, int8)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes a model folder, which :meth:`load` reads anywhere; one of the same name is replaced.
+
+        Raises ``InputError`` where the folder cannot be written, and for a quantized network.
+        """
+        if self._int8:
+            raise InputError("an int8 network cannot be saved: load the model without int8, and save that")
+        bundle.save_folder(Path(folder), self._contents, self._contents.card or model_card(self._contents))
 
     def __repr__(self) -> str:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
@@ -120,11 +133,11 @@ class TextClassifier:
 
     @torch.inference_mode()
     def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:
-        ids = [self.encoder.encode(text)[0] for text in texts]
+        ids = [self.text_encoder.encode(text)[0] for text in texts]
         result = np.zeros((len(texts), len(self.classes_)))
         limit = max_batch_tokens or batch_tokens(self.device.type)
-        for rows in self.encoder.rows_by_length([len(row) for row in ids], limit):
-            batch = self.encoder.batch([ids[row] for row in rows])
+        for rows in self.text_encoder.rows_by_length([len(row) for row in ids], limit):
+            batch = self.text_encoder.batch([ids[row] for row in rows])
             logits = self.model(batch.inputs.to(self.device), batch.lengths.to(self.device))
             result[rows] = logits.cpu().double().softmax(-1).numpy()  # on the CPU, because MPS has no float64
         return result

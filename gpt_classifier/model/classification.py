@@ -30,7 +30,10 @@ BACKBONE = "backbone."  # what the names of all parameters below the head begin 
 
 
 class SequenceClassifier(nn.Module):
-    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32.
+    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32: the network alone, for other training loops.
+
+    :class:`~gpt_classifier.training.module.GPTClassifier` trains it with Lightning, and
+    :class:`~gpt_classifier.inference.classifier.TextClassifier` classifies texts with it.
 
     Args:
         backbone: The network below the head: a GPT, or an encoder in its place.

@@ -66,7 +66,7 @@ def check(search: Search) -> None:
         raise InputError("there are no val rows to score settings on: give --data.val_source or a val fraction above 0")
     labels = data.encoded["val"].labels
     assert labels is not None, "validation rows have labels"
-    names = score_names(labels, data.labels)
+    names = score_names(labels, data.class_names)
     check_monitors([], search.monitor, [f"val/{name}" for name in names])
 
 

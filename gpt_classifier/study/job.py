@@ -56,7 +56,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     trainer.callbacks.clear()  # type: ignore[attr-defined]
     trainer.loggers = []  # what follows is for the table alone
     loaders = {name: data.evaluation_dataloader(name) for name in SPLITS}
-    names = np.array(data.labels)
+    names = np.array(data.class_names)
     scores = {}
     for name, loader in loaders.items():
         trainer.test(model, loader, verbose=False)

@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, trained_on_before
+from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, read_checkpoint, trained_on_before
+from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
@@ -28,6 +30,7 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
+from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.model.build import Specification
 from gpt_classifier.model.classification import Pooling, SequenceClassifier
 from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
@@ -49,10 +52,14 @@ MUST_NOT_CHANGE = {"cache.dtype"}
 
 
 class GPTClassifier(L.LightningModule):
-    """A GPT with a classification head, trained by Lightning.
+    """Trains and evaluates: a network with a classification head, as a Lightning module.
+
+    The network itself is a :class:`~gpt_classifier.model.classification.SequenceClassifier`, an ``nn.Module`` without
+    tokenizer or class names; to classify texts, :meth:`to_text_classifier` makes a
+    :class:`~gpt_classifier.inference.classifier.TextClassifier` of it.
 
     The network is built when fitting starts (class names and vocabulary come from the data), or at once when
-    ``labels`` are given, as they are in a checkpoint. A group of settings is a ``LoRAConfig``, ``OptimizerConfig``,
+    ``class_names`` are given, as in a checkpoint. A group of settings is a ``LoRAConfig``, ``OptimizerConfig``,
     ``CacheConfig`` or ``ComputeConfig``, or a mapping of its fields: ``optimizer={"weight_decay": 0.0}``.
 
     Args:
@@ -78,7 +85,7 @@ class GPTClassifier(L.LightningModule):
         optimizer: The optimizer, and the learning rate over time and over the blocks.
         cache: The cache of the frozen blocks' hidden states.
         compute: How the network is computed, for speed and memory.
-        labels: Class names in the order of the logits; by default those of the data.
+        class_names: In the order of the logits; by default those of the data.
     """
 
     def __init__(
@@ -96,7 +103,7 @@ class GPTClassifier(L.LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),
         cache: CacheConfig = CacheConfig(),
         compute: ComputeConfig = ComputeConfig(),
-        labels: list[str] | None = None,
+        class_names: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # a callback logs them together with the final scores
@@ -112,8 +119,8 @@ class GPTClassifier(L.LightningModule):
         self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
         check_training(learning_rate, monitor, patience)
         check_network(self.hparams)
-        self.labels = labels
-        self.encoder: TextEncoder | None = None
+        self.class_names = class_names
+        self.text_encoder: TextEncoder | None = None
         self.data_settings: dict[str, Any] = {}  # of the TextDataModule that it is trained with
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None where nobody knows them
         self.model: SequenceClassifier
@@ -144,11 +151,13 @@ class GPTClassifier(L.LightningModule):
 
     def _connect(self, data: TextDataModule, stage: str) -> None:
         """Takes classes, text encoder and class weights from the data, and has it show its rows behind the trunk."""
-        if self.labels is None:
-            self.labels = list(data.labels)
-        elif data.labels and data.labels != self.labels:
-            raise InputError(f"the data has the classes {data.labels}, but the model was made for {self.labels}")
-        self.encoder = data.encoder
+        if self.class_names is None:
+            self.class_names = list(data.class_names)
+        elif data.class_names and data.class_names != self.class_names:
+            raise InputError(
+                f"the data has the classes {data.class_names}, but the model was made for {self.class_names}"
+            )
+        self.text_encoder = data.text_encoder
         self.class_weights = data.class_weights
         if stage == "fit":
             self._check_monitors(data)
@@ -162,7 +171,7 @@ class GPTClassifier(L.LightningModule):
         if type(self) is GPTClassifier and "val" in data.encoded:  # others may log more
             labels = data.encoded["val"].labels
             assert labels is not None, "validation rows have labels"
-            names = score_names(labels, data.labels)
+            names = score_names(labels, data.class_names)
             logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
             check_monitors(self.trainer.callbacks, self.hparams["monitor"], logged)  # type: ignore[attr-defined]
 
@@ -179,10 +188,10 @@ class GPTClassifier(L.LightningModule):
             freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
-        if self.labels is None:
-            raise InputError("the model has no class names yet: fit it with a TextDataModule, or give labels")
+        if self.class_names is None:
+            raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
         weights = self._first_weights()
-        self.model = build_network(self.hparams, weights, len(self.labels), self.encoder)
+        self.model = build_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if weights not in ("random", "pretrained"):
             self._remember(trained_on_before(Path(weights)))
         self._complete()
@@ -192,16 +201,16 @@ class GPTClassifier(L.LightningModule):
         """Follows the settings, now that there is a network, and has them describe it in full."""
         freeze(self.model, self.hparams["trainable"])
         self._has_weights = True
-        self.hparams.update(Specification.of(self.model).settings(), labels=self.labels)
+        self.hparams.update(Specification.of(self.model).settings(), class_names=self.class_names)
 
     @classmethod
     def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
         """A trained model, as :func:`gpt_classifier.bundle.load` gives it, to test and to predict with."""
         contents = contents.merged()
         found = Specification.of(contents.model)
-        shape: dict[str, Any] = {"pooling": found.pooling, "head": found.head, "labels": contents.labels}
+        shape: dict[str, Any] = {"pooling": found.pooling, "head": found.head, "class_names": contents.class_names}
         module = cls(weights=None, trainable="all", **found.settings(), **shape)
-        module.model, module.encoder = contents.model, contents.encoder
+        module.model, module.text_encoder = contents.model, contents.text_encoder
         module.data_settings, module.trained_on = contents.data, contents.trained_on
         module._complete()
         return module
@@ -223,16 +232,16 @@ class GPTClassifier(L.LightningModule):
 
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or their hidden states behind the frozen blocks where these are the same every time."""
-        assert self.encoder is not None
+        assert self.text_encoder is not None
         settings, trainer = self.hparams, self.trainer
-        exact = TrunkCache.is_exact(self.model, settings["trainable"], self.encoder)
+        exact = TrunkCache.is_exact(self.model, settings["trainable"], self.text_encoder)
         if not (self.cache.enabled and exact and self._has_whole_weights()):
             return texts
         if self.trunk is None:
             self.trunk = TrunkCache(
                 self.model,
                 settings["trainable"],
-                self.encoder,
+                self.text_encoder,
                 getattr(torch, self.cache.dtype),
                 int(self.cache.gigabytes * 2**30),
                 str(trainer.precision),
@@ -299,7 +308,7 @@ class GPTClassifier(L.LightningModule):
         logits, labels, _ = self.epoch_predictions
         weights = None if self.class_weights is None else self.class_weights.cpu()
         scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
-        scores |= classification_scores(logits, labels, self.labels or [])
+        scores |= classification_scores(logits, labels, self.class_names or [])
         # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce: what
         # Lightning advises, once for each score, would be a mean of equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
@@ -339,9 +348,22 @@ class GPTClassifier(L.LightningModule):
 
     def bundle(self) -> Bundle:
         """The trained model with everything that classifying needs."""
-        if self.encoder is None or self.labels is None:
+        if self.text_encoder is None or self.class_names is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(self.model, self.encoder, self.labels, self.data_settings, self.trained_on)
+        return Bundle(self.model, self.text_encoder, self.class_names, self.data_settings, self.trained_on)
+
+    def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
+        """The trained model, ready to classify texts and to be saved; a copy, which further training does not touch."""
+        contents = self.bundle()
+        card = model_card(contents, self.hparams)
+        return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> "GPTClassifier":
+        """As Lightning's, without running code from the file; ``InputError`` where another version wrote it."""
+        if isinstance(checkpoint_path, str | Path):
+            read_checkpoint(Path(checkpoint_path))  # Lightning would build the model first, from what it cannot read
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Whoever loads this has the weights: nothing is downloaded then.
@@ -355,18 +377,18 @@ class GPTClassifier(L.LightningModule):
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
         check_format(saved["config"], "the checkpoint")
-        encoder = TextEncoder.restore(saved["config"]["encoder"], saved["tensors"][VOCABULARY])
+        text_encoder = TextEncoder.restore(saved["config"]["text_encoder"], saved["tensors"][VOCABULARY])
         if not self._fits():
             self.data_settings = saved["config"]["data"]
         self._remember(saved["tensors"].get(TRAINED_ON))
-        if self._trainer_if_any() is not None and self.encoder is not None:
-            self._check_same(checkpoint["hyper_parameters"], encoder)
-        self.encoder = encoder
+        if self._trainer_if_any() is not None and self.text_encoder is not None:
+            self._check_same(checkpoint["hyper_parameters"], text_encoder)
+        self.text_encoder = text_encoder
 
-    def _check_same(self, saved: Mapping[str, Any], encoder: TextEncoder) -> None:
+    def _check_same(self, saved: Mapping[str, Any], text_encoder: TextEncoder) -> None:
         """A run that is resumed under other settings would quietly keep the old ones; say so instead."""
-        now = flat({**self.hparams, "encoding": self.encoder.settings() if self.encoder else None})
-        then = flat({**saved, "encoding": encoder.settings()})
+        now = flat({**self.hparams, "encoding": self.text_encoder.settings() if self.text_encoder else None})
+        then = flat({**saved, "encoding": text_encoder.settings()})
         for name in now | then:
             may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
             if now.get(name) != then.get(name) and not may_change:

@@ -55,8 +55,10 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, add_help=False, **kwargs)
-        explained = {"choices": ["trainer"], "help": "Explain the settings and exit."}
-        self.add_argument("-h", "--help", action=Help, nargs="?", default=argparse.SUPPRESS, **explained)
+        about = "Explain the settings and exit."
+        self.add_argument(
+            "-h", "--help", action=Help, nargs="?", choices=["trainer"], default="==SUPPRESS==", help=about
+        )
 
     def format_help(self, *args: Any) -> str:
         everything = self._action_groups

@@ -70,7 +70,7 @@ class TrunkCache:
     Args:
         model: Its parameters below the policy's first trained block must not change any more.
         policy: What trains; see model/freezing.py.
-        encoder: Pads, where a pooling counts padding.
+        text_encoder: Pads, where a pooling counts padding.
         dtype: Of the kept states.
         limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
         precision: Name of the arithmetic under ``context``, in which the trunk runs.
@@ -80,7 +80,7 @@ class TrunkCache:
         self,
         model: SequenceClassifier,
         policy: Policy,
-        encoder: TextEncoder,
+        text_encoder: TextEncoder,
         dtype: torch.dtype = torch.float32,
         limit: int = 10 * 2**30,
         precision: str = "32-true",
@@ -89,20 +89,20 @@ class TrunkCache:
         self.model, self.context = model, context
         self.depth = frozen_depth(model, policy)
         self.pooled = not any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
-        self.encoder = encoder if model.pooling in PADDING_COUNTS else encoder.unpadded()
-        self.width = self.encoder.pad_to
+        self.text_encoder = text_encoder if model.pooling in PADDING_COUNTS else text_encoder.unpadded()
+        self.width = self.text_encoder.pad_to
         self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
         # Of one text each: (T, C), or (1, C) where pooled.
         self.store = StateStore(None if limit == 0 else self._fingerprint(dtype, precision), dtype, limit)
 
     @staticmethod
-    def is_exact(model: SequenceClassifier, policy: Policy, encoder: TextEncoder) -> bool:
+    def is_exact(model: SequenceClassifier, policy: Policy, text_encoder: TextEncoder) -> bool:
         """Whether cached training is the same training: something is frozen, without dropout or batch-made padding.
 
         Some backbones cannot start behind just any block.
         """
         depth = frozen_depth(model, policy)
-        padded_by_batch = model.pooling in PADDING_COUNTS and encoder.pad_to is None
+        padded_by_batch = model.pooling in PADDING_COUNTS and text_encoder.pad_to is None
         starts = depth > 0 and depth in model.backbone.starts_at
         return starts and model.backbone.config.dropout == 0 and not padded_by_batch
 
@@ -166,7 +166,7 @@ class TrunkCache:
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
         keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.lengths[rows]
-        batches = self.encoder.rows_by_length(lengths, batch_tokens(self._device().type))
+        batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self._device().type))
         found: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
@@ -185,7 +185,7 @@ class TrunkCache:
     def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
         """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
         device = self._device()
-        batch = self.encoder.batch(ids)
+        batch = self.text_encoder.batch(ids)
         lengths = self.model.text_lengths(batch.lengths, batch.inputs.shape[1]).to(device)
         with self.context():
             x = self.model.backbone.embed(batch.inputs.to(device))

@@ -31,7 +31,7 @@ def from_table(table=TABLE, **settings):
 
 
 def from_lists(texts=TEXTS, labels=LABELS, declared=None, **settings):
-    return set_up(TextDataModule.from_lists(texts, labels, **SETTINGS | {"labels": declared} | settings))
+    return set_up(TextDataModule.from_lists(texts, labels, **SETTINGS | {"class_names": declared} | settings))
 
 
 def from_file(path, table=TABLE, **settings):
@@ -54,14 +54,14 @@ def test_batches_hold_every_text_once_with_its_label_and_row():
         for batch in loader:
             for ids, length, label, row in zip(*(part.tolist() for part in batch[:4]), strict=True):
                 assert row not in seen
-                seen[row] = (bytes(ids[:length]).decode(), data.labels[label])
+                seen[row] = (bytes(ids[:length]).decode(), data.class_names[label])
     assert seen == {row: (text, label) for row, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))}
 
 
 def test_lists_tables_and_files_give_the_same_data(tmp_path):
     ways = [from_lists(), from_table(), from_file(tmp_path / "a.csv")]
     assert rows_of(ways[0]) == rows_of(ways[1]) == rows_of(ways[2])
-    assert [data.labels for data in ways] == [["ham", "spam"]] * 3
+    assert [data.class_names for data in ways] == [["ham", "spam"]] * 3
 
 
 def test_columns_of_a_table_may_have_other_names():
@@ -74,32 +74,32 @@ def test_inferred_classes_are_sorted_in_whatever_order_the_rows_come(order):
     data = from_lists(
         [f"{label} {text}" for label in order for text in TEXTS[:8]], [o for o in order for _ in range(8)]
     )
-    assert data.labels == ["eggs", "ham", "spam"]
+    assert data.class_names == ["eggs", "ham", "spam"]
 
 
 def test_numbers_and_truth_values_are_class_names_too():
-    assert from_lists(labels=[number % 2 for number in range(80)]).labels == ["0", "1"]
-    assert from_lists(labels=[number % 2 == 0 for number in range(80)]).labels == ["False", "True"]
+    assert from_lists(labels=[number % 2 for number in range(80)]).class_names == ["0", "1"]
+    assert from_lists(labels=[number % 2 == 0 for number in range(80)]).class_names == ["False", "True"]
 
 
 def test_declared_classes_keep_their_order_and_may_be_more_than_those_there():
-    data = from_table(labels=["spam", "eggs", "ham"])
-    assert data.labels == ["spam", "eggs", "ham"]
+    data = from_table(class_names=["spam", "eggs", "ham"])
+    assert data.class_names == ["spam", "eggs", "ham"]
     for loader in loaders(data).values():
         for batch in loader:
-            assert [LABELS[row] for row in batch.rows] == [data.labels[label] for label in batch.labels]
+            assert [LABELS[row] for row in batch.rows] == [data.class_names[label] for label in batch.labels]
 
 
 def test_classes_can_be_declared_for_lists_too():
-    data = TextDataModule.from_lists(TEXTS, LABELS, **SETTINGS | {"labels": ["spam", "ham"]})
-    assert set_up(data).labels == ["spam", "ham"]
+    data = TextDataModule.from_lists(TEXTS, LABELS, **SETTINGS | {"class_names": ["spam", "ham"]})
+    assert set_up(data).class_names == ["spam", "ham"]
 
 
 def test_an_unknown_label_is_named_with_its_row():
     with pytest.raises(
         InputError, match=r"unknown label 'spam' in train row 0 of the given table, expected one of ham, eggs"
     ):
-        from_table(labels=["ham", "eggs"])
+        from_table(class_names=["ham", "eggs"])
 
 
 def test_a_label_that_only_the_validation_rows_have_is_named():
@@ -134,7 +134,7 @@ def test_rows_without_text_are_dropped_or_kept_and_counted(empty, rows):
 def test_a_kept_row_without_text_is_one_end_of_text_token():
     data = from_lists(WITH_EMPTY, empty="keep")
     encoded = next(part for part in data.encoded.values() if 5 in part.rows)
-    assert encoded.ids(encoded.rows.tolist().index(5)).tolist() == [data.encoder.padding_id]
+    assert encoded.ids(encoded.rows.tolist().index(5)).tolist() == [data.text_encoder.padding_id]
 
 
 def test_rows_without_text_can_be_an_error_that_names_the_first():
@@ -159,7 +159,7 @@ def test_the_weights_of_training_rows_have_mean_1_and_the_classes_weigh_the_same
 
 def test_a_declared_class_without_rows_has_no_weight():
     with pytest.raises(InputError, match="class 'eggs' has no training row"):
-        from_table(balance="class_weights", labels=["ham", "spam", "eggs"])
+        from_table(balance="class_weights", class_names=["ham", "spam", "eggs"])
 
 
 @pytest.mark.parametrize("balance", ["none", "undersample"])
@@ -341,7 +341,7 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
         ({"split": "sorted"}, "sorted"),
         ({"balance": "oversample"}, "oversample"),
         ({"empty": "ignore"}, "ignore"),
-        ({"labels": ["ham", "spam", "ham"]}, "distinct names"),
+        ({"class_names": ["ham", "spam", "ham"]}, "distinct names"),
         ({"splitting": {"folds": 1}}, "folds are 1 and fold is 0, expected at least 2 folds"),
         ({"splitting": {"folds": -2}}, "folds are -2"),
         ({"splitting": {"folds": 3, "fold": 3}}, "fold is 3, expected at least 2 folds and 0 <= fold < folds"),
@@ -482,11 +482,11 @@ def test_rare_classes_are_an_error_dropped_or_merged(labels):
     with pytest.raises(InputError, match=r"'eggs' has 1 distinct texts, too few for 3 splits .*--data.rare_classes"):
         from_lists(labels=RARE, declared=labels)
     dropped = from_lists(labels=RARE, rare_classes="drop", declared=labels)
-    assert dropped.labels == (["ham", "spam"] if labels is None else ["spam", "ham"])
+    assert dropped.class_names == (["ham", "spam"] if labels is None else ["spam", "ham"])
     assert sum(map(len, dropped.tables.values())) == 77
     assert "3 rows of 2 rare classes dropped: 2 toast, 1 eggs" in dropped.summary()
     merged = from_lists(labels=RARE, rare_classes="merge", declared=labels)
-    assert merged.labels == ([*dropped.labels, "other"])
+    assert merged.class_names == ([*dropped.class_names, "other"])
     assert {name: len(table[table["label"] == "other"]) for name, table in merged.tables.items()} == {
         "train": 1,
         "val": 1,
@@ -499,7 +499,7 @@ def test_without_rare_classes_the_setting_changes_nothing():
     for rare_classes in ("drop", "merge"):
         data = from_lists(rare_classes=rare_classes)
         assert rows_of(data) == rows_of(from_lists())
-        assert data.labels == ["ham", "spam"]
+        assert data.class_names == ["ham", "spam"]
         assert "rare" not in data.summary()
 
 
@@ -520,22 +520,22 @@ def test_a_trained_model_drops_or_merges_the_classes_that_it_does_not_know(rare_
     names = ["ham", "spam", "other"][: expected + 1]
     test = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "toast"]})
     data = TextDataModule.from_tables(test=test, rare_classes=rare_classes, **SETTINGS)
-    model = SimpleNamespace(labels=names, encoder=from_lists().encoder, trained_on=None)
+    model = SimpleNamespace(class_names=names, text_encoder=from_lists().text_encoder, trained_on=None)
     data.trainer = SimpleNamespace(lightning_module=model)
     data.setup("test")
-    assert data.labels == names
+    assert data.class_names == names
     assert data.tables["test"]["label"].tolist() == ["ham", "other"][:expected]
 
 
 def test_classes_that_are_whole_numbers_are_sorted_as_numbers_and_may_be_declared_so():
     labels = [str(number % 11) for number in range(80)]
-    assert from_lists(labels=labels, splitting={"fractions": [1.0, 0.0, 0.0]}).labels == [
+    assert from_lists(labels=labels, splitting={"fractions": [1.0, 0.0, 0.0]}).class_names == [
         str(number) for number in range(11)
     ]
     declared = from_lists(labels=[number % 2 for number in range(80)], declared=[1, 0])
-    assert declared.labels == ["1", "0"]
+    assert declared.class_names == ["1", "0"]
     with pytest.raises(InputError, match="write names such as yes and no in quotes"):
-        TextDataModule(labels=[True, False])
+        TextDataModule(class_names=[True, False])
 
 
 def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
@@ -543,7 +543,7 @@ def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
     settings = {
         "text_column": ["title", "text"],
         "splitting": FRACTIONS | {"split_column": "part"},
-        "labels": ["spam", "ham"],
+        "class_names": ["spam", "ham"],
         "file_format": {"delimiter": ","},
     }
     data = set_up(TextDataModule([path], **SETTINGS | settings))
@@ -551,10 +551,10 @@ def test_settings_are_plain_values_that_make_the_same_data_again(tmp_path):
     assert rows_of(set_up(TextDataModule(**again))) == rows_of(data)
 
 
-@pytest.mark.parametrize("model", [None, SimpleNamespace(labels=["a", "b"], encoder="of images")])
+@pytest.mark.parametrize("model", [None, SimpleNamespace(class_names=["a", "b"], text_encoder="of images")])
 def test_data_take_over_nothing_from_a_model_that_is_not_ours(model):
     data = from_lists()
     data.trainer = SimpleNamespace(lightning_module=model, global_step=0)
     data.setup("fit")
-    assert data.labels == sorted(set(LABELS))
-    assert isinstance(data.encoder, TextEncoder)
+    assert data.class_names == sorted(set(LABELS))
+    assert isinstance(data.text_encoder, TextEncoder)

@@ -311,8 +311,8 @@ def test_37_test_texts_of_chapter6_are_exact_copies_of_training_texts(book):
 @pytest.mark.parametrize("split", splits.OF_THE_BOOK)
 def test_the_longest_training_text_of_the_book_has_120_tokens(split, book, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(ASSETS / "tiktoken"))
-    encoder = TextEncoder("gpt2")
-    lengths = [len(encoder.encode(text)[0]) for text in splits.OF_THE_BOOK[split](book)["train"]["text"]]
+    text_encoder = TextEncoder("gpt2")
+    lengths = [len(text_encoder.encode(text)[0]) for text in splits.OF_THE_BOOK[split](book)["train"]["text"]]
     assert max(lengths) == 120
     if split == "article_table":
         assert round(sum(lengths) / len(lengths), 1) == 30.7

@@ -307,3 +307,32 @@ def test_loading_a_checkpoint_never_runs_code_in_it(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"best\.ckpt"):
         TextClassifier.load("best.ckpt")
     assert not Path("mischief").exists()
+
+
+def test_a_saved_model_answers_alike_and_keeps_its_card(classifier, trained, tmp_path):
+    classifier.save(tmp_path / "copy")
+    again = TextClassifier.load(tmp_path / "copy")
+    assert again.predict(TEXTS) == classifier.predict(TEXTS)
+    for name in ("README.md", "config.json"):
+        assert (tmp_path / "copy" / name).read_text() == (trained / "model" / name).read_text()
+
+
+def test_a_quantized_model_is_not_saved(trained, tmp_path):
+    with pytest.raises(InputError, match="int8"):
+        TextClassifier.load(trained / "model", int8=True).save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_fitted_model_becomes_a_classifier_of_its_own(quick_trainer, tiny_model, tiny_data, tmp_path):
+    model = tiny_model(trainable="lora")
+    quick_trainer().fit(model, tiny_data())
+    classifier = model.to_text_classifier()
+    before = classifier.predict(TEXTS)
+    with torch.no_grad():
+        model.model.head.weight.add_(1)
+    assert classifier.predict(TEXTS) == before
+    classifier.save(tmp_path)
+    assert TextClassifier.load(tmp_path).predict(TEXTS) == before
+    card = (tmp_path / "README.md").read_text()
+    assert "| trained | lora, learning rate" in card
+    assert "| initial weights | random |" in card

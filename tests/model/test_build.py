@@ -183,7 +183,7 @@ def test_a_folder_whose_family_nobody_imported_is_refused_by_its_name(bag, quick
 
 def test_a_folder_with_more_classes_than_the_network_is_refused(trained: Path, tmp_path):
     contents = load(trained)
-    contents.labels.append("eggs")
+    contents.class_names.append("eggs")
     save_folder(tmp_path, contents, "")
     with pytest.raises(InputError, match=f"the config in {tmp_path} is not one .*2 classes, but the labels"):
         load(tmp_path)

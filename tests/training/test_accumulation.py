@@ -128,7 +128,7 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
     world_size, balance, grouped, batch_size, accumulate, tiny_model
 ):
     """What each process contributes to a step, put together as DDP would: the mean over processes."""
-    module = tiny_model(**SGD, labels=["ham", "spam"])
+    module = tiny_model(**SGD, class_names=["ham", "spam"])
     module.configure_model()
 
     def gradient(loss: torch.Tensor) -> torch.Tensor:
@@ -208,8 +208,8 @@ def test_any_loader_of_batches_trains_a_model(quick_trainer, tiny_model):
     """With no data module in sight, and the same steps as from one."""
     data = eleven_texts(batch_size=8)
     data.setup("fit")
-    with_module, with_loader = tiny_model(**SGD), tiny_model(**SGD, labels=data.labels)
-    with_loader.encoder = data.encoder
+    with_module, with_loader = tiny_model(**SGD), tiny_model(**SGD, class_names=data.class_names)
+    with_loader.text_encoder = data.text_encoder
     quick_trainer(max_epochs=1).fit(with_module, eleven_texts(batch_size=8))
     loaders = {"train_dataloaders": data.train_dataloader(), "val_dataloaders": data.val_dataloader()}
     quick_trainer(max_epochs=1).fit(with_loader, **loaders)

@@ -27,7 +27,7 @@ def test_random_weights_that_stay_frozen_are_pointed_out(settings, said, tiny_mo
 )
 def test_bf16_on_a_processor_without_it_is_pointed_out(native, precision, said, tiny_model, monkeypatch):
     monkeypatch.setattr(hints, "has_bf16", lambda: bool(native))
-    model = tiny_model(labels=["ham", "spam"])
+    model = tiny_model(class_names=["ham", "spam"])
     model.configure_model()
     lines = hints.hints(model.hparams, model.model, precision, torch.device("cpu"))
     assert len(lines) == said

@@ -92,14 +92,14 @@ def test_a_model_copied_elsewhere_needs_nothing_else(copy, model, script, traine
 
 def test_a_checkpoint_holds_plain_values_and_tensors_only(trained):
     checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["gpt_classifier"]["config"]["labels"] == ["ham", "spam"]
+    assert checkpoint["gpt_classifier"]["config"]["class_names"] == ["ham", "spam"]
     assert checkpoint["hyper_parameters"]["weights"] is None  # whoever loads this downloads nothing
 
 
 def test_the_folder_and_the_best_checkpoint_are_the_same_model(trained):
     folder, best = (TextClassifier.load(trained / name) for name in ("model", "checkpoints/best.ckpt"))
     assert differing(folder.model, best.model) == []
-    assert folder.encoder.settings() == best.encoder.settings()
+    assert folder.text_encoder.settings() == best.text_encoder.settings()
 
 
 NOT_CAUSAL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 64, "causal": False}
@@ -140,7 +140,7 @@ def test_a_loaded_checkpoint_can_be_fitted_saved_and_loaded_again(trained, quick
 
 
 def test_a_model_that_knows_no_tokenizer_cannot_be_saved(tiny_model):
-    module = tiny_model(labels=["ham", "spam"])
+    module = tiny_model(class_names=["ham", "spam"])
     module.configure_model()
     with pytest.raises(InputError, match="tokenizer"):
         module.bundle()
@@ -235,7 +235,7 @@ def test_a_model_meets_only_data_of_its_own_classes(verb, quick_trainer, tiny_da
 
 @pytest.fixture
 def module(tiny_model) -> GPTClassifier:
-    module = tiny_model(gpt={**tiny_model().hparams["gpt"], "vocab_size": 257}, labels=["ham", "spam"])
+    module = tiny_model(gpt={**tiny_model().hparams["gpt"], "vocab_size": 257}, class_names=["ham", "spam"])
     module.configure_model()
     return module
 
@@ -262,7 +262,7 @@ def test_class_weights_of_the_data_weigh_the_loss(quick_trainer, tiny_data, tiny
     scores = quick_trainer().fit(module, data) or quick_trainer().validate(module, data)[0]
     table = data.tables["val"]
     share = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
-    labels = table["label"].map(module.labels.index).to_numpy()
+    labels = table["label"].map(module.class_names.index).to_numpy()
     by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(share, labels, strict=True)]
     assert scores["val/loss"] == pytest.approx(float(np.mean(by_hand)), abs=1e-5)
 
@@ -285,7 +285,7 @@ def test_logged_scores_are_those_of_all_predictions_together(max_batch_tokens, t
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     scores = quick_trainer().test(module, data)[0]
     table = data.tables["test"]
-    truth = table["label"].map(module.labels.index).to_numpy()
+    truth = table["label"].map(module.class_names.index).to_numpy()
     shares = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
     predicted = shares.argmax(-1)
     expected = {

@@ -45,9 +45,9 @@ def test_compilation_is_bounded_where_widths_differ(tiny_config):
     torch._dynamo.reset()
     model = SequenceClassifier(GPT(tiny_config), 2)
     model.compile(dynamic=True, backend=lambda graph, _: graphs.append(graph) or graph.forward)
-    encoder = TextEncoder("bytes", 64)
+    text_encoder = TextEncoder("bytes", 64)
     for width in range(2, 60):
-        batch = encoder.batch([[1] * width, [2]] + [[3]] * (width % 5))
+        batch = text_encoder.batch([[1] * width, [2]] + [[3]] * (width % 5))
         model(batch.inputs, batch.lengths)
     assert len(graphs) <= 4
 
@@ -59,7 +59,7 @@ def test_lower_precision_trains_and_its_head_stays_exact(quick_trainer, tiny_dat
     model, scores = fitted(quick_trainer, tiny_data, precision, trainable=policy, learning_rate=1e-3)
     _, expected = fitted(quick_trainer, tiny_data, trainable=policy, learning_rate=1e-3)
     assert scores["val/loss"] == pytest.approx(expected["val/loss"], abs=0.02)
-    batch = model.encoder.batch([[1, 2, 3]])
+    batch = model.text_encoder.batch([[1, 2, 3]])
     assert model.model(batch.inputs, batch.lengths).dtype == torch.float32
 
 

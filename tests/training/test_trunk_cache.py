@@ -77,18 +77,18 @@ def test_losses_and_weights_equal_those_without_cache(quick_trainer, tiny_data, 
 
 
 def test_it_is_off_where_it_would_not_be_exact(model):
-    encoder = TextEncoder("bytes", 64)
-    assert TrunkCache.is_exact(model, "last_block", encoder)
-    assert not TrunkCache.is_exact(model, "all", encoder)
-    assert not TrunkCache.is_exact(model, 2, encoder)  # two blocks of two
-    assert not TrunkCache.is_exact(model, "biases", encoder)  # those of the first block too
+    text_encoder = TextEncoder("bytes", 64)
+    assert TrunkCache.is_exact(model, "last_block", text_encoder)
+    assert not TrunkCache.is_exact(model, "all", text_encoder)
+    assert not TrunkCache.is_exact(model, 2, text_encoder)  # two blocks of two
+    assert not TrunkCache.is_exact(model, "biases", text_encoder)  # those of the first block too
     model.pooling = "last_position"  # padding would depend on the batch
-    assert not TrunkCache.is_exact(model, "last_block", encoder)
+    assert not TrunkCache.is_exact(model, "last_block", text_encoder)
     assert TrunkCache.is_exact(model, "last_block", TextEncoder("bytes", 64, pad_to=64))
     model.add_lora(LoRAConfig(targets=r"\.h\.1\."))
     assert TrunkCache.is_exact(model, "lora", TextEncoder("bytes", 64, pad_to=64))
     dropping = SequenceClassifier(GPT(GPTConfig(257, 64, 32, 2, 4, dropout=0.1)), 2)
-    assert not TrunkCache.is_exact(dropping, "last_block", encoder)
+    assert not TrunkCache.is_exact(dropping, "last_block", text_encoder)
 
 
 @pytest.fixture

@@ -14,5 +14,5 @@ def classifier(pl_module: LightningModule) -> GPTClassifier:
 
 def class_names(model: GPTClassifier) -> list[str]:
     """In the order of the logits; known when anything was computed."""
-    assert model.labels is not None
-    return model.labels
+    assert model.class_names is not None
+    return model.class_names

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from gpt_classifier import bundle
+from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import IN_MEMORY
 from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.settings import flat
@@ -18,7 +19,6 @@ from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.callbacks.progress import accuracy
 from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
-from gpt_classifier.training.card import model_card
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.monitor import is_better
 from gpt_classifier.training.runs import run_folder, text_data
@@ -79,7 +79,7 @@ class FinishRun(Callback):
         policy = model.hparams["trainable"]
         if policy in ("lora", "biases"):
             bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
-        bundle.save_folder(folder, contents, model_card(contents, summary, model.hparams, self.best_accuracy))
+        bundle.save_folder(folder, contents, model_card(contents, model.hparams, self.best_accuracy, summary))
         monitor = model.hparams["monitor"]
         which = f"epoch {self.best_epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
         rank_zero_info(f"model folder: {folder} ({which})")

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gpt_classifier import __version__
+from gpt_classifier.card import with_test_results
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
@@ -22,7 +23,6 @@ from gpt_classifier.files import whole_file
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
-from gpt_classifier.training.card import with_test_results
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
 
