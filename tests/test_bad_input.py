@@ -180,7 +180,7 @@ CONFIG_VALUES = {
     "model.family": "mamba",
     "model.backbone": {"bogus": 1},
     "model.num_classes": 3,
-    "encoder": {},
+    "text_encoder": {},
 }
 
 

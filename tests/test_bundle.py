@@ -257,18 +257,18 @@ def test_an_adapter_trained_in_half_precision_fits_its_base_too(fit, base, tmp_p
 
 @pytest.fixture
 def earlier(trained, tmp_path) -> Path:
-    """A model folder as format 3 had it: the tensors of the backbone were called ``gpt.``."""
+    """A model folder as an earlier format had it: the tensors of the backbone were called ``gpt.``."""
     folder = shutil.copytree(trained / "model", tmp_path / "earlier")
     tensors = load_file(folder / "model.safetensors")
     renamed = {name.replace("backbone.", "gpt.", 1): tensor for name, tensor in tensors.items()}
     save_file(renamed, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 3}))
+    (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
     return folder
 
 
 def test_a_folder_of_an_earlier_version_is_refused_in_one_line(earlier):
-    with pytest.raises(InputError, match=f"{earlier} has format 3, expected 4: another version .*train again$"):
+    with pytest.raises(InputError, match=f"{earlier} has format 4, expected 5: another version .*train again$"):
         TextClassifier.load(earlier)
 
 
@@ -280,15 +280,16 @@ def test_weights_of_an_earlier_version_are_refused_in_one_line(earlier, tiny_con
 def test_an_adapter_of_an_earlier_version_is_refused_before_its_base_is_read(run_of, tmp_path):
     folder = shutil.copytree(run_of("lora") / "adapter", tmp_path / "adapter")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 3}))
-    with pytest.raises(InputError, match=f"{folder} has format 3, expected 4"):
+    (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
+    with pytest.raises(InputError, match=f"{folder} has format 4, expected 5"):
         TextClassifier.load(folder, base="nowhere.safetensors")
 
 
 @pytest.mark.parametrize("load", [GPTClassifier.load_from_checkpoint, TextClassifier.load])
 def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(load, trained, tmp_path):
     checkpoint = read_checkpoint(trained / "checkpoints" / "last.ckpt")
-    checkpoint["gpt_classifier"]["config"]["format"] = 3
+    checkpoint["gpt_classifier"]["config"]["format"] = 4
+    checkpoint["hyper_parameters"] |= {"optimizer": "AdamW", "labels": ["ham", "spam"]}  # as format 4 had them
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
-    with pytest.raises(InputError, match="has format 3, expected 4: another version"):
+    with pytest.raises(InputError, match="has format 4, expected 5: another version"):
         load(tmp_path / "earlier.ckpt")

@@ -185,5 +185,5 @@ def test_a_folder_with_more_classes_than_the_network_is_refused(trained: Path, t
     contents = load(trained)
     contents.class_names.append("eggs")
     save_folder(tmp_path, contents, "")
-    with pytest.raises(InputError, match=f"the config in {tmp_path} is not one .*2 classes, but the labels"):
+    with pytest.raises(InputError, match=f"the config in {tmp_path} is not one .*2 classes, but the names"):
         load(tmp_path)
