@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class TextEncoder:
-    """Encodes texts with a tokenizer, cuts them to ``max_length`` tokens and pads batches.
+    """Encodes texts with a tokenizer, truncates them to ``max_length`` tokens and pads batches.
 
     Args:
         tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), or that of an encoder:
@@ -58,9 +58,9 @@ class TextEncoder:
         self._tokenizer = tokenizer_named(tokenizer) if isinstance(tokenizer, str) else tokenizer
         self._room = max_length - len(self._tokenizer.before) - len(self._tokenizer.after)
         if self._room < 1:
-            least = max_length - self._room + 1
+            minimum = max_length - self._room + 1
             raise InputError(
-                f"texts cannot be cut to {max_length} tokens: max_length and pad_to must be at least {least}"
+                f"texts cannot be truncated to {max_length} tokens: max_length and pad_to must be at least {minimum}"
             )
         self.max_length = max_length
         self.truncation = truncation
@@ -78,26 +78,26 @@ class TextEncoder:
         return self._tokenizer.padding_id
 
     def encode(self, text: str) -> tuple[list[int], bool]:
-        """The text's ids, at least one and at most ``max_length``, and whether something was cut.
+        """The text's ids, at least one and at most ``max_length``, and whether the text was truncated.
 
         What looks like a special token in a text (``<|endoftext|>``, ``[SEP]``) is ordinary text; the tokenizer's own
         stand around what is left of it. An empty text without those is one padding token.
         """
-        cut = len(text) > self._window
-        if cut:
+        truncated = len(text) > self._window
+        if truncated:
             window = int(self._window)
             parts = {"head": (text[:window],), "tail": (text[-window:],)}.get(
                 self.truncation, (text[:window], text[-window:])
             )
         else:
             parts = (text,)
-        # In order and uncut in between: what truncation drops below is the middle or an end, never the seam's sides.
+        # Whole where it matters: what truncation drops below is the middle or an end, never what both parts end at.
         ids = [token for part in parts for token in self._tokenizer.ids(part)]
         if len(ids) > self._room:
-            cut = True
+            truncated = True
             tail = {"head": 0, "tail": self._room, "head+tail": self._room // 2}[self.truncation]
             ids = ids[: self._room - tail] + (ids[-tail:] if tail else [])
-        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id], cut
+        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id], truncated
 
     def batch(
         self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, rows: Tensor | None = None

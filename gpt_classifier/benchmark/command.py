@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
     parser = CommandParser(
         "gpt-classifier benchmark",
         description="Time training and classifying beside the alternatives on this machine: each job in a process of "
-        "its own, one after the other in turn. Prints tables of medians, writes all figures as JSON.",
+        "its own, one after the other in turn. Prints tables of medians, writes all measurements as JSON.",
     )
     add = parser.add_argument
     parts = ["train", "inference", "start", "growth"]
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     add("--model", help="a trained model to classify with, whose accuracy then shows; else an untrained one of --gpt")
     add("--messages", type=int, default=0, help="messages to classify; 0 for all of the source")
     add("--rows", type=int, default=1_000_000, help="rows of the file whose memory is measured")
-    add("--output", default="benchmark.json", help="file for all figures")
+    add("--output", default="benchmark.json", help="file for all measurements")
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise InputError(f"--repeats is {options.repeats}, expected at least 1")
@@ -52,4 +52,4 @@ def main(arguments: list[str]) -> None:
         say(f"{machine()}; {options.repeats} runs of each job in turn, medians")
         for part in options.parts:
             import_module(f"gpt_classifier.benchmark.{part}").measure(runner)
-    print(f"\nall figures: {options.output}")
+    print(f"\nall measurements: {options.output}")

@@ -370,7 +370,7 @@ class TextDataModule(L.LightningDataModule):
         if truncated:
             counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
             lines.append(
-                f"  texts cut to {self.text_encoder.max_length} tokens ({self.truncation} kept): {counts_text}"
+                f"  texts truncated to {self.text_encoder.max_length} tokens ({self.truncation} kept): {counts_text}"
             )
         known = self._model.trained_on
         if known is None and "train" in self.tables:

@@ -27,8 +27,8 @@ class EncodedTexts(Dataset[Batch]):
         flat = array("H" if text_encoder.vocab_size <= 2**16 else "I")
         lengths = array("q")
         for text in texts:
-            ids, cut = text_encoder.encode(text)
-            self.truncated += cut
+            ids, truncated = text_encoder.encode(text)
+            self.truncated += truncated
             flat.extend(ids)
             lengths.append(len(ids))
         self._ids = np.frombuffer(flat, dtype=flat.typecode)

@@ -1,1 +1,1 @@
-"""Turning predictions into figures that carry their uncertainty."""
+"""Turning predictions into scores that carry their uncertainty."""

@@ -58,7 +58,9 @@ class Backbone(Protocol):
     on the right, and ``lengths`` (B,) say where it begins.
     """
 
-    checkpoint_blocks: bool  # whether a block's activations are computed again in the backward pass, instead of kept
+    activation_checkpointing: (
+        bool  # whether a block's activations are computed again in the backward pass, instead of kept
+    )
 
     @property
     def config(self) -> BackboneConfig: ...

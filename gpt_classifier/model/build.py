@@ -83,7 +83,7 @@ class Specification:
 def build(
     specification: Specification, weights: str | Path | None = "random", published: str = ""
 ) -> SequenceClassifier:
-    """The classifier that ``specification`` describes; its head and its corrections get their initial values.
+    """The classifier that ``specification`` describes; its head and its low-rank updates get their initial values.
 
     Args:
         specification: What to build.

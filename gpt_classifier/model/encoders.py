@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
         padding = getattr(next(tables, None), "padding_idx", None)
         self.first_position = 0 if padding is None else padding + 1
-        self._checkpoint_blocks = False
+        self._activation_checkpointing = False
 
         config, fields = network.config, _plain(network.config)
         self.config = EncoderConfig(
@@ -133,18 +133,18 @@ class Encoder(nn.Module):
         return self.config.n_layer if name.startswith(FINAL_NORMS) else -1
 
     @property
-    def checkpoint_blocks(self) -> bool:
+    def activation_checkpointing(self) -> bool:
         """Whether a block's activations are computed again in the backward pass, instead of kept."""
-        return self._checkpoint_blocks
+        return self._activation_checkpointing
 
-    @checkpoint_blocks.setter
-    def checkpoint_blocks(self, on: bool) -> None:
-        if on != self._checkpoint_blocks:
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, on: bool) -> None:
+        if on != self._activation_checkpointing:
             verb = "enable" if on else "disable"
             names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the former name
             call = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
             call(*([{"use_reentrant": False}] if on else []))
-        self._checkpoint_blocks = on
+        self._activation_checkpointing = on
 
 
 def pretrained_encoder(name: str) -> Encoder:

@@ -4,7 +4,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-# lora: the corrections of model/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
+# lora: the low-rank updates of model/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
 EVERYWHERE = ("all", "lora", "biases")
 Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 
@@ -33,7 +33,7 @@ def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
 def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
     """Names of the parameters that train: always the head, the final norm with any block.
 
-    A head that is adapted itself trains as the other adapted matrices do: its correction alone.
+    A head that is adapted itself trains as the other adapted matrices do: its low-rank update alone.
     """
     names = [name for name, _ in model.named_parameters()]
     blocks = trainable_blocks(policy, n_layer := model.backbone.config.n_layer)

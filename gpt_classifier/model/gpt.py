@@ -20,7 +20,7 @@ class GPTConfig:
 
     Args:
         vocab_size: Number of token ids.
-        context_length: Most tokens of one text.
+        context_length: Maximum number of tokens of one text.
         n_embd: Channels of a hidden state.
         n_layer: Transformer blocks.
         n_head: Attention heads of a block; divides n_embd.
@@ -77,7 +77,9 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
-        self.checkpoint_blocks = False  # recompute a block's activations in the backward pass, instead of keeping them
+        self.activation_checkpointing = (
+            False  # recompute a block's activations in the backward pass, instead of keeping them
+        )
         self.initialize()
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -115,7 +117,7 @@ class GPT(nn.Module):
         blocks = cast(list[Block], list(self.h[start:stop]))
         last = blocks.pop() if blocks and position is not None else None
         for block in blocks:
-            if self.checkpoint_blocks and torch.is_grad_enabled():
+            if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, visible, use_reentrant=False)
             else:
                 x = block(x, visible)

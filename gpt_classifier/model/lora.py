@@ -1,4 +1,4 @@
-"""Low-rank adaptation: trains a small correction beside frozen matrices; knows nothing about what they are used for.
+"""Low-rank adaptation: trains low-rank updates of frozen matrices; knows nothing about what they are used for.
 
 E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021, arXiv:2106.09685). The frozen weights keep
 their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, rank) and, with DoRA, ``lora_m`` (out,).
@@ -59,9 +59,9 @@ class LoRAConfig:
 
 
 class LoRALinear(nn.Linear):
-    """``base`` with a trainable correction: (W + factor · B A) x + b, which is ``base`` itself before training.
+    """``base`` with a trainable low-rank update: (W + factor · B A) x + b, which is ``base`` itself before training.
 
-    With DoRA each row of W + factor · B A is stretched to the length ``lora_m``, at first that of W's row.
+    With DoRA each row of W + factor · B A is scaled to the magnitude ``lora_m``, at first that of W's row.
     """
 
     def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
@@ -75,14 +75,14 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        correction = self.factor * F.linear(F.linear(self.dropout(x), self.lora_A), self.lora_B)
+        update = self.factor * F.linear(F.linear(self.dropout(x), self.lora_A), self.lora_B)
         if self.lora_m is None:
-            return F.linear(x, self.weight, self.bias) + correction
-        y = self._stretch() * (F.linear(x, self.weight) + correction)
+            return F.linear(x, self.weight, self.bias) + update
+        y = self._magnitude_scale() * (F.linear(x, self.weight) + update)
         return y if self.bias is None else y + self.bias
 
-    def _stretch(self) -> Tensor:
-        # The length is taken as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
+    def _magnitude_scale(self) -> Tensor:
+        # The norm is taken as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
         assert self.lora_m is not None
         return self.lora_m / (self.weight + self.factor * self.lora_B @ self.lora_A).norm(dim=1).detach()
 
@@ -91,7 +91,7 @@ class LoRALinear(nn.Linear):
         """A plain layer that computes the same, without dropout."""
         weight = self.weight + self.factor * self.lora_B @ self.lora_A
         if self.lora_m is not None:
-            weight = self._stretch()[:, None] * weight
+            weight = self._magnitude_scale()[:, None] * weight
         plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         plain.weight, plain.bias = nn.Parameter(weight), self.bias
         return plain

@@ -150,7 +150,7 @@ def read_study(path: Path) -> tuple[Study, str]:
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
-            raise InputError(f"published figures of row {row.name} of {path} are {row.published!r}, expected test, ...")
+            raise InputError(f"published scores of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:
             known_questions = ", ".join(study.questions) or "there are none"
             raise InputError(

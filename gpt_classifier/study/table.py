@@ -285,7 +285,7 @@ def markdown(table: Sequence[Line]) -> str:
     notes = [f"Row {line.row.name}: {line.row.note}" for line in table if line.row.note]
     notes += [f"With {given}: rows {', '.join(names)}" for given, names in _given(table).items()]
     if published and _given(table):
-        notes.append("Published figures are of the study without settings of a command line")
+        notes.append("Published scores are of the study without settings of a command line")
     return "\n".join(text + ([""] + [f"- {note}" for note in notes] if notes else [])) + "\n"
 
 

@@ -153,7 +153,7 @@ def _curves(
         legend.append(f"{scores.nanmean():.3f}  macro mean of {len(measured)} classes")
     if score == "auroc":
         handles += axes.plot([0, 1], [0, 1], ":", color="grey")
-        legend.append("0.500  chance")
+        legend.append("0.500  random")
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     if handles:

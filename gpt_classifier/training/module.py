@@ -338,7 +338,7 @@ class GPTClassifier(L.LightningModule):
         if config.unfreeze_every:
             if self.trainer.max_epochs in (None, -1):
                 raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
-            # Of an epoch, whatever max_steps says, so that a longer resumed run thaws when the first one would have.
+            # Of an epoch, whatever max_steps says, so that a longer resumed run unfreezes as the first one would.
             epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
             unfreeze_steps = config.unfreeze_every * epoch_steps
         schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)

@@ -46,7 +46,7 @@ class ComputeConfig:
 
     def apply(self, model: SequenceClassifier) -> None:
         """Has ``model`` computed this way from now on; the precision holds for the whole process."""
-        model.backbone.checkpoint_blocks = self.activation_checkpointing
+        model.backbone.activation_checkpointing = self.activation_checkpointing
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self.compile:
             model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are

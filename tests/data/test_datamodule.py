@@ -207,7 +207,7 @@ def test_one_text_with_two_labels_is_found_in_two_files_too():
 def test_cut_texts_are_counted_in_the_summary():
     data = from_lists(max_length=30, truncation="tail")
     cut = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
-    assert f"texts cut to 30 tokens (tail kept): {cut['train']} in train" in data.summary()
+    assert f"texts truncated to 30 tokens (tail kept): {cut['train']} in train" in data.summary()
     assert f"{cut['val']} in val" in data.summary()
     assert "texts cut" not in from_lists().summary()
 
@@ -223,7 +223,7 @@ def test_the_longest_training_text_sets_the_width_of_all_batches():
     width = int(data.tables["train"]["text"].str.len().max())
     assert width < 84, "choose another seed: the longest text of all is meant to be cut"
     assert {batch.inputs.shape[1] for loader in loaders(data).values() for batch in loader} == {width}
-    assert f"texts cut to {width} tokens" in data.summary()
+    assert f"texts truncated to {width} tokens" in data.summary()
 
 
 @pytest.mark.parametrize("pad_to", [20, 200])

@@ -149,12 +149,12 @@ def coverage(spread: float, seeds: int, agreement: float) -> tuple[float, float]
     Seeds are right on nine texts of ten, each seed on its own share more or less. Whether a text is an easy one is, by
     the share ``agreement``, the same for all seeds.
     """
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     truth = norm.cdf(1.28 / sqrt(1 + spread**2))  # 1.28 is the normal quantile of 0.9
     held = []
     for _ in range(500):
-        quality = 1.28 + spread * chance.standard_normal(seeds)[:, None]
-        of_text, of_both = chance.standard_normal(300), chance.standard_normal((seeds, 300))
+        quality = 1.28 + spread * rng.standard_normal(seeds)[:, None]
+        of_text, of_both = rng.standard_normal(300), rng.standard_normal((seeds, 300))
         accuracies = (sqrt(agreement) * of_text + sqrt(1 - agreement) * of_both < quality).mean(1).tolist()
         intervals = mean_accuracy(accuracies, 300), wilson(300 * np.mean(accuracies), 300)
         held.append([low <= truth <= high for _, low, high in intervals])
@@ -208,18 +208,18 @@ seeds_of_two = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 40
 @given(seeds_of_two)
 def test_which_system_comes_first_does_not_matter(sizes):
     s, r, n, seed = sizes
-    chance = np.random.default_rng(seed)
-    one, other = chance.random((s, n)) < 0.8, chance.random((r, n)) < 0.6
+    rng = np.random.default_rng(seed)
+    one, other = rng.random((s, n)) < 0.8, rng.random((r, n)) < 0.6
     value = paired_p_value(one, other)
     assert 0 < value <= 1
     assert paired_p_value(other, one) == value
-    order = chance.permutation(n)
+    order = rng.permutation(n)
     assert paired_p_value(one[:, order], other[:, order]) == value
 
 
 def test_seeds_that_repeat_each_other_leave_the_exact_p_value_up_to_chance():
-    chance = np.random.default_rng(2)
-    one, other = chance.random((1, 200)) < 0.95, chance.random((1, 200)) < 0.9
+    rng = np.random.default_rng(2)
+    one, other = rng.random((1, 200)) < 0.95, rng.random((1, 200)) < 0.9
     exact = paired_p_value(one, other)
     assert 0.01 < exact < 0.5
     assert paired_p_value(one.repeat(3, 0), other.repeat(3, 0)) == pytest.approx(exact, abs=0.015)
@@ -232,13 +232,10 @@ def test_a_system_differs_from_itself_by_nothing():
 
 @pytest.mark.parametrize(("s", "r"), [(1, 1), (3, 3), (5, 2)])
 def test_between_equally_good_systems_a_p_value_below_a_level_is_as_rare_as_the_level(s, r):
-    chance = np.random.default_rng(3)
-    difficulty = chance.random((200, 150))
+    rng = np.random.default_rng(3)
+    difficulty = rng.random((200, 150))
     values = np.array(
-        [
-            paired_p_value(chance.random((s, 150)) < 0.5 + 0.5 * d, chance.random((r, 150)) < 0.5 + 0.5 * d)
-            for d in difficulty
-        ]
+        [paired_p_value(rng.random((s, 150)) < 0.5 + 0.5 * d, rng.random((r, 150)) < 0.5 + 0.5 * d) for d in difficulty]
     )
     for level in (0.05, 0.2, 0.5):
         assert (values <= level).mean() <= level + 2.5 * sqrt(level * (1 - level) / 200)
@@ -248,8 +245,8 @@ def test_between_equally_good_systems_a_p_value_below_a_level_is_as_rare_as_the_
 
 
 def test_a_large_difference_is_found():
-    chance = np.random.default_rng(4)
-    assert paired_p_value(chance.random((3, 300)) < 0.97, chance.random((3, 300)) < 0.85) < 0.001
+    rng = np.random.default_rng(4)
+    assert paired_p_value(rng.random((3, 300)) < 0.97, rng.random((3, 300)) < 0.85) < 0.001
 
 
 # ---------------------------------------------------------------- many comparisons

@@ -100,7 +100,7 @@ class Bag(nn.Module):
 
     def __init__(self, config: BagConfig) -> None:
         super().__init__()
-        self.config, self.checkpoint_blocks = config, False
+        self.config, self.activation_checkpointing = config, False
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.layers = nn.ModuleList(nn.Linear(config.n_embd, config.n_embd) for _ in range(config.n_layer))
 

@@ -140,12 +140,12 @@ def test_published_weights_come_in_full_precision_and_ready_to_train(saved):
 def test_checkpointed_blocks_give_the_same_gradients(kind):
     model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2, "mean")
     gradients = []
-    for model.backbone.checkpoint_blocks in (False, True, False):
+    for model.backbone.activation_checkpointing in (False, True, False):
         model.zero_grad()
         model(IDS, LENGTHS).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
         blocks = model.get_submodule(model.backbone.blocks.removesuffix(".").replace("network", "backbone.network", 1))
-        assert {block.gradient_checkpointing for block in blocks} == {model.backbone.checkpoint_blocks}
+        assert {block.gradient_checkpointing for block in blocks} == {model.backbone.activation_checkpointing}
     assert len(gradients[0]) == len(list(model.parameters()))  # and every parameter has a part in the result
     assert_close(gradients[1], gradients[0])
     assert_close(gradients[2], gradients[0])

@@ -25,7 +25,7 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_config):
     model = SequenceClassifier(GPT(tiny_config), 2, "mean")
     batch = TextEncoder("bytes", 64).batch([[1, 2, 3], [4, 5]])
     gradients = []
-    for model.backbone.checkpoint_blocks in (False, True):
+    for model.backbone.activation_checkpointing in (False, True):
         model.zero_grad()
         model(batch.inputs, batch.lengths).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
