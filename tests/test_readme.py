@@ -85,6 +85,21 @@ def test_named_files_exist(name):
     assert (ROOT / name).exists()
 
 
+def test_the_tree_of_files_is_that_of_the_package():
+    (tree,) = re.findall(r"```\ngpt_classifier/\n(.*?)```", README, re.DOTALL)
+    folder, named = "", set()
+    for nested, name in re.findall(r"^(│   )?[├└]── (\S+)", tree, re.MULTILINE):
+        folder = (folder if nested else name) if name.endswith("/") else folder
+        named.add(f"{folder}{name}" if nested else name)
+    files = {str(path.relative_to(ROOT / "gpt_classifier")) for path in (ROOT / "gpt_classifier").rglob("*.py")}
+    files = {file for file in files if not file.endswith("__init__.py")}
+    assert {name for name in named if name.endswith(".py")} <= files
+    unnamed = [Path(file) for file in files - named]
+    assert all(any(f"{parent}/" in named for parent in file.parents) for file in unnamed)
+    listed = {str(Path(name).parent) for name in named if name.endswith(".py")}  # of such a folder, all files are
+    assert not any(str(file.parent) in listed for file in unnamed)
+
+
 @pytest.mark.parametrize("config", sorted(set(re.findall(r"configs/[\w/]+\.yaml", README))))
 def test_named_configs_exist(config):
     assert (ROOT / config).is_file()
