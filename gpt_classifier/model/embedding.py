@@ -4,8 +4,6 @@ A row whose token never occurs gets no gradient. Left out, its share of the grad
 by the optimizer, nor sent between processes: in GPT-2 the token embeddings are a third of all parameters.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,13 +42,13 @@ class PartlyTrainedEmbedding(nn.Embedding):
         return self.weight.index_copy(0, self.tokens, self.trained)
 
 
-def _save_whole(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+def _save_whole(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
     assert isinstance(module, PartlyTrainedEmbedding)
     del state_dict[f"{prefix}trained"]
     state_dict[f"{prefix}weight"] = module.whole()
 
 
-def _load_whole(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+def _load_whole(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
     assert isinstance(module, PartlyTrainedEmbedding)
     if (whole := state_dict.get(f"{prefix}weight")) is not None:
         state_dict[f"{prefix}trained"] = whole[module.tokens.to(whole.device)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning as L
 import torch
@@ -359,7 +359,9 @@ class GPTClassifier(L.LightningModule):
         return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> "GPTClassifier":
+    def load_from_checkpoint(
+        cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any
+    ) -> "GPTClassifier":
         """As Lightning's, without running code from the file; ``InputError`` where another version wrote it."""
         if isinstance(checkpoint_path, str | Path):
             read_checkpoint(Path(checkpoint_path))  # Lightning would build the model first, from what it cannot read

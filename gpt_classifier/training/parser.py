@@ -38,7 +38,9 @@ ABOUT_TRAINER = (
 class Help(argparse.Action):
     """``--help``, and ``--help trainer``."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str | None = None
+    ) -> None:
         assert isinstance(parser, Parser)
         parser.explains_trainer = values == "trainer"
         parser.print_help()
