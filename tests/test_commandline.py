@@ -167,7 +167,7 @@ VALUES = {
     "--data.source": "--data.source needs a value",
     "--data.sourc=x": "no option --data.sourc: did you mean --data.source?",
     "\N{EM DASH}data.source": "did you mean --data.source?",
-    "--model.gpt={n_layer:2}": "a space behind each colon",
+    "--model.gpt={n_layer:2}": "a space after each colon",
 }
 
 

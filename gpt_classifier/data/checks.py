@@ -90,10 +90,10 @@ def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Ta
 
 
 def label_conflicts(tables: Tables) -> list[str]:
-    """A sentence on texts that have more than one label, and one on near-copies where there are more of those."""
+    """A sentence on texts that have more than one label, and one on near-duplicates where there are more of those."""
     rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
     sentences, before = [], 0
-    for counted, keys in (("", rows["text"]), (" (near-copies as one)", rows["text"].map(near_duplicate_key))):
+    for counted, keys in (("", rows["text"]), (" (near-duplicates as one)", rows["text"].map(near_duplicate_key))):
         groups = rows.groupby(keys, sort=False)["label"]
         found = rows[groups.transform("nunique") > 1]
         if len(found) > before:

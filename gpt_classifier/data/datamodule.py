@@ -1,4 +1,4 @@
-"""From a source of labelled text to batches for training, evaluation and prediction, on record."""
+"""Turns labelled text into batches for training, evaluation and prediction, and keeps the settings that it used."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from gpt_classifier.encoding import Batch, TextEncoder, Truncation, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice, grouped
 
-MANY = 10  # with more classes than this, a summary names the most frequent ones
+MAX_CLASSES = 10  # with more classes than this, a summary names only the most frequent ones
 IN_MEMORY = "the given table"  # stands for a source that is no file
 
 Balance = Literal["none", "undersample", "class_weights"]
@@ -36,35 +36,35 @@ RareClasses = Literal["error", "drop", "merge"]
 class TextDataModule(L.LightningDataModule):
     """Labelled text as padded batches of token ids.
 
-    After ``setup``, ``class_names`` stand in the order of the logits, ``text_encoder`` turns texts into
+    After ``setup``, ``class_names`` are in the order of the logits, ``text_encoder`` turns texts into
     ids, and ``class_weights`` (K,) weight the loss or are None. A group of settings is a ``FileFormat``,
     ``SplittingConfig`` or ``BatchingConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
 
     Args:
-        source: ``sms_spam``, ``imdb``, ``sample``, or a .csv, .tsv, .jsonl, .json or .parquet file to train on (and to
-            split, where no other file is given). Also several files, or a pattern such as ``data/*.csv``.
-        val_source: Files to validate on; else a part of ``source``.
-        test_source: Files to test on; else a part of ``source``.
-        text_column: Name of the column with the texts, or of several, whose texts are joined.
-        text_separator: What stands between the texts of several columns; a missing one is skipped.
+        source: Data to train on (and to split, unless other files are given): ``sms_spam``, ``imdb``, ``sample``, a
+            .csv, .tsv, .jsonl, .json or .parquet file, several files, or a pattern such as ``data/*.csv``.
+        val_source: Files to validate on; by default a part of ``source``.
+        test_source: Files to test on; by default a part of ``source``.
+        text_column: Name of the column with the texts, or names of several columns whose texts are joined.
+        text_separator: Separator of the texts of several columns; missing texts are skipped.
         label_column: Name of the column with the class names.
-        class_names: In the order of the logits; by default those of the training rows, sorted.
-        balance: Of the training rows: ``none``, ``undersample`` (as many of each class as of the smallest), or
-            ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
+        class_names: Class names in the order of the logits; by default those of the training rows, sorted.
+        balance: How to balance the classes of the training rows: ``none``, ``undersample`` (as many rows of each class
+            as of the smallest), or ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
             token) or ``error``. Prediction keeps them, so that each row gets an answer.
-        rare_classes: What to do with classes of too few distinct texts to be split: ``error``, ``drop`` their rows, or
-            ``merge`` them into one class ``other``.
-        split: ``grouped`` (stratified by class, near-copies never on two sides), ``random`` (stratified by class), or
-            the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
-        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or that of an encoder: its name
-            on the Hugging Face hub, or a folder with its tokenizer.json.
+        rare_classes: What to do with classes that have too few distinct texts to be split: ``error``, ``drop`` their
+            rows, or ``merge`` them into one class ``other``.
+        split: ``grouped`` (stratified by class, near-duplicates in the same split), ``random`` (stratified by class),
+            or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
+        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or the tokenizer of an encoder:
+            its name on the Hugging Face hub, or a folder with its tokenizer.json.
         max_length: Maximum number of tokens per text.
-        truncation: What stays of a longer text: ``head``, ``tail`` or ``head+tail``.
-        batch_size: Texts of one training step on each device.
+        truncation: Which part of a longer text is kept: ``head``, ``tail`` or ``head+tail``.
+        batch_size: Number of texts in a training batch on each device.
         file_format: How CSV, TSV and JSON files are read.
         splitting: How rows are divided into train, val and test.
-        batching: Which texts form a batch, and how wide it is.
+        batching: Padding, grouping by length, and the size of evaluation batches.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class TextDataModule(L.LightningDataModule):
         self.text_encoder: TextEncoder
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
-        self.notes: list[str] = []  # what happened to rows on the way, a sentence each
+        self.notes: list[str] = []  # sentences on how rows were read, merged or dropped
         self._given: splits.Splits | None = None
         self._training_batches: TrainingBatches
-        self._batches_begun = 0  # of training, over all epochs
-        self._shown_as: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
+        self._batches_begun = 0  # training batches so far, over all epochs
+        self._view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
 
     @classmethod
     def from_tables(
@@ -153,10 +153,10 @@ class TextDataModule(L.LightningDataModule):
         predict: pd.DataFrame | None = None,
         **settings: Any,
     ) -> "TextDataModule":
-        """From DataFrames in memory, with names of columns as for files.
+        """A data module for DataFrames in memory, whose columns are named as for files.
 
-        A trained model needs no ``train``: it can be tested on ``test`` alone. ``predict`` needs no labels; without it,
-        prediction takes the rows of ``train``, as it takes those of ``source`` from files.
+        ``train`` may be left out to test a trained model on ``test`` alone. ``predict`` needs no labels; without it,
+        the rows of ``train`` are classified, as those of ``source`` are for files.
         """
         data = cls(source=IN_MEMORY, **settings)
         given = {"train": train, "val": val, "test": test, "predict": predict}
@@ -168,7 +168,7 @@ class TextDataModule(L.LightningDataModule):
 
     @classmethod
     def from_lists(cls, texts: Sequence[str], labels: Sequence[str], /, **settings: Any) -> "TextDataModule":
-        """From texts and the class name of each; they are split as a file's rows would be."""
+        """A data module for texts and the class name of each, which are split like the rows of a file."""
         if len(texts) != len(labels):
             raise InputError(
                 f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text"
@@ -178,17 +178,17 @@ class TextDataModule(L.LightningDataModule):
         return cls.from_tables(pd.DataFrame(columns), **settings)
 
     def _columns(self, name: str) -> Columns:
-        """What is read of the rows that are given for a split; groups and splits are those of the source."""
+        """The columns to read for a split; only ``source`` has columns of groups and splits."""
         if name == "train":
             return self.source_columns
         label = None if name == "predict" else self.source_columns.label
         return replace(self.source_columns, label=label, group=None, split=None)
 
     def _with_splits(self, tables: splits.Splits, others: splits.Splits) -> splits.Splits:
-        """The source's tables and those of other sources, where they do not name the same split."""
-        if double := [name for name in tables if name != "train" and name in others]:
+        """The tables of ``source`` and those of other sources. Raises ``InputError`` if both have the same split."""
+        if both := [name for name in tables if name != "train" and name in others]:
             column = self.source_columns.split
-            raise InputError(f"{double[0]} rows are named by {column} and by {double[0]}_source: leave out one of them")
+            raise InputError(f"{both[0]} rows are named by {column} and by {both[0]}_source: leave out one of them")
         return tables | {name: table for name, table in others.items() if name not in tables}
 
     def prepare_data(self) -> None:
@@ -201,27 +201,27 @@ class TextDataModule(L.LightningDataModule):
 
     @property
     def _model(self) -> TrainedModel:
-        """The model of the trainer, to take over what it knows of earlier data if it was loaded.
+        """The trainer's model: a loaded one brings its text encoder, class names and training fingerprints.
 
-        Asked for here alone. Lightning sets the data up before the model, in each process, so no model could tell them.
+        Only used here. Lightning sets up the data before the model, in each process, so the model cannot pass them.
         """
         model = None if self.trainer is None else self.trainer.lightning_module
         return model if isinstance(model, TrainedModel) else Untrained()
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
-            self._batches_begun = 0  # another fit, which may yet be a resumed one: its state is loaded after this
+            self._batches_begun = 0  # a new fit; the state of a resumed one is loaded after this
         text_encoder = self._model.text_encoder
         self.declared_class_names = self._model.class_names or self.declared_class_names
         if stage == "predict":
-            self.text_encoder = text_encoder or self._new_encoder()
+            self.text_encoder = text_encoder or self._new_text_encoder()
         elif (needed := self._needed(stage)) not in self.encoded:
             self._setup_tables(needed)
             self._encode(text_encoder)
             rank_zero_info(self.summary())
 
     def _needed(self, stage: str) -> str:
-        """``train``, which others are split off, or what a model is scored on where that is a file of its own."""
+        """The split to load: the evaluated one if it has its own source, else ``train``, which is split."""
         name = {"validate": "val", "test": "test"}.get(stage, "train")
         given = {"val": self.val_source, "test": self.test_source} if self._given is None else self._given
         return name if given.get(name) is not None and self._model.class_names else "train"
@@ -250,15 +250,15 @@ class TextDataModule(L.LightningDataModule):
             counts = torch.tensor([(train["label"] == name).sum() for name in self.class_names])
             if not counts.all():
                 raise InputError(f"class {self.class_names[int(counts.argmin())]!r} has no training row to weigh")
-            # With these, the weights of the training rows have mean 1: the size of the loss does not change.
+            # The mean weight of a training row is 1, so the scale of the loss does not change.
             self.class_weights = counts.sum() / (len(counts) * counts)
 
     def _read(self, needed: str) -> splits.Splits:
         if self._given is not None:
             if needed not in self._given:
                 raise InputError(f"no {needed} rows were given: expected a table of them")
-            wanted = splits.NAMES if needed == "train" else (needed,)
-            return {name: table for name, table in self._given.items() if name in wanted}
+            names = splits.NAMES if needed == "train" else (needed,)
+            return {name: table for name, table in self._given.items() if name in names}
         given = {"val": self.val_source, "test": self.test_source}
         if needed != "train":
             return {needed: self._load(needed, given[needed])["train"]}
@@ -269,7 +269,7 @@ class TextDataModule(L.LightningDataModule):
         return tables | others if sources.is_named(self.source) else self._with_splits(tables, others)
 
     def _load(self, name: str, source: str | list[str] | None) -> splits.Splits:
-        assert source is not None  # the caller looked
+        assert source is not None  # checked by the caller
         tables = sources.load(source, self._columns(name), self.file_format)
         self.notes += self._reading_notes(source)
         return tables
@@ -280,11 +280,11 @@ class TextDataModule(L.LightningDataModule):
     def _without_rare_classes(
         self, given: splits.Splits, known: list[str] | None
     ) -> tuple[splits.Splits, list[str] | None]:
-        """The tables without the classes that cannot be divided (or that a model does not know), and declared names."""
+        """The tables without classes that are too rare (or unknown to the model), and the declared class names."""
         declared, merge = self.declared_class_names, self.rare_classes == "merge"
         if self.rare_classes == "error":
             return given, declared
-        if known is not None:  # what is rare was decided when the model was trained
+        if known is not None:  # rare classes were determined when the model was trained
             if not merge or checks.OTHER in known:
                 given, note = checks.without_rare(given, known, merge)
                 self.notes += [note] if note else []
@@ -292,7 +292,7 @@ class TextDataModule(L.LightningDataModule):
         train = given["train"]
         units = splits.linked_rows(train) if self.split == "grouped" else splits.single_rows(train)
         counts = splits.units_of_classes(train, units)
-        needed = self.fold.count if self.fold else sum(share > 0 for share in self._fractions_to_divide(given))
+        needed = self.fold.count if self.fold else sum(fraction > 0 for fraction in self._fractions_to_divide(given))
         keep = [name for name in counts.index[counts >= needed] if name != ""]
         tables, note = checks.without_rare(given, keep, merge)
         if not note:
@@ -307,38 +307,38 @@ class TextDataModule(L.LightningDataModule):
             )
         if (number := units[tables["train"]["label"] == checks.OTHER].nunique()) < needed:
             raise InputError(
-                f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-copies and "
-                "rows of one group count once): use --data.rare_classes drop, or add rows"
+                f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-duplicates "
+                "and rows of one group count once): use --data.rare_classes drop, or add rows"
             )
         return tables, list(dict.fromkeys([*names, checks.OTHER]))
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
             return splits.OF_THE_BOOK[self.split](given["train"])
-        shares = self._fractions_to_divide(given)
-        if shares[1:] == (0, 0) and self.fold is None:
+        fractions = self._fractions_to_divide(given)
+        if fractions[1:] == (0, 0) and self.fold is None:
             return given
-        parts = splits.BY_FRACTIONS[self.split](given["train"], shares, self.splitting.seed, self.fold)
+        parts = splits.BY_FRACTIONS[self.split](given["train"], fractions, self.splitting.seed, self.fold)
         return parts | {name: table for name, table in given.items() if name != "train"}
 
     def _fractions_to_divide(self, given: splits.Splits) -> tuple[float, ...]:
-        """Shares of train, val and test of the training source: those of ``fractions`` that are not given."""
+        """``fractions`` of ``source`` for train, val and test: 0 for splits with a source of their own, sum 1."""
         named = zip(splits.NAMES, self.splitting.fractions, strict=True)
-        shares = [0.0 if name in given and name != "train" else share for name, share in named]
-        return tuple(share / sum(shares) for share in shares)
+        fractions = [0.0 if name in given and name != "train" else fraction for name, fraction in named]
+        return tuple(fraction / sum(fractions) for fraction in fractions)
 
-    def _new_encoder(self, longest_train: int | None = None) -> TextEncoder:
+    def _new_text_encoder(self, longest_train: int | None = None) -> TextEncoder:
         pad_to = self.batching.pad_to
         width = {"longest": None, "longest_train": longest_train}.get(str(pad_to), pad_to)
         return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
 
     def _encode(self, text_encoder: TextEncoder | None) -> None:
-        self.text_encoder = text_encoder or self._new_encoder()
+        self.text_encoder = text_encoder or self._new_text_encoder()
         self.encoded.clear()
         if "train" in self.tables:
             self.encoded["train"] = self._encode_table("train")
         if text_encoder is None and self.batching.pad_to == "longest_train":
-            self.text_encoder = self._new_encoder(int(self.encoded["train"].lengths.max()))
+            self.text_encoder = self._new_text_encoder(int(self.encoded["train"].lengths.max()))
             self.encoded["train"].text_encoder = self.text_encoder
         for name in self.tables.keys() - {"train"}:
             self.encoded[name] = self._encode_table(name)
@@ -350,19 +350,19 @@ class TextDataModule(L.LightningDataModule):
         return EncodedTexts(table["text"], self.text_encoder, labels, numbers)
 
     def summary(self) -> str:
-        """One line for each split and one for whatever happened to rows and texts on the way."""
+        """A line for each split, then a line for each change to rows and texts."""
         classes = (
             f"classes {', '.join(self.class_names)}"
-            if len(self.class_names) <= MANY
+            if len(self.class_names) <= MAX_CLASSES
             else f"{len(self.class_names)} classes"
         )
         lines = [f"{sources.title(self.source)}, split {self.split}, {classes}"]
         for name in splits.NAMES:
             if name in self.tables:
                 counts = self.tables[name]["label"].value_counts()
-                shares = class_counts({label: int(counts.get(label, 0)) for label in self.class_names}, MANY)
+                by_class = class_counts({label: int(counts.get(label, 0)) for label in self.class_names}, MAX_CLASSES)
                 longest = self.encoded[name].lengths.max()
-                lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({shares}), longest {longest} tokens")
+                lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({by_class}), longest {longest} tokens")
         if self.without_text:
             lines.append(f"  {self.without_text} rows without text: {'dropped' if self.empty == 'drop' else 'kept'}")
         lines += [f"  {note}" for note in self.notes]
@@ -379,13 +379,14 @@ class TextDataModule(L.LightningDataModule):
             if known is None or name not in self.tables:
                 continue
             if copies := int(trained_on(self.tables[name]["text"], known).sum()):
-                lines.append(f"  {copies} {name} texts are near-copies of training texts: {name} scores are optimistic")
+                about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
+                lines.append(f"  {copies} {name} {about}")
         return "\n".join(lines)
 
     # ---------------------------------------------------------------- batches
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Every training row once an epoch; the first batch asked for is the next one, also of a resumed run."""
+        """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
         encoded = self.encoded["train"]
         self._training_batches = TrainingBatches(
             encoded.lengths,
@@ -399,7 +400,7 @@ class TextDataModule(L.LightningDataModule):
         return self._loader(encoded, self._training_batches)
 
     def _process(self) -> tuple[int, int]:
-        """The number of this process and how many there are."""
+        """The rank of this process and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _epoch_length(self) -> int:
@@ -407,7 +408,7 @@ class TextDataModule(L.LightningDataModule):
         return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Counts training batches, so that a resumed run goes on behind them, and tells each its share of the step."""
+        """Counts training batches, so that a resumed run skips them, and sets the weight of each one's loss."""
         if self.trainer is None or not self.trainer.training:
             return batch
         number = self._batches_begun % self._epoch_length()
@@ -415,10 +416,10 @@ class TextDataModule(L.LightningDataModule):
         return batch._replace(share=self._share_of_step(len(batch.lengths), number, self.trainer))
 
     def _share_of_step(self, texts: int, number: int, trainer: L.Trainer) -> float:
-        """What makes a step's gradient the mean over its texts, however they are divided into batches and processes.
+        """Weight of a batch's mean loss with which the gradient of a step is the mean over all texts of the step.
 
-        Lightning takes the mean over ``accumulate_grad_batches`` batches even where the last step of an epoch has
-        fewer of them or a short one (transformers #34191 is the same trap), and over processes with uneven batches.
+        Lightning averages over ``accumulate_grad_batches`` batches even if the last step of an epoch has fewer or
+        smaller ones (transformers #34191 is the same bug), and over processes with batches of unequal size.
         """
         batches = trainer.accumulate_grad_batches
         start = number // batches * batches
@@ -438,7 +439,7 @@ class TextDataModule(L.LightningDataModule):
         return self.evaluation_dataloader("test")
 
     def evaluation_dataloader(self, name: str) -> DataLoader[Any]:
-        """Every row of the split ``name`` once, in batches of like length."""
+        """Every row of the split ``name`` once, in batches of texts of similar length."""
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         encoded = self.encoded[name]
@@ -450,16 +451,16 @@ class TextDataModule(L.LightningDataModule):
         return self.batching.max_batch_tokens or batch_tokens(device)
 
     def show_rows_as(self, view: Callable[[EncodedTexts], Dataset[Any]]) -> None:
-        """Makes batches of ``view(encoded)`` from now on: the same rows, such as their states behind frozen blocks."""
-        self._shown_as = view
+        """Makes batches of ``view(encoded)`` from now on: the same rows, for example as cached hidden states."""
+        self._view = view
 
     def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
-        # Without worker processes: texts are tokenized beforehand, so there is nothing to prepare but the padding, and
-        # which batches are left of a resumed epoch is asked when the first one is, of this object and not of a copy.
-        return DataLoader(self._shown_as(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
+        # Without worker processes: texts are already tokenized, so only padding is left to do, and the position in a
+        # resumed epoch is read from this object, not from a copy, when the first batch is requested.
+        return DataLoader(self._view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
-        """All rows of ``source`` in their order, labels not needed; read as a stream."""
+        """All rows of ``source`` in order, read as a stream; labels are not needed."""
         chunks: Iterable[pd.DataFrame]
         if self._given is not None:
             if not (given := self._given.get("predict", self._given.get("train"))) is not None:

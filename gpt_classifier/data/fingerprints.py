@@ -15,7 +15,7 @@ from gpt_classifier.data.splits import near_duplicate_key
 
 
 def fingerprints(texts: Iterable[str]) -> np.ndarray:
-    """(N,) int64, the same for texts that are near-copies of each other."""
+    """(N,) int64, the same for texts that are near-duplicates of each other."""
     # A half of a surrogate pair, which no UTF-8 can hold, is hashed as it is.
     digests = (blake2b(near_duplicate_key(t).encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
@@ -27,5 +27,5 @@ def training_fingerprints(texts: Iterable[str]) -> Tensor:
 
 
 def trained_on(texts: Iterable[str], known: Tensor) -> np.ndarray:
-    """(N,) bool, whether each text, or a near-copy of it, is among the training rows that ``known`` remembers."""
+    """(N,) bool, whether each text, or a near-duplicate of it, is among the training rows that ``known`` remembers."""
     return np.isin(fingerprints(texts), known.numpy())

@@ -19,7 +19,7 @@ VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors of a character's look, su
 
 
 def near_duplicate_key(text: str) -> str:
-    """What two near-copies have in common: lower case, every number as 0, every run of white space as one space.
+    """What two near-duplicates have in common: lower case, every number as 0, every run of white space as one space.
 
     Compatible characters count as one (Unicode's NFKC: composed and decomposed accents, ligatures, full width), format
     and control characters (zero-width ones, a byte order mark) not at all.
@@ -79,7 +79,7 @@ def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fol
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """Stratified by class; near-copies and rows of one group land on one side: no test text was trained on."""
+    """Stratified by class; near-duplicates and rows of one group land on one side: no test text was trained on."""
     return _split_units(table, linked_rows(table), fractions, seed, fold)
 
 
@@ -120,7 +120,7 @@ def _split_units(
     counts = units_of_classes(table, units)
     if counts.min() < needed:
         what = "splits with every class in each" if fold is None else "folds"
-        once = "near-copies and rows of one group count once" if "group" in table else "near-copies count once"
+        once = "near-duplicates and rows of one group count once" if "group" in table else "near-duplicates count once"
         way_out = "add rows, set a fraction in --data.splitting.fractions to 0" if fold is None else "use fewer folds"
         raise InputError(
             f"class {counts.idxmin()!r} has {counts.min()} distinct texts, too few for {needed} {what} ({once}): "

@@ -21,7 +21,7 @@ def report(
 ) -> dict[str, Any]:
     """Scores of logits (N, K) for labels (N,), of all rows and of each class, as values that JSON knows.
 
-    ``clusters`` (N,) tells which rows are near-copies of each other. Undefined scores are None. The macro scores are
+    ``clusters`` (N,) tells which rows are near-duplicates of each other. Undefined scores are None. Macro scores are
     means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy.
     """
     strange = int((~logits.isfinite().all(1)).sum())
@@ -92,8 +92,10 @@ def _of_rows(result: dict[str, Any]) -> str:
         lines.append(f"right class among the k most probable, for k = {shares}")
     if n - distinct >= MANY_COPIES * n:
         by_clusters = Proportion(result["accuracy"], *result["accuracy_interval_by_clusters"])
-        lines.append(f"test accuracy {by_clusters} with an interval by clusters of near-copies: {n - distinct:,} texts")
-        lines.append("  are near-copies of other test texts, and Wilson's interval takes them for independent")
+        lines.append(
+            f"test accuracy {by_clusters} with an interval by clusters of near-duplicates: {n - distinct:,} texts"
+        )
+        lines.append("  are near-duplicates of other test texts, and Wilson's interval takes them for independent")
     return "\n".join(lines)
 
 

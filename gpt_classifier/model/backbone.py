@@ -1,13 +1,13 @@
-"""What a network must offer to stand below the head; knows no family of such networks.
+"""The interface of the network below the head; knows no family of such networks.
 
-GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) meet it. Another family is one file:
+GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) implement it. Another family is one file:
 
-- a dataclass of its dimensions that meets :class:`BackboneConfig`, with ``family = "mine"``,
-- a network that meets :class:`Backbone`,
-- ``FAMILIES["mine"] = Family(...)``, which says how such networks are made.
+- a dataclass of its dimensions that implements :class:`BackboneConfig`, with ``family = "mine"``,
+- a network that implements :class:`Backbone`,
+- ``FAMILIES["mine"] = Family(...)``, which says how such networks are built.
 
-Whoever has imported that file can train one, with ``GPTClassifier(encoder={"model_type": "mine", ...},
-weights="random")``, and load the model folders that this leaves; tests/model/test_build.py has an example.
+Once that file is imported, ``GPTClassifier(encoder={"model_type": "mine", ...}, weights="random")`` trains such a
+network, and its model folders can be loaded; tests/model/test_build.py has an example.
 
 Shapes: B texts, T tokens, C channels.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 
 class BackboneConfig(Protocol):
-    """Dimensions of a backbone, in the words of :class:`~gpt_classifier.model.gpt.GPTConfig`."""
+    """Dimensions of a backbone, with the names of :class:`~gpt_classifier.model.gpt.GPTConfig`."""
 
     @property
     def family(self) -> str:
@@ -29,7 +29,7 @@ class BackboneConfig(Protocol):
 
     @property
     def model_type(self) -> str:
-        """What it is called, such as ``GPT`` or ``bert``."""
+        """Name of the architecture, such as ``GPT`` or ``bert``."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -54,27 +54,25 @@ class BackboneConfig(Protocol):
 class Backbone(Protocol):
     """An ``nn.Module`` that turns token ids (B, T) into hidden states (B, T, C), in three steps.
 
-    ``finish(run_blocks(embed(input_ids), lengths=lengths))`` are the hidden states that a pooling reads. Padding stands
-    on the right, and ``lengths`` (B,) say where it begins.
+    ``finish(run_blocks(embed(input_ids), lengths=lengths))`` are the hidden states that a pooling reads. Padding is on
+    the right, and ``lengths`` (B,) say where it begins.
     """
 
-    activation_checkpointing: (
-        bool  # whether a block's activations are computed again in the backward pass, instead of kept
-    )
+    activation_checkpointing: bool  # whether to recompute a block's activations in the backward pass
 
     @property
     def config(self) -> BackboneConfig: ...
 
     @property
     def token_embedding(self) -> str | None:
-        """Name of the ``nn.Embedding`` of token ids, whose unused rows need not train; None where all must."""
+        """Name of the ``nn.Embedding`` of token ids if its unused rows can be frozen, else None."""
 
     @property
     def starts_at(self) -> Collection[int]:
-        """The blocks that ``run_blocks`` can start before: 0, and ``n_layer`` to run none at all."""
+        """Numbers of the blocks that ``run_blocks`` can start with, 0 among them; ``n_layer`` runs none."""
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """(B, T) ids -> what enters the first block."""
+        """(B, T) ids -> the input of the first block."""
 
     def run_blocks(
         self,
@@ -85,15 +83,15 @@ class Backbone(Protocol):
         lengths: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Tensor:
-        """What enters block ``start`` -> (B, T, C) behind block ``stop - 1``, or (B, 1, C), of a ``position`` each."""
+        """Input of block ``start`` -> output (B, T, C) of block ``stop - 1``, or (B, 1, C) at ``position`` (B,)."""
 
     def finish(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C): what follows the last block."""
+        """(B, T, C) -> (B, T, C): the layers after the last block."""
 
     def block_of(self, name: str) -> int:
-        """The block that a parameter of this name belongs to: -1 below the blocks, n_layer above them."""
+        """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""
 
-    # ---------------------------------------------------------------- of nn.Module
+    # ---------------------------------------------------------------- methods of nn.Module
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
     def state_dict(self) -> dict[str, Tensor]: ...
@@ -103,16 +101,16 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """How the networks of one family are made; their fields are plain values, those of :class:`BackboneConfig`.
+    """How the networks of one family are built from their fields, the plain values of :class:`BackboneConfig`.
 
     Args:
-        fields: From what a user's setting says, a name or a mapping, and the tokenizer's number of token ids, if it is
-            known: all fields. Raises ``InputError`` for what makes no sense.
-        random: From its fields a network with random weights.
-        published: From its fields and a name a network with the weights that are published under that name. Without
-            it, the name is that of a file or folder.
-        empty: As ``random``, for a network whose weights are yet to come from a file. Without it, ``random`` itself,
-            with all tensors on PyTorch's meta device.
+        fields: Returns all fields, given the user's setting (a name or a mapping) and the tokenizer's number of token
+            ids, if known. Raises ``InputError`` for an invalid setting.
+        random: Returns a network with random weights, given its fields.
+        published: Returns a network with published weights, given its fields and their name. By default, the name is
+            that of a file or folder.
+        empty: Returns a network whose weights will be loaded from a file, given its fields. By default ``random``, with
+            all tensors on PyTorch's meta device.
     """
 
     fields: Callable[[Any, int | None], dict[str, Any]]

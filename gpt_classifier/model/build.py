@@ -18,15 +18,15 @@ from gpt_classifier.settings import grouped
 
 @dataclass(frozen=True)
 class Specification:
-    """Everything that decides a classifier's tensors; ``dataclasses.asdict`` makes plain values of it.
+    """Everything that determines a classifier's tensors; ``dataclasses.asdict`` turns it into plain values.
 
     Args:
         family: Key of the backbone's family in ``FAMILIES``: ``gpt`` or ``encoder``.
         backbone: All fields of the backbone's configuration.
-        num_classes: K.
+        num_classes: Number of classes K.
         pooling: See :class:`SequenceClassifier`.
         head: See :class:`SequenceClassifier`.
-        lora: What is adapted, if anything is.
+        lora: Configuration of the low-rank updates, if there are any.
     """
 
     family: str
@@ -38,13 +38,13 @@ class Specification:
 
     @classmethod
     def of(cls, model: SequenceClassifier) -> "Specification":
-        """That from which ``model`` can be built again."""
+        """The specification from which ``model`` can be built again."""
         config = model.backbone.config
         return cls(config.family, config.fields, model.num_classes, model.pooling, model.head_settings, model.lora)
 
     @classmethod
     def restore(cls, values: Mapping[str, Any]) -> "Specification":
-        """From what ``dataclasses.asdict`` made of it."""
+        """The specification that ``dataclasses.asdict`` turned into these values."""
         lora = values["lora"]
         return cls(**{**values, "lora": None if lora is None else LoRAConfig(**lora)})
 
@@ -52,32 +52,32 @@ class Specification:
     def from_settings(
         cls, settings: Mapping[str, Any], num_classes: int, vocab_size: int | None = None
     ) -> "Specification":
-        """What a user's settings describe.
+        """The specification that a user's settings describe.
 
         Args:
             settings: ``gpt``, or ``encoder`` if there is one, and ``pooling``, ``head`` and ``lora``, as
                 :class:`~gpt_classifier.training.module.GPTClassifier` explains them.
-            num_classes: K.
-            vocab_size: Number of token ids, where the settings do not say it.
+            num_classes: Number of classes K.
+            vocab_size: Number of token ids, if the settings do not give it.
 
         Raises:
-            InputError: They describe no network.
+            InputError: The settings do not describe a network.
         """
-        wanted = settings.get("encoder")
-        family = "gpt" if wanted is None else "encoder"
-        if isinstance(wanted, Mapping) and str(wanted.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
-            wanted = dict(wanted)
-            family = wanted.pop("model_type")
-        backbone = FAMILIES[family].fields(settings["gpt"] if wanted is None else wanted, vocab_size)
+        encoder = settings.get("encoder")
+        family = "gpt" if encoder is None else "encoder"
+        if isinstance(encoder, Mapping) and str(encoder.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
+            encoder = dict(encoder)
+            family = encoder.pop("model_type")
+        backbone = FAMILIES[family].fields(settings["gpt"] if encoder is None else encoder, vocab_size)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
-        shape = {name: settings[name] for name in ("pooling", "head") if name in settings}
-        return cls(family, backbone, num_classes, **shape, lora=lora)
+        others = {name: settings[name] for name in ("pooling", "head") if name in settings}
+        return cls(family, backbone, num_classes, **others, lora=lora)
 
     def settings(self) -> dict[str, Any]:
-        """The user's setting that describes the backbone in full."""
+        """The setting, ``gpt`` or ``encoder``, that describes the backbone in full."""
         if self.family == "gpt":
             return {"gpt": self.backbone}
-        return {"encoder": {"model_type": self.family} | self.backbone}  # an encoder's fields say its own type
+        return {"encoder": {"model_type": self.family} | self.backbone}  # an encoder's fields override model_type
 
 
 def build(
@@ -87,8 +87,8 @@ def build(
 
     Args:
         specification: What to build.
-        weights: Of the backbone: ``random``; ``pretrained``, those that are published as ``published``; or a
-            .safetensors file or its folder. None for shapes without values, in the head too, which are yet to come by
+        weights: Weights of the backbone: ``random``; ``pretrained``, which means ``published``; or a .safetensors file
+            or its folder. With None, all parameters have shapes but no values, for
             ``load_state_dict(..., assign=True)``.
         published: A size of GPT-2, an encoder's name or folder, or a .safetensors file or its folder.
     """
@@ -118,11 +118,11 @@ def _backbone(specification: Specification, weights: str | Path | None, publishe
 
 
 def gpt_config(gpt: str | Mapping[str, Any], vocab_size: int | None = None) -> GPTConfig:
-    """The dimensions that ``gpt`` describes; without a size, the vocabulary has ``vocab_size`` tokens unless given."""
+    """The configuration that ``gpt`` describes; without a size, ``vocab_size`` is the default of that field."""
     values: dict[str, Any] = {"size": gpt} if isinstance(gpt, str) else dict(gpt)
     size = values.pop("size", None)
     if size is not None and size not in SIZES:
-        fields_ = "fields of GPTConfig" + (", and a space behind each colon" if str(size).startswith("{") else "")
+        fields_ = "fields of GPTConfig" + (", and a space after each colon" if str(size).startswith("{") else "")
         raise InputError(f"gpt is {gpt!r}, expected one of {', '.join(SIZES)}, or a mapping with {fields_}")
     if size is None and vocab_size is not None:
         values.setdefault("vocab_size", vocab_size)

@@ -1,4 +1,4 @@
-"""Turns hidden states into class logits: pools one vector from each text and applies a replaceable head.
+"""Turns hidden states into class logits: pools one vector for each text and applies a replaceable head.
 
 Shapes: B texts, T tokens, C channels, K classes.
 """
@@ -16,29 +16,29 @@ from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
 Pooling = Literal["last_token", "first_token", "mean", "last_position", "mean_positions"]
 POOLINGS: dict[Pooling, str] = {
-    "last_token": "the last real token, the only one that has seen the whole text",
-    "first_token": "the first token, which under causal attention has seen only itself",
+    "last_token": "the last real token, the only one that attends to the whole text",
+    "first_token": "the first token, which with causal attention attends only to itself",
     "mean": "the mean over real tokens",
     "last_position": "the last position, padding or not (to reproduce the article)",
     "mean_positions": "the mean over all positions, padding included (to reproduce the article)",
 }
 
 PADDING_COUNTS = ("last_position", "mean_positions")
-# Where inputs enter: token ids before the embeddings, hidden states before a block, or what the head reads before it.
+# Where inputs enter the network: token ids at the embeddings, hidden states at a block, pooled ones at the head.
 Depth = int | Literal["ids", "pooled"]
-BACKBONE = "backbone."  # what the names of all parameters below the head begin with
+BACKBONE = "backbone."  # prefix of the names of all parameters below the head
 
 
 class SequenceClassifier(nn.Module):
-    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32: the network alone, for other training loops.
+    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32: a plain module for any training loop.
 
     :class:`~gpt_classifier.training.module.GPTClassifier` trains it with Lightning, and
     :class:`~gpt_classifier.inference.classifier.TextClassifier` classifies texts with it.
 
     Args:
-        backbone: The network below the head: a GPT, or an encoder in its place.
-        num_classes: K.
-        pooling: Which hidden states the head sees, one of ``POOLINGS``.
+        backbone: The network below the head, a GPT or a bidirectional encoder.
+        num_classes: Number of classes K.
+        pooling: Which hidden states the head gets, one of ``POOLINGS``.
         head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``
             that is constructed as ``Class(C, K, **init_args)`` and maps (B, C) to (B, K).
     """
@@ -60,7 +60,7 @@ class SequenceClassifier(nn.Module):
         self.lora: LoRAConfig | None = None
 
     def add_lora(self, config: LoRAConfig) -> None:
-        """Adapts the matrices that ``config`` names."""
+        """Adds low-rank updates to the matrices that ``config`` selects."""
         try:
             add_lora(self, config)
         except ValueError as error:
@@ -68,39 +68,39 @@ class SequenceClassifier(nn.Module):
         self.lora = config
 
     def merge_lora(self) -> None:
-        """Turns adapted matrices into plain ones with the same results."""
+        """Merges the low-rank updates into their matrices, with the same results."""
         merge_lora(self)
         self.lora = None
 
     def block_of(self, name: str) -> int:
-        """The block that a parameter belongs to: -1 for what stands below the first, n_layer for what is above all."""
+        """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""
         if name.startswith(BACKBONE):
             return self.backbone.block_of(name.removeprefix(BACKBONE))
         return self.backbone.config.n_layer
 
     def forward(self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids") -> Tensor:
-        """Computes what is left from ``depth`` on: of ids (B, T), hidden states (B, T, C), or pooled ones (B, C)."""
+        """Computes the network from ``depth`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C)."""
         if depth == "pooled":
             return self.classify(inputs)
         if depth == "ids":
             return self.classify(self.pooled(self.backbone.embed(inputs), lengths))
-        if inputs.is_floating_point():  # and may have been kept in fewer bits
+        if inputs.is_floating_point():  # cached hidden states may have another dtype
             inputs = inputs.to(next(self.backbone.parameters()).dtype)
         return self.classify(self.pooled(inputs, lengths, depth))
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
-        """Hidden states (B, T, C) that enter block ``depth`` -> what the head reads, (B, C) in float32."""
+        """Hidden states (B, T, C) that enter block ``depth`` -> pooled ones for the head, (B, C) in float32."""
         lengths = self.text_lengths(lengths, x.shape[1])
         position = read_position(self.pooling, lengths)
         x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, position=position)).float()
         return mean(x, lengths) if position is None else x[:, 0]
 
     def text_lengths(self, lengths: Tensor, width: int) -> Tensor:
-        """``lengths``, or the width where the pooling takes padding for text, as the article does."""
+        """``lengths``, or the width of the batch for poolings that include padding, as in the article."""
         return torch.full_like(lengths, width) if self.pooling in PADDING_COUNTS else lengths
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """(B, C) -> (B, K), in float32: the head decides between classes on very little work."""
+        """(B, C) -> (B, K), always in float32, as the head takes very little time."""
         pooled, state = pooled.float(), dict(self.head.state_dict(keep_vars=True))
         with torch.autocast(pooled.device.type, enabled=False):
             if all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point()):
@@ -110,7 +110,7 @@ class SequenceClassifier(nn.Module):
 
 
 def read_position(pooling: str, lengths: Tensor) -> Tensor | None:
-    """The one position (B,) of each text that ``pooling`` reads, or None where it reads them all."""
+    """The position (B,) of each text that ``pooling`` reads, or None if it reads all positions."""
     match pooling:
         case "last_token" | "last_position":
             return lengths - 1
@@ -128,8 +128,8 @@ def mean(x: Tensor, lengths: Tensor) -> Tensor:
 def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -> nn.Module:
     """The head that ``head`` describes; see :class:`SequenceClassifier`.
 
-    A class is taken from the modules that are already imported, and never imported here: a model file that came
-    from elsewhere must not choose what code runs.
+    A class must belong to a module that is already imported: a model file of unknown origin must not choose which code
+    is run.
     """
     if head == "linear":
         return nn.Linear(channels, num_classes)
@@ -146,4 +146,4 @@ def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -
     try:
         return head_class(channels, num_classes, **head.get("init_args", {}))
     except TypeError as error:
-        raise InputError(f"the head {head['class_path']} cannot be made of {head.get('init_args')}: {error}") from error
+        raise InputError(f"the head {head['class_path']} does not take {head.get('init_args')}: {error}") from error

@@ -1,7 +1,7 @@
-"""Trains only the token embeddings that texts can reach; knows nothing about which parameters a policy trains.
+"""Trains only the embeddings of tokens that occur in the texts; knows nothing about which parameters a policy trains.
 
-A row whose token never occurs gets no gradient. Left out, its share of the gradient is not written as zeros, nor read
-by the optimizer, nor sent between processes: in GPT-2 the token embeddings are a third of all parameters.
+The gradient of a token that never occurs is zero. Leaving these rows out saves writing the zeros, updating them in the
+optimizer and sending them between processes: in GPT-2 the token embeddings are a third of all parameters.
 """
 
 import torch
@@ -12,11 +12,11 @@ from gpt_classifier.model.backbone import Backbone
 
 
 class PartlyTrainedEmbedding(nn.Embedding):
-    """An embedding of which only some rows train; a state dict holds it as the plain one that it stands for.
+    """An embedding with some trainable rows; its state dict is that of a plain ``nn.Embedding``.
 
     Args:
-        whole: The embedding, (V, C); its rows that do not train stay as they are, without weight decay.
-        tokens: Numbers of the rows that train.
+        whole: The embedding, (V, C); its other rows are frozen, without weight decay.
+        tokens: Token ids of the trainable rows.
     """
 
     def __init__(self, whole: nn.Embedding, tokens: Tensor) -> None:
@@ -55,15 +55,15 @@ def _load_whole(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *
 
 
 def freeze_other_tokens(backbone: Backbone, tokens: Tensor) -> None:
-    """Has only the embeddings of ``tokens`` train, where ``backbone`` can do that and its embeddings train at all."""
-    unfreeze_other_tokens(backbone)  # of an earlier fit that did not come to its end
+    """Freezes all token embeddings but those of ``tokens``, if ``backbone`` has trainable ones that allow it."""
+    unfreeze_other_tokens(backbone)  # left from an earlier fit that was interrupted
     name = backbone.token_embedding
     if name is not None and (embedding := getattr(backbone, name)).weight.requires_grad:
         setattr(backbone, name, PartlyTrainedEmbedding(embedding, tokens))
 
 
 def unfreeze_other_tokens(backbone: Backbone) -> None:
-    """Undoes :func:`freeze_other_tokens`: a plain embedding with the rows as they were trained."""
+    """Undoes :func:`freeze_other_tokens`: restores a plain embedding, with the trained rows in it."""
     embedding = getattr(backbone, backbone.token_embedding or "", None)
     if isinstance(embedding, PartlyTrainedEmbedding):
         plain = nn.Embedding(embedding.num_embeddings, embedding.embedding_dim, _weight=embedding.whole())

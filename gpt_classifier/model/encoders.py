@@ -1,4 +1,4 @@
-"""Puts a text encoder of ``transformers`` (BERT, RoBERTa, DeBERTa, ModernBERT, ...) where a GPT would stand.
+"""Uses a bidirectional encoder of ``transformers`` (BERT, RoBERTa, DeBERTa, ModernBERT, ...) as the backbone.
 
 Knows nothing about labels. Code from the hub is never run, neither with published weights nor from a model folder.
 Shapes: B texts, T tokens, C channels.
@@ -19,10 +19,10 @@ from gpt_classifier.model.gpt import take
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# Norms above the last block, of ModernBERT and EuroBERT. BERT and its kin have theirs inside the blocks.
+# Norms after the last block, in ModernBERT and EuroBERT. BERT and similar encoders have theirs inside the blocks.
 FINAL_NORMS = ("network.final_norm.", "network.norm.")
-# Of a configuration: where it came from, what belongs to heads of transformers, and what could have transformers fetch
-# code (auto_map, kernels as attn_implementation) or other weights. So are all names that begin with an underscore.
+# Fields of a configuration that are dropped, like all names that begin with an underscore: its origin, the heads of
+# transformers, and what could make transformers fetch code (auto_map, kernels as attn_implementation) or weights.
 NOT_KEPT = {
     *("name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
     *("id2label", "label2id", "num_labels", "problem_type"),
@@ -32,11 +32,11 @@ NOT_KEPT = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What the package asks of an encoder's dimensions, in the words of :class:`~gpt_classifier.model.gpt.GPTConfig`.
+    """Dimensions of an encoder, with the names of :class:`~gpt_classifier.model.gpt.GPTConfig`.
 
     Args:
         fields: The whole configuration of transformers as plain values, from which the network can be built again.
-        dropout: The largest of all dropout probabilities in it.
+        dropout: The maximum of all dropout probabilities in it.
     """
 
     family: ClassVar[str] = "encoder"
@@ -55,23 +55,23 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Token ids (B, T) -> hidden states (B, T, C), in the steps of :class:`~gpt_classifier.model.gpt.GPT`.
+    """Token ids (B, T) -> hidden states (B, T, C), with the methods of :class:`~gpt_classifier.model.gpt.GPT`.
 
-    It runs in one piece: ``embed`` hands the ids on, and ``run_blocks`` does all the rest.
+    The network cannot be split: ``embed`` returns the ids, and ``run_blocks`` computes everything.
     """
 
-    token_embedding = None  # the network of transformers keeps it where it likes
+    token_embedding = None  # its place differs between the networks of transformers
 
     def __init__(self, network: "PreTrainedModel") -> None:
         super().__init__()
         if hasattr(network, "pooler"):
-            network.pooler = nn.Identity()  # a layer that the pooling here does not use, so it would never train
-        self.network = network.train()  # published weights come as a network that does not drop anything
+            network.pooler = nn.Identity()  # a layer that this package does not use, so it would get no gradient
+        self.network = network.train()  # networks with published weights are loaded in evaluation mode
         blocks = {name: len(module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList)}
         longest = max(blocks, key=blocks.__getitem__)
-        self.blocks = f"network.{longest}."  # what the names of their parameters begin with
-        # RoBERTa keeps the positions up to that of its padding token for padding, and finds out what padding is by ids.
-        # Here lengths say that, so its positions are counted here.
+        self.blocks = f"network.{longest}."  # prefix of the names of their parameters
+        # RoBERTa reserves the positions up to the id of its padding token for padding, which it recognises by that id.
+        # Here lengths say where padding begins, so the positions are passed to it.
         tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
         padding = getattr(next(tables, None), "padding_idx", None)
         self.first_position = 0 if padding is None else padding + 1
@@ -90,11 +90,11 @@ class Encoder(nn.Module):
 
     @property
     def starts_at(self) -> tuple[int, int]:
-        """The blocks that ``run_blocks`` can start before: all of them are run, or none."""
+        """Numbers of the blocks that ``run_blocks`` can start with: it runs all blocks, or none."""
         return 0, self.config.n_layer
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """(B, T) ids, as they are."""
+        """Returns the ids (B, T) unchanged."""
         return input_ids
 
     def run_blocks(
@@ -106,9 +106,9 @@ class Encoder(nn.Module):
         lengths: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Tensor:
-        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``position`` (B,), one of each text.
+        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``position`` (B,), one for each text.
 
-        With ``start`` n_layer, no block is left to run, and ``x`` are hidden states (B, T, C).
+        With ``start`` n_layer, no block is run, and ``x`` are hidden states (B, T, C).
         """
         if start not in self.starts_at or stop not in (None, self.config.n_layer):
             raise ValueError("an encoder runs all of its blocks or none")
@@ -123,41 +123,41 @@ class Encoder(nn.Module):
         return states if position is None else take(states, position)
 
     def finish(self, x: Tensor) -> Tensor:
-        """(B, T, C), as it is: the network has applied its final norm, if it has one."""
+        """Returns (B, T, C) unchanged: the network has already applied its final norm, if it has one."""
         return x
 
     def block_of(self, name: str) -> int:
-        """The block that a parameter of this name belongs to: -1 below the blocks, n_layer for the final norm."""
+        """Number of the block that this parameter belongs to: -1 below the blocks, n_layer for the final norm."""
         if name.startswith(self.blocks):
             return int(name.removeprefix(self.blocks).split(".")[0])
         return self.config.n_layer if name.startswith(FINAL_NORMS) else -1
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Whether a block's activations are computed again in the backward pass, instead of kept."""
+        """Whether to recompute a block's activations in the backward pass."""
         return self._activation_checkpointing
 
     @activation_checkpointing.setter
     def activation_checkpointing(self, on: bool) -> None:
         if on != self._activation_checkpointing:
             verb = "enable" if on else "disable"
-            names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the former name
-            call = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
-            call(*([{"use_reentrant": False}] if on else []))
+            names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the older name
+            set_ = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
+            set_(*([{"use_reentrant": False}] if on else []))
         self._activation_checkpointing = on
 
 
 def pretrained_encoder(name: str) -> Encoder:
-    """With published weights, downloaded if needed: of ``name`` on the Hugging Face hub, or in a folder of that kind.
+    """The encoder ``name`` with published weights, from the Hugging Face hub (downloaded if needed) or from a folder.
 
     Raises:
-        InputError: It cannot be had, is no text encoder, or its weights do not fit its configuration.
+        InputError: It cannot be loaded, is not a bidirectional encoder, or its weights do not fit its configuration.
     """
     transformers = _transformers()
     config = encoder_config(name)
     try:
         with _errors_only():
-            network, found = transformers.AutoModel.from_pretrained(
+            network, info = transformers.AutoModel.from_pretrained(
                 name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         encoder = Encoder(network)
@@ -167,36 +167,36 @@ def pretrained_encoder(name: str) -> Encoder:
             "give their folder as --model.encoder FOLDER, or train from scratch with `--model.weights random`."
         ) from error
     blocks = encoder.blocks.removeprefix("network")
-    problems = [f"missing {key}" for key in sorted(found["missing_keys"]) if not key.startswith("pooler.")]
-    # What else is left over belongs to the head that it was trained with.
-    problems += [f"unexpected {key}" for key in sorted(found["unexpected_keys"]) if blocks in f".{key}"]
+    problems = [f"missing {key}" for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
+    # Other unexpected keys belong to the head that it was pretrained with.
+    problems += [f"unexpected {key}" for key in sorted(info["unexpected_keys"]) if blocks in f".{key}"]
     if problems:
         raise InputError(f"the weights of the encoder {name!r} do not fit its configuration: {'; '.join(problems[:3])}")
     return encoder
 
 
 def random_encoder(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Encoder:
-    """With random weights; what ``encoder`` can be, :func:`encoder_config` says."""
+    """An encoder with random weights; ``encoder`` as for :func:`encoder_config`."""
     return _built(encoder_config(encoder, vocab_size))
 
 
 def empty_encoder(fields: Mapping[str, Any]) -> Encoder:
-    """Of the configuration that an encoder had, with weights that are yet to be filled in."""
+    """An encoder with this configuration, whose weights are not initialized."""
     config = encoder_config(fields)
     from transformers.initialization import no_init_weights
 
-    # In memory, even where the caller makes networks without: no file holds the tables of positions and angles.
+    # On the CPU even if the caller uses the meta device: buffers such as position ids are in no file.
     with torch.device("cpu"), no_init_weights():
         return _built(config)
 
 
 def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> "PreTrainedConfig":
-    """The configuration of transformers that ``encoder`` names, or lists.
+    """The configuration of transformers that ``encoder`` describes.
 
     Args:
-        encoder: Name on the Hugging Face hub, folder with a ``config.json``, or its fields:
+        encoder: Name on the Hugging Face hub, folder with a ``config.json``, or fields of the configuration:
             ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``.
-        vocab_size: Where fields do not say it.
+        vocab_size: Number of token ids, if the fields do not give it.
     """
     transformers = _transformers()
     try:
@@ -214,23 +214,23 @@ def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = No
     needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
         raise InputError(
-            f"encoder is {_short(encoder)}, whose type {config.model_type} is no text encoder like BERT: "
+            f"encoder is {_short(encoder)}, whose type {config.model_type} is not a bidirectional encoder like BERT: "
             f"expected {', '.join(needed)} in its configuration, and no decoder"
         )
     return config
 
 
 def encoder_fields(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
-    """The configuration that :func:`encoder_config` gives, as plain values."""
+    """The configuration that :func:`encoder_config` returns, as plain values."""
     return _plain(encoder_config(encoder, vocab_size))
 
 
 def _built(config: "PreTrainedConfig") -> Encoder:
     try:
         return Encoder(_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
-    except Exception as error:  # each architecture has its own ways of refusing a configuration
+    except Exception as error:  # each architecture raises errors of its own for a wrong configuration
         raise InputError(
-            f"no {config.model_type} encoder can be made of its configuration ({reason(error)})"
+            f"no {config.model_type} encoder can be built from its configuration ({reason(error)})"
         ) from error
 
 
@@ -239,7 +239,7 @@ def _plain(config: "PreTrainedConfig") -> dict[str, Any]:
 
 
 def _kept(value: Any) -> Any:
-    """The fields, and those of fields that are mappings, without those that are not kept."""
+    """The fields without those in NOT_KEPT, also within mappings."""
     if not isinstance(value, Mapping):
         return value
     kept = (name for name in value if name not in NOT_KEPT and not str(name).startswith("_"))
@@ -264,12 +264,12 @@ def _transformers() -> Any:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """Keeps transformers from warning of what is meant to be: a head that is left out, a vocabulary that is small."""
+    """Suppresses warnings of transformers about what is intended: a head that is left out, a small vocabulary."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        logging.set_verbosity(verbosity)

@@ -1,4 +1,4 @@
-"""Says which parameters train: a policy is a set of parameter names, a pure function of the configuration."""
+"""Says which parameters are trainable: a policy is a set of parameter names, a pure function of the configuration."""
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.classification import SequenceClassifier
@@ -10,7 +10,7 @@ Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 
 
 def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
-    """How many of the last blocks train, or None where what trains is not whole blocks at the end."""
+    """Number of last blocks that are trainable, or None for a policy that does not consist of whole blocks."""
     if policy in EVERYWHERE:
         return None
     blocks = BLOCKS.get(str(policy), policy)
@@ -25,15 +25,15 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
 
 
 def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
-    """How many leading blocks, embeddings below them included, cannot change."""
+    """Number of first blocks that are frozen together with the embeddings below them."""
     blocks = (model.block_of(name) for name in trainable_names(model, policy))
     return max(0, min(blocks, default=model.backbone.config.n_layer))
 
 
 def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
-    """Names of the parameters that train: always the head, the final norm with any block.
+    """Names of the trainable parameters: always the head, and the final norm together with any block.
 
-    A head that is adapted itself trains as the other adapted matrices do: its low-rank update alone.
+    Of a head with a low-rank update, only the update is trainable, as of any other such matrix.
     """
     names = [name for name, _ in model.named_parameters()]
     blocks = trainable_blocks(policy, n_layer := model.backbone.config.n_layer)
@@ -49,7 +49,7 @@ def trainable_names(model: SequenceClassifier, policy: Policy) -> set[str]:
 
 
 def freeze(model: SequenceClassifier, policy: Policy) -> None:
-    """Has exactly the parameters of ``policy`` require gradients."""
+    """Makes the parameters of ``policy`` require gradients, and no others."""
     names = trainable_names(model, policy)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)

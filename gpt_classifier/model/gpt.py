@@ -21,13 +21,13 @@ class GPTConfig:
     Args:
         vocab_size: Number of token ids.
         context_length: Maximum number of tokens of one text.
-        n_embd: Channels of a hidden state.
-        n_layer: Transformer blocks.
-        n_head: Attention heads of a block; divides n_embd.
-        dropout: Probability of dropping an activation in training: of embeddings and of what blocks add to their input.
-            Attention weights are not dropped: that leaves PyTorch's fused attention on CPUs, and steps take twice as
-            long.
-        causal: Whether a token sees only itself and what stands before it, as GPT-2 was trained.
+        n_embd: Number of channels of a hidden state.
+        n_layer: Number of transformer blocks.
+        n_head: Number of attention heads per block; divides n_embd.
+        dropout: Dropout probability of the embeddings and of the outputs of attention and perceptron. There is no
+            dropout of attention weights: PyTorch's CPU kernel for fused attention does not have it, and steps would
+            take twice as long.
+        causal: Whether a token attends only to itself and earlier tokens, as in GPT-2.
     """
 
     family: ClassVar[str] = "gpt"
@@ -47,7 +47,7 @@ class GPTConfig:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All of them as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
 
@@ -61,10 +61,10 @@ SIZES = {
 
 
 class GPT(nn.Module):
-    """Token ids (B, T) -> hidden states (B, T, C), in three steps that can be taken one by one.
+    """Token ids (B, T) -> hidden states (B, T, C), in three steps that can be called separately.
 
-    ``forward`` is ``finish(run_blocks(embed(input_ids)))``. Padding stands on the right. With causal attention no
-    real token ever sees it, so no mask is needed; without, ``lengths`` must say where it begins.
+    ``forward`` is ``finish(run_blocks(embed(input_ids)))``. Padding is on the right. With causal attention no real
+    token attends to it, so no mask is needed; without, ``lengths`` must say where it begins.
     """
 
     token_embedding = "wte"
@@ -77,9 +77,7 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
-        self.activation_checkpointing = (
-            False  # recompute a block's activations in the backward pass, instead of keeping them
-        )
+        self.activation_checkpointing = False  # whether to recompute a block's activations in the backward pass
         self.initialize()
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -87,11 +85,11 @@ class GPT(nn.Module):
 
     @property
     def starts_at(self) -> range:
-        """The blocks that ``run_blocks`` can start before; n_layer to run none at all."""
+        """Numbers of the blocks that ``run_blocks`` can start with; n_layer runs none."""
         return range(self.config.n_layer + 1)
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """(B, T) ids -> (B, T, C), the state that enters the first block."""
+        """(B, T) ids -> (B, T, C), the hidden states that enter the first block."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         return self.drop(self.wte(input_ids) + self.wpe(positions))
 
@@ -106,8 +104,8 @@ class GPT(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C) through ``h[start:stop]``.
 
-        With ``position`` (B,), one of each text, the result is (B, 1, C): nobody looks at the other positions of the
-        last of these blocks, so it computes only what that one needs.
+        With ``position`` (B,), one for each text, the result is (B, 1, C), and the last of these blocks computes only
+        that position.
         """
         visible = None
         if not self.config.causal:
@@ -132,27 +130,27 @@ class GPT(nn.Module):
         return self.ln_f(x)
 
     def block_of(self, name: str) -> int:
-        """The block that a parameter of this name belongs to: -1 for the embeddings, n_layer for the final norm."""
+        """Number of the block that this parameter belongs to: -1 for the embeddings, n_layer for the final norm."""
         if name.startswith("h."):
             return int(name.split(".")[1])
         return self.config.n_layer if name.startswith("ln_f.") else -1
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """GPT-2's initial weights: N(0, 0.02), smaller where a block writes to the residual stream."""
+        """GPT-2's initial weights: N(0, 0.02), with a smaller deviation in projections to the residual stream."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif parameter.ndim == 1:  # norms
                 parameter.fill_(1.0)
             else:
-                # Each block adds twice to the stream; so scaled, its variance does not grow with depth.
+                # Each block adds twice to the stream; with this scale its variance does not grow with depth.
                 residual = name.endswith("c_proj.weight")
                 parameter.normal_(0.0, 0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
 
 
 class Block(nn.Module):
-    """One transformer block: attention, then a two-layer perceptron, each behind a norm and added to its input."""
+    """A pre-norm transformer block: attention and a two-layer perceptron, each with a residual connection."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -188,11 +186,11 @@ class Attention(nn.Module):
     def at(self, x: Tensor, position: Tensor, visible: Tensor) -> Tensor:
         """``forward`` at one position of each text: (B, T, C), (B,) -> (B, 1, C).
 
-        With one query q a head, neither keys nor values need to be computed: q·(Wx) = (Wᵀq)·x, and the weighted sum of
-        values Wx is W applied to the weighted sum of x. That is O(TCH) instead of O(TC²). A key's bias adds the same to
-        all scores of a head, which the softmax ignores; a value's bias comes through unchanged, as weights sum to 1.
+        With one query q per head, neither keys nor values need to be computed: q·(Wx) = (Wᵀq)·x, and the weighted sum
+        of values Wx is W applied to the weighted sum of x. This is O(TCH) instead of O(TC²). The keys' bias adds the
+        same number to all scores of a head, which softmax ignores; the values' bias is unchanged, as weights sum to 1.
         """
-        if type(self.c_attn) is not nn.Linear:  # an adapted or quantized one applies more than the matrix it holds
+        if type(self.c_attn) is not nn.Linear:  # an adapted or quantized layer computes more than its weight says
             query, key, value = self.c_attn(x).chunk(3, dim=-1)
             return self._attend(take(query, position), key, value, visible)
         c = x.shape[-1]

@@ -1,4 +1,4 @@
-"""Low-rank adaptation: trains low-rank updates of frozen matrices; knows nothing about what they are used for.
+"""Low-rank adaptation: trainable low-rank updates of frozen matrices; knows nothing about the network they are in.
 
 E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021, arXiv:2106.09685). The frozen weights keep
 their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, rank) and, with DoRA, ``lora_m`` (out,).
@@ -21,17 +21,17 @@ Scale = Literal["alpha/rank", "alpha/sqrt(rank)", "alpha"]
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """What is adapted, and how.
+    """Which layers get a low-rank update, and of which kind.
 
     Args:
         rank: Rank of the low-rank update.
         alpha: Numerator of the scaling factor, see ``scale``.
         dropout: Probability of dropping an input of the update in training.
-        targets: Regular expression, searched for in the names of linear layers: ``backbone.h.0.attn.c_attn``....
+        targets: Regular expression that selects linear layers by name, such as ``backbone.h.0.attn.c_attn``.
         scale: Scaling factor of the update: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
             arXiv:2312.03732), or ``alpha``, as in the article.
-        dora: Whether the magnitude of each output's weights trains apart from their direction (S.-Y. Liu et al.,
-            "DoRA", 2024, arXiv:2402.09353).
+        dora: Whether the magnitude of each output's weights is trained separately from their direction (S.-Y. Liu et
+            al., "DoRA", 2024, arXiv:2402.09353).
     """
 
     rank: int = 16
@@ -59,13 +59,13 @@ class LoRAConfig:
 
 
 class LoRALinear(nn.Linear):
-    """``base`` with a trainable low-rank update: (W + factor · B A) x + b, which is ``base`` itself before training.
+    """``base`` with a trainable low-rank update: (W + factor · B A) x + b, which equals ``base`` before training.
 
-    With DoRA each row of W + factor · B A is scaled to the magnitude ``lora_m``, at first that of W's row.
+    With DoRA each row of W + factor · B A is scaled to the magnitude ``lora_m``, which is initially that of W's row.
     """
 
     def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
-        nn.Module.__init__(self)  # not nn.Linear's, which would draw a second W
+        nn.Module.__init__(self)  # not nn.Linear's, which would initialize a second W
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
         self.factor, self.dropout = config.factor, nn.Dropout(config.dropout)
@@ -82,13 +82,13 @@ class LoRALinear(nn.Linear):
         return y if self.bias is None else y + self.bias
 
     def _magnitude_scale(self) -> Tensor:
-        # The norm is taken as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
+        # The norm is treated as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
         assert self.lora_m is not None
         return self.lora_m / (self.weight + self.factor * self.lora_B @ self.lora_A).norm(dim=1).detach()
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """A plain layer that computes the same, without dropout."""
+        """A plain layer with the same outputs, without dropout."""
         weight = self.weight + self.factor * self.lora_B @ self.lora_A
         if self.lora_m is not None:
             weight = self._magnitude_scale()[:, None] * weight
@@ -98,25 +98,25 @@ class LoRALinear(nn.Linear):
 
 
 def add_lora(model: nn.Module, config: LoRAConfig) -> None:
-    """Adapts the linear layers of ``model`` whose name ``config.targets`` is found in.
+    """Replaces the linear layers of ``model`` whose names match ``config.targets`` by a :class:`LoRALinear`.
 
     Raises ``ValueError`` if there is none.
     """
     layers = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
-    chosen = [name for name in layers if re.search(config.targets, name)]
-    if not chosen:
-        raise ValueError(f"targets {config.targets!r} is found in no linear layer; there are {', '.join(layers)}")
-    for name in chosen:
-        _put(model, name, LoRALinear(layers[name], config))
+    matches = [name for name in layers if re.search(config.targets, name)]
+    if not matches:
+        raise ValueError(f"targets {config.targets!r} match no linear layer, expected one of {', '.join(layers)}")
+    for name in matches:
+        _replace(model, name, LoRALinear(layers[name], config))
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Puts plain layers with the same results in place of the adapted ones."""
+    """Replaces each :class:`LoRALinear` of ``model`` by a plain layer with the same outputs."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, LoRALinear):
-            _put(model, name, layer.merged())
+            _replace(model, name, layer.merged())
 
 
-def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, layer)

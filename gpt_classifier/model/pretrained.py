@@ -1,4 +1,4 @@
-"""Puts weights from files into a backbone, and fails loudly when they do not fit."""
+"""Loads weights from files into a backbone; raises an error if they do not fit."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,24 +25,24 @@ REVISIONS = {
 }
 SHA256 = {"gpt2": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"}
 
-# Stored input x output (a convolution of width one), while nn.Linear keeps output x input.
+# Stored as input x output (a convolution of width one), whereas nn.Linear stores output x input.
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 # Constants of the attention mask, and the output layer over the vocabulary, which a classifier replaces.
-IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # .attn.c_attn.bias is another matter
+IGNORED = (".attn.bias", ".attn.masked_bias", "lm_head.weight")  # not .attn.c_attn.bias, a parameter
 
 
-DRAWS = {nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_}
+RANDOM_FILLS = {nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_}
 
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Modules that are made here have shapes but no values, as those are yet to come from a file."""
+    """Parameters of modules built in this context have shapes but no values, which will be loaded from a file."""
     with torch.device("meta"), _NoInitialValues():
         yield
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Where values are to be drawn, nothing happens: on the meta device, torch would import its compiler for it."""
+    """Skips random initialization, for which torch would import its compiler on the meta device."""
 
     def __torch_function__(
         self,
@@ -52,7 +52,7 @@ class _NoInitialValues(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in DRAWS:
+        if func in RANDOM_FILLS:
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 
@@ -64,7 +64,7 @@ def fetch_pretrained(size: str) -> Path:
     repository = f"openai-community/{size}"
     try:
         path = Path(hf_hub_download(repository, "model.safetensors", revision=REVISIONS[size]))
-    except Exception as error:  # the hub's client raises several unrelated kinds; all mean that there is no file
+    except Exception as error:  # the hub's client raises several unrelated kinds; all mean that the file is missing
         raise InputError(
             f"could not download model.safetensors of {repository} at revision {REVISIONS[size]} "
             f"({reason(error)}). Fetch it elsewhere and give its folder as --model.weights FOLDER, "
@@ -76,12 +76,12 @@ def fetch_pretrained(size: str) -> Path:
 
 
 def load_weights(backbone: Backbone, path: str | Path) -> None:
-    """Fills it from a safetensors file or folder: Hugging Face's GPT-2 naming, or a model folder of this package.
+    """Loads weights from a safetensors file or folder with Hugging Face's names of GPT-2, or from our model folder.
 
-    An encoder is only filled from the latter; model/encoders.py reads published ones.
+    The weights of an encoder are loaded only from a model folder; model/encoders.py loads published ones.
 
     Raises:
-        InputError: A tensor is missing, left over or of another shape; the message names it.
+        InputError: A tensor is missing, unexpected or of another shape; the message names it.
     """
     tensors = read_tensors(Path(path))
     if any(name.startswith("gpt.") for name in tensors):
@@ -102,7 +102,7 @@ def load_weights(backbone: Backbone, path: str | Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a ``.safetensors`` file, or of a folder with ``model.safetensors`` whole or in shards."""
+    """All tensors of a ``.safetensors`` file, or of a folder with ``model.safetensors`` in one file or in shards."""
     if path.is_dir():
         index = path / "model.safetensors.index.json"
         try:

@@ -1,4 +1,4 @@
-"""Fits a SequenceClassifier with Lightning: loss, optimizer, scores; what is computed is defined elsewhere."""
+"""Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
 import math
 import warnings
@@ -45,47 +45,48 @@ from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.step_loss import is_logged, is_shown
 from gpt_classifier.training.trunk_cache import CacheConfig, Share, TrunkCache
 
-# A resumed run continues with the settings that it began with; these do not touch what is learnt, but for the numbers
-# that cached states are rounded to.
+# A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
+# that cached hidden states are rounded to.
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache"}
 MUST_NOT_CHANGE = {"cache.dtype"}
 
 
 class GPTClassifier(L.LightningModule):
-    """Trains and evaluates: a network with a classification head, as a Lightning module.
+    """A LightningModule that trains and evaluates a network with a classification head.
 
     The network itself is a :class:`~gpt_classifier.model.classification.SequenceClassifier`, an ``nn.Module`` without
-    tokenizer or class names; to classify texts, :meth:`to_text_classifier` makes a
-    :class:`~gpt_classifier.inference.classifier.TextClassifier` of it.
+    tokenizer or class names; to classify texts, :meth:`to_text_classifier` returns a
+    :class:`~gpt_classifier.inference.classifier.TextClassifier`.
 
-    The network is built when fitting starts (class names and vocabulary come from the data), or at once when
-    ``class_names`` are given, as in a checkpoint. A group of settings is a ``LoRAConfig``, ``OptimizerConfig``,
+    The network is built when fitting starts, with class names and vocabulary from the data, or when a checkpoint is
+    loaded, which holds its ``class_names``. A group of settings is a ``LoRAConfig``, ``OptimizerConfig``,
     ``CacheConfig`` or ``ComputeConfig``, or a mapping of its fields: ``optimizer={"weight_decay": 0.0}``.
 
     Args:
-        gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and, if
-            wanted, a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
-        encoder: Instead of a GPT, an encoder of transformers: its name on the Hugging Face hub, its folder, or the
-            fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It wants its
-            own tokenizer, and mostly pooling ``first_token``.
-        weights: ``pretrained`` (the published ones of the named size or encoder), ``random``, or a .safetensors file
-            or folder.
-        pooling: Which hidden states the head sees: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
-            article, ``last_position`` and ``mean_positions``, for which padding counts.
-        head: ``linear``, ``mlp``, or a class_path with init_args of any module that maps (B, C) to (B, K).
-        trainable: ``head``, ``last_block``, ``last_two_blocks``, ``all``, or a number of blocks; ``lora`` (low-rank
-            updates) or ``biases`` (BitFit). The head always trains, the final norm with any block.
+        gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and
+            optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
+        encoder: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
+            fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its
+            own tokenizer, and usually pooling ``first_token``.
+        weights: Initial weights: ``pretrained`` (the published weights of the named size or encoder), ``random``, or a
+            .safetensors file or folder.
+        pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
+            article, ``last_position`` and ``mean_positions``, which include padding.
+        head: ``linear``, ``mlp``, or the class_path and init_args of a module that maps (B, C) to (B, K).
+        trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
+            last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
+            norm together with any block.
         learning_rate: Peak learning rate.
-        monitor: Score of the validation rows that chooses the best epoch, for ``best.ckpt``, the model folder and early
-            stopping: ``val/loss`` (the lowest), or (the highest) ``val/f1_macro``, ``val/accuracy``,
+        monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
+            the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``.
-        patience: Validations without a better ``monitor`` after which training stops; null to train for all epochs.
-        lora: With trainable ``lora``, the low-rank updates: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
+        patience: Number of validations without a better ``monitor`` after which training stops; null for all epochs.
+        lora: Low-rank updates, for trainable ``lora``: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
             dora: false, targets: <regular expression of layer names>}``.
-        optimizer: The optimizer, and the learning rate over time and over the blocks.
-        cache: The cache of the frozen blocks' hidden states.
-        compute: How the network is computed, for speed and memory.
-        class_names: In the order of the logits; by default those of the data.
+        optimizer: The optimizer and its learning rates, by step and by block.
+        cache: Cache of the frozen blocks' hidden states.
+        compute: Compilation, activation checkpointing and matrix precision, for speed and memory.
+        class_names: Class names in the order of the logits; by default those of the data.
     """
 
     def __init__(
@@ -121,17 +122,17 @@ class GPTClassifier(L.LightningModule):
         check_network(self.hparams)
         self.class_names = class_names
         self.text_encoder: TextEncoder | None = None
-        self.data_settings: dict[str, Any] = {}  # of the TextDataModule that it is trained with
-        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None where nobody knows them
+        self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
+        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
-        self.trunk: TrunkCache | None = None  # filled when batches are first made
+        self.trunk: TrunkCache | None = None  # created with the first data loader
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
-        # Modules, so that Lightning moves them to the device of the predictions that they gather.
+        # Submodules, so that Lightning moves them to the device of the predictions that they collect.
         self.train_predictions, self.val_predictions, self.test_predictions = (Predictions() for _ in range(3))
-        # Batches are dealt out unevenly on purpose; each process has at least one.
+        # Processes get unequal numbers of batches on purpose; each gets at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
     # ---------------------------------------------------------------- building
@@ -150,7 +151,7 @@ class GPTClassifier(L.LightningModule):
             self._connect(data, stage)
 
     def _connect(self, data: TextDataModule, stage: str) -> None:
-        """Takes classes, text encoder and class weights from the data, and has it show its rows behind the trunk."""
+        """Takes class names, text encoder and class weights from the data, which then use the trunk cache."""
         if self.class_names is None:
             self.class_names = list(data.class_names)
         elif data.class_names and data.class_names != self.class_names:
@@ -163,12 +164,12 @@ class GPTClassifier(L.LightningModule):
             self._check_monitors(data)
             self.data_settings = dict(data.hparams)
             self._remember(training_fingerprints(data.tables["train"]["text"]))
-        self.trunk = None  # the weights may be others than at the last setup
+        self.trunk = None  # the weights may have changed since the last setup
         data.show_rows_as(self.behind_frozen_trunk)
 
     def _check_monitors(self, data: TextDataModule) -> None:
-        """Refuses a score that no epoch will log, before the first one is spent."""
-        if type(self) is GPTClassifier and "val" in data.encoded:  # others may log more
+        """Raises ``InputError`` for a monitor that is never logged, before the first epoch."""
+        if type(self) is GPTClassifier and "val" in data.encoded:  # a subclass may log more
             labels = data.encoded["val"].labels
             assert labels is not None, "validation rows have labels"
             names = score_names(labels, data.class_names)
@@ -176,7 +177,7 @@ class GPTClassifier(L.LightningModule):
             check_monitors(self.trainer.callbacks, self.hparams["monitor"], logged)  # type: ignore[attr-defined]
 
     def _remember(self, trained_on: Tensor | None) -> None:
-        """Adds fingerprints of training texts; those of an earlier training of the same weights stay."""
+        """Adds fingerprints of training texts to those of earlier trainings of the same weights."""
         known = [each for each in (self.trained_on, trained_on) if each is not None]
         self.trained_on = torch.cat(known).unique() if known else None
 
@@ -190,7 +191,7 @@ class GPTClassifier(L.LightningModule):
     def _build(self) -> None:
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
-        weights = self._first_weights()
+        weights = self._initial_weights()
         self.model = build_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if weights not in ("random", "pretrained"):
             self._remember(trained_on_before(Path(weights)))
@@ -198,25 +199,25 @@ class GPTClassifier(L.LightningModule):
         self.compute.apply(self.model)
 
     def _complete(self) -> None:
-        """Follows the settings, now that there is a network, and has them describe it in full."""
+        """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
         freeze(self.model, self.hparams["trainable"])
         self._has_weights = True
         self.hparams.update(Specification.of(self.model).settings(), class_names=self.class_names)
 
     @classmethod
     def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
-        """A trained model, as :func:`gpt_classifier.bundle.load` gives it, to test and to predict with."""
+        """A module for testing and prediction, from a model that :func:`gpt_classifier.bundle.load` returned."""
         contents = contents.merged()
-        found = Specification.of(contents.model)
-        shape: dict[str, Any] = {"pooling": found.pooling, "head": found.head, "class_names": contents.class_names}
-        module = cls(weights=None, trainable="all", **found.settings(), **shape)
+        spec = Specification.of(contents.model)
+        others: dict[str, Any] = {"pooling": spec.pooling, "head": spec.head, "class_names": contents.class_names}
+        module = cls(weights=None, trainable="all", **spec.settings(), **others)
         module.model, module.text_encoder = contents.model, contents.text_encoder
         module.data_settings, module.trained_on = contents.data, contents.trained_on
         module._complete()
         return module
 
-    def _first_weights(self) -> str:
-        """What fitting starts from; ``random`` where weights are already there, or will be put in by a checkpoint."""
+    def _initial_weights(self) -> str:
+        """The weights that fitting starts from; ``random`` if they are already loaded, or a checkpoint brings them."""
         return "random" if self._has_weights or not self._fits() else self.hparams["weights"]
 
     def _fits(self) -> bool:
@@ -224,14 +225,14 @@ class GPTClassifier(L.LightningModule):
         return trainer is not None and trainer.training
 
     def _trainer_if_any(self) -> L.Trainer | None:
-        """The trainer, which a model has once it was given to one."""
+        """The trainer, or None if the module is not attached to one."""
         try:
-            return self.trainer if self.fabric is None else None  # with Fabric, what stands in for it trains nothing
-        except RuntimeError:  # so Lightning says that there is none
+            return self.trainer if self.fabric is None else None  # Fabric's stand-in for a trainer does not train
+        except RuntimeError:  # Lightning raises it if there is no trainer
             return None
 
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
-        """``texts``, or their hidden states behind the frozen blocks where these are the same every time."""
+        """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
         assert self.text_encoder is not None
         settings, trainer = self.hparams, self.trainer
         exact = TrunkCache.is_exact(self.model, settings["trainable"], self.text_encoder)
@@ -250,7 +251,7 @@ class GPTClassifier(L.LightningModule):
         return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
 
     def _has_whole_weights(self) -> bool:
-        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # others keep parts of them
+        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # other strategies shard them
 
     # ---------------------------------------------------------------- steps
 
@@ -258,7 +259,7 @@ class GPTClassifier(L.LightningModule):
         return weighted_cross_entropy(logits, labels, self.class_weights)
 
     def logits(self, batch: Batch) -> Tensor:
-        """(B, K), from wherever the batch enters the network."""
+        """Logits (B, K), computed from the depth at which the batch enters the network."""
         return self.model(batch.inputs, batch.lengths, batch.depth)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
@@ -284,14 +285,14 @@ class GPTClassifier(L.LightningModule):
         return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
-        """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
+        """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
         rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
         order = rows.argsort()
         return rows[order], logits[order].double().softmax(-1)
 
     def on_train_epoch_end(self) -> None:
-        if self.train_predictions.update_called:  # not where a run is resumed at the very end of an epoch
+        if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
             self._score("train", self.train_predictions)
 
     def on_validation_epoch_end(self) -> None:
@@ -301,7 +302,7 @@ class GPTClassifier(L.LightningModule):
         self._score("test", self.test_predictions)
 
     def _score(self, stage: str, predictions: Predictions) -> None:
-        self.epoch_predictions = predictions.gathered()  # for the callbacks that draw, which run after this
+        self.epoch_predictions = predictions.gathered()  # for the callbacks, which run after this
         predictions.reset()
         if self.trainer.sanity_checking:
             return
@@ -309,26 +310,26 @@ class GPTClassifier(L.LightningModule):
         weights = None if self.class_weights is None else self.class_weights.cpu()
         scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
         scores |= classification_scores(logits, labels, self.class_names or [])
-        # Computed from all processes' predictions, so every process logs the same and nothing is left to reduce: what
-        # Lightning advises, once for each score, would be a mean of equal numbers.
+        # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
+        # Lightning recommends once for each score, would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
-        # The loss of a training epoch has a name of its own: train/loss is that of one step.
+        # train/loss is the loss of a step, so the loss of a training epoch has another name.
         names = {"loss": "train/epoch_loss"} if stage == "train" else {}
         logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
         if not self.trainer.training and self.trainer.state.fn != "fit":
-            logged["step"] = float(self.trained_steps())  # where TensorBoard puts them; the trainer's own count is 0
+            logged["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         self.log_dict(logged)
 
     def trained_steps(self) -> int:
-        """Steps that the present weights were trained for, also where a checkpoint brought them."""
+        """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
         return self.trainer.global_step or self._loaded_steps
 
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         config = self.optimizer_config
-        self._rate_of_optimizer = self.hparams["learning_rate"]
-        optimizer = build_optimizer(self.model, self._rate_of_optimizer, config)
+        self._optimizer_learning_rate = self.hparams["learning_rate"]
+        optimizer = build_optimizer(self.model, self._optimizer_learning_rate, config)
         if config.is_constant:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
@@ -338,7 +339,7 @@ class GPTClassifier(L.LightningModule):
         if config.unfreeze_every:
             if self.trainer.max_epochs in (None, -1):
                 raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
-            # Of an epoch, whatever max_steps says, so that a longer resumed run unfreezes as the first one would.
+            # Steps of a whole epoch, whatever max_steps is, so that a longer resumed run unfreezes at the same steps.
             epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
             unfreeze_steps = config.unfreeze_every * epoch_steps
         schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
@@ -347,13 +348,13 @@ class GPTClassifier(L.LightningModule):
     # ---------------------------------------------------------------- checkpoints
 
     def bundle(self) -> Bundle:
-        """The trained model with everything that classifying needs."""
+        """The trained model with everything that is needed to classify texts."""
         if self.text_encoder is None or self.class_names is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
         return Bundle(self.model, self.text_encoder, self.class_names, self.data_settings, self.trained_on)
 
     def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
-        """The trained model, ready to classify texts and to be saved; a copy, which further training does not touch."""
+        """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
         contents = self.bundle()
         card = model_card(contents, self.hparams)
         return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
@@ -362,13 +363,13 @@ class GPTClassifier(L.LightningModule):
     def load_from_checkpoint(
         cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any
     ) -> "GPTClassifier":
-        """As Lightning's, without running code from the file; ``InputError`` where another version wrote it."""
+        """Like Lightning's, without running code from the file. Raises ``InputError`` if another version wrote it."""
         if isinstance(checkpoint_path, str | Path):
-            read_checkpoint(Path(checkpoint_path))  # Lightning would build the model first, from what it cannot read
+            read_checkpoint(Path(checkpoint_path))  # before Lightning builds a model from settings of another version
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Whoever loads this has the weights: nothing is downloaded then.
+        # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
         contents = self.bundle()
         checkpoint["gpt_classifier"] = {"config": contents.config(), "tensors": contents.tensors()}
@@ -388,7 +389,7 @@ class GPTClassifier(L.LightningModule):
         self.text_encoder = text_encoder
 
     def _check_same(self, saved: Mapping[str, Any], text_encoder: TextEncoder) -> None:
-        """A run that is resumed under other settings would quietly keep the old ones; say so instead."""
+        """Raises ``InputError`` if a run is resumed with other settings: it would silently keep the old ones."""
         now = flat({**self.hparams, "encoding": self.text_encoder.settings() if self.text_encoder else None})
         then = flat({**saved, "encoding": text_encoder.settings()})
         for name in now | then:
@@ -403,10 +404,10 @@ class GPTClassifier(L.LightningModule):
     def on_fit_start(self) -> None:
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        rank_zero_info(f"{total:,} parameters, {trainable:,} of them train ({self.hparams['trainable']})")
+        rank_zero_info(f"{total:,} parameters, {trainable:,} of them trainable ({self.hparams['trainable']})")
         for line in hints(self.hparams, self.model, str(self.trainer.precision), self.device):
             rank_zero_info(line)
-        if self.hparams["learning_rate"] != self._rate_of_optimizer:  # Lightning's LearningRateFinder has set it
+        if self.hparams["learning_rate"] != self._optimizer_learning_rate:  # Lightning's LearningRateFinder has set it
             self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too
 
     def on_fit_end(self) -> None:
@@ -415,10 +416,10 @@ class GPTClassifier(L.LightningModule):
 
 
 def check_training(learning_rate: float, monitor: str, patience: int | None) -> None:
-    """Raises ``InputError`` for values that no training can use, before anything is built."""
+    """Raises ``InputError`` for invalid values, before anything is built."""
     if learning_rate <= 0:
         raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
     if not str(monitor).startswith("val/"):
-        raise InputError(f"monitor is {monitor!r}, expected a score of the validation rows such as val/loss")
+        raise InputError(f"monitor is {monitor!r}, expected a validation score such as val/loss")
     if patience is not None and patience < 1:
         raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")

@@ -12,7 +12,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 
-# Of different lengths and without near-copies, three of four "ham".
+# Of different lengths and without near-duplicates, three of four "ham".
 TEXTS = [f"text {'x' * number}" for number in range(80)]
 LABELS = ["spam" if number % 4 == 0 else "ham" for number in range(80)]
 TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS}, dtype=object)
@@ -190,7 +190,7 @@ def test_one_text_with_two_labels_is_counted_with_its_first_rows():
     ).summary()
     assert (
         "  2 texts with more than one label (5 rows), the first is 'ham' in train row 70 and 'spam' in train row 71\n"
-        "  3 texts (near-copies as one) with more than one label (8 rows), the first is 'ham' in train row 70 and "
+        "  3 texts (near-duplicates as one) with more than one label (8 rows), the first is 'ham' in train row 70 and "
         "'spam' in train row 71"
     ) in summary
     assert "more than one label" not in from_lists().summary()
@@ -294,8 +294,8 @@ def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none
     seen = set(data.tables["train"]["text"].map(splits.near_duplicate_key))
     count = data.tables["test"]["text"].map(splits.near_duplicate_key).isin(seen).sum()
     assert count > 0
-    assert f"{count} test texts are near-copies of training texts" in data.summary()
-    assert "near-copies" not in from_lists(copies, split="grouped").summary()
+    assert f"{count} test texts are near-duplicates of training texts" in data.summary()
+    assert "near-duplicates" not in from_lists(copies, split="grouped").summary()
 
 
 def test_the_split_has_a_seed_of_its_own_and_training_order_another(monkeypatch):

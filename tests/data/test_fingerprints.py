@@ -1,4 +1,4 @@
-"""Training texts are recognised again: near-copies too, and nothing else."""
+"""Training texts are recognised again: near-duplicates too, and nothing else."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A split gives every row to one side, the same one every time, and never a near-copy of a text to two."""
+"""A split gives every row to one side, the same one every time, and never a near-duplicate of a text to two."""
 
 import unicodedata
 from pathlib import Path

@@ -72,7 +72,7 @@ def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told)
     logits, labels = predictions(3)
     clusters = [n % (300 - copies) for n in range(300)]
     text = tables(report(logits, labels, named(3), clusters))
-    assert (f"{copies} texts\n  are near-copies of other test texts" in text) == told
+    assert (f"{copies} texts\n  are near-duplicates of other test texts" in text) == told
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -44,7 +44,7 @@ def test_the_interval_equals_that_of_scipy(count):
     assert wilson(*count)[1:] == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-# ---------------------------------------------------------------- clusters of near-copies
+# ---------------------------------------------------------------- clusters of near-duplicates
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
@@ -93,7 +93,7 @@ CLUSTER_SIZES = {
 @pytest.mark.parametrize("sizes", CLUSTER_SIZES.values(), ids=CLUSTER_SIZES.keys())
 @pytest.mark.parametrize("truth", [0.97, 0.9, 0.7])
 def test_nineteen_intervals_of_twenty_hold_the_accuracy_over_all_clusters(sizes, truth):
-    """Near-copies get the same answer. Wilson's own interval for rows holds it less often, mostly much less."""
+    """Near-duplicates get the same answer. Wilson's own interval for rows holds it less often, mostly much less."""
     rng = np.random.default_rng(3)
     held = []
     for _ in range(400):

@@ -344,7 +344,7 @@ def test_a_defect_is_not_taken_for_a_bad_setting(search, tmp_path, monkeypatch):
         ({"settings": {RATE: 1e-3}}, "in the settings and in the space"),
         ({"settings": {"model.poling": "mean"}}, "poling"),
         ({"settings": TINY | {"model.head": "mlp", "model.head.size": 8}}, "make model.head a mapping"),
-        ({"settings": TINY | {"model.monitor": "train/loss"}}, "a score of the validation rows"),
+        ({"settings": TINY | {"model.monitor": "train/loss"}}, "a validation score"),
         ({"settings": TINY | {"model.monitor": "val/los"}}, "expected one of val/loss, val/accuracy"),
         ({"settings": {}, "space": {"model.monitor": {"choices": ["val/loss", "val/mcc"]}}}, "same for all trials"),
         ({"trials": 0}, "a number from 1"),

@@ -84,7 +84,7 @@ def test_a_score_that_no_validation_gives_is_named_before_the_first_epoch(
 
 
 def test_a_score_of_training_rows_chooses_no_epoch(tiny_model):
-    with pytest.raises(InputError, match=r"monitor is 'train/loss', expected a score of the validation rows"):
+    with pytest.raises(InputError, match=r"monitor is 'train/loss', expected a validation score"):
         tiny_model(monitor="train/loss")
 
 

@@ -79,7 +79,7 @@ def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_pa
     assert main(["test", f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
     assert "splitting.seed is" not in told
-    assert "test rows, or near-copies of them, were trained on" in told
+    assert "test rows, or near-duplicates of them, were trained on" in told
 
 
 def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, caplog):

@@ -31,7 +31,7 @@ class TrainedRows(Callback):
         unseen = ~np.isin(index.numpy(), rows)
         if unseen.all():
             return
-        told = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-copies of them, were trained on"
+        told = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-duplicates of them, were trained on"
         if unseen.any():
             right = (logits.argmax(-1) == labels).numpy()[unseen]
             told += f": {stage} accuracy without them {wilson(int(right.sum()), len(right))} of {len(right):,}"

@@ -59,7 +59,7 @@ class TestResults(Callback):
             "version": __version__,
             "trained_steps": model.trained_steps() or None,  # a model folder does not know
             "data": None if data is None else dict(data.hparams),
-            "rows_trained_on": None if known is None else int(known.sum()),  # or near-copies of such
+            "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
         }
         with whole_file(run / f"scores{ending}.json") as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
