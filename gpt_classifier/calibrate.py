@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Fits how a trained model decides, on the validation rows of its data: the temperature of its probabilities, and "
-    "the rule by which they become an answer. Both are written into the model folder, and followed by classify, predict "
-    "and TextClassifier. Nothing is trained; each call replaces the last one."
+    "the rule by which they become an answer. Both are written into the model folder, and followed by classify, "
+    "predict and TextClassifier. Nothing is trained; each call replaces the last one."
 )
 
 
