@@ -32,6 +32,9 @@ def main(arguments: list[str]) -> None:
     )
     add("words", nargs="*", metavar="--data.KEY VALUE", help="other data, such as --data.val_source new.csv")
     options, rest = parser.parse_known_args(arguments)
+    for word in rest:
+        if word.startswith("--") and not word.startswith("--data."):
+            parser.error(f"unrecognized arguments: {word.partition('=')[0]}")
     if options.model is None and not options.words:
         raise InputError("which model? Name its folder first, as in calibrate checkpoints/spam")
     model = Path(options.model or options.words.pop(0))
