@@ -287,11 +287,12 @@ class GPTClassifier(L.LightningModule):
         return logits, batch.labels
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
-        """The row numbers (N,) of a chunk of rows, rising, and their logits (N, K)."""
+        """The row numbers (N,) of a chunk of rows, rising, and their class probabilities (N, K)."""
         rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
         order = rows.argsort()
-        return rows[order], logits[order]
+        probabilities = self.decision.probabilities(logits[order].double().cpu().numpy())
+        return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
         if self.train_predictions.update_called:  # not where a run is resumed at the very end of an epoch

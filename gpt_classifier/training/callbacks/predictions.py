@@ -63,9 +63,8 @@ class PredictionsFile(Callback):
     ) -> None:
         model = classifier(pl_module)
         names = [*class_names(model), UNSURE]  # which is the answer -1
-        rows, logits = (tensor.cpu() for tensor in outputs)
-        probabilities = model.decision.probabilities(logits.double().numpy())
-        answers = model.decision.answers(probabilities)
+        rows, probabilities = (tensor.cpu() for tensor in outputs)
+        answers = model.decision.answers(probabilities.numpy())
         for row, answer, values in zip(rows.tolist(), answers.tolist(), probabilities.tolist(), strict=True):
             self.writer.writerow([row, names[answer], *(f"{value:.6f}" for value in values)])
 
