@@ -38,6 +38,9 @@ COMMANDS = {
         _in("training.cli", "main", "predict"),
     ),
     "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command")),
+    "calibrate": Command(
+        "choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'", _in("calibrate")
+    ),
     "study": Command("compare settings fairly", "study --config article", _in("study.command")),
     "search": Command("look for better settings", "search --config spam", _in("search.command")),
     "benchmark": Command("time it beside the alternatives", "benchmark --parts train", _in("benchmark.command")),

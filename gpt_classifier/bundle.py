@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import whole_file
@@ -44,6 +45,7 @@ class Bundle:
     class_names: list[str]  # in the order of the logits
     data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
+    decision: Decision = field(default_factory=Decision)  # how its logits become answers
     card: str = ""  # the model card in Markdown, if it has one already
 
     def config(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Bundle:
             "class_names": self.class_names,
             "text_encoder": self.text_encoder.settings(),
             "data": self.data,
+            "decision": asdict(self.decision),
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -86,6 +89,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         text_encoder = TextEncoder.restore(config["text_encoder"], vocabulary)
         specification, class_names = Specification.restore(config["model"]), list(config["class_names"])
+        decision = Decision(**config["decision"])
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
@@ -98,7 +102,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return Bundle(model.eval(), text_encoder, class_names, config["data"], trained_on)
+    return Bundle(model.eval(), text_encoder, class_names, config["data"], trained_on, decision)
 
 
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
@@ -109,11 +113,16 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     bundle = bundle.merged()
     with whole_file(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
-    with whole_file(folder / "config.json") as path:
-        path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_config(folder, bundle)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     with whole_file(folder / WEIGHTS) as path:
         save_file(tensors | bundle.tensors(), path, metadata={"format": "pt"})
+
+
+def save_config(folder: Path, bundle: Bundle) -> None:
+    """Writes ``config.json`` alone: all that is no tensor."""
+    with whole_file(folder / "config.json") as path:
+        path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
@@ -192,6 +201,16 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     card = found / "README.md"
     contents = restore(_read_config(found), read_tensors(found), found)
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
+
+
+def model_folder(path: Path) -> Path:
+    """The model folder that ``path`` is, or that of a run or of the newest run in a folder of runs."""
+    weights = path / WEIGHTS if (path / WEIGHTS).is_file() else find_in_run(path, f"model/{WEIGHTS}")
+    if weights is None:
+        raise InputError(
+            f"no model folder at {path}: expected one with config.json and {WEIGHTS}, or a run that has one"
+        )
+    return weights.parent
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

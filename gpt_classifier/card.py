@@ -34,7 +34,6 @@ DATA = """
 {summary}
 ```
 """
-TEST = re.compile("<!-- test -->.*?<!-- end of test -->\n+", re.DOTALL)
 
 
 def model_card(
@@ -65,8 +64,10 @@ def model_card(
     return card + (ACCURACY if accuracy else "") + (DATA.format(summary=summary) if summary else "")
 
 
-def with_test_results(card: str, results: str) -> str:
-    """The card with these results of a test, in place of earlier ones, before what it says of the data."""
-    section = f"<!-- test -->\n## Test\n\n```\n{results}\n```\n<!-- end of test -->\n\n"
-    before, data, after = TEST.sub("", card).partition("## Data\n")
+def with_section(card: str, title: str, text: str) -> str:
+    """The card with this section, in place of an earlier one of the same title, before what it says of the data."""
+    begin, end = (f"<!-- {mark}{title.lower()} -->\n" for mark in ("", "end of "))
+    section = f"{begin}## {title}\n\n```\n{text}\n```\n{end}\n"
+    rest = re.sub(f"{begin}.*?{end}\n*", "", card, flags=re.DOTALL)
+    before, data, after = rest.partition("## Data\n")
     return f"{before.rstrip()}\n\n{section}{data}{after}"

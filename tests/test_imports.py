@@ -24,14 +24,15 @@ ALLOWED = {
     "files": set(),
     "memory": set(),
     "tokenizer": {"files"},
+    "decision": set(),
     "encoding": {"tokenizer"},
     "model.gpt": set(),
     "model.lora": set(),
     "model": {"files", "model"},
     "data": {"files", "encoding", "data"},
-    "bundle": {"files", "encoding", "model"},
+    "bundle": {"decision", "files", "encoding", "model"},
     "card": {"bundle"},
-    "inference": {"bundle", "card", "encoding", "model", "inference"},
+    "inference": {"bundle", "card", "decision", "encoding", "model", "inference"},
 }
 OUTERMOST = {"study", "search", "benchmark", "app", "__main__"}  # import anything, and nobody imports them
 FORBIDDEN = {name: {"lightning", "pandas"} for name in ("model", "inference", "bundle", "card")}

@@ -61,6 +61,6 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert loss.item() == pytest.approx(math.log(2), abs=0.5)  # nothing is learnt yet
 
     # On the other the label: inference/classifier.py.
-    label, probability, probabilities = TextClassifier.load(trained / "model").predict(table["text"][0])
+    label, probability, probabilities, _ = TextClassifier.load(trained / "model").predict(table["text"][0])
     assert label in ("ham", "spam")
     assert probability == max(probabilities.values()) >= 0.5

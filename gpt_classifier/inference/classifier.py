@@ -13,6 +13,7 @@ from torch import nn
 
 from gpt_classifier import bundle
 from gpt_classifier.card import model_card
+from gpt_classifier.decision import UNSURE
 from gpt_classifier.encoding import batch_tokens
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.backbone import Backbone
@@ -21,11 +22,12 @@ READ_AHEAD = 256  # texts of a stream that are classified together: enough to so
 
 
 class Prediction(NamedTuple):
-    """The most probable class of one text."""
+    """The answer for one text: the most probable class, unless the model has another rule to decide by."""
 
-    label: str
-    probability: float
+    label: str  # a class name, or ``unsure``
+    probability: float  # of that class, of the most probable one where it is unsure
     probabilities: dict[str, float]  # by class name
+    candidates: tuple[str, ...] = ()  # the classes that a rule which makes sets leaves
 
 
 class TextClassifier:
@@ -44,7 +46,7 @@ class TextClassifier:
     def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
         self._contents = contents = contents.merged()
         self.classes_ = np.array(contents.class_names, dtype=object)  # of plain strings
-        self.text_encoder = contents.text_encoder
+        self.text_encoder, self.decision = contents.text_encoder, contents.decision
         self.device = _usable_device(device, int8)
         self.model = contents.model.to(self.device).eval()
         self._parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -124,22 +126,30 @@ class TextClassifier:
             yield from self._predictions(together, max_batch_tokens)
 
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
+        probabilities = self._probabilities(texts, max_batch_tokens)
+        sets = self.decision.sets(probabilities)
+        makes_sets = self.decision.set_threshold > 0
         predictions = []
-        for row in self._probabilities(texts, max_batch_tokens):
-            best = self.classes_[row.argmax()]
+        for row, answer, left in zip(probabilities, self.decision.answers(probabilities), sets, strict=True):
             by_name = dict(zip(self.classes_, row.tolist(), strict=True))
-            predictions.append(Prediction(best, by_name[best], by_name))
+            label = UNSURE if answer < 0 else self.classes_[answer]
+            candidates = tuple(self.classes_[left]) if makes_sets else ()
+            predictions.append(Prediction(label, float(row.max() if answer < 0 else row[answer]), by_name, candidates))
         return predictions
 
-    @torch.inference_mode()
     def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:
+        return self.decision.probabilities(self.logits(texts, max_batch_tokens))
+
+    @torch.inference_mode()
+    def logits(self, texts: list[str], max_batch_tokens: int | None = None) -> np.ndarray:
+        """(N, K) of N texts, before any calibration."""
         ids = [self.text_encoder.encode(text)[0] for text in texts]
         result = np.zeros((len(texts), len(self.classes_)))
         limit = max_batch_tokens or batch_tokens(self.device.type)
         for rows in self.text_encoder.rows_by_length([len(row) for row in ids], limit):
             batch = self.text_encoder.batch([ids[row] for row in rows])
             logits = self.model(batch.inputs.to(self.device), batch.lengths.to(self.device))
-            result[rows] = logits.cpu().double().softmax(-1).numpy()  # on the CPU, because MPS has no float64
+            result[rows] = logits.cpu().double().numpy()  # on the CPU, because MPS has no float64
         return result
 
 

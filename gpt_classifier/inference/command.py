@@ -75,6 +75,8 @@ def _classify(arguments: list[str]) -> None:
 
 def _as_json(text: str, prediction: "Prediction", top_k: int | None) -> str:
     fields = prediction._asdict() | {"probabilities": dict(_ranked(prediction)[:top_k])}
+    if not prediction.candidates:
+        del fields["candidates"]  # of rules that make sets only
     return json.dumps({"text": text} | fields, ensure_ascii=False)
 
 

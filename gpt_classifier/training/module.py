@@ -22,6 +22,7 @@ from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
+from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import (
@@ -123,6 +124,7 @@ class GPTClassifier(L.LightningModule):
         self.class_names = class_names
         self.text_encoder: TextEncoder | None = None
         self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
+        self.decision = Decision()  # how logits become answers in prediction
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.model: SequenceClassifier
         self._has_weights = weights is None
@@ -213,6 +215,7 @@ class GPTClassifier(L.LightningModule):
         module = cls(weights=None, trainable="all", **spec.settings(), **others)
         module.model, module.text_encoder = contents.model, contents.text_encoder
         module.data_settings, module.trained_on = contents.data, contents.trained_on
+        module.decision = contents.decision
         module._complete()
         return module
 
@@ -289,7 +292,8 @@ class GPTClassifier(L.LightningModule):
         rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
         order = rows.argsort()
-        return rows[order], logits[order].double().softmax(-1)
+        probabilities = self.decision.probabilities(logits[order].double().cpu().numpy())
+        return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
         if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
@@ -351,7 +355,9 @@ class GPTClassifier(L.LightningModule):
         """The trained model with everything that is needed to classify texts."""
         if self.text_encoder is None or self.class_names is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(self.model, self.text_encoder, self.class_names, self.data_settings, self.trained_on)
+        return Bundle(
+            self.model, self.text_encoder, self.class_names, self.data_settings, self.trained_on, self.decision
+        )
 
     def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
         """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
@@ -383,6 +389,7 @@ class GPTClassifier(L.LightningModule):
         text_encoder = TextEncoder.restore(saved["config"]["text_encoder"], saved["tensors"][VOCABULARY])
         if not self._fits():
             self.data_settings = saved["config"]["data"]
+            self.decision = Decision(**saved["config"]["decision"])
         self._remember(saved["tensors"].get(TRAINED_ON))
         if self._trainer_if_any() is not None and self.text_encoder is not None:
             self._check_same(checkpoint["hyper_parameters"], text_encoder)

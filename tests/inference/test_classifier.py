@@ -64,7 +64,7 @@ def test_no_texts_give_no_predictions(classifier):
 
 
 def test_probabilities_sum_to_1_and_the_most_probable_class_is_the_label(classifier):
-    for label, probability, probabilities in classifier.predict(TEXTS):
+    for label, probability, probabilities, _ in classifier.predict(TEXTS):
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-12)
         assert list(probabilities) == classifier.classes_.tolist() == ["ham", "spam"]
         assert probability == probabilities[label] == max(probabilities.values())

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gpt_classifier import __version__
-from gpt_classifier.card import with_test_results
+from gpt_classifier.card import with_section
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
@@ -107,4 +107,4 @@ def _write_predictions(path: Path, logits: Tensor, labels: Tensor, rows: Tensor,
 def _describe(card: Path, results: dict[str, Any]) -> None:
     if card.is_file():
         with whole_file(card) as path:
-            path.write_text(with_test_results(card.read_text(encoding="utf-8"), tables(results)), encoding="utf-8")
+            path.write_text(with_section(card.read_text(encoding="utf-8"), "Test", tables(results)), encoding="utf-8")

@@ -1,0 +1,128 @@
+"""The command ``calibrate``: fits temperature and rule of a trained model on validation rows, and keeps them in it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt_classifier.errors import CommandParser, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gpt_classifier.bundle import Bundle
+
+DESCRIPTION = (
+    "Fits how a trained model decides, on the validation rows of its data: the temperature of its probabilities, and "
+    "the rule by which they become an answer. Both are written into the model folder, and followed by classify, "
+    "predict and TextClassifier. Nothing is trained; each call replaces the last one."
+)
+
+
+def main(arguments: list[str]) -> None:
+    parser = CommandParser("gpt-classifier calibrate", "gpt-classifier calibrate FOLDER [options]", DESCRIPTION)
+    add = parser.add_argument
+    add("--model", help="model folder or run folder; without it, the first argument is the model")
+    add("--decide", default="argmax", metavar="RULE", help=f"{_examples()}; the probabilities are calibrated with each")
+    add(
+        "--prevalence",
+        metavar="SHARES",
+        help="share of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by "
+        "default that of the validation rows",
+    )
+    add("words", nargs="*", metavar="--data.KEY VALUE", help="other data, such as --data.val_source new.csv")
+    options, rest = parser.parse_known_args(arguments)
+    for word in rest:
+        if word.startswith("--") and not word.startswith("--data."):
+            parser.error(f"unrecognized arguments: {word.partition('=')[0]}")
+    if options.model is None and not options.words:
+        raise InputError("which model? Name its folder first, as in calibrate checkpoints/spam")
+    model = Path(options.model or options.words.pop(0))
+
+    from gpt_classifier import bundle
+    from gpt_classifier.card import with_section
+    from gpt_classifier.evaluation.operating_point import fit, log_priors
+    from gpt_classifier.files import whole_file
+    from gpt_classifier.inference.classifier import TextClassifier
+    from gpt_classifier.variants import given_settings, parse_yaml
+
+    folder = bundle.model_folder(model)
+    contents = bundle.load(folder)
+    names = contents.class_names
+    table = _rows(contents, given_settings([*options.words, *rest]))
+    labels = table["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
+    counts = [int((labels == number).sum()) for number in range(len(names))]
+    balanced = contents.data.get("balance", "none") != "none"
+    trained = [1.0] * len(names) if balanced else [float(count) for count in counts]
+    shifted: list[float] = []
+    if options.prevalence is not None:
+        shifted = log_priors(trained, _shares(parse_yaml(options.prevalence), names))
+    elif balanced:
+        shifted = log_priors(trained, counts)
+    logits = TextClassifier(contents).logits(table["text"].tolist())
+    point = fit(logits, labels, names, parse_yaml(options.decide), shifted)
+    lines = [f"decide: {point.decision.asked or 'argmax'}", *point.notes]
+    if shifted:
+        lines.append("probabilities are those of the class mix where the model is used, not of the training rows")
+    bundle.save_config(folder, replace(contents, decision=point.decision))
+    if contents.card:
+        with whole_file(folder / "README.md") as path:
+            path.write_text(with_section(contents.card, "Decision", "\n".join(lines)), encoding="utf-8")
+    print("\n".join([*lines, f"kept in {folder}"]))
+
+
+def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
+    """Texts and class names of the validation rows that the model was not trained on."""
+    from gpt_classifier import commandline
+    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.fingerprints import trained_on
+
+    settings: dict[str, Any] = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in contents.data.items()
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section != "data" or name not in commandline.settings("data"):
+            raise InputError(commandline.unknown_setting(key))
+        group, _, field = name.partition(".")
+        if field:
+            settings.setdefault(group, {})[field] = value
+        else:
+            settings[name] = value
+    settings |= {"class_names": contents.class_names}
+    if settings.get("val_source") is not None:  # all rows of that file
+        whole = {"fractions": [1.0, 0.0, 0.0], "folds": 0, "fold": 0, "group_column": None, "split_column": None}
+        settings |= {"source": settings["val_source"], "val_source": None, "test_source": None, "split": "random"}
+        settings |= {"splitting": settings.get("splitting", {}) | whole, "balance": "none"}
+        name = "train"
+    else:
+        name = "val"
+    if settings.get("source", IN_MEMORY) == IN_MEMORY:
+        raise InputError("the model was not trained on a file, so name one with labels: --data.val_source FILE")
+    data = TextDataModule(**settings)
+    data.prepare_data()
+    data.setup("fit")
+    if name not in data.tables:
+        raise InputError("there are no validation rows: name a file with labels, --data.val_source FILE")
+    table = data.tables[name]
+    if contents.trained_on is not None:
+        seen = trained_on(table["text"], contents.trained_on)
+        if seen.any():
+            print(f"left out: {int(seen.sum()):,} rows that the model was trained on, or near-duplicates of such")
+            table = table[~seen]
+    if len(table) < 2:
+        raise InputError(f"{len(table)} validation rows are left, expected more: --data.val_source FILE")
+    return table
+
+
+def _shares(given: Any, names: list[str]) -> list[float]:
+    values = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
+    if values.keys() != set(names) or not all(
+        isinstance(value, int | float) and value > 0 for value in values.values()
+    ):
+        raise InputError(f"prevalence is {given!r}, expected a share above 0 for each of {', '.join(names)}")
+    return [float(values[name]) for name in names]
+
+
+def _examples() -> str:
+    return "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{coverage: 0.95}', '{costs: ...}'"

@@ -1,0 +1,65 @@
+"""Turns logits into probabilities and an answer, by the rule that the user chose; knows no networks and no texts.
+
+Shapes: N texts, K classes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+UNSURE = "unsure"  # the answer where the rule leaves several classes, or none
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How logits become an answer: a part of the model folder, obeyed wherever the model is used.
+
+    Args:
+        temperature: Divisor of the logits (C. Guo et al., "On Calibration of Modern Neural Networks", 2017).
+        log_priors: (K,) added to the scaled logits: for each class the logarithm of its frequency where the model is
+            used, over that in training (M. Saerens et al., 2002). Empty for none.
+        positive: Number of the class that needs ``threshold``; None for no such class.
+        threshold: Minimum probability of ``positive`` for that answer; below it, the most probable other class.
+        costs: (K, K), of answering the column where the row is true; the answer has the lowest expected cost. Empty
+            for none.
+        set_threshold: Minimum probability of the members of a prediction set; a set of one class is the answer, any
+            other is ``unsure``. 0 for no sets.
+        asked: What the user asked for, as plain values.
+    """
+
+    temperature: float = 1.0
+    log_priors: list[float] = field(default_factory=list)
+    positive: int | None = None
+    threshold: float = 0.0
+    costs: list[list[float]] = field(default_factory=list)
+    set_threshold: float = 0.0
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(N, K) logits -> (N, K) probabilities, in float64."""
+        scaled = logits.astype(np.float64) / self.temperature
+        if self.log_priors:
+            scaled = scaled + np.array(self.log_priors)
+        exponentials = np.exp(scaled - scaled.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    def sets(self, probabilities: np.ndarray) -> np.ndarray:
+        """(N, K) booleans: the classes that the rule leaves for each text, one of them unless it makes sets."""
+        if self.set_threshold:
+            return probabilities >= self.set_threshold
+        if self.costs:
+            best = (probabilities @ np.array(self.costs)).argmin(-1)
+        elif self.positive is not None:
+            others = probabilities.copy()
+            others[:, self.positive] = -1
+            certain = probabilities[:, self.positive] >= self.threshold
+            best = np.where(certain, self.positive, others.argmax(-1))
+        else:
+            best = probabilities.argmax(-1)
+        return np.eye(probabilities.shape[-1], dtype=bool)[best]
+
+    def answers(self, probabilities: np.ndarray) -> np.ndarray:
+        """(N,) numbers of the classes answered, -1 for ``unsure``."""
+        sets = self.sets(probabilities)
+        return np.where(sets.sum(-1) == 1, sets.argmax(-1), -1)

@@ -1,0 +1,212 @@
+"""Fits the rule by which a model decides, on validation rows; knows nothing about models.
+
+Shapes: N rows, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpt_classifier.decision import Decision
+from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.evaluation.statistics import wilson
+
+RATES = ("max_fpr", "min_recall", "min_precision", "coverage")
+EXAMPLES = (
+    "argmax, {max_fpr: 0.01}, {min_recall: 0.99}, {min_precision: 0.9}, {coverage: 0.95} or {costs: {spam: 1, ham: 20}}"
+)
+BINS = 15  # of the expected calibration error, as in Guo et al.
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A decision with what the validation rows say of it, a sentence each."""
+
+    decision: Decision
+    notes: tuple[str, ...] = ()
+
+
+def fit(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    decide: str | Mapping[str, Any] = "argmax",
+    log_priors: Sequence[float] = (),
+) -> OperatingPoint:
+    """The decision that does what ``decide`` asks, with the temperature of the lowest loss.
+
+    Args:
+        logits: (N, K) of validation rows.
+        labels: (N,) class numbers.
+        class_names: In the order of the logits.
+        decide: ``argmax``, or a mapping with one rule. ``max_fpr``, ``min_recall`` and ``min_precision`` are rates of
+            one class, named by ``of`` (by default the rarer of two classes); ``coverage`` makes prediction sets;
+            ``costs`` are those of a wrong answer for each true class, or of each true class and answer.
+        log_priors: See :class:`~gpt_classifier.decision.Decision`.
+
+    Raises:
+        InputError: The rule is none, or the rows are too few for the rate that it asks for.
+    """
+    raw = Decision(log_priors=list(log_priors))
+    decision = replace(raw, temperature=temperature(logits, labels, raw))
+    before, after = (calibration_error(each.probabilities(logits), labels) for each in (raw, decision))
+    notes = [
+        f"temperature {decision.temperature:.3g} from {len(labels):,} rows: expected calibration error "
+        f"{before:.4f} before, {after:.4f} after, on these same rows"
+    ]
+    if decide == "argmax":
+        return OperatingPoint(decision, tuple(notes))
+    kind, value, of = _rule(decide, class_names)
+    probabilities = decision.probabilities(logits)
+    asked = {kind: value} if of is None else {kind: value, "of": of}
+    decision = replace(decision, asked=asked)
+    if kind == "costs":
+        decision = replace(decision, costs=_costs(value, class_names))
+    elif kind == "coverage":
+        decision = replace(decision, set_threshold=set_threshold(probabilities, labels, value))
+        sets = decision.sets(probabilities)
+        covered = wilson(float(sets[np.arange(len(labels)), labels].sum()), len(labels))
+        notes.append(f"prediction sets hold the true class of {covered} of these rows")
+    else:
+        number = list(class_names).index(of) if of is not None else _rarer(labels, class_names)
+        of = class_names[number]
+        threshold = threshold_of(kind, value, probabilities[:, number], labels == number, of)
+        decision = replace(decision, positive=number, threshold=threshold, asked={kind: value, "of": of})
+    return OperatingPoint(decision, (*notes, *rates(decision, probabilities, labels, class_names)))
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray, decision: Decision) -> float:
+    """The temperature of the lowest cross-entropy, between 0.05 and 20."""
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        scaled = replace(decision, temperature=float(np.exp(log_temperature)))
+        return -float(np.log(scaled.probabilities(logits)[rows, labels] + 1e-300).mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The expected calibration error of the predicted classes, over bins of equal width (Guo et al., 2017)."""
+    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.abs(np.bincount(bins, right, BINS) - np.bincount(bins, confidence, BINS))
+    return float(gaps.sum() / len(labels))
+
+
+def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarray, name: str) -> float:
+    """The threshold on a class's probability (N,) that keeps ``rate`` on rows like these.
+
+    For a false-positive rate and a recall it is a conformal one: with n rows of the kind that the rate counts, the
+    k-th most extreme of their scores, k = floor((n + 1) rate), is passed by a new one with probability k / (n + 1) at
+    most (V. Vovk et al., 2005). Hence n rows support rates from 1 / (n + 1) on.
+    """
+    if kind == "min_precision":
+        order = np.argsort(-scores, kind="stable")
+        ranked, hits = scores[order], np.cumsum(positive[order])
+        precision = hits / np.arange(1, len(order) + 1)
+        last = np.append(ranked[1:] < ranked[:-1], True)  # rows of one score are taken together
+        good = np.flatnonzero((precision >= rate) & last)
+        if not len(good):
+            best = float(precision[last].max(initial=0))
+            raise InputError(f"min_precision {rate} of {name} is out of reach: these rows give {best:.3f} at most")
+        return float(ranked[good[-1]])
+    counted, allowed = (scores[~positive], rate) if kind == "max_fpr" else (scores[positive], 1 - rate)
+    k = int(np.floor((len(counted) + 1) * allowed + 1e-9))
+    if k == 0:
+        least = 1 / (len(counted) + 1)
+        supported = f"max_fpr from {least:.4g}" if kind == "max_fpr" else f"min_recall up to {1 - least:.4g}"
+        whose = f"not of class {name}" if kind == "max_fpr" else f"of class {name}"
+        raise InputError(f"{kind} {rate} needs more validation rows: {len(counted):,} rows {whose} support {supported}")
+    ordered = np.sort(counted)
+    if kind == "max_fpr":
+        return float(np.nextafter(ordered[-k], 2)) if k <= len(counted) else 0.0
+    return float(ordered[k - 1]) if k <= len(counted) else 1.0
+
+
+def set_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
+    """The minimum probability of a prediction set's members, so that sets hold the true class that often.
+
+    Split conformal prediction: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers", 2019.
+    """
+    true = np.sort(probabilities[np.arange(len(labels)), labels])
+    k = int(np.floor((len(true) + 1) * (1 - coverage) + 1e-9))
+    if k == 0:
+        supported = len(true) / (len(true) + 1)
+        raise InputError(f"coverage {coverage} needs more validation rows: {len(true):,} support up to {supported:.4g}")
+    return float(true[k - 1])
+
+
+def rates(decision: Decision, probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """What a decision does to these rows: sentences with 95 % intervals."""
+    answers = decision.answers(probabilities)
+    decided = answers >= 0
+    lines = []
+    if decision.positive is not None:
+        name, truth = class_names[decision.positive], labels == decision.positive
+        said = answers == decision.positive
+        counts = {
+            "false-positive rate": (int((said & ~truth).sum()), int((~truth).sum())),
+            "recall": (int((said & truth).sum()), int(truth.sum())),
+            "precision": (int((said & truth).sum()), int(said.sum())),
+        }
+        parts = [f"{rate} {wilson(*count)}" for rate, count in counts.items() if count[1]]
+        lines.append(f"{name} from probability {decision.threshold:.4g} on: {', '.join(parts)}")
+    if not decided.all():
+        lines.append(f"answered: {wilson(float(decided.sum()), len(labels))}, the others are unsure")
+    if decided.any():
+        right = int((answers == labels)[decided].sum())
+        lines.append(f"accuracy of the answers: {wilson(right, int(decided.sum()))}")
+    return lines
+
+
+def log_priors(trained: Sequence[float], natural: Sequence[float]) -> list[float]:
+    """The correction of probabilities from one frequency of the classes (K,) to another."""
+    if min(trained) <= 0 or min(natural) <= 0:
+        raise InputError("the class mix cannot be corrected: a class has no row in training, or none where it is used")
+    ratio = np.log(np.array(natural) / sum(natural)) - np.log(np.array(trained) / sum(trained))
+    return [float(value) for value in ratio - ratio.mean()]
+
+
+def _rule(decide: str | Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, Any, str | None]:
+    if not isinstance(decide, Mapping):
+        raise InputError(f"decide is {decide!r}, expected {EXAMPLES}")
+    rule = dict(decide)
+    of = rule.pop("of", None)
+    if len(rule) != 1 or (kind := next(iter(rule))) not in (*RATES, "costs"):
+        close = did_you_mean(str(next(iter(rule), "")), [*RATES, "costs"])
+        raise InputError(f"decide is {dict(decide)}, expected {EXAMPLES}{close}")
+    if of is not None and str(of) not in class_names:
+        raise InputError(f"decide is of class {of!r}, expected one of {', '.join(class_names)}")
+    if kind in RATES and not (isinstance(rule[kind], int | float) and 0 < rule[kind] < 1):
+        raise InputError(f"{kind} is {rule[kind]!r}, expected a number between 0 and 1")
+    return kind, rule[kind], None if of is None else str(of)
+
+
+def _rarer(labels: np.ndarray, class_names: Sequence[str]) -> int:
+    if len(class_names) != 2:
+        raise InputError(f"decide needs the class that its rate is of: of, one of {', '.join(class_names)}")
+    return int(np.bincount(labels, minlength=2).argmin())
+
+
+def _costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
+    expected = "the cost of a wrong answer for each true class, or a mapping of true class to costs of answers"
+    if not isinstance(costs, Mapping) or {str(name) for name in costs} != set(class_names):
+        raise InputError(f"costs are {costs!r}, expected {expected}: {', '.join(class_names)}")
+    rows = []
+    by_name = {str(name): cost for name, cost in costs.items()}
+    for true in class_names:
+        cost = by_name[true]
+        row = {name: 0.0 if name == true else cost for name in class_names}
+        if isinstance(cost, Mapping):
+            row = dict.fromkeys(class_names, 0.0) | {str(name): value for name, value in cost.items()}
+        values = [row[name] for name in class_names]
+        if len(row) != len(class_names) or not all(isinstance(v, int | float) and v >= 0 for v in values):
+            raise InputError(f"costs of {true} are {cost!r}, expected {expected}, each 0 or more")
+        rows.append([float(value) for value in values])
+    return rows

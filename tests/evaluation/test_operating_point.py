@@ -1,0 +1,134 @@
+"""A decision does on unseen rows what was asked, or says that the rows are too few to promise it."""
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+
+from gpt_classifier.decision import Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.operating_point import calibration_error, fit, log_priors, temperature
+
+NAMES = ("ham", "spam")
+
+
+def rows(n: int, seed: int, k: int = 2, scale: float = 1.0, positive: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, K) whose softmax, with temperature ``scale``, are the true probabilities of the labels (N,)."""
+    rng = np.random.default_rng(seed)
+    true = 2 * rng.standard_normal((n, k)) + np.log([1 - positive, *[positive / (k - 1)] * (k - 1)])
+    probabilities = Decision().probabilities(true)
+    labels = (probabilities.cumsum(-1) < rng.random((n, 1))).sum(-1)
+    return true * scale, labels
+
+
+def test_the_temperature_is_that_of_the_logits():
+    logits, labels = rows(20000, 1, k=4, scale=3.0)
+    assert temperature(logits, labels, Decision()) == pytest.approx(3.0, rel=0.05)
+    before, after = (calibration_error(Decision(t).probabilities(logits), labels) for t in (1.0, 3.0))
+    assert after < 0.02 < 0.08 < before
+
+
+def test_the_calibration_error_is_that_of_scikit_learns_curve():
+    logits, labels = rows(3000, 2, scale=2.0)
+    probabilities = Decision().probabilities(logits)
+    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
+    observed, predicted = calibration_curve(right, confidence, n_bins=15)
+    counts = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
+    expected = np.abs(observed - predicted) @ counts[counts > 0] / len(labels)
+    assert calibration_error(probabilities, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rate"), [("max_fpr", 0.01), ("max_fpr", 0.1), ("min_recall", 0.9), ("min_recall", 0.99)]
+)
+def test_a_promised_rate_is_kept_on_unseen_rows_on_average(rule, rate):
+    unseen, truth = rows(20000, 1000)
+    found = []
+    for seed in range(60):
+        decision = fit(*rows(600, seed), NAMES, {rule: rate, "of": "spam"}).decision
+        said = decision.answers(decision.probabilities(unseen)) == 1
+        found.append(said[truth == 0].mean() if rule == "max_fpr" else said[truth == 1].mean())
+    error = np.std(found) / np.sqrt(len(found))
+    if rule == "max_fpr":
+        assert np.mean(found) <= rate + 3 * error
+        assert np.mean(found) >= 0.3 * rate  # and not by never saying so
+    else:
+        assert rate - 3 * error <= np.mean(found) < 1
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_prediction_sets_cover_what_was_asked_on_unseen_rows(k):
+    unseen, truth = rows(20000, 1000, k)
+    covered = []
+    for seed in range(40):
+        decision = fit(*rows(500, seed, k), [str(n) for n in range(k)], {"coverage": 0.9}).decision
+        sets = decision.sets(decision.probabilities(unseen))
+        covered.append(sets[np.arange(len(truth)), truth].mean())
+        answers = decision.answers(decision.probabilities(unseen))
+        assert ((answers == -1) == (sets.sum(-1) != 1)).all()
+    error = np.std(covered) / np.sqrt(len(covered))
+    assert 0.9 - 3 * error <= np.mean(covered) <= 0.92
+
+
+def test_too_few_rows_say_which_rate_they_support():
+    logits, labels = rows(60, 3)
+    few = int((labels == 0).sum())
+    with pytest.raises(InputError, match=f"{few} rows not of class spam support max_fpr from {1 / (few + 1):.4g}"):
+        fit(logits, labels, NAMES, {"max_fpr": 0.001})
+    with pytest.raises(InputError, match=f"min_recall up to {1 - 1 / (60 - few + 1):.4g}"):
+        fit(logits, labels, NAMES, {"min_recall": 0.999})
+    with pytest.raises(InputError, match=r"coverage 0\.999 needs more validation rows: 60 support up to 0\.9836"):
+        fit(logits, labels, NAMES, {"coverage": 0.999})
+
+
+def test_the_lowest_threshold_of_a_precision_is_taken():
+    logits, labels = rows(2000, 4)
+    decision = fit(logits, labels, NAMES, {"min_precision": 0.95}).decision
+    scores = decision.probabilities(logits)[:, 1]
+    precisions = {t: (labels[scores >= t] == 1).mean() for t in scores}
+    assert decision.threshold == min(t for t, precision in precisions.items() if precision >= 0.95)
+    with pytest.raises(InputError, match="out of reach"):
+        fit(logits[:, ::-1], labels, NAMES, {"min_precision": 0.9999})
+
+
+def test_costs_move_the_answers():
+    logits, labels = rows(500, 5)
+    plain, careful = (
+        fit(logits, labels, NAMES, decide).decision for decide in ("argmax", {"costs": {"ham": 20, "spam": 1}})
+    )
+    probabilities = plain.probabilities(logits)
+    assert (careful.answers(probabilities) == (probabilities[:, 1] > 20 / 21)).all()
+    full = fit(logits, labels, NAMES, {"costs": {"ham": {"spam": 20}, "spam": {"ham": 1}}}).decision
+    assert full.costs == careful.costs == [[0, 20], [1, 0]]
+
+
+def test_another_class_mix_is_corrected():
+    """Balanced training, and one row in ten where the model is used: probabilities are right there."""
+    rng = np.random.default_rng(6)
+    labels = (rng.random(200_000) < 0.1).astype(int)
+    x = rng.standard_normal(len(labels)) + 2 * labels
+    balanced = np.stack([np.zeros_like(x), 2 * x - 2], 1)  # the log-odds of two normal distributions, equally frequent
+    corrected = Decision(log_priors=log_priors([1, 1], [0.9, 0.1])).probabilities(balanced)[:, 1]
+    assert corrected.mean() == pytest.approx(0.1, abs=0.003)
+    assert Decision().probabilities(balanced)[:, 1].mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("decide", "message"),
+    [
+        ("argmin", "decide is 'argmin', expected argmax, "),
+        ({"max_fp": 0.1}, "did you mean max_fpr"),
+        ({"max_fpr": 0.1, "min_recall": 0.9}, "expected argmax, "),
+        ({"max_fpr": 2}, "max_fpr is 2, expected a number between 0 and 1"),
+        ({"max_fpr": 0.1, "of": "eggs"}, "'eggs', expected one of ham, spam"),
+        ({"costs": {"ham": 1}}, "costs are {'ham': 1}, expected the cost of a wrong answer"),
+        ({"costs": {"ham": 1, "spam": "much"}}, "costs of spam are 'much'"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(decide, message):
+    with pytest.raises(InputError, match=message):
+        fit(*rows(100, 7), NAMES, decide)
+
+
+def test_of_several_classes_a_rate_needs_the_name_of_one():
+    with pytest.raises(InputError, match="of, one of a, b, c"):
+        fit(*rows(100, 8, 3), ("a", "b", "c"), {"max_fpr": 0.1})
