@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 WIDTH = 120  # of output that is no terminal's
 MOST_CLASSES = 20  # in the table; all are in the JSON object
-# Neither a device nor a folder for runs is needed, and nothing is drawn at random but the split, which has its own seed.
-QUIETLY = ["--seed_everything=false"]
+QUIETLY = "--seed_everything=false"  # only the split is random, and it has a seed of its own
 
 
 def main(words: list[str]) -> None:
@@ -33,7 +32,7 @@ def main(words: list[str]) -> None:
 
     from gpt_classifier.training.cli import DataCLI
 
-    data = DataCLI([*others, *QUIETLY]).datamodule
+    data = DataCLI([*others, QUIETLY]).datamodule
     data.prepare_data()
     audit = data.audit()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -66,16 +65,14 @@ def _print(audit: "Audit") -> None:
     classes[MOST_CLASSES:] = [[f"{more:,} more classes", *[""] * (len(header) - 1)]] if more > 0 else []
     _table(header, classes)
     needed = ", ".join(f"{share} %: {tokens:,}" for share, tokens in audit.needed.items())
-    print(f"max_length that holds the whole of the texts, in tokens: {needed}; it is {audit.max_length:,}")
+    print(f"tokens that hold the whole of the texts: {needed}; max_length is {audit.max_length:,}")
     print("scripts: " + (", ".join(f"{share:.1%} {name}" for name, share in list(audit.scripts.items())[:5]) or "-"))
     if audit.trivial:
         print(f"trivial models on {audit.scored}: {_trivial(audit)}")
     if audit.words:
-        words = (
-            f"{name}: {facts['word']!r} ({facts['precision']:.0%} precise, in {facts['coverage']:.0%})"
-            for name, facts in list(audit.words.items())[:10]
-        )
-        print(f"the most telling word of each class: {', '.join(words)}")
+        print("the word that tells each class best from the others, in the training texts:")
+    for name, facts in list(audit.words.items())[:MOST_CLASSES]:
+        print(f"  {name}: {facts['word']!r}, {facts['precision']:.1%} precise, in {facts['coverage']:.1%} of the class")
     for limit in audit.limits:
         print(f"limit: {limit}")
     print()
@@ -84,7 +81,8 @@ def _print(audit: "Audit") -> None:
         return
     header = ["", "what was found", "rows, counted from 0", "what fixes it"]
     _table(header, [[f.severity, f.sentence, rows_of(f), f.setting] for f in audit.findings], prose=True)
-    print(f"{len(audit.warnings())} warnings, {len(audit.findings) - len(audit.warnings())} notes")
+    serious = len(audit.warnings())
+    print(f"{_count(serious, 'warning')}, {_count(len(audit.findings) - serious, 'note')}")
 
 
 def _trivial(audit: "Audit") -> str:
@@ -97,20 +95,24 @@ def _trivial(audit: "Audit") -> str:
     return ", ".join(scores)
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = False) -> None:
     """Prints a table of numbers behind a name, or of ``prose``."""
-    from rich.box import ASCII2, Box
+    from rich.box import Box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH, color_system=None)
     plain = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # what every log file can show
-    table = Table(box=None if console is None else plain, pad_edge=False, show_edge=False)
+    table = Table(box=plain, pad_edge=False, show_edge=False)
     for number, title in enumerate(header):
         if prose or number == 0:
             table.add_column(title, overflow="fold", ratio=(None, 5, 3, 4)[number] if prose else None)

@@ -233,14 +233,18 @@ def lines_of(source: str | list[str], file_format: FileFormat) -> list[dict[str,
 def of_lines(rows: Table, files: Sequence[Mapping[str, Any]], split: str) -> list[Finding]:
     """Lines of the files that did not become rows of their own."""
     several = rows[["\n" in text for text in rows["text"]]]
-    classes = "|".join(map(re.escape, rows["label"].dropna().unique()[:1000]))
+    # A number behind a line end and before a comma is ordinary text.
+    labels = [name for name in rows["label"].dropna().unique()[:1000] if name and not name.isdigit()]
+    classes = "|".join(map(re.escape, labels))
     found = []
     if classes and len(several):
         swallowed = re.compile(rf"\n\"?(?:{classes})\"?[\t,;|]|[\t,;|]\"?(?:{classes})\"?\r?\n")
         lost = several["text"].str.contains(swallowed)
         if lost.any():
-            fix = "--data.split grouped or random, which read every line" if split in splits.OF_THE_BOOK else (
-                "close or double the quotation marks in the file, or save it as .tsv or .jsonl"
+            fix = (
+                "--data.split grouped or random, which read every line"
+                if split in splits.OF_THE_BOOK
+                else ("close or double the quotation marks in the file, or save it as .tsv or .jsonl")
             )
             sentence = f"{_texts(lost.sum(), 'holds', 'hold')} further rows of the file, behind a quotation mark"
             found.append(_finding("swallowed_rows", "warning", sentence, several[lost.to_numpy()], fix))
@@ -362,12 +366,18 @@ def of_class_sizes(rows: Table, names: Sequence[str], balance: str) -> list[Find
         if absent:
             sentence = f"no {split} row is of {_classes(absent)}"
             elsewhere = rows[rows["label"].isin(absent)]
-            found.append(_finding("absent_classes", "warning", sentence, elsewhere, "--data.split grouped, or add rows"))
+            found.append(
+                _finding("absent_classes", "warning", sentence, elsewhere, "--data.split grouped, or add rows")
+            )
         few = [name for name in names if 0 < sizes.get(name, 0) < FEW]
         if few and split == ("test" if "test" in counts else "val"):
-            sentence = f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {split} rows to be scored on"
+            sentence = (
+                f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {split} rows to be scored on"
+            )
             of_these = rows[(rows["split"] == split) & rows["label"].isin(few)]
-            found.append(_finding("small_classes", "warning", sentence, of_these, "--data.splitting.folds 5, or add rows"))
+            found.append(
+                _finding("small_classes", "warning", sentence, of_these, "--data.splitting.folds 5, or add rows")
+            )
     train = counts.get("train")
     if train is not None and balance == "none" and len(train) > 1 and train.max() > UNEQUAL * train.min():
         what = f"the largest class has {train.max():,} training rows, the smallest {train.min():,}"
@@ -419,7 +429,8 @@ def of_copies(rows: Table, keys: pd.Series, split: str) -> tuple[dict[str, dict[
         similar = own & alike[key] & ~near
         table[name] |= {"exact": int(exact.sum()), "near": int(near.sum()), "similar": int((near | similar).sum())}
         if near.any():
-            what = f"{near.sum():,} of {size:,} {name} texts are near-copies of training texts, {exact.sum():,} exact copies"
+            what = f"{near.sum():,} of {size:,} {name} texts are near-copies of training texts"
+            what += f", {exact.sum():,} of them exact copies" if exact.any() else ""
             fix = "--data.split grouped" if split != "grouped" else "take them out of the one file or the other"
             findings.append(_finding("copies_across", "warning", what, rows[near], fix))
         if similar.any():
@@ -635,11 +646,11 @@ def _finding(kind: str, severity: Severity, sentence: str, rows: Table, setting:
 
 
 def _texts(count: int, one: str = "", many: str = "") -> str:
-    return f"{count:,} text{'s' * (count != 1)} {one if count == 1 else many}".rstrip()
+    return f"{count:,} text{'' if count == 1 else 's'} {one if count == 1 else many}".rstrip()
 
 
 def _rows(count: int, one: str = "", many: str = "") -> str:
-    return f"{count:,} row{'s' * (count != 1)} {one if count == 1 else many}".rstrip()
+    return f"{count:,} row{'' if count == 1 else 's'} {one if count == 1 else many}".rstrip()
 
 
 def _classes(names: Sequence[str]) -> str:

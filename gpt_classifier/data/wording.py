@@ -1,8 +1,8 @@
 """Finds texts that share most of their wording without being copies; knows nothing about labels or splits.
 
-MinHash with locality-sensitive hashing (Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter
-3) proposes pairs, and each is checked by the exact Jaccard similarity of its pairs of neighbouring words. All of it is
-arithmetic on whole arrays: an object for each text, as libraries keep, takes too much time and memory for a million.
+MinHash with locality-sensitive hashing (Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
+chapter 3) proposes pairs, and each is checked by the exact Jaccard similarity of its pairs of neighbouring words. All
+of it is arithmetic on whole arrays: an object for each text, as libraries keep, takes too long for a million.
 """
 
 import re
@@ -121,7 +121,9 @@ def _checked(first: np.ndarray, second: np.ndarray, shingles: np.ndarray, length
     from scipy.sparse import csr_array
 
     counts = np.ones(len(shingles), dtype=np.int32)
-    sets = csr_array((counts, shingles, np.append(0, np.cumsum(lengths))), shape=(len(lengths), int(shingles.max(initial=0)) + 1))
+    sets = csr_array(
+        (counts, shingles, np.append(0, np.cumsum(lengths))), shape=(len(lengths), int(shingles.max(initial=0)) + 1)
+    )
     sets.sum_duplicates()  # a shingle that a text repeats counts once
     sets.data[:] = 1
     sizes = np.diff(sets.indptr)

@@ -85,7 +85,7 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     ),
     "unequal": ([(text, "ham") for text in texts(500, 1)], {}, "unequal_classes", "note", [], "class_weights"),
     "repeated": ([(A, "ham"), (A, "ham")], {}, "copies_inside", "note", None, "they stay on one side"),
-    "truncated": ([], {"max_length": 20}, "truncated", "warning", range(200), "--data.max_length 64"),
+    "truncated": ([], {"max_length": 20}, "truncated", "warning", range(200), "--data.max_length 32,"),
     "few truncated": ([("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0], "head+tail"),
     "padded": ([], {"batching": {"pad_to": 16}}, "truncated", "warning", None, "--data.batching.pad_to longest"),
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
@@ -94,7 +94,6 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "a word": (
         [(f"{text} indeed", "spam") for text in texts(200, 1)], {}, "leaking_word", "warning", None, "take labels"
     ),
-    "length": ([(text + "!" * 50, "spam") for text in texts(2000, 1)], {}, "length_tells", "warning", [], "compare"),
 }  # fmt: skip
 
 
@@ -210,6 +209,12 @@ def test_a_name_of_a_class_in_a_tenth_of_its_texts_is_found(audited):
     assert "gives the class 'spam' away" in of_kind(audited(rows), "leaking_word").sentence
 
 
+def test_texts_of_one_class_that_are_longer_are_found(audited):
+    audit = audited([(text + "!" * 50 * (label == "spam"), label) for text, label in SOUND])
+    assert audit.trivial == {"nothing": 0.5, "length": 1.0, "length and digits": 1.0}
+    assert of_kind(audit, "length_tells").severity == "warning"
+
+
 def test_trivial_models_are_scored_on_the_test_rows(audited):
     rows = [(f"{text} {number * 1111}", label) if label == "spam" else (text, label)
             for number, (text, label) in enumerate(SOUND)]  # fmt: skip
@@ -269,7 +274,7 @@ def test_strict_exits_with_1_for_a_warning(files, capsys):
     assert main(["audit", "bad.csv", BYTES]) == 0
     out = capsys.readouterr().out
     assert "U+FFFD" in out
-    assert "1 warnings" in out
+    assert "1 warning, 0 notes" in out
     assert max(map(len, out.splitlines())) <= 120
     with pytest.raises(SystemExit) as end:
         main(["audit", "bad.csv", BYTES, "--strict"])
@@ -324,7 +329,7 @@ def test_the_books_split_has_46_near_copies_and_its_reading_loses_two_messages()
     audit = TextDataModule("sms_spam", split="chapter6", tokenizer="bytes").audit()
     assert (audit.splits["test"]["exact"], audit.splits["test"]["near"]) == (37, 46)
     assert (audit.files[0]["lines"], audit.rows) == (5574, 5572)
-    assert of_kind(audit, "swallowed_rows").count == 2
+    assert of_kind(audit, "swallowed_rows").count == 1
     assert audit.trivial["length"] == pytest.approx(0.84)
     assert audit.trivial["length and digits"] == pytest.approx(287 / 300)  # 95.67 %, GPT-2's own accuracy in the book
 
