@@ -16,7 +16,7 @@ from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import InputError, closest, did_you_mean
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-CONFIGURED = (*TRAINER_COMMANDS, "download", "study", "search")  # the commands that take --config
+CONFIGURED = (*TRAINER_COMMANDS, "audit", "download", "study", "search")  # the commands that take --config
 SECTIONS = ("data", "model", "trainer")
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
 YAML_FILES = (".yaml", ".yml")
@@ -39,6 +39,8 @@ def prepared(command: str, words: list[str]) -> list[str]:
     """
     if command not in CONFIGURED:
         return words
+    if command == "audit" and words and not words[0].startswith("-") and not _is_configuration(words[0]):
+        words = [*words[1:], f"--data.source={words[0]}"]  # last, as it has precedence over a configuration
     if words and not words[0].startswith("-") and words[:1] != ["table"]:
         raise InputError(unrecognized(words[0]))
     words = _with_paths(command, words)
@@ -49,7 +51,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
     for path in map(Path, _values(words, "--config", "-c")):
         if path.is_file():
             root = _read(path)
-            if command in (*TRAINER_COMMANDS, "download"):
+            if command not in ("study", "search"):
                 content = _check_settings(path, root)
                 given = content.get("data") or {}
                 data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
@@ -167,13 +169,17 @@ def unrecognized(word: str) -> str:
     name, equals, _ = word.partition("=")
     if word.startswith(DASHES):
         return f"no option {name}{_close(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
-    if Path(word).suffix in YAML_FILES or word in shipped():
+    if _is_configuration(word):
         return f"{word} stands alone: give it as --config {word}"
     if equals and name.split(".")[0] in OPTIONS:
         return f"{word} is no option: did you mean --{word}?"
     if Path(word).is_file():
         return f"{word} stands alone: give a data file as --data.source {word}"
     return f"{word!r} stands alone: give values behind their options, and quote those that have spaces"
+
+
+def _is_configuration(word: str) -> bool:
+    return Path(word).suffix in YAML_FILES or word in shipped()
 
 
 def unknown_setting(key: str) -> str:
@@ -304,7 +310,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
     defaults = settings("data")
     if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.class_names+ or --data.sour
         return
-    if command == "fit":
+    if command in ("fit", "audit"):
         data = {**defaults, **configured, **typed}
         wanted = [] if data["split"] in ("chapter6", "article_table") else ["source", "val_source", "test_source"]
     else:
@@ -319,7 +325,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
 
         if (source := data[name]) is None or sources.is_named(source):
             continue
-        if command == "fit":
+        if command in ("fit", "audit"):
             columns = [data[column] for column in COLUMNS]
             if name != "source":
                 columns[2:] = None, None  # one file for one split

@@ -4,9 +4,7 @@ import hashlib
 import math
 import re
 import shlex
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +105,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     import numpy as np
     import pandas as pd
 
-    from gpt_classifier.data import sources
+    from gpt_classifier.data import scripts, sources
     from gpt_classifier.data.reading import read_columns
     from gpt_classifier.data.splits import near_duplicate_key
 
@@ -133,7 +131,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
         raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
     both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
     distinct = both.groupby("label")["key"].nunique()
-    shares = _scripts(texts.head(2000))
+    shares = scripts.shares(scripts.letters([text[:1000] for text in texts.head(2000)]))
     # A small network of its own can learn bytes; pretrained weights know GPT-2's tokens only.
     tokenizer = "bytes" if weights == "random" and _is_foreign(shares) else "gpt2"
     lengths, unit = _token_counts(list(texts), tokenizer)
@@ -187,16 +185,6 @@ def _label_column(file: str, values: dict[str, Any]) -> str:
             f"text there are {', '.join(values) or 'none'}"
         )
     return min(candidates)[2]
-
-
-def _scripts(texts: Iterable[str]) -> dict[str, float]:
-    """Shares of the letters of ``texts`` by script, the largest first."""
-    counts: Counter[str] = Counter()
-    for character, count in Counter("".join(text[:1000] for text in texts)).items():
-        if character.isalpha():
-            name = unicodedata.name(character, "other").removeprefix("FULLWIDTH ")
-            counts[re.split(r"[ -]", name)[0].title()] += count
-    return {name: count / counts.total() for name, count in counts.most_common()}
 
 
 def _is_foreign(shares: dict[str, float]) -> bool:

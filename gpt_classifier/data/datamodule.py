@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier.data import checks, reading, sources, splits
+from gpt_classifier.data.audit import Audit, look_at, warnings
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
@@ -216,7 +217,8 @@ class TextDataModule(L.LightningDataModule):
         if stage == "predict":
             self.text_encoder = text_encoder or self._new_text_encoder()
         elif (needed := self._needed(stage)) not in self.encoded:
-            self._setup_tables(needed)
+            self.notes = []
+            self._setup_tables(needed, self._read(needed))
             self._encode(text_encoder)
             rank_zero_info(self.summary())
 
@@ -226,9 +228,26 @@ class TextDataModule(L.LightningDataModule):
         given = {"val": self.val_source, "test": self.test_source} if self._given is None else self._given
         return name if given.get(name) is not None and self._model.class_names else "train"
 
-    def _setup_tables(self, needed: str) -> None:
-        self.notes = []
-        given, self.without_text = checks.without_empty(self._read(needed), self.empty)
+    def audit(self) -> Audit:
+        """What to know of the rows before anything is trained on them, which needs no ``setup``.
+
+        Rows that a fit would refuse are no error but a finding. Raises ``InputError`` for files that cannot be read.
+        """
+        self.notes, refused = [], ""
+        read = self._read("train")
+        try:
+            self._setup_tables("train", read)
+        except InputError as error:
+            refused = str(error)
+        divided = self.split not in splits.OF_THE_BOOK and len(read) < len(splits.NAMES)
+        shares = self._fractions_to_divide(read) if divided else ()
+        needed = self.fold.count if self.fold else sum(share > 0 for share in shares)
+        given = [self.source, self.val_source, self.test_source] if self._given is None else []
+        files = [source for source in given if source is not None and not sources.is_named(source)]
+        return look_at(self, read, refused, needed, files)
+
+    def _setup_tables(self, needed: str, read: splits.Splits) -> None:
+        given, self.without_text = checks.without_empty(read, self.empty)
         files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
         titles = {name: sources.title(files_[name] or self.source) for name in given}
         given, declared = self._without_rare_classes(given, self._model.class_names)
@@ -381,6 +400,7 @@ class TextDataModule(L.LightningDataModule):
             if copies := int(trained_on(self.tables[name]["text"], known).sum()):
                 about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
                 lines.append(f"  {copies} {name} {about}")
+        lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
         return "\n".join(lines)
 
     # ---------------------------------------------------------------- batches

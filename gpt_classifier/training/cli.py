@@ -231,6 +231,19 @@ class ClassifierCLI(LightningCLI):
         return callbacks.PredictionsFile(output, self.datamodule.columns, keep)
 
 
+class DataCLI(ClassifierCLI):
+    """Only the data of a configuration: its network and its device need not be there."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(args, run=False)
+
+    def before_instantiate_classes(self) -> None:
+        pass  # it is about the model
+
+    def instantiate_classes(self) -> None:
+        self.datamodule = TextDataModule(**self.config.data.as_dict())
+
+
 def main(args: list[str]) -> None:
     """Runs one of fit, validate, test and predict."""
     try:

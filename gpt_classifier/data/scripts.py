@@ -1,0 +1,53 @@
+"""Counts the letters of texts by script, such as Latin or Cyrillic; knows nothing about labels or tokens."""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+TOGETHER = 10_000  # texts whose characters are looked at in one array
+UNKNOWN, NO_LETTER = -2, -1
+
+
+class Letters(NamedTuple):
+    """The letters of N texts in S scripts."""
+
+    names: list[str]  # (S,) of the scripts
+    counts: np.ndarray  # (S,) letters of each in all texts
+    main: np.ndarray  # (N,) number of the script with the most letters in each text, -1 where there is none
+
+
+def letters(texts: Sequence[str]) -> Letters:
+    """Counts them, a script being the first word of a letter's name in Unicode."""
+    script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point that was met
+    numbers: dict[str, int] = {}
+    totals, main = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int16)]
+    for start in range(0, len(texts), TOGETHER):
+        part = texts[start : start + TOGETHER]
+        # A half of a surrogate pair, which no UTF-8 can hold, is a code point like any other here.
+        points = np.frombuffer("".join(part).encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        for point in np.unique(points[script_of[points] == UNKNOWN]).tolist():
+            script_of[point] = numbers.setdefault(_script(chr(point)), len(numbers)) if chr(point).isalpha() else -1
+        found, size = script_of[points], len(numbers)
+        owners = np.repeat(np.arange(len(part)), [len(text) for text in part])[found != NO_LETTER]
+        counted = np.bincount(owners * size + found[found != NO_LETTER], minlength=len(part) * size)
+        table = counted.reshape(len(part), size)  # (texts, S)
+        totals = np.pad(totals, (0, size - len(totals))) + table.sum(0)
+        most = table.argmax(1) if size else np.zeros(len(part), dtype=np.int64)
+        main.append(np.where(table.sum(1) > 0, most, NO_LETTER).astype(np.int16))
+    return Letters(list(numbers), totals, np.concatenate(main))
+
+
+def shares(found: Letters) -> dict[str, float]:
+    """Shares of the letters by script, the largest first."""
+    total = max(1, int(found.counts.sum()))
+    ranked = sorted(zip(found.names, found.counts.tolist(), strict=True), key=lambda pair: -pair[1])
+    return {name: count / total for name, count in ranked}
+
+
+def _script(letter: str) -> str:
+    name = unicodedata.name(letter, "other").removeprefix("FULLWIDTH ")
+    return re.split(r"[ -]", name)[0].title()
