@@ -220,6 +220,11 @@ class TextDataModule(L.LightningDataModule):
             self._encode(text_encoder)
             rank_zero_info(self.summary())
 
+    def read_tables(self) -> splits.Splits:
+        """The rows of each split as for ``fit``, read and divided anew; for whoever needs no token ids."""
+        self._setup_tables("train")
+        return self.tables
+
     def _needed(self, stage: str) -> str:
         """``train``, which others are split off, or what a model is scored on where that is a file of its own."""
         name = {"validate": "val", "test": "test"}.get(stage, "train")
