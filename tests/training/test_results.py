@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.__main__ import main
-from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_epoch_lines_show_macro_f1(fit, tmp_path, caplog):
 
 def assert_are_scikit_learns(found: list[dict], train, test) -> None:
     """That accuracies and macro F1 are those of scikit-learn alone, trained on the table ``train``."""
-    assert [each["name"] for each in found] == [name.replace("_", " ") for name in CLASSICAL]
+    assert [each["name"] for each in found] == [NAMES[name] for name in CLASSICAL]
     for each, make in zip(found, CLASSICAL.values(), strict=True):
         predicted = make().fit(train["text"], train["label"]).predict(test["text"])
         assert each["accuracy"] == pytest.approx(sk.accuracy_score(test["label"], predicted))
@@ -222,7 +222,7 @@ def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_networ
             assert data.tables["train"]["label"].value_counts().nunique() == 1
             assert_are_scikit_learns(result["baselines"]["models"], data.tables["train"], data.tables["test"])
         else:
-            (bayes,) = (each for each in result["baselines"]["models"] if each["name"] == "naive bayes")
+            (bayes,) = (each for each in result["baselines"]["models"] if each["name"] == "naive Bayes")
             names = dict(zip(data.class_names, data.class_weights.tolist(), strict=True))
             train, test = data.tables["train"], data.tables["test"]
             weights = train["label"].map(names).to_numpy()
