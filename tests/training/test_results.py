@@ -161,7 +161,7 @@ def test_baselines_none_leaves_them_out(run, caplog):
 
 def test_baselines_are_all_or_none(run, capsys):
     assert main(["test", f"--model={run}", "--baselines=svm"]) == 2
-    assert "baselines is 'svm', expected all, none" in capsys.readouterr().err
+    assert "baselines is 'svm', expected all or none" in capsys.readouterr().err
 
 
 def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
@@ -181,8 +181,8 @@ def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
 def trained_on_file(fit, tmp_path) -> tuple[Path, Path]:
     """A run, and the file that it was trained on."""
     source = tmp_path / "mine.csv"
-    lines = [f"see you {n},ham\nWIN {n} prizes of {n * n},spam" for n in map("abcdefghijklmnop".__getitem__, range(16))]
-    source.write_text("text,label\n" + "\n".join(line.replace("*", "") for line in lines) + "\n")
+    lines = [f"see you {'x' * n},ham\nWIN {'y' * n} prizes,spam" for n in range(16)]
+    source.write_text("text,label\n" + "\n".join(lines) + "\n")
     assert fit(tmp_path / "runs", f"--data.source={source}", "--trainer.max_epochs=1") == 0
     return tmp_path / "runs" / "version_0", source
 
@@ -216,7 +216,7 @@ def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_networ
     for balance in ("undersample", "class_weights"):
         texts = [f"see you {'x' * n}" for n in range(60)] + [f"win a prize {'y' * n}" for n in range(20)]
         data = tiny_data(texts, ["ham"] * 60 + ["spam"] * 20, balance=balance)
-        result = tested(tiny_model, data, quick_trainer, tmp_path / balance)
+        result = fit_and_test(tiny_model, data, quick_trainer, tmp_path / balance)
         assert result["baselines"]["training_rows"] == len(data.tables["train"])
         if balance == "undersample":
             assert data.tables["train"]["label"].value_counts().nunique() == 1
@@ -232,7 +232,7 @@ def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_networ
             assert bayes["accuracy"] == np.mean(by_hand.predict(test["text"]) == test["label"])
 
 
-def tested(tiny_model, data: TextDataModule, quick_trainer, folder: Path) -> dict:
+def fit_and_test(tiny_model, data: TextDataModule, quick_trainer, folder: Path) -> dict:
     """The scores of a model that was fitted and tested in one process."""
     trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False), logger=True, default_root_dir=folder)
     model = tiny_model()
@@ -251,7 +251,7 @@ def test_many_classes_of_which_the_test_rows_lack_one(tiny_model, quick_trainer,
         [(f"one {name} {'y' * n}", name) for name in names[:3] for n in range(5)], columns=train.columns
     )
     data = TextDataModule.from_tables(train, val=train, test=test, tokenizer="bytes", max_length=64)
-    result = tested(tiny_model, data, quick_trainer, tmp_path)
+    result = fit_and_test(tiny_model, data, quick_trainer, tmp_path)
     assert_are_scikit_learns(result["baselines"]["models"], data.tables["train"], data.tables["test"])
     assert result["baselines"]["difference"] <= 0
     assert "auroc_interval" not in result
@@ -268,7 +268,8 @@ def test_rows_in_memory_that_the_model_was_not_trained_on_train_no_baselines(
 
 
 def test_rows_of_loaders_have_no_baselines(tiny_model, tiny_data, quick_trainer, caplog):
-    trainer, model, data = quick_trainer(callbacks=default_callbacks(checkpoints=False)), tiny_model(), tiny_data()
-    trainer.fit(model, data)
+    model, data = tiny_model(), tiny_data()
+    quick_trainer().fit(model, data)
+    trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False))
     trainer.test(model, data.test_dataloader(), verbose=False)
     assert "no baselines: the test rows were given without their texts" in caplog.text
