@@ -91,7 +91,7 @@ class Rows(NamedTuple):
 
     def some(self, which: np.ndarray) -> "Rows":
         """The rows for which ``which`` (N,) holds."""
-        return Rows([self.texts[n] for n in np.flatnonzero(which)], self.labels[which])
+        return Rows([text for text, chosen in zip(self.texts, which, strict=True) if chosen], self.labels[which])
 
 
 class Trained(NamedTuple):

@@ -11,7 +11,6 @@ from torch import Tensor
 from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import by_class, classification_scores, confusion_matrix, ranking_scores
 from gpt_classifier.evaluation.statistics import Proportion, clustered, wilson
-from gpt_classifier.evaluation.verdict import verdict
 
 TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is looked for
 MANY_COPIES = 0.05  # share of rows that are copies, from which on the interval by clusters is printed
@@ -159,12 +158,12 @@ def _of_baselines(result: dict[str, Any], width: int) -> str:
         for each in (network, *baselines["models"])
     ]
     parts = [_table(["model", "accuracy [95 %]", "macro F1, % [95 %]", "s"], [lines[:1], lines[1:]], 1, width)]
-    about = f"Baselines were trained on the network's {baselines['training_rows']:,} training rows; s: seconds of "
-    until = "training and of classifying the test texts, of the network up to its checkpoint."
-    parts.append(_folded(about + until, width))
+    about = f"Baselines were trained on the network's {baselines['training_rows']:,} training rows, in full length; "
+    seconds = "s: seconds of training and of classifying the test texts, of the network up to its checkpoint."
+    parts.append(_folded(about + seconds, width))
     parts += [_folded(f"without {name}: {reason}", width) for name, reason in baselines["skipped"].items()]
-    if baselines["models"]:
-        parts.append(_folded(verdict(baselines, result["rows"]), width))
+    if "verdict" in baselines:
+        parts.append(_folded(baselines["verdict"], width))
     return "\n".join(parts)
 
 

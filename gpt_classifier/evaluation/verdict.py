@@ -57,7 +57,7 @@ def against_baselines(
     needed = rows_needed(value, float(np.mean(one != other)))
     if needed is not None and clusters is not None:  # of near-copies it takes more
         needed = math.ceil(needed * len(labels) / independent_rows(one.astype(float) - other, clusters))
-    return result | {
+    result |= {
         "chosen_on": baselines.chosen_on,
         "best": best.name,
         "difference": value,
@@ -71,10 +71,11 @@ def against_baselines(
         "f1_macro_difference": float(of_difference(every_row)[0]),
         "f1_macro_difference_interval": intervals["difference"],
     }
+    return result | {"verdict": verdict(result, len(labels))}
 
 
 def verdict(result: dict[str, Any], rows: int) -> str:
-    """One sentence on what :func:`against_baselines` found on so many test rows."""
+    """One sentence on what :func:`against_baselines` found on so many test rows, whichever side it favours."""
     low, high = (100 * bound for bound in result["difference_interval"])
     points = 100 * result["difference"]
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"

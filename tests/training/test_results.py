@@ -193,11 +193,8 @@ def test_without_the_training_rows_there_are_no_baselines_and_the_reason_is_said
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     source.rename(tmp_path / "elsewhere.csv")
     assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert "no baselines: the training rows cannot be read again, as " in caplog.text
+    assert "no baselines: the training rows cannot be read again, as " in " ".join(caplog.text.split())
     assert "mine.csv" in scores(run, "scores-new.json")["baselines"]["missing"]
-    source.write_text(
-        "text,label\n" + "\n".join(f"other {n},{'ham' if n % 2 else 'spam'}" * 1 for n in range(9)) + "\n"
-    )
 
 
 def test_other_rows_in_the_training_file_are_no_training_rows(trained_on_file, tmp_path, caplog):
@@ -207,7 +204,8 @@ def test_other_rows_in_the_training_file_are_no_training_rows(trained_on_file, t
     words = [f"{'spam' if n % 2 else 'ham'} {'x' * n}" for n in range(20)]
     source.write_text("text,label\n" + "\n".join(f"{word},{word.split()[0]}" for word in words) + "\n")
     assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert "are not those any more that the model was trained on" in caplog.text
+    told = " ".join(caplog.text.split())  # folded, as paths are long
+    assert "mine.csv are not those any more that the model was trained on" in told
 
 
 def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_network(
