@@ -158,7 +158,7 @@ def _of_baselines(result: dict[str, Any], width: int) -> str:
         for each in (network, *baselines["models"])
     ]
     parts = [_table(["model", "accuracy [95 %]", "macro F1, % [95 %]", "s"], [lines[:1], lines[1:]], 1, width)]
-    about = f"Baselines were trained on the network's {baselines['training_rows']:,} training rows, in full length; "
+    about = f"The baselines learnt from the network's {baselines['training_rows']:,} training rows, in full length; "
     seconds = "s: seconds of training and of classifying the test texts, of the network up to its checkpoint."
     parts.append(_folded(about + seconds, width))
     parts += [_folded(f"without {name}: {reason}", width) for name, reason in baselines["skipped"].items()]
@@ -179,7 +179,8 @@ def _f1(scores: dict[str, Any]) -> str:
 
 
 def _folded(sentence: str, width: int) -> str:
-    return fill(sentence, width, subsequent_indent="  ", break_on_hyphens=False)
+    """In lines of at most ``width``, but for paths that are longer, which nobody could copy in two parts."""
+    return fill(sentence, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def _four(value: float | None) -> str:
