@@ -153,6 +153,25 @@ def test_a_test_compares_the_network_with_baselines_trained_on_the_same_rows(run
         assert all(each["name"] in told for each in found["models"])
 
 
+def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_it_is_continued(run, fit, tmp_path):
+    assert main(["test", f"--model={run}"]) == 0
+    first = scores(run)["training_seconds"]
+    assert first > 0
+    last = run / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)["gpt_classifier"]["seconds"]
+    assert before >= first  # which is that of the best epoch
+    assert fit(tmp_path, f"--ckpt_path={last}", "--trainer.max_epochs=3") == 0
+    assert torch.load(last, weights_only=True)["gpt_classifier"]["seconds"] > before
+
+
+def test_of_a_model_folder_the_seconds_of_training_are_not_known(run, tmp_path, caplog):
+    folder = Path(shutil.copytree(run / "model", tmp_path / "moved"))
+    assert main(["test", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
+    (row,) = (line for line in caplog.text.splitlines() if line.startswith("the network"))
+    assert row.endswith(" -")
+    assert "Verdict" in caplog.text
+
+
 def test_baselines_none_leaves_them_out(run, caplog):
     assert main(["test", f"--model={run}", "--baselines=none"]) == 0
     assert "baselines" not in scores(run)
