@@ -222,6 +222,11 @@ class TextDataModule(L.LightningDataModule):
             self._encode(text_encoder)
             rank_zero_info(self.summary())
 
+    def read_tables(self) -> splits.Splits:
+        """The rows of each split as for ``fit``, read and divided anew; for whoever needs no token ids."""
+        self._setup_tables("train")
+        return self.tables
+
     def _needed(self, stage: str) -> str:
         """The split to load: the evaluated one if it has its own source, else ``train``, which is split."""
         name = {"validate": "val", "test": "test"}.get(stage, "train")

@@ -3,10 +3,12 @@
 import io
 import math
 from collections.abc import Hashable, Sequence
+from textwrap import fill
 from typing import Any
 
 from torch import Tensor
 
+from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import by_class, classification_scores, confusion_matrix, ranking_scores
 from gpt_classifier.evaluation.statistics import Proportion, clustered, wilson
 
@@ -14,6 +16,13 @@ TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is
 MANY_COPIES = 0.05  # share of rows that are copies, from which on the interval by clusters is printed
 MOST_CONFUSIONS = 10  # printed; all are reported
 MOST_CLASSES = 100  # printed; all are reported
+NAMES = {
+    "loss": "loss",
+    "macro F1": "f1_macro",
+    "MCC": "mcc",
+    "AUROC": "auroc",
+    "average precision": "average_precision",
+}
 
 
 def report(
@@ -22,7 +31,8 @@ def report(
     """Scores of logits (N, K) for labels (N,), of all rows and of each class, as values that JSON knows.
 
     ``clusters`` (N,) tells which rows are near-duplicates of each other. Undefined scores are None. Macro scores are
-    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy.
+    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy. Bootstrap intervals
+    are None if the rows allow none.
     """
     strange = int((~logits.isfinite().all(1)).sum())
     if strange:
@@ -43,6 +53,8 @@ def report(
     result["recall_macro"] = scores["balanced_accuracy"]
     for name in ("mcc", "auroc", "average_precision"):
         result[name] = scores.get(name)
+    resampled = bootstrap.intervals(labels.numpy(), _resampled_scores(logits, labels), clusters)
+    result |= {f"{name}_interval": interval for name, interval in resampled.items()}
     result["top_k"] = {str(k): value for k, value in _top_k(logits, labels).items()}
     values = each._asdict() | ranking._asdict()
     result["classes"] = [
@@ -55,6 +67,17 @@ def report(
         {"true": names[i], "predicted": names[j], "rows": n, "share_of_class": n / rows[i]}
         for n, i, j in sorted(wrong, key=lambda item: -item[0])
     ]
+    return result
+
+
+def _resampled_scores(logits: Tensor, labels: Tensor) -> dict[str, bootstrap.Score]:
+    """Macro F1 and, of two classes that both occur, the scores of their ranking: with more, that would take minutes."""
+    truth = labels.numpy()
+    result = {"f1_macro": bootstrap.macro_f1(truth, logits.argmax(-1).numpy())}
+    if logits.shape[1] == 2 and len(labels.unique()) == 2:
+        ranked = [(truth == c, probabilities) for c, probabilities in enumerate(logits.double().softmax(-1).numpy().T)]
+        result["auroc"] = bootstrap.auroc(*ranked[1])  # that of the other class is the same
+        result["average_precision"] = bootstrap.mean([bootstrap.average_precision(*each) for each in ranked])
     return result
 
 
@@ -75,18 +98,23 @@ def tables(result: dict[str, Any], width: int = 80) -> str:
     n = result["rows"]
     if strange := result.get("rows_with_logits_not_finite"):
         return f"{strange:,} of {n:,} rows have logits that are NaN or infinite: there are no scores"
-    parts = [_of_rows(result), _of_classes(result, width)]
+    parts = [_of_rows(result, width), _of_classes(result, width)]
     if result["confusions"]:
         parts.append(_of_confusions(result, width))
+    if "baselines" in result:
+        parts.append(_of_baselines(result, width))
     return "\n\n".join(parts)
 
 
-def _of_rows(result: dict[str, Any]) -> str:
+def _of_rows(result: dict[str, Any], width: int) -> str:
     n, distinct = result["rows"], result.get("distinct_rows", result["rows"])
     accuracy = Proportion(result["accuracy"], *result["accuracy_interval"])
-    names = {"loss": "loss", "mcc": "MCC", "auroc": "AUROC", "average_precision": "average precision"}
     lines = [f"test accuracy {accuracy} of {n:,} texts (95 % Wilson interval)"]
-    lines += [", ".join(f"{shown} {_four(result[name])}" for name, shown in names.items() if name in result)]
+    scores = ", ".join(f"{name} {_four(result[key])}" for name, key in NAMES.items() if key in result)
+    lines.append(_folded(scores, width))
+    if bounds := {name: bound for name, key in NAMES.items() if (bound := result.get(f"{key}_interval"))}:
+        shown = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in bounds.items())
+        lines.append(_folded(f"95 % intervals by stratified bootstrap: {shown}", width))
     if result["top_k"]:
         shares = ", ".join(f"{k}: {_four(share)}" for k, share in result["top_k"].items())
         lines.append(f"right class among the k most probable, for k = {shares}")
@@ -118,6 +146,43 @@ def _of_confusions(result: dict[str, Any], width: int) -> str:
     shown = result["confusions"][:MOST_CONFUSIONS]
     lines = [[c["true"], c["predicted"], f"{c['rows']:,}", f"{c['share_of_class']:.1%}"] for c in shown]
     return _table(["true class", "predicted instead", "rows", "of the class"], [lines], 2, width)
+
+
+def _of_baselines(result: dict[str, Any], width: int) -> str:
+    """The baselines as rows beside the network, and the verdict."""
+    baselines = result["baselines"]
+    if missing := baselines.get("missing"):
+        return _folded(f"no baselines: {missing}", width)
+    trained = result["training_seconds"]
+    network = {"name": "the network", "seconds": trained and trained + result["test_seconds"], **result}
+    lines = [
+        [each["name"], _accuracy(each), _f1(each), "-" if each["seconds"] is None else f"{each['seconds']:,.1f}"]
+        for each in (network, *baselines["models"])
+    ]
+    parts = [_table(["model", "accuracy [95 %]", "macro F1, % [95 %]", "s"], [lines[:1], lines[1:]], 1, width)]
+    about = f"The baselines learnt from the network's {baselines['training_rows']:,} training rows, in full length; "
+    seconds = "s: seconds of training and of classifying the test texts, of the network up to its checkpoint."
+    parts.append(_folded(about + seconds, width))
+    parts += [_folded(f"without {name}: {reason}", width) for name, reason in baselines["skipped"].items()]
+    if "verdict" in baselines:
+        parts.append(_folded(baselines["verdict"], width))
+    return "\n".join(parts)
+
+
+def _accuracy(scores: dict[str, Any]) -> str:
+    return str(Proportion(scores["accuracy"], *scores["accuracy_interval"]))
+
+
+def _f1(scores: dict[str, Any]) -> str:
+    bounds = scores["f1_macro_interval"]
+    return f"{100 * scores['f1_macro']:.1f}" + (
+        " [{:.1f}, {:.1f}]".format(*(100 * b for b in bounds)) if bounds else ""
+    )
+
+
+def _folded(sentence: str, width: int) -> str:
+    """In lines of at most ``width``, but for paths that are longer, which nobody could copy in two parts."""
+    return fill(sentence, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 def _four(value: float | None) -> str:

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gpt_classifier.evaluation.statistics import Proportion, holm, mean_accuracy, paired_p_value
+from gpt_classifier.evaluation.statistics import ALPHA, Proportion, holm, mean_accuracy, number, paired_p_value
 from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, concerns
 from gpt_classifier.variants import Settings
-
-ALPHA = 0.05
 
 
 @dataclass
@@ -233,10 +231,6 @@ def _seeds(table: Sequence[Line]) -> str:
     )
     seeds = " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
     return seeds + (f", {' or '.join(map(str, folds))} folds" if folds else "")
-
-
-def number(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 # ---------------------------------------------------------------- tables

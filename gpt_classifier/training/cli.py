@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -101,6 +101,12 @@ class ClassifierCLI(LightningCLI):
         parser.add_argument(
             "--keep", nargs="+", default=[], help="Columns of the source that predict copies into its file."
         )
+        parser.add_argument(
+            "--baselines",
+            type=Literal["all", "none"],
+            default="all",
+            help="Trivial models that test trains on the same rows and compares the model with.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, list), "as __init__ takes them"
@@ -191,7 +197,8 @@ class ClassifierCLI(LightningCLI):
             else:
                 kwargs["enable_progress_bar"] = False
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
-        extra += callbacks.default_callbacks(checkpoints)
+        baselines = self._of_command(self.config_init).get("baselines") != "none"
+        extra += callbacks.default_callbacks(checkpoints, baselines)
         if self.subcommand == "predict":
             kwargs["logger"] = False
             if config.get("fast_dev_run"):

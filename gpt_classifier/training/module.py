@@ -1,6 +1,7 @@
 """Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
 import math
+import time
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
@@ -129,6 +130,8 @@ class GPTClassifier(L.LightningModule):
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
+        self._fit_began: float | None = None  # a time of time.perf_counter, less the seconds of earlier fits
+        self._seconds: float | None = None  # total time of all fits so far
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
@@ -328,6 +331,10 @@ class GPTClassifier(L.LightningModule):
         """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
         return self.trainer.global_step or self._loaded_steps
 
+    def trained_seconds(self) -> float | None:
+        """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
+        return self._seconds if self._fit_began is None else time.perf_counter() - self._fit_began
+
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
@@ -379,12 +386,14 @@ class GPTClassifier(L.LightningModule):
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
         contents = self.bundle()
         checkpoint["gpt_classifier"] = {"config": contents.config(), "tensors": contents.tensors()}
+        checkpoint["gpt_classifier"]["seconds"] = self.trained_seconds()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "gpt_classifier" not in checkpoint:
             raise InputError("the checkpoint was not written by gpt_classifier")
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
+        self._seconds = saved.get("seconds")
         check_format(saved["config"], "the checkpoint")
         text_encoder = TextEncoder.restore(saved["config"]["text_encoder"], saved["tensors"][VOCABULARY])
         if not self._fits():
@@ -409,6 +418,7 @@ class GPTClassifier(L.LightningModule):
                 )
 
     def on_fit_start(self) -> None:
+        self._fit_began = time.perf_counter() - (self._seconds or 0.0)
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         rank_zero_info(f"{total:,} parameters, {trainable:,} of them trainable ({self.hparams['trainable']})")
@@ -418,6 +428,7 @@ class GPTClassifier(L.LightningModule):
             self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too
 
     def on_fit_end(self) -> None:
+        self._seconds, self._fit_began = self.trained_seconds(), None
         if self._has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
 

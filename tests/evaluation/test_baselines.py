@@ -1,20 +1,36 @@
-"""The classical models learn from a table's texts and class names, and beat guessing on messages they have not seen."""
+"""The baselines learn from a table's texts and class names, are scikit-learn's own, and cost a limited time."""
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from gpt_classifier.data import sources, splits
-from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.evaluation import baselines
+from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES, Rows, train_baselines
+
+LEARNING = [name for name in CLASSICAL if name != "majority_class"]
+READING = [name for name in LEARNING if name != "decision_tree"]  # what a text says, and not how long it is
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
-def test_a_classical_model_learns_the_sample_messages(name):
-    parts = splits.split_grouped(sources.load("sample")["train"], (0.7, 0.1, 0.2), 123)
+@pytest.fixture(scope="module")
+def parts() -> dict[str, Rows]:
+    """The sample messages."""
+    tables = splits.split_grouped(sources.load("sample")["train"], (0.7, 0.1, 0.2), 123)
+    return {name: Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object)) for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_classical_model_learns_the_sample_messages(name, parts):
     train, test = parts["train"], parts["test"]
-    predicted = CLASSICAL[name]().fit(train["text"], train["label"]).predict(test["text"])
+    predicted = CLASSICAL[name]().fit(train.texts, train.labels).predict(test.texts)
     assert set(predicted) == {"ham", "spam"}
-    guessing = test["label"].value_counts(normalize=True).max()
-    assert (predicted == test["label"]).mean() > guessing + 0.2
+    guessing = max(np.mean(test.labels == name) for name in ("ham", "spam"))
+    assert np.mean(predicted == test.labels) > guessing + 0.2
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
@@ -25,8 +41,115 @@ def test_a_classical_model_does_not_care_for_the_order_of_rows(name):
     assert np.mean(one == other) > 0.99
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("name", READING)
 def test_a_classical_model_takes_any_number_of_classes_and_any_text(name):
     model = CLASSICAL[name]().fit(["red apple", "green pear", "blue plum"] * 5, ["apple", "pear", "plum"] * 5)
     assert model.predict(["apple", "a pear", "plum!"]).tolist() == ["apple", "pear", "plum"]
     assert len(model.predict(["", "ünïcödé 🎉", "a" * 10000])) == 3
+
+
+def test_a_tree_of_three_questions_asks_for_length_and_digits():
+    texts = ["x" * n + "7" * digits for n in (5, 50) for digits in (0, 9) for _ in range(5)]
+    labels = np.repeat(["short", "short and digits", "long", "long and digits"], 5)
+    model = CLASSICAL["decision_tree"]().fit(texts, labels)
+    assert model.predict(["a note", "a note 123456789", "y" * 60]).tolist() == ["short", "short and digits", "long"]
+    assert baselines.characters_and_digits(["", "a1", "٣4 b"]).tolist() == [[0, 0], [2, 1], [4, 2]]
+
+
+def by_hand(train: Rows, texts: list[str], weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What scikit-learn alone predicts."""
+    words, pairs = CountVectorizer(), TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    lengths = [[len(text), sum(c.isdigit() for c in text)] for text in train.texts]
+    asked = [[len(text), sum(c.isdigit() for c in text)] for text in texts]
+    models = {
+        "decision tree": (DecisionTreeClassifier(max_depth=3, random_state=0), lengths, asked),
+        "naive Bayes": (MultinomialNB(), words.fit_transform(train.texts), words.transform(texts)),
+        "logistic regression": (
+            LogisticRegression(C=10, max_iter=1000),
+            pairs.fit_transform(train.texts),
+            pairs.transform(texts),
+        ),
+        "character SVM": (
+            LinearSVC(random_state=0),
+            characters.fit_transform(train.texts),
+            characters.transform(texts),
+        ),
+    }
+    predicted = {
+        name: m.fit(x, train.labels, sample_weight=weights).predict(new) for name, (m, x, new) in models.items()
+    }
+    majority = DummyClassifier(strategy="most_frequent").fit(train.texts, train.labels).predict(texts)
+    return {"majority class": majority, **predicted}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_predictions_are_those_of_scikit_learn_alone(weighted, parts):
+    train, test = parts["train"], parts["test"]
+    class_weights = {"ham": 0.6, "spam": 3.0} if weighted else None
+    weights = np.array([class_weights[name] for name in train.labels]) if class_weights else None
+    found = train_baselines(train, parts["val"], test.texts, class_weights)
+    expected = by_hand(train, test.texts, weights)
+    assert [each.name for each in found.trained] == list(expected)
+    assert all(np.array_equal(each.predicted, expected[each.name]) for each in found.trained)
+    assert found.skipped == {}
+    assert (found.training_rows, found.chosen_on) == (len(train.texts), f"{len(parts['val'].texts)} validation rows")
+
+
+def test_the_best_is_the_best_on_the_validation_rows(parts):
+    train, val = parts["train"], parts["val"]
+    found = train_baselines(train, val, parts["test"].texts)
+    accuracies = {name: np.mean(values == val.labels) for name, values in by_hand(train, val.texts).items()}
+    assert {each.name: each.accuracy_to_choose for each in found.trained} == pytest.approx(accuracies)
+    assert found.best.accuracy_to_choose == max(accuracies.values())
+
+
+def test_without_validation_rows_training_rows_that_were_held_out_choose(parts):
+    train, test = parts["train"], parts["test"]
+    held_out = np.arange(len(train.texts)) % 5 == 0
+    rest, chooses = train.some(~held_out), train.some(held_out)
+    found = train_baselines(train, None, test.texts)
+    assert found.chosen_on == f"{held_out.sum()} training rows held out"
+    accuracies = {name: np.mean(values == chooses.labels) for name, values in by_hand(rest, chooses.texts).items()}
+    assert {each.name: each.accuracy_to_choose for each in found.trained} == pytest.approx(accuracies)
+    expected = by_hand(train, test.texts)  # after training on all rows
+    assert all(np.array_equal(each.predicted, expected[each.name]) for each in found.trained)
+
+
+def test_after_the_time_limit_nothing_is_begun(parts):
+    found = train_baselines(parts["train"], parts["val"], parts["test"].texts, seconds=0)
+    assert found.trained == []
+    assert list(found.skipped) == [NAMES[name] for name in CLASSICAL]
+    assert set(found.skipped.values()) == {"the time limit is 0 s for all baselines"}
+
+
+def test_what_would_take_longer_than_the_limit_is_not_begun(parts, monkeypatch):
+    class Slow(DummyClassifier):
+        def fit(self, texts, labels):
+            clock[0] += 0.1 * len(texts)  # as if so many seconds passed
+            return super().fit(texts, labels)
+
+    clock = [0.0]
+    monkeypatch.setattr(baselines.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(baselines, "MANY_ROWS", 100)
+    monkeypatch.setattr(baselines, "CLASSICAL", {"fast": DummyClassifier, "slow": Slow})
+    monkeypatch.setattr(baselines, "NAMES", {"fast": "fast", "slow": "slow"})
+    found = train_baselines(parts["train"], parts["val"], parts["test"].texts, seconds=20)
+    assert [each.name for each in found.trained] == ["fast"]
+    assert found.skipped["slow"].startswith("the time limit is 20 s for all baselines, as it needs about 3")
+
+
+def test_texts_without_words_leave_out_those_that_count_words():
+    train = Rows(["!", "?!", "??", "1 2"] * 5, np.array(["a", "b", "b", "a"] * 5, dtype=object))
+    found = train_baselines(train, None, ["?", "!!"])
+    assert "naive Bayes" in found.skipped
+    assert "empty vocabulary" in found.skipped["naive Bayes"]
+    assert {"majority class", "decision tree", "character SVM"} <= {each.name for each in found.trained}
+
+
+def test_classes_may_be_absent_from_the_validation_rows_and_have_one_training_row():
+    texts = ["red apple", "green pear", "blue plum"] * 5 + ["one fig"]
+    train = Rows(texts, np.array(["apple", "pear", "plum"] * 5 + ["fig"], dtype=object))
+    found = train_baselines(train, Rows(["apple"], np.array(["apple"], dtype=object)), ["a pear", "fig"])
+    assert found.skipped == {}
+    assert found.best.predicted[0] == "pear"

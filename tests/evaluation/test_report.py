@@ -7,8 +7,10 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+from gpt_classifier.evaluation.baselines import Baselines, Trained
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.evaluation.statistics import clustered, wilson
+from gpt_classifier.evaluation.verdict import against_baselines
 
 
 def predictions(k: int, n: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,6 +75,59 @@ def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told)
     clusters = [n % (300 - copies) for n in range(300)]
     text = tables(report(logits, labels, named(3), clusters))
     assert (f"{copies} texts\n  are near-duplicates of other test texts" in text) == told
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
+    labels = torch.arange(300) % k
+    logits = torch.randn(300, k) + 1.5 * torch.nn.functional.one_hot(labels)
+    result = report(logits, labels, named(k))
+    told = tables(result)
+    assert "95 % intervals by stratified bootstrap: macro F1 0." in told
+    for name in ("f1_macro", "auroc", "average_precision") if k == 2 else ("f1_macro",):
+        low, high = result[f"{name}_interval"]
+        assert low < result[name] < high
+        assert f"{low:.3f} to {high:.3f}" in " ".join(told.split())
+    assert ("auroc_interval" in result) == (k == 2)
+
+
+def test_perfect_predictions_get_no_resampled_interval():
+    labels = torch.arange(40) % 2
+    result = report(5.0 * torch.nn.functional.one_hot(labels), labels, named(2))
+    assert result["f1_macro_interval"] is None
+    assert "bootstrap" not in tables(result)
+
+
+def with_baselines(skipped: dict[str, str]) -> str:
+    logits, labels = predictions(3)
+    names = np.array(named(3))
+    truth = names[labels.numpy()]
+    trained = [
+        Trained("majority class", np.full(300, "class 0"), 0.4, 0.01),
+        Trained("logistic regression", truth, 1.0, 2.0),
+    ]
+    result = report(logits, labels, named(3)) | {"training_seconds": 1200.1, "test_seconds": 1.2}
+    compared = against_baselines(
+        names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
+    )
+    return tables(result | {"baselines": compared})
+
+
+def test_baselines_stand_below_the_network_with_one_verdict():
+    text = with_baselines({"character SVM": "the time limit is 60 s for all baselines"})
+    rows = text.partition("macro F1, % [95 %]")[2].splitlines()
+    assert rows[2].startswith("the network")
+    assert rows[2].endswith(" 1,201.3")
+    assert [row.split("  ")[0] for row in rows[4:6]] == ["majority class", "logistic regression"]
+    assert "without character SVM: the time limit is 60 s for all baselines" in text
+    assert text.count("Verdict: on 300 test texts the network is") == 1
+    assert "less accurate than logistic" in " ".join(text.split())
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_where_there_are_no_baselines_the_reason_is_one_line():
+    result = report(*predictions(3), named(3)) | {"baselines": {"missing": "the rows are gone"}}
+    assert tables(result).endswith("\n\nno baselines: the rows are gone")
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from gpt_classifier.evaluation.statistics import clustered, holm, mean_accuracy, paired_p_value, wilson
+from gpt_classifier.evaluation.statistics import (
+    clustered,
+    holm,
+    independent_rows,
+    mean_accuracy,
+    paired_difference,
+    paired_p_value,
+    rows_needed,
+    wilson,
+)
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -19,6 +28,15 @@ counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.
 )
 def test_the_interval_is_the_published_one(successes, trials, printed):
     assert str(wilson(successes, trials)) == printed
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_that_of_newcombes_examples(successes, trials, low, high):
+    """R. G. Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine 17 (1998)."""
+    assert wilson(successes, trials)[1:] == pytest.approx((low, high), abs=5e-5)
 
 
 @given(counts)
@@ -247,6 +265,106 @@ def test_between_equally_good_systems_a_p_value_below_a_level_is_as_rare_as_the_
 def test_a_large_difference_is_found():
     rng = np.random.default_rng(4)
     assert paired_p_value(rng.random((3, 300)) < 0.97, rng.random((3, 300)) < 0.85) < 0.001
+
+
+def pairs_of(both: int, only_one: int, only_other: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two systems, (N,) each, of which so many rows are classified correctly by both, one alone, or neither."""
+    one, other = ([True] * both + [left] * only_one + [not left] * only_other for left in (True, False))
+    return np.array(one + [False] * neither), np.array(other + [False] * neither)
+
+
+@pytest.mark.parametrize(
+    ("table", "difference", "low", "high", "p"),
+    [((1, 1, 7, 12), -0.2857, -0.517, -0.026, 0.0703), ((59, 6, 16, 80), -0.0621, -0.1240, -0.0054, 0.052479)],
+    ids=["airway hyper-responsiveness", "complete response"],
+)
+def test_the_paired_interval_and_mcnemars_exact_test_are_those_of_a_textbook(table, difference, low, high, p):
+    """M. W. Fagerland, S. Lydersen, P. Laake, Statistical Analysis of Contingency Tables (2017), chapter 8, and the
+    tests of its R package contingencytables: Tango's asymptotic score interval, McNemar's exact conditional test."""
+    one, other = pairs_of(*table)
+    assert paired_difference(one, other) == pytest.approx((difference, low, high), abs=6e-5 if p < 0.06 else 6e-4)
+    assert paired_p_value(one[None], other[None]) == pytest.approx(p, abs=5e-5)
+
+
+tables = st.tuples(*[st.integers(0, 40)] * 4).filter(any)
+
+
+@given(tables)
+def test_the_paired_interval_holds_the_difference_and_turns_with_the_systems(table):
+    one, other = pairs_of(*table)
+    value, low, high = paired_difference(one, other)
+    assert value == pytest.approx(one.mean() - other.mean())
+    assert -1 <= low <= value <= high <= 1
+    assert low < high
+    assert paired_difference(other, one) == pytest.approx((-value, -high, -low), abs=1e-9)
+
+
+@given(tables)
+def test_the_paired_interval_holds_zero_where_mcnemars_test_without_correction_does_not_reject(table):
+    _, only_one, only_other, _ = table
+    _, low, high = paired_difference(*pairs_of(*table))
+    z = abs(only_one - only_other) / sqrt(max(1, only_one + only_other))
+    if abs(z - 1.959963984540054) > 1e-6:
+        assert (low <= 0 <= high) == (z < 1.959963984540054)
+
+
+def test_systems_that_are_right_on_the_same_rows_still_have_an_interval():
+    """As few other rows say; that of resampling would be 0 to 0."""
+    _, low, high = paired_difference(*pairs_of(290, 0, 0, 10))
+    assert (low, high) == pytest.approx((-0.0127, 0.0127), abs=1e-3)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize(("only_one", "only_other"), [(0.02, 0.02), (0.05, 0.02), (0.2, 0.1)])
+def test_nineteen_paired_intervals_of_twenty_hold_the_true_difference(only_one, only_other, copies):
+    """Also of rows that are there three times, whose clusters are told."""
+    rng = np.random.default_rng(11)
+    held = []
+    for _ in range(300):
+        which = rng.choice(3, 300, p=[only_one, only_other, 1 - only_one - only_other]).repeat(copies)
+        _, low, high = paired_difference(which != 1, which != 0, np.arange(300).repeat(copies))
+        held.append(low <= only_one - only_other <= high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.04)
+
+
+def test_copies_of_rows_are_worth_one_row_of_a_difference():
+    rng = np.random.default_rng(2)
+    values = rng.choice([-1.0, 0.0, 1.0], 200, p=[0.1, 0.7, 0.2])
+    assert independent_rows(values, range(200)) == 200
+    assert independent_rows(values.repeat(3), np.arange(200).repeat(3)) == pytest.approx(200, rel=0.02)
+
+
+def test_one_cluster_on_which_two_systems_differ_is_about_one_row_of_difference():
+    one, other = pairs_of(440, 30, 0, 30)
+    clusters = [0 if 440 <= n < 470 else n for n in range(500)]
+    assert paired_difference(one, other).low > 0.04
+    assert paired_difference(one, other, clusters).low < 0
+    assert 30 * independent_rows(one * 1.0 - other, clusters) / 500 == pytest.approx(1, abs=0.1)
+
+
+def test_where_two_systems_differ_nowhere_a_cluster_is_one_row():
+    assert independent_rows(np.zeros(400), np.arange(400) % 100) == pytest.approx(100, rel=0.02)
+
+
+def test_the_number_of_rows_needed_is_the_published_one():
+    """R. J. Connor, Sample size for testing differences in proportions for the paired-sample design, Biometrics 43
+    (1987): the shares 0.05 and 0.45, here as in the examples of the R function pwr.mcnemar of B. Greenwell: 22."""
+    assert rows_needed(0.05 - 0.45, 0.05 + 0.45) in (22, 23)  # 22.01
+
+
+def test_a_difference_of_nothing_needs_no_number_of_rows():
+    assert rows_needed(0.0, 0.1) is None
+
+
+@pytest.mark.parametrize(("only_one", "only_other"), [(0.06, 0.03), (0.3, 0.2), (0.04, 0.0)])
+def test_with_the_rows_needed_four_tests_of_five_find_the_difference(only_one, only_other):
+    """A little fewer by the exact test, which the formula is not for."""
+    n = rows_needed(only_one - only_other, only_one + only_other)
+    rng = np.random.default_rng(8)
+    found = []
+    for one, other, _ in rng.multinomial(n, [only_one, only_other, 1 - only_one - only_other], size=600):
+        found.append(binomtest(one, one + other).pvalue < 0.05 if one + other else False)
+    assert 0.7 < np.mean(found) < 0.84
 
 
 # ---------------------------------------------------------------- many comparisons

@@ -5,13 +5,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from gpt_classifier import TextClassifier, TextDataModule
+from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.__main__ import main
+from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
 
 
 @pytest.fixture
@@ -114,3 +117,176 @@ def test_without_a_run_nothing_is_written_and_that_is_said(run, tmp_path, monkey
 def test_epoch_lines_show_macro_f1(fit, tmp_path, caplog):
     assert fit(tmp_path, "--trainer.max_epochs=1") == 0
     assert "val macro-F1 0." in caplog.text
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def assert_are_scikit_learns(found: list[dict], train, test) -> None:
+    """That accuracies and macro F1 are those of scikit-learn alone, trained on the table ``train``."""
+    assert [each["name"] for each in found] == [NAMES[name] for name in CLASSICAL]
+    for each, make in zip(found, CLASSICAL.values(), strict=True):
+        predicted = make().fit(train["text"], train["label"]).predict(test["text"])
+        assert each["accuracy"] == pytest.approx(sk.accuracy_score(test["label"], predicted))
+        assert each["f1_macro"] == pytest.approx(sk.f1_score(test["label"], predicted, average="macro"))
+        assert each["accuracy_interval"][0] <= each["accuracy"] <= each["accuracy_interval"][1]
+
+
+def test_a_test_compares_the_network_with_baselines_trained_on_the_same_rows(run, caplog):
+    assert main(["test", f"--model={run}"]) == 0
+    data = TextDataModule("sample", tokenizer="bytes")
+    data.setup("fit")
+    result = scores(run)
+    found = result["baselines"]
+    assert_are_scikit_learns(found["models"], data.tables["train"], data.tables["test"])
+    assert found["training_rows"] == len(data.tables["train"])
+    best = max(reversed(found["models"]), key=lambda each: each["accuracy_to_choose"])
+    assert (found["best"], found["chosen_on"]) == (best["name"], f"{len(data.tables['val'])} validation rows")
+    assert found["difference"] == pytest.approx(result["accuracy"] - best["accuracy"])
+    low, high = found["difference_interval"]
+    assert low <= found["difference"] <= high
+    for name in ("f1_macro", "auroc", "average_precision"):
+        assert result[f"{name}_interval"][0] <= result[name] <= result[f"{name}_interval"][1]
+    card = (run / "model" / "README.md").read_text()
+    for told in (caplog.text, card):
+        assert told.count("Verdict: ") == 1
+        assert all(each["name"] in told for each in found["models"])
+
+
+def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_it_is_continued(run, fit, tmp_path):
+    assert main(["test", f"--model={run}"]) == 0
+    first = scores(run)["training_seconds"]
+    assert first > 0
+    last = run / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)["gpt_classifier"]["seconds"]
+    assert before >= first  # which is that of the best epoch
+    assert fit(tmp_path, f"--ckpt_path={last}", "--trainer.max_epochs=3") == 0
+    assert torch.load(last, weights_only=True)["gpt_classifier"]["seconds"] > before
+
+
+def test_of_a_model_folder_the_seconds_of_training_are_not_known(run, tmp_path, caplog):
+    folder = Path(shutil.copytree(run / "model", tmp_path / "moved"))
+    assert main(["test", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
+    (row,) = (line for line in caplog.text.splitlines() if line.startswith("the network"))
+    assert row.endswith(" -")
+    assert "Verdict" in caplog.text
+
+
+def test_baselines_none_leaves_them_out(run, caplog):
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert "baselines" not in scores(run)
+    assert "Verdict" not in caplog.text
+
+
+def test_baselines_are_all_or_none(run, capsys):
+    assert main(["test", f"--model={run}", "--baselines=svm"]) == 2
+    assert "baselines is 'svm', expected all or none" in capsys.readouterr().err
+
+
+def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text("text,label\nsee you,ham\nWIN a prize now 500,spam\n")
+    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    data = TextDataModule("sample", test_source=str(new), tokenizer="bytes")
+    trained = TextDataModule("sample", tokenizer="bytes")
+    data.setup("fit")
+    trained.setup("fit")
+    assert_are_scikit_learns(
+        scores(run, "scores-new.json")["baselines"]["models"], trained.tables["train"], data.tables["test"]
+    )
+
+
+@pytest.fixture
+def trained_on_file(fit, tmp_path) -> tuple[Path, Path]:
+    """A run, and the file that it was trained on."""
+    source = tmp_path / "mine.csv"
+    lines = [f"see you {'x' * n},ham\nWIN {'y' * n} prizes,spam" for n in range(16)]
+    source.write_text("text,label\n" + "\n".join(lines) + "\n")
+    assert fit(tmp_path / "runs", f"--data.source={source}", "--trainer.max_epochs=1") == 0
+    return tmp_path / "runs" / "version_0", source
+
+
+def test_without_the_training_rows_there_are_no_baselines_and_the_reason_is_said(trained_on_file, tmp_path, caplog):
+    run, source = trained_on_file
+    new = tmp_path / "new.csv"
+    new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
+    source.rename(tmp_path / "elsewhere.csv")
+    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert "no baselines: the training rows cannot be read again, as " in " ".join(caplog.text.split())
+    assert "mine.csv" in scores(run, "scores-new.json")["baselines"]["missing"]
+
+
+def test_other_rows_in_the_training_file_are_no_training_rows(trained_on_file, tmp_path, caplog):
+    run, source = trained_on_file
+    new = tmp_path / "new.csv"
+    new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
+    words = [f"{'spam' if n % 2 else 'ham'} {'x' * n}" for n in range(20)]
+    source.write_text("text,label\n" + "\n".join(f"{word},{word.split()[0]}" for word in words) + "\n")
+    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    told = " ".join(caplog.text.split())  # folded, as paths are long
+    assert "mine.csv are not those any more that the model was trained on" in told
+
+
+def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_network(
+    tiny_model, tiny_data, quick_trainer, tmp_path
+):
+    for balance in ("undersample", "class_weights"):
+        texts = [f"see you {'x' * n}" for n in range(60)] + [f"win a prize {'y' * n}" for n in range(20)]
+        data = tiny_data(texts, ["ham"] * 60 + ["spam"] * 20, balance=balance)
+        result = fit_and_test(tiny_model, data, quick_trainer, tmp_path / balance)
+        assert result["baselines"]["training_rows"] == len(data.tables["train"])
+        if balance == "undersample":
+            assert data.tables["train"]["label"].value_counts().nunique() == 1
+            assert_are_scikit_learns(result["baselines"]["models"], data.tables["train"], data.tables["test"])
+        else:
+            (bayes,) = (each for each in result["baselines"]["models"] if each["name"] == "naive Bayes")
+            names = dict(zip(data.class_names, data.class_weights.tolist(), strict=True))
+            train, test = data.tables["train"], data.tables["test"]
+            weights = train["label"].map(names).to_numpy()
+            by_hand = CLASSICAL["naive_bayes"]().fit(
+                train["text"], train["label"], multinomialnb__sample_weight=weights
+            )
+            assert bayes["accuracy"] == np.mean(by_hand.predict(test["text"]) == test["label"])
+
+
+def fit_and_test(tiny_model, data: TextDataModule, quick_trainer, folder: Path) -> dict:
+    """The scores of a model that was fitted and tested in one process."""
+    trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False), logger=True, default_root_dir=folder)
+    model = tiny_model()
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    return json.loads(next(folder.rglob("scores.json")).read_text(encoding="utf-8"))
+
+
+def test_many_classes_of_which_the_test_rows_lack_one(tiny_model, quick_trainer, tmp_path):
+    """From tables in memory, whose training rows the data module still has."""
+    import pandas as pd
+
+    names = ["apple", "pear", "plum", "fig"]
+    train = pd.DataFrame([(f"a {name} {'x' * n}", name) for name in names for n in range(8)], columns=["text", "label"])
+    test = pd.DataFrame(
+        [(f"one {name} {'y' * n}", name) for name in names[:3] for n in range(5)], columns=train.columns
+    )
+    data = TextDataModule.from_tables(train, val=train, test=test, tokenizer="bytes", max_length=64)
+    result = fit_and_test(tiny_model, data, quick_trainer, tmp_path)
+    assert_are_scikit_learns(result["baselines"]["models"], data.tables["train"], data.tables["test"])
+    assert result["baselines"]["difference"] <= 0
+    assert "auroc_interval" not in result
+
+
+def test_rows_in_memory_that_the_model_was_not_trained_on_train_no_baselines(
+    tiny_model, tiny_data, quick_trainer, caplog
+):
+    trainer, model, data = quick_trainer(callbacks=default_callbacks(checkpoints=False)), tiny_model(), tiny_data()
+    trainer.fit(model, data)
+    others = tiny_data([f"text {'x' * n}" for n in range(40)], ["ham", "spam"] * 20)
+    trainer.test(model, others, verbose=False)
+    assert "no baselines: the training rows of the given table are not those any more" in caplog.text
+
+
+def test_rows_of_loaders_have_no_baselines(tiny_model, tiny_data, quick_trainer, caplog):
+    model, data = tiny_model(), tiny_data()
+    quick_trainer().fit(model, data)
+    trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False))
+    trainer.test(model, data.test_dataloader(), verbose=False)
+    assert "no baselines: the test rows were given without their texts" in caplog.text

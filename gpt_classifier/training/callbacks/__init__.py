@@ -22,14 +22,15 @@ __all__ = [
 ]
 
 
-def default_callbacks(checkpoints: bool = True) -> list[Callback]:
+def default_callbacks(checkpoints: bool = True, baselines: bool = True) -> list[Callback]:
     """What the command line gives its trainer, for one of your own: ``Trainer(callbacks=default_callbacks())``.
 
     Lines for epochs and tests; figures and scores in TensorBoard; early stopping by the model's ``patience``; in the
     folder of the trainer's logger ``checkpoints/best.ckpt`` by the model's ``monitor``, ``checkpoints/last.ckpt`` to
     continue from, and the folder ``model``. Without ``checkpoints``, for a trainer that has ``enable_checkpointing``
-    off, that folder holds the weights of the last step.
+    off, that folder holds the weights of the last step. A test compares the model with ``baselines``, trivial ones.
     """
-    told = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), TestResults(), TrainedRows()]
+    told = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples()]
+    tested = [TestResults(baselines), TrainedRows()]
     kept = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
-    return [*told, StopEarly(), StopCleanly(), FinishRun(), *kept]
+    return [*told, *tested, StopEarly(), StopCleanly(), FinishRun(), *kept]

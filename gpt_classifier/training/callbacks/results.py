@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.settings import flat
+from gpt_classifier.training.callbacks.baselines import compared
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.module import GPTClassifier
@@ -35,7 +37,20 @@ class TestResults(Callback):
 
     Those of other rows than the run's own test rows, or of other weights than its model folder's, get names of their
     own. The run's own also go into the model's card and into TensorBoard's hparams tab.
+
+    Args:
+        baselines: Whether trivial models are trained on the same rows, for comparison.
     """
+
+    def __init__(self, baselines: bool = True) -> None:
+        self.baselines = baselines
+        self.seconds = 0.0  # of the test, without whatever callbacks draw of it
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds = -time.perf_counter()
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds += time.perf_counter()
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -47,6 +62,9 @@ class TestResults(Callback):
         results = report(logits, labels, names, clusters)
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
+            results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
+            if self.baselines:
+                results["baselines"] = compared(trainer, model, texts, clusters)
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         run = run_folder(trainer)
         if run is None:

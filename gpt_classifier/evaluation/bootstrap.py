@@ -1,0 +1,126 @@
+"""Intervals of scores that are no share of rows, by resampling the rows; knows neither models nor texts."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+RESAMPLES = 1000
+DRAWS = 200_000_000  # rows times resamples, at most: of more than 200,000 rows there are fewer resamples
+CHUNK = 4_000_000  # of them in memory at once
+
+# A score of B resamples, (B,), from how often each row is in each of them, (B, N).
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+def intervals(
+    labels: np.ndarray, scores: Mapping[str, Score], clusters: Sequence[Hashable] | None = None
+) -> dict[str, tuple[float, float] | None]:
+    """The 95 % percentile interval of each score (B. Efron and R. J. Tibshirani, 1993, chapter 13).
+
+    Rows are drawn within each class, so that every resample has as many of it as there are; of ``clusters`` (N,), as
+    wholes, a cluster counting for the class of its first row. None where all resamples score the same, as those of
+    perfect predictions do: that says nothing about other rows.
+    """
+    values: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    for counts in _resamples(labels, clusters):
+        for name, score in scores.items():
+            values[name].append(score(counts))
+    return {name: _percentiles(np.concatenate(parts)) for name, parts in values.items()}
+
+
+def _resamples(labels: np.ndarray, clusters: Sequence[Hashable] | None) -> Iterator[np.ndarray]:
+    """(B, N) each, how often each row was drawn; the same ones every time."""
+    n, rng = len(labels), np.random.default_rng(0)
+    names: dict[Hashable, int] = {}
+    unit = np.array([names.setdefault(name, len(names)) for name in (range(n) if clusters is None else clusters)])
+    _, first = np.unique(unit, return_index=True)
+    _, stratum = np.unique(labels[first], return_inverse=True)
+    strata = [np.flatnonzero(stratum == s) for s in range(stratum.max() + 1)]
+    left, at_once = max(100, min(RESAMPLES, DRAWS // n)), max(1, CHUNK // n)
+    while left > 0:
+        b = min(left, at_once)
+        drawn = np.concatenate([units[rng.integers(len(units), size=(b, len(units)))] for units in strata], axis=1)
+        drawn += np.arange(b)[:, None] * len(first)
+        counts = np.bincount(drawn.ravel(), minlength=b * len(first)).reshape(b, -1)
+        yield counts[:, unit].astype(float)
+        left -= b
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
+    values = values[np.isfinite(values)]
+    if len(values) == 0 or values.min() == values.max():
+        return None
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+# ---------------------------------------------------------------- scores
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
+    """The mean F1 of the classes that occur or are predicted; ``labels`` and ``predicted`` (N,) name or number them."""
+    from scipy.sparse import csr_array
+
+    classes, number = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
+    true, found = number[: len(labels)], number[len(labels) :]
+    ones, rows, shape = np.ones(len(labels)), np.arange(len(labels)), (len(labels), len(classes))
+    of_class, predictions = (csr_array((ones, (rows, c)), shape=shape) for c in (true, found))  # (N, K)
+    both = csr_array((np.where(true == found, 1.0, 0.0), (rows, true)), shape=shape)
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):  # a class that is neither drawn nor predicted has none
+            return np.nanmean(2 * (counts @ both) / (counts @ of_class + counts @ predictions), axis=1)
+
+    return score
+
+
+def auroc(truth: np.ndarray, values: np.ndarray) -> Score:
+    """The area under the ROC curve of ``values`` (N,), which rank the rows for which ``truth`` (N,) holds."""
+    ranked = _Ranked(truth, values)
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        hits, false = ranked.at_thresholds(counts)
+        area = (np.diff(false) * (hits[:, 1:] + hits[:, :-1])).sum(1) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):  # clusters may leave a resample without one of the classes
+            return area / (hits[:, -1] * false[:, -1])
+
+    return score
+
+
+def average_precision(truth: np.ndarray, values: np.ndarray) -> Score:
+    """The precision at each threshold, weighted by the recall that it adds."""
+    ranked = _Ranked(truth, values)
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        hits, false = ranked.at_thresholds(counts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.nan_to_num(hits[:, 1:] / (hits[:, 1:] + false[:, 1:]))  # 0 / 0 adds no recall
+            return (np.diff(hits) * precision).sum(1) / hits[:, -1]
+
+    return score
+
+
+class _Ranked:
+    """Rows in the order of their values, highest first."""
+
+    def __init__(self, truth: np.ndarray, values: np.ndarray) -> None:
+        self.order = np.argsort(-values, kind="stable")
+        self.truth = truth[self.order].astype(float)
+        ranked = values[self.order]
+        self.ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of rows with the same value
+
+    def at_thresholds(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, thresholds + 1) true positives and false ones, from nothing to everything."""
+        drawn = counts[:, self.order]
+        hits = np.cumsum(drawn * self.truth, axis=1)[:, self.ends]
+        every = np.cumsum(drawn, axis=1)[:, self.ends]
+        return np.pad(hits, ((0, 0), (1, 0))), np.pad(every - hits, ((0, 0), (1, 0)))
+
+
+def mean(scores: Sequence[Score]) -> Score:
+    return lambda counts: np.mean([score(counts) for score in scores], axis=0)
+
+
+def difference(one: Score, other: Score) -> Score:
+    """Of two systems on the same rows, which every resample draws for both."""
+    return lambda counts: one(counts) - other(counts)

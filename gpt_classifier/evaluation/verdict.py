@@ -1,0 +1,96 @@
+"""Says whether a network beats the best baseline, and no more than the test rows can tell."""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpt_classifier.evaluation import bootstrap
+from gpt_classifier.evaluation.baselines import Baselines
+from gpt_classifier.evaluation.statistics import (
+    ALPHA,
+    independent_rows,
+    number,
+    paired_difference,
+    paired_p_value,
+    rows_needed,
+    wilson,
+)
+
+
+def against_baselines(
+    predicted: np.ndarray, labels: np.ndarray, baselines: Baselines, clusters: Sequence[Hashable] | None = None
+) -> dict[str, Any]:
+    """Scores of the baselines, and how the network compares with the best one, as values that JSON knows.
+
+    Args:
+        predicted: (N,) class names, by the network.
+        labels: (N,) the true ones.
+        baselines: Trained on the rows that the network was trained on.
+        clusters: (N,) which test rows are near-copies of each other.
+    """
+    result: dict[str, Any] = {"training_rows": baselines.training_rows, "skipped": baselines.skipped, "models": []}
+    if not baselines.trained:
+        return result
+    best = baselines.best
+    f1 = {each.name: bootstrap.macro_f1(labels, each.predicted) for each in baselines.trained}
+    of_difference = bootstrap.difference(bootstrap.macro_f1(labels, predicted), f1[best.name])
+    intervals = bootstrap.intervals(labels, {**f1, "difference": of_difference}, clusters)
+    every_row = np.ones((1, len(labels)))
+    for each in baselines.trained:
+        right = int((each.predicted == labels).sum())
+        result["models"].append(
+            {
+                "name": each.name,
+                "accuracy": right / len(labels),
+                "accuracy_interval": wilson(right, len(labels))[1:],
+                "f1_macro": float(f1[each.name](every_row)[0]),
+                "f1_macro_interval": intervals[each.name],
+                "accuracy_to_choose": each.accuracy_to_choose,
+                "seconds": each.seconds,
+            }
+        )
+    one, other = predicted == labels, best.predicted == labels
+    value, low, high = paired_difference(one, other, clusters)
+    p = paired_p_value(one[None], other[None])
+    needed = rows_needed(value, float(np.mean(one != other)))
+    if needed is not None and clusters is not None:  # of near-copies it takes more
+        needed = math.ceil(needed * len(labels) / independent_rows(one.astype(float) - other, clusters))
+    result |= {
+        "chosen_on": baselines.chosen_on,
+        "best": best.name,
+        "difference": value,
+        "difference_interval": [low, high],
+        "only_network_right": int((one & ~other).sum()),
+        "only_best_right": int((other & ~one).sum()),
+        "p": p,
+        # Both, as McNemar's test takes near-copies for independent, and the interval is not exact.
+        "told_apart": p < ALPHA and (low > 0 or high < 0),
+        "rows_needed": needed,
+        "f1_macro_difference": float(of_difference(every_row)[0]),
+        "f1_macro_difference_interval": intervals["difference"],
+    }
+    return result | {"verdict": verdict(result, len(labels))}
+
+
+def verdict(result: dict[str, Any], rows: int) -> str:
+    """One sentence on what :func:`against_baselines` found on so many test rows, whichever side it favours."""
+    low, high = (100 * bound for bound in result["difference_interval"])
+    points = 100 * result["difference"]
+    how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
+    evidence = f"95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p {number(result['p'])}"
+    against = f"{result['best']}, the best baseline on {result['chosen_on']}"
+    said = f"Verdict: on {rows:,} test texts the network is {how} {against} ({evidence})"
+    if result["told_apart"]:
+        return f"{said}: the test tells them apart."
+    if result["rows_needed"] is None:
+        return f"{said}: the test cannot tell them apart."
+    needed = f"it would take about {_two_digits(result['rows_needed']):,} texts, if this is the true difference"
+    return f"{said}: the test cannot tell them apart; {needed}."
+
+
+def _two_digits(n: int) -> int:
+    """Rounded up: the number is an estimate."""
+    unit = 10 ** max(0, len(str(n)) - 2)
+    return math.ceil(n / unit) * unit

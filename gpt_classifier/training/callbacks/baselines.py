@@ -1,0 +1,81 @@
+"""Finds the rows that a model was trained on, and has trivial models trained on them."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.baselines import Rows, train_baselines
+from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.settings import flat
+from gpt_classifier.training.callbacks.classifier import class_names
+from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.runs import text_data
+
+# Settings of a data module that do not change which rows are trained on.
+OF_BATCHES = {"batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
+
+
+def compared(
+    trainer: Trainer, model: GPTClassifier, texts: list[str] | None, clusters: Sequence[Hashable] | None
+) -> dict[str, Any]:
+    """What the test of a model reports of baselines; the reason as ``missing`` where there are none.
+
+    ``texts`` (N,) are those of the model's last predictions, if they are known.
+    """
+    try:
+        if texts is None:
+            raise InputError("the test rows were given without their texts")
+        data = training_data(text_data(trainer), model)
+        return _compared(data, model, texts, clusters)
+    except InputError as error:
+        return {"missing": str(error)}
+
+
+def _compared(
+    data: TextDataModule, model: GPTClassifier, texts: list[str], clusters: Sequence[Hashable] | None
+) -> dict[str, Any]:
+    rank_zero_info("training baselines on the model's training rows (--baselines none leaves them out)")
+    weights = data.class_weights
+    by_name = None if weights is None else dict(zip(data.class_names, weights.tolist(), strict=True))
+    train, val = _rows(data.tables["train"]), _rows(data.tables["val"]) if "val" in data.tables else None
+    logits, labels, _ = model.epoch_predictions
+    names = np.array(class_names(model), dtype=object)
+    predicted = names[logits.argmax(-1).numpy()]
+    return against_baselines(predicted, names[labels.numpy()], train_baselines(train, val, texts, by_name), clusters)
+
+
+def _rows(table: pd.DataFrame) -> Rows:
+    return Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object))
+
+
+def training_data(tested: TextDataModule | None, model: GPTClassifier) -> TextDataModule:
+    """Data with the training rows of a model: those that it is tested on, or else read again by its settings.
+
+    Raises ``InputError`` where there are none or they are other rows than it was trained on.
+    """
+    if not model.data_settings:
+        raise InputError("the model does not know which rows it was trained on")
+    own, known = flat(model.data_settings), model.trained_on
+    data = tested
+    if data is None or "train" not in data.tables or _differ(own, flat(data.hparams)):
+        if model.data_settings.get("source") == IN_MEMORY:
+            raise InputError("the model was trained on a table in memory, which is not there any more")
+        try:
+            data = TextDataModule(**model.data_settings)
+            data.read_tables()
+        except InputError as error:
+            raise InputError(f"the training rows cannot be read again, as {error}") from error
+    if known is None or not trained_on(data.tables["train"]["text"], known).all():
+        raise InputError(f"the training rows of {data.source} are not those any more that the model was trained on")
+    return data
+
+
+def _differ(own: dict[str, Any], now: dict[str, Any]) -> bool:
+    return any(own[name] != now.get(name) for name in own.keys() - OF_BATCHES)
