@@ -101,10 +101,10 @@ def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
         raise InputError("the model was not trained on a file, so name one with labels: --data.val_source FILE")
     data = TextDataModule(**settings)
     data.prepare_data()
-    data.setup("fit")
-    if name not in data.tables:
+    tables = data.read_tables()
+    if name not in tables:
         raise InputError("there are no validation rows: name a file with labels, --data.val_source FILE")
-    table = data.tables[name]
+    table = tables[name]
     if contents.trained_on is not None:
         seen = trained_on(table["text"], contents.trained_on)
         if seen.any():

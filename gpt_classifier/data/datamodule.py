@@ -223,8 +223,9 @@ class TextDataModule(L.LightningDataModule):
             rank_zero_info(self.summary())
 
     def read_tables(self) -> splits.Splits:
-        """The rows of each split as for ``fit``, read and divided anew; for whoever needs no token ids."""
-        self._setup_tables("train")
+        """The rows of each split as for ``fit``, read and divided anew, without token ids."""
+        self.notes = []
+        self._setup_tables("train", self._read("train"))
         return self.tables
 
     def _needed(self, stage: str) -> str:
