@@ -46,7 +46,7 @@ def main(words: list[str]) -> None:
 
 
 def _print(audit: "Audit") -> None:
-    from gpt_classifier.data.audit import rows_of
+    from gpt_classifier.data.audit import DEPTH, rows_of
 
     lines = ", ".join(f"{fact['file']}: {fact['lines']:,} lines" for fact in audit.files if fact["lines"] is not None)
     print(f"{audit.source}, split {audit.split}: {audit.rows:,} rows read" + (f" ({lines})" if lines else ""))
@@ -55,7 +55,8 @@ def _print(audit: "Audit") -> None:
     _table(header, [[split, *(_number(facts.get(name)) for name in names)] for split, facts in audit.splits.items()])
     splits = list(audit.splits)
     shares = list(audit.needed)
-    header = ["class", *splits, *(f"{share} %" if share < 100 else "longest" for share in shares), "truncated"]
+    print("rows of each class, and the tokens that hold the whole of 50, 90, 95, 99 and 100 % of its texts:")
+    header = ["class", *splits, *(f"{share} %" for share in shares[:-1]), "longest", "truncated"]
     classes = [
         [name, *(_number(facts[split]) for split in splits), *map(_number, facts["tokens"].values()),
          _number(facts["truncated"])]
@@ -65,10 +66,13 @@ def _print(audit: "Audit") -> None:
     classes[MOST_CLASSES:] = [[f"{more:,} more classes", *[""] * (len(header) - 1)]] if more > 0 else []
     _table(header, classes)
     needed = ", ".join(f"{share} %: {tokens:,}" for share, tokens in audit.needed.items())
-    print(f"tokens that hold the whole of the texts: {needed}; max_length is {audit.max_length:,}")
+    print(f"tokens that hold the whole of all texts: {needed}; max_length is {audit.max_length:,}")
     print("scripts: " + (", ".join(f"{share:.1%} {name}" for name, share in list(audit.scripts.items())[:5]) or "-"))
     if audit.trivial:
-        print(f"trivial models on {audit.scored}: {_trivial(audit)}")
+        print(f"accuracy of trivial models on the {audit.scored} rows:")
+    for name, score in audit.trivial.items():
+        model = f"a decision tree of depth {DEPTH} on {name}" if name != "nothing" else "the most frequent class"
+        print(f"  {score:.2%} {model}")
     if audit.words:
         print("the word that tells each class best from the others, in the training texts:")
     for name, facts in list(audit.words.items())[:MOST_CLASSES]:
@@ -83,16 +87,6 @@ def _print(audit: "Audit") -> None:
     _table(header, [[f.severity, f.sentence, rows_of(f), f.setting] for f in audit.findings], prose=True)
     serious = len(audit.warnings())
     print(f"{_count(serious, 'warning')}, {_count(len(audit.findings) - serious, 'note')}")
-
-
-def _trivial(audit: "Audit") -> str:
-    from gpt_classifier.data.audit import DEPTH
-
-    told = {"nothing": "the most frequent class"}
-    scores = (
-        f"{told.get(name, f'a tree of depth {DEPTH} on {name}')} {score:.2%}" for name, score in audit.trivial.items()
-    )
-    return ", ".join(scores)
 
 
 def _count(number: int, what: str) -> str:
@@ -110,7 +104,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = F
     from rich.table import Table
     from rich.text import Text
 
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH, color_system=None)
+    stream = io.StringIO()
+    terminal = sys.stdout.isatty()
+    console = Console() if terminal else Console(file=stream, width=WIDTH, color_system=None)
     plain = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # what every log file can show
     table = Table(box=plain, pad_edge=False, show_edge=False)
     for number, title in enumerate(header):
@@ -123,4 +119,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = F
         # Not as strings, in which rich would look for markup.
         table.add_row(*(Text(cell, style=colours.get(cell, "") if prose else "") for cell in row))
     console.print(table)
-    console.print()
+    if not terminal:
+        print("\n".join(line.rstrip() for line in stream.getvalue().splitlines()))
+    print()

@@ -291,7 +291,7 @@ def of_characters(rows: Table) -> list[Finding]:
             "note",
             lambda text: not text.isprintable() and CONTROL.search(text),
             "with control characters",
-            f"{ENCODING} cp1252 if they stand for quotation marks and dashes",
+            f"{ENCODING} cp1252, for a file where they stand for quotation marks and dashes",
         ),
     ]
     found = []
@@ -364,7 +364,7 @@ def of_class_sizes(rows: Table, names: Sequence[str], balance: str) -> list[Find
     for split, sizes in counts.items():
         absent = [name for name in names if not sizes.get(name)]
         if absent:
-            sentence = f"no {split} row is of {_classes(absent)}"
+            sentence = f"no {split!s} row is of {_classes(absent)}"
             elsewhere = rows[rows["label"].isin(absent)]
             found.append(
                 _finding("absent_classes", "warning", sentence, elsewhere, "--data.split grouped, or add rows")
@@ -434,7 +434,8 @@ def of_copies(rows: Table, keys: pd.Series, split: str) -> tuple[dict[str, dict[
             fix = "--data.split grouped" if split != "grouped" else "take them out of the one file or the other"
             findings.append(_finding("copies_across", "warning", what, rows[near], fix))
         if similar.any():
-            what = f"{similar.sum():,} further {name} texts share most of their wording with training texts"
+            further = "further " if near.any() else ""
+            what = f"{similar.sum():,} {further}{name} texts share most of their wording with training texts"
             severity: Severity = "warning" if similar.sum() >= SIMILAR * size else "note"
             fix = "--data.splitting.group_column COLUMN, if one names what such texts have in common"
             findings.append(_finding("similar_across", severity, what, rows[similar], fix))
@@ -531,8 +532,8 @@ def of_scripts(rows: Table, tokenizer: str) -> tuple[dict[str, float], list[Find
     usual = {found.names.index(name) for name, share in shares.items() if name == most or share >= 0.1}
     other = (found.main >= 0) & ~np.isin(found.main, list(usual))
     if other.any():
-        by_script = pd.Series(found.main[other]).value_counts()
-        named = ", ".join(f"{count:,} {found.names[number]}" for number, count in by_script.head(SHOWN).items())
+        by_script = pd.Series(np.array(found.names)[found.main[other]]).value_counts()
+        named = ", ".join(f"{count:,} {name}" for name, count in by_script.head(SHOWN).items())
         what = f"{_texts(other.sum(), 'is', 'are')} mostly in another script than the rest: {named}"
         findings.append(_finding("other_script", "note", what, rows[other]))
     return shares, findings
