@@ -132,10 +132,12 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
         files: The sources that are files.
     """
     everything = _joined(read, "" if len(read) == 1 else None)
+    keys = {text: near_duplicate_key(text) for text in everything["text"]}
+    everything["key"] = [keys[text] for text in everything["text"]]
     labelled = everything[everything["label"].notna() & (everything["label"] != "")]
     divided = data.tables if not refused else {name: labelled[labelled["split"].isin([name, ""])] for name in read}
     rows = _joined({name: divided[name] for name in splits.NAMES if name in divided}, None)
-    keys = dict(zip(everything["text"], map(near_duplicate_key, everything["text"]), strict=True))
+    rows["key"] = [keys[text] for text in rows["text"]]
     names = data.class_names if not refused else sorted(labelled["label"].unique())
     lines = [fact for source in files for fact in lines_of(source, data.file_format)]
     if data.split in splits.OF_THE_BOOK:
@@ -146,10 +148,10 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     findings += of_empty_texts(everything, data.empty)
     findings += of_characters(everything)
     findings += of_labels(everything)
-    findings += of_conflicts(labelled, labelled["text"].map(keys))
-    findings += of_rare_classes(labelled, labelled["text"].map(keys), needed, data.rare_classes)
+    findings += of_conflicts(labelled)
+    findings += of_rare_classes(labelled, needed, data.rare_classes)
 
-    copies, found, worded = of_copies(rows, rows["text"].map(keys), data.split)
+    copies, found, worded = of_copies(rows, data.split)
     findings += found
     findings += of_class_sizes(rows, names, data.balance)
     counts, found, lengths, limits = of_lengths(rows, names, data)
@@ -326,10 +328,10 @@ def of_labels(rows: Table) -> list[Finding]:
     return found
 
 
-def of_conflicts(rows: Table, keys: pd.Series) -> list[Finding]:
+def of_conflicts(rows: Table) -> list[Finding]:
     """Texts, near-copies counting as one, that have more than one label."""
     codes = pd.factorize(rows["label"])[0]
-    key = pd.factorize(keys)[0]
+    key = pd.factorize(rows["key"])[0]
     if not len(key):
         return []
     low, high = np.full(key.max() + 1, len(codes)), np.full(key.max() + 1, -1)
@@ -344,9 +346,9 @@ def of_conflicts(rows: Table, keys: pd.Series) -> list[Finding]:
     return [_finding("label_conflicts", "warning", what, ordered, CORRECT)]
 
 
-def of_rare_classes(rows: Table, keys: pd.Series, needed: int, rare_classes: str) -> list[Finding]:
+def of_rare_classes(rows: Table, needed: int, rare_classes: str) -> list[Finding]:
     """Classes of fewer distinct texts than there are splits."""
-    counts = keys.groupby(rows["label"].to_numpy()).nunique()
+    counts = rows.groupby("label")["key"].nunique()
     rare = list(counts.index[counts < needed])
     if not rare:
         return []
@@ -399,9 +401,9 @@ class Worded(NamedTuple):
     left_out: int  # texts whose words were not looked at
 
 
-def of_copies(rows: Table, keys: pd.Series, split: str) -> tuple[dict[str, dict[str, int]], list[Finding], Worded]:
+def of_copies(rows: Table, split: str) -> tuple[dict[str, dict[str, int]], list[Finding], Worded]:
     """Copies, near-copies and similar texts within splits and across them; ``rows`` begin with those of train."""
-    text, key = pd.factorize(rows["text"])[0], pd.factorize(keys)[0]
+    text, key = pd.factorize(rows["text"])[0], pd.factorize(rows["key"])[0]
     part = rows["split"].to_numpy()
     first = np.unique(key, return_index=True)[1]  # the first row of each key
     known = int(key[part == "train"].max(initial=-1)) + 1  # keys are numbered as they occur: those of train first
@@ -577,16 +579,17 @@ def of_words(words: wording.Words, labels: np.ndarray, rows: Table) -> tuple[dic
         labels: (N,) of these.
         rows: Where they are found.
     """
+    from scipy.sparse import csr_array
+
     classes, names = pd.factorize(labels)
     if len(names) < 2 or not len(words.ids):
         return {}, []
     of_class = np.bincount(classes, minlength=len(names))
-    size = len(words.vocabulary)
-    pairs = np.unique(words.owners() * size + words.ids)  # a word that a text repeats counts once
-    text, word = pairs // size, pairs % size
-    texts_with = np.bincount(word, minlength=size)
-    cells, counts = np.unique(word * len(names) + classes[text], return_counts=True)  # of the words x classes
-    cell_word, cell_class = cells // len(names), cells % len(names)
+    present = words.present()
+    text, word = present.nonzero()
+    texts_with = np.bincount(word, minlength=present.shape[1])
+    cells = csr_array((present.data, (word, classes[text]))).tocoo()  # (V, K), texts of each class with each word
+    (cell_word, cell_class), counts = cells.coords, cells.data
     precision = counts / texts_with[cell_word]
     coverage = counts / of_class[cell_class]
     enough = texts_with[cell_word] >= MIN_TEXTS

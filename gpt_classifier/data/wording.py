@@ -9,9 +9,10 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from gpt_classifier.data.splits import NUMBER
 
@@ -32,9 +33,9 @@ class Words(NamedTuple):
     lengths: np.ndarray  # (N,) int64, words of each text
     vocabulary: list[str]  # in lower case
 
-    def owners(self) -> np.ndarray:
-        """(W,) the text that each word belongs to."""
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+    def present(self) -> Any:
+        """(N, V) sparse, 1 for each word that a text has, however often."""
+        return _sets(self.ids, self.lengths, len(self.vocabulary))
 
 
 class Pairs(NamedTuple):
@@ -93,8 +94,7 @@ def _shingles(texts: Words) -> np.ndarray:
     following = np.append(ids[1:], 0) + 1
     ends = np.cumsum(texts.lengths[texts.lengths > 0]) - 1
     following[ends] = 0
-    numbers: np.ndarray = np.unique(ids * (len(folded) + 1) + following, return_inverse=True)[1]
-    return numbers.astype(np.int32)
+    return pd.factorize(ids * (len(folded) + 1) + following)[0].astype(np.int32)
 
 
 def _in_buckets(band: np.ndarray, texts: np.ndarray, known: int) -> np.ndarray:
@@ -118,14 +118,7 @@ def _in_buckets(band: np.ndarray, texts: np.ndarray, known: int) -> np.ndarray:
 
 def _checked(first: np.ndarray, second: np.ndarray, shingles: np.ndarray, lengths: np.ndarray) -> Pairs:
     """The pairs whose sets of shingles are indeed similar."""
-    from scipy.sparse import csr_array
-
-    counts = np.ones(len(shingles), dtype=np.int32)
-    sets = csr_array(
-        (counts, shingles, np.append(0, np.cumsum(lengths))), shape=(len(lengths), int(shingles.max(initial=0)) + 1)
-    )
-    sets.sum_duplicates()  # a shingle that a text repeats counts once
-    sets.data[:] = 1
+    sets = _sets(shingles, lengths, int(shingles.max(initial=0)) + 1)
     sizes = np.diff(sets.indptr)
     right = np.zeros(len(first), dtype=bool)
     for start in range(0, len(first), TOGETHER):
@@ -133,3 +126,14 @@ def _checked(first: np.ndarray, second: np.ndarray, shingles: np.ndarray, length
         common = sets[one].multiply(sets[other]).sum(axis=1)
         right[start : start + TOGETHER] = common >= SIMILAR * (sizes[one] + sizes[other] - common)
     return Pairs(first[right], second[right])
+
+
+def _sets(members: np.ndarray, lengths: np.ndarray, size: int) -> Any:
+    """(N, ``size``) sparse, 1 for each number below ``size`` among the next ``lengths`` (N,) of ``members``."""
+    from scipy.sparse import csr_array
+
+    ones = np.ones(len(members), dtype=np.int32)
+    sets = csr_array((ones, members.astype(np.int32), np.append(0, np.cumsum(lengths))), shape=(len(lengths), size))
+    sets.sum_duplicates()
+    sets.data[:] = 1
+    return sets
