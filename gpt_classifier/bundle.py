@@ -203,6 +203,11 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 
 
+def decision_of(folder: Path) -> Decision:
+    """The decision that a model folder keeps; the default one if there is no such folder."""
+    return Decision(**_read_config(folder)["decision"]) if (folder / "config.json").is_file() else Decision()
+
+
 def model_folder(path: Path) -> Path:
     """The model folder that ``path`` is, or that of a run or of the newest run in a folder of runs."""
     weights = path / WEIGHTS if (path / WEIGHTS).is_file() else find_in_run(path, f"model/{WEIGHTS}")

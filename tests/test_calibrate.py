@@ -60,6 +60,18 @@ def test_every_way_to_the_model_gives_the_same_answers(decide, model, rows, tmp_
     assert "## Decision" in (model / "README.md").read_text()
 
 
+def test_a_run_follows_what_its_model_folder_keeps(trained, rows, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "runs" / "version_0")
+    calibrated(run, rows, "{min_recall: 0.995, of: spam}", capsys)
+    python, classify, predict = answers_of_all(run, tmp_path, capsys)
+    assert python == classify == predict == ["spam"] * len(TEXTS)
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert "the model's own rule, min_recall 0.995, of spam, on these rows" in (run / "model" / "README.md").read_text()
+    decided = json.loads((run / "scores.json").read_text())["decision"]
+    assert decided["asked"] == {"min_recall": 0.995, "of": "spam"}
+    assert "recall 100.00 %" in decided["on_these_rows"][0]
+
+
 def test_a_threshold_changes_the_answers_and_argmax_takes_it_back(model, rows, tmp_path, capsys):
     before = TextClassifier.load(model).predict(TEXTS)
     calibrated(model, rows, "{min_recall: 0.995, of: spam}", capsys)

@@ -103,6 +103,10 @@ def tables(result: dict[str, Any], width: int = 80) -> str:
         parts.append(_of_confusions(result, width))
     if "baselines" in result:
         parts.append(_of_baselines(result, width))
+    if decision := result.get("decision"):
+        rule = ", ".join(f"{name} {value}" for name, value in decision["asked"].items())
+        lines = [f"the model's own rule, {rule}, on these rows (all scores above are of the most probable class):"]
+        parts.append("\n".join(_folded(line, width) for line in [*lines, *decision["on_these_rows"]]))
     return "\n\n".join(parts)
 
 

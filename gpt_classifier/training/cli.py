@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.bundle import load, newest, read_checkpoint
+from gpt_classifier.bundle import decision_of, load, newest, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
@@ -140,6 +140,8 @@ class ClassifierCLI(LightningCLI):
         if self.trained_path.is_file():
             read_checkpoint(self.trained_path)  # refuses what is not ours before anything else happens
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
+            if self.trained_path.name == "best.ckpt":  # the weights of the model folder, which may have been calibrated
+                self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
 

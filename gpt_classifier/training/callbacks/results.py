@@ -19,6 +19,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.evaluation.operating_point import rates
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.settings import flat
@@ -65,6 +66,10 @@ class TestResults(Callback):
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
             if self.baselines:
                 results["baselines"] = compared(trainer, model, texts, clusters)
+            if asked := model.decision.asked:
+                probabilities = model.decision.probabilities(logits.double().numpy())
+                decided = rates(model.decision, probabilities, labels.numpy(), names)
+                results["decision"] = {"asked": asked, "on_these_rows": decided}
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         run = run_folder(trainer)
         if run is None:
