@@ -1,4 +1,4 @@
-"""What happens around training, by purpose: checkpoints, stopping, progress, TensorBoard, results, files."""
+"""Callbacks of training by purpose: checkpoints, stopping, progress, TensorBoard, results, files."""
 
 from lightning.pytorch import Callback
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 def default_callbacks(checkpoints: bool = True) -> list[Callback]:
-    """What the command line gives its trainer, for one of your own: ``Trainer(callbacks=default_callbacks())``.
+    """The callbacks of the command line, for your own trainer: ``Trainer(callbacks=default_callbacks())``.
 
-    Lines for epochs and tests; figures and scores in TensorBoard; early stopping by the model's ``patience``; in the
-    folder of the trainer's logger ``checkpoints/best.ckpt`` by the model's ``monitor``, ``checkpoints/last.ckpt`` to
-    continue from, and the folder ``model``. Without ``checkpoints``, for a trainer that has ``enable_checkpointing``
-    off, that folder holds the weights of the last step.
+    They print a line for each epoch and test, write figures and scores to TensorBoard, and stop early according to the
+    model's ``patience``. In the folder of the trainer's logger they write ``checkpoints/best.ckpt`` according to the
+    model's ``monitor``, ``checkpoints/last.ckpt`` to continue from, and the folder ``model``. Without ``checkpoints``,
+    for a trainer with ``enable_checkpointing=False``, that folder holds the weights of the last step.
     """
-    told = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), TestResults(), TrainedRows()]
-    kept = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
-    return [*told, StopEarly(), StopCleanly(), FinishRun(), *kept]
+    reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), TestResults(), TrainedRows()]
+    saved = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
+    return [*reports, StopEarly(), StopCleanly(), FinishRun(), *saved]
