@@ -33,7 +33,7 @@ from gpt_classifier.training.runs import run_folder, run_of, trained_model
 
 
 class SaveConfig(SaveConfigCallback):
-    """Keeps the configuration of a fit beside its results; that of a resumed one gets a name of its own."""
+    """Saves the configuration of a fit next to its results; a resumed fit saves its own under another name."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and (folder := run_folder(trainer)) is not None:
@@ -54,18 +54,18 @@ TRAINED = ("validate", "test", "predict")  # the commands that start from a trai
 class ClassifierCLI(LightningCLI):
     """LightningCLI with the package's own model, data, callbacks and checkpoints.
 
-    A run's files lie in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
-    ``best`` for that of the newest run. All commands but ``fit`` take the model, its class names and its text encoder
-    from there, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a model folder
-    or a .ckpt file. They start from the data settings that the model was trained with; options have precedence.
+    The files of a run are in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
+    ``best`` for that checkpoint of the newest run. All commands but ``fit`` load the model, its class names and its
+    text encoder from it, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a
+    model folder or a .ckpt file. They use the data settings of the model's training; options have precedence.
     """
 
     model: GPTClassifier
     datamodule: TextDataModule
     given_checkpoint: str | None = None  # --ckpt_path
-    checkpoint: Path | None = None  # that fit continues from
-    trained: GPTClassifier  # what the other commands start from,
-    trained_path: Path  # and its checkpoint or folder
+    checkpoint: Path | None = None  # checkpoint that fit continues from
+    trained: GPTClassifier  # trained model of the other commands
+    trained_path: Path  # its checkpoint or folder
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         _quiet()
@@ -85,7 +85,7 @@ class ClassifierCLI(LightningCLI):
                 "max_epochs": 5,
                 "log_every_n_steps": 10,
                 "num_sanity_val_steps": 0,
-                "enable_model_summary": False,  # the module says how many parameters train
+                "enable_model_summary": False,  # the module reports the number of trained parameters
             },
             seed_everything_default=123,
             auto_configure_optimizers=False,
@@ -112,13 +112,13 @@ class ClassifierCLI(LightningCLI):
         assert isinstance(args, list), "as __init__ takes them"
         if self.has_commands:  # TestResults prints the same scores and more
             parser.set_defaults({"test.verbose": False})
-        self.config = parser.parse_args(args)  # and not Lightning's own, which warns of arguments that are not sys.argv
+        self.config = parser.parse_args(args)  # Lightning's own method warns about arguments other than sys.argv
         if not self.has_commands:
             return
         command = self.config.subcommand
         self.given_checkpoint = self.config[command].ckpt_path
         if command in TRAINED:
-            # The parser takes options from left to right: the configuration, then what the run had, then what is typed.
+            # The parser reads options from left to right: configuration files, settings of the run, command line.
             config = self.config[command]
             self._find_trained(config)
             files, typed = _take_all(args[1:], "--config", "-c")
@@ -126,8 +126,8 @@ class ClassifierCLI(LightningCLI):
             configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
             self.config = parser.parse_args([command, *configs, *typed])
             self._check_data(config.data)
-        # Lightning would let the settings of a checkpoint that it finds here override those that were given, without a
-        # word (#21455).
+        # Lightning would let the settings of a checkpoint that it finds here override the given ones, without a warning
+        # (#21455).
         self.config[command].ckpt_path = None
 
     def _find_trained(self, config: Namespace) -> None:
@@ -138,15 +138,15 @@ class ClassifierCLI(LightningCLI):
         else:
             self.trained_path = _checkpoint(self.given_checkpoint or "best", config)
         if self.trained_path.is_file():
-            read_checkpoint(self.trained_path)  # refuses what is not ours before anything else happens
+            read_checkpoint(self.trained_path)  # raises InputError for a file that this package did not write
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
             if self.trained_path.name == "best.ckpt":  # the weights of the model folder, which may have been calibrated
                 self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
 
-    def _check_data(self, wanted: Namespace) -> None:
-        """Refuses data that nobody named, and says which settings of a configuration give way to those of the run."""
+    def _check_data(self, configured: Namespace) -> None:
+        """Raises ``InputError`` if no data were named, and logs which configured settings those of the run override."""
         command = self.config.subcommand
         data = self.config[command].data
         scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
@@ -154,27 +154,27 @@ class ClassifierCLI(LightningCLI):
             raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
         defaults = self.parser.parse_args([command])[command].data
         for name, value in vars(data.as_flat()).items():
-            if wanted[name] not in (value, defaults[name]):
+            if configured[name] not in (value, defaults[name]):
                 rank_zero_info(
-                    f"data.{name} is {value!r} as in {self.trained_path}, not {wanted[name]!r} as in the "
+                    f"data.{name} is {value!r} as in {self.trained_path}, not {configured[name]!r} as in the "
                     f"configuration: to change it, give --data.{name}"
                 )
 
     def before_instantiate_classes(self) -> None:
         config = self.config if self.subcommand is None else self.config[self.subcommand]
-        if config.model.lora is not None:  # of a group that may be null, the parser would not let the reason through
+        if config.model.lora is not None:  # for a group that may be null, the parser would hide the reason of an error
             LoRAConfig(**vars(config.model.lora))
         if self.subcommand is None:
             return
         if self.subcommand == "fit":
             if self.given_checkpoint:
                 self.checkpoint = _checkpoint(self.given_checkpoint, config)
-                read_checkpoint(self.checkpoint)  # refuses what is not ours before anything else happens
+                read_checkpoint(self.checkpoint)  # raises InputError for a file that this package did not write
                 config["ckpt_path"] = str(self.checkpoint)
             if isinstance(config.model.head, dict) and "class_path" in config.model.head:
                 _import(config.model.head["class_path"])
         elif self.subcommand == "predict":
-            config["return_predictions"] = False  # they go to the file, batch by batch
+            config["return_predictions"] = False  # predictions are written to the file, batch by batch
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
@@ -186,14 +186,14 @@ class ClassifierCLI(LightningCLI):
             return self._make_trainer(**kwargs)
         except InputError:
             raise
-        except (TypeError, ValueError) as error:  # from Lightning, of a name or number that it does not know
+        except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
             raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
 
     def _make_trainer(self, **kwargs: Any) -> Trainer:
         config = self._of_command(self.config_init).trainer
         extra = list(config.get("callbacks") or [])
         if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
-            # A bar that moves is for people: in a log file each move is a line.
+            # Only on a terminal: in a log file, each update of a progress bar is a new line.
             if sys.stdout.isatty():
                 extra.append(callbacks.Bar())
             else:
@@ -208,11 +208,11 @@ class ClassifierCLI(LightningCLI):
             else:
                 extra.append(self._predictions_file())
         elif self.subcommand is None:
-            kwargs["logger"] = False  # whoever made this decides what runs and where it leaves files
+            kwargs["logger"] = False  # the caller decides what runs and where files are written
             extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
         elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
             kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
-        if kwargs.get("logger", config.get("logger")) is False:  # there is nowhere to write the learning rates to
+        if kwargs.get("logger", config.get("logger")) is False:  # learning rates are written only to a logger
             extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
         return super().instantiate_trainer(callbacks=extra, **kwargs)
 
@@ -220,7 +220,7 @@ class ClassifierCLI(LightningCLI):
         return config if self.subcommand is None else config[self.subcommand]
 
     def _logger(self, root: Path) -> TensorBoardLogger:
-        """Writes to the run that the model belongs to, or to a new one."""
+        """A logger that writes to the run of the model, or to a new run."""
         path = self.checkpoint if self.subcommand == "fit" else self.trained_path
         run = None if path is None else run_of(path)
         if run is not None:
@@ -254,17 +254,17 @@ class DataCLI(ClassifierCLI):
 
 
 def main(args: list[str]) -> None:
-    """Runs one of fit, validate, test and predict."""
+    """Runs one of the commands fit, validate, test and predict."""
     try:
         ClassifierCLI(args)
-    except MisconfigurationException as error:  # an accelerator that is not there, options that exclude each other
+    except MisconfigurationException as error:  # an unavailable accelerator, or options that exclude each other
         raise InputError(" ".join(str(error).split())) from error
-    except SIGTERMException as stop:  # Lightning's, without a code
+    except SIGTERMException as stop:  # Lightning's exception has no exit code
         raise SystemExit(128 + signal.SIGTERM) from stop
 
 
 def download(args: list[str]) -> None:
-    """Fetches all that a configuration needs, for machines without internet."""
+    """Downloads all files that a configuration needs, for machines without internet."""
     cli = ClassifierCLI(args, run=False)
     cli.datamodule.prepare_data()
     cli.model.download()
@@ -276,7 +276,7 @@ def download(args: list[str]) -> None:
 
 
 def _checkpoint(given: str, config: Namespace) -> Path:
-    """A file as it is; of ``last`` and ``best``, the file of the newest run that has one."""
+    """The given file; for ``last`` and ``best``, that file of the newest run that has one."""
     if given not in ("last", "best"):
         return Path(given)
     root = Path(config.trainer.default_root_dir)
@@ -301,21 +301,21 @@ def _take_all(words: list[str], *options: str) -> tuple[list[str], list[str]]:
         name, equals, value = word.partition("=")
         if name not in options:
             rest.append(word)
-        elif (found := value if equals else next(left, None)) is None:
+        elif (given := value if equals else next(left, None)) is None:
             raise InputError(f"{word} needs a value")
         else:
-            values.append(found)
+            values.append(given)
     return values, rest
 
 
 def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
-    """The data settings that a model was trained with, less those that an option of the command line replaces."""
+    """The data settings of the model's training, without those that an option of the command line replaces."""
     settings = {"source": IN_MEMORY} | model.data_settings
     options = {word.partition("=")[0] for word in typed}
-    if "--data.source" in options:  # these belonged to the former source
+    if "--data.source" in options:  # these settings belonged to the previous source
         settings |= {"val_source": None, "test_source": None}
         settings["splitting"] = {**settings.get("splitting", {}), "split_column": None, "group_column": None}
-    if "--data.test_source" in options:  # folds divide a source that has no such file
+    if "--data.test_source" in options:  # folds are for a source without a test file
         settings["splitting"] = {**settings.get("splitting", {}), "folds": 0, "fold": 0}
     return settings
 
@@ -331,9 +331,9 @@ def _import(class_path: str) -> None:
 
 
 def _quiet() -> None:
-    """Drops Lightning's advertisements, and what it should change itself; what is left in the log concerns the run."""
+    """Silences Lightning's tips and those warnings that do not concern the run."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
-    # Of a fit that is continued: its folder is not empty, and our data do go on where they were (a test says so).
+    # When a fit is resumed, its folder is not empty, and the data do resume at the right batch (a test checks that).
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):

@@ -1,4 +1,4 @@
-"""What a fit says at its start of settings that are allowed but seldom meant."""
+"""Hints at the start of a fit about settings that are valid but rarely intended."""
 
 import platform
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from gpt_classifier.model.classification import SequenceClassifier
 
 
 def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str, device: torch.device) -> list[str]:
-    """A line for each of them.
+    """One line for each such setting.
 
     Args:
         settings: The hyper-parameters of the GPTClassifier.
-        model: The network with its first weights, frozen as the settings say.
-        precision: Of the trainer, such as ``32-true``.
-        device: That it trains on.
+        model: The network with its initial weights, frozen according to the settings.
+        precision: Precision of the trainer, such as ``32-true``.
+        device: Device of the training.
     """
     lines = []
     if settings["weights"] == "random" and settings["trainable"] != "all":
@@ -36,7 +36,7 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
 
 
 def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 matrices itself; True where that cannot be told."""
+    """Whether the processor has instructions for bfloat16 matrix products; True if that is unknown."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not cpuinfo.is_file():
         return True
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "avx512_bf16")

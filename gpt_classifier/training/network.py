@@ -1,4 +1,4 @@
-"""Checks the settings of a network against each other and the tokenizer, and gives it its first weights.
+"""Checks the settings of a network against each other and the tokenizer, and builds it with its initial weights.
 
 Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPTClassifier`.
 """
@@ -30,8 +30,8 @@ class ComputeConfig:
     """How the network is computed, for speed and memory.
 
     Args:
-        compile: Whether torch.compile translates the network, for widths of any size (``dynamic``).
-        activation_checkpointing: Whether activations are computed again in the backward pass: less memory, a third more
+        compile: Whether to compile the network with torch.compile, for batches of any width (``dynamic``).
+        activation_checkpointing: Whether to recompute activations in the backward pass: less memory, a third more
             time.
         matmul_precision: Precision of float32 products on GPUs: ``highest``, or ``high`` and ``medium`` for TF32 and
             less.
@@ -45,15 +45,15 @@ class ComputeConfig:
         check_choice("matmul_precision", self.matmul_precision, Precision)
 
     def apply(self, model: SequenceClassifier) -> None:
-        """Has ``model`` computed this way from now on; the precision holds for the whole process."""
+        """Applies these settings to ``model``; the precision applies to the whole process."""
         model.backbone.activation_checkpointing = self.activation_checkpointing
         torch.set_float32_matmul_precision(self.matmul_precision)
         if self.compile:
-            model.compile(dynamic=True)  # in place: the names in the checkpoint stay what they are
+            model.compile(dynamic=True)  # in place: the parameter names in checkpoints stay the same
 
 
 def check_network(settings: Mapping[str, Any]) -> None:
-    """Raises ``InputError`` for what is wrong in ``settings``, before anything is downloaded."""
+    """Raises ``InputError`` for invalid ``settings``, before anything is downloaded."""
     gpt, encoder, trainable, lora = (settings[name] for name in ("gpt", "encoder", "trainable", "lora"))
     check_choice("pooling", settings["pooling"], Pooling)
     if lora is not None and trainable != "lora":
@@ -63,7 +63,7 @@ def check_network(settings: Mapping[str, Any]) -> None:
     if trainable == "lora" and encoder is None:
         build(
             Specification.from_settings(settings, num_classes=2), weights=None
-        )  # refuses a pattern that is found in no layer
+        )  # raises InputError for a pattern that matches no layer
     if settings["weights"] != "pretrained":
         return
     if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
@@ -75,7 +75,7 @@ def check_network(settings: Mapping[str, Any]) -> None:
 
 
 def download(settings: Mapping[str, Any]) -> None:
-    """Fetches what :func:`build_network` will need."""
+    """Downloads the files that :func:`build_network` will need."""
     encoder, pretrained = settings["encoder"], settings["weights"] == "pretrained"
     if pretrained and encoder is None:
         fetch_pretrained(_published(settings))
@@ -93,14 +93,14 @@ def build_network(
     Args:
         settings: See :meth:`~gpt_classifier.model.build.Specification.from_settings`.
         weights: ``random``, ``pretrained``, or a file or folder.
-        num_classes: K.
-        text_encoder: Gives the token ids; the network must have room for them.
+        num_classes: Number of classes K.
+        text_encoder: Encodes the texts; the network must accept all its token ids and lengths.
     """
-    wanted = settings.get("encoder")
-    if wanted is not None and weights == "pretrained" and text_encoder is not None:
+    encoder = settings.get("encoder")
+    if encoder is not None and weights == "pretrained" and text_encoder is not None:
         tokenizer = text_encoder.settings()["tokenizer"]
         if tokenizer in OWN:
-            raise InputError(f"tokenizer is {tokenizer}, which {wanted} does not know: set --data.tokenizer {wanted}")
+            raise InputError(f"tokenizer is {tokenizer}, which {encoder} does not know: set --data.tokenizer {encoder}")
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
@@ -111,12 +111,12 @@ def build_network(
 
 def _published(settings: Mapping[str, Any]) -> str:
     """The name of the published weights."""
-    wanted = settings.get("encoder") or settings["gpt"]
-    return wanted if isinstance(wanted, str) else wanted["size"]
+    setting = settings.get("encoder") or settings["gpt"]
+    return setting if isinstance(setting, str) else setting["size"]
 
 
 def check_room(config: BackboneConfig, text_encoder: TextEncoder) -> None:
-    """Raises ``InputError`` where a model of these dimensions has no room for what ``text_encoder`` gives."""
+    """Raises ``InputError`` if ``text_encoder`` has more token ids or longer texts than a model of these dimensions."""
     if text_encoder.vocab_size > config.vocab_size:
         raise InputError(
             f"the tokenizer has {text_encoder.vocab_size} tokens, the model {config.vocab_size}: raise its vocab_size"

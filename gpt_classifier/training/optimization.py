@@ -20,17 +20,17 @@ Schedule = Literal["constant", "cosine"]
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What the optimizer is, and how the learning rate goes over time and over the blocks.
+    """The optimizer, and the learning rate over time and over the blocks.
 
     Args:
         name: Name of a class in torch.optim.
         arguments: Further arguments of that class, such as ``{betas: [0.9, 0.98]}``.
         weight_decay: Weight decay of matrices.
-        decay_norms_and_biases: Whether vectors decay too, as in the article.
-        layer_decay: Factor of the learning rate from each block to the one below it; 1 for the same everywhere.
+        decay_norms_and_biases: Whether vectors (norms and biases) have weight decay too, as in the article.
+        layer_decay: Factor of the learning rate from each block to the block below it; 1 for the same everywhere.
         warmup: Share of all steps in which the learning rate rises from 0.
-        schedule: What the learning rate does afterwards: ``constant``, or ``cosine`` down to 0.
-        unfreeze_every: Epochs after which one more block from the top starts to train; 0 for all from the start.
+        schedule: The learning rate after the warm-up: ``constant``, or ``cosine`` down to 0.
+        unfreeze_every: Epochs after which the next block from the top starts to train; 0 for all from the start.
     """
 
     name: str = "AdamW"
@@ -55,13 +55,13 @@ class OptimizerConfig:
             raise InputError(f"warmup is {self.warmup}, expected a share of the steps between 0 and 1")
 
     def optimizer_class(self) -> type[Optimizer]:
-        found = getattr(torch.optim, self.name, None)
-        if not (isinstance(found, type) and issubclass(found, Optimizer)) or found is Optimizer:
+        cls = getattr(torch.optim, self.name, None)
+        if not (isinstance(cls, type) and issubclass(cls, Optimizer)) or cls is Optimizer:
             close = did_you_mean(self.name, torch.optim.__all__)
             raise InputError(
                 f"optimizer is {self.name!r}, expected a class of torch.optim, such as AdamW or SGD{close}"
             )
-        return found
+        return cls
 
     @property
     def is_constant(self) -> bool:
@@ -70,17 +70,17 @@ class OptimizerConfig:
 
 
 def build_optimizer(model: SequenceClassifier, learning_rate: float, config: OptimizerConfig) -> Optimizer:
-    """An optimizer of ``torch.optim`` over the parameters that train; matrices decay, vectors only if asked.
+    """An optimizer of ``torch.optim`` for the trained parameters; weight decay applies to vectors only if configured.
 
-    Each level below the head (the last block is 1, the embeddings are lowest) learns ``layer_decay`` times as fast as
-    the one above it (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``unfreeze_every``, a parameter group keeps
-    its ``level``; else there is but one.
+    Each level below the head (1 is the last block, the highest number the embeddings) has ``layer_decay`` times the
+    learning rate of the level above (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``unfreeze_every``, each
+    parameter group has a ``level``; otherwise all have level 0.
     """
     by_block = config.layer_decay < 1 or config.unfreeze_every > 0
     grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # How far below the head it stands: 0 for the head and the final norm, 1 for the last block.
+            # Distance from the head: 0 for the head and the final norm, 1 for the last block.
             n_layer = model.backbone.config.n_layer
             level = n_layer - model.block_of(parameter_name) if by_block else 0
             grouped[level, parameter.ndim >= 2 or config.decay_norms_and_biases].append(parameter)
@@ -105,8 +105,8 @@ def learning_rate_schedule(
 ) -> LambdaLR:
     """Linear warm-up over the first share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
 
-    A group of level n rests for n times ``unfreeze_steps``. Its learning rate is 0 until then, and not its parameters
-    frozen: those that change their mind in the middle of a run end up different on the processes of DDP.
+    A group of level n starts to train after n times ``unfreeze_steps``. Until then its learning rate is 0; its
+    parameters are not frozen, because unfreezing in the middle of a run makes them differ between the processes of DDP.
     """
     rising = round(config.warmup * steps)
 

@@ -1,10 +1,10 @@
-"""How often something long says how far it is, where no bar can move."""
+"""How often a long computation reports its progress without a progress bar."""
 
 import time
 
 
 class Pace:
-    """Says, whenever it is asked, whether it is time for another line: ``SECONDS`` after the last one, or the start."""
+    """Tells whether it is time for the next line: ``SECONDS`` after the last one, or after the start."""
 
     SECONDS = 30.0
 

@@ -1,4 +1,4 @@
-"""Parses options and configurations, and says in one readable line what is wrong with them."""
+"""Parses options and configurations, and reports an error in them in one readable line."""
 
 import argparse
 import ast
@@ -28,7 +28,7 @@ EXPECTED = r"Expected an? typing\.Literal\[([^\]]*)\]|Expected (?:an? )?<class '
 CLASSES = {"trainer.callbacks": callbacks.__all__, "trainer.logger": loggers.__all__}
 
 
-ORDER = ("--data", "--model", "--data.", "--model.", "-", "--trainer")  # of the parts of --help
+ORDER = ("--data", "--model", "--data.", "--model.", "-", "--trainer")  # order of the parts of --help
 ABOUT_TRAINER = (
     "Lightning's Trainer has settings too, such as --trainer.max_epochs 5 and --trainer.precision bf16-mixed: "
     "%(prog)s --help trainer explains them."
@@ -48,12 +48,12 @@ class Help(argparse.Action):
 
 
 class Parser(LightningArgumentParser):
-    """Reports what is wrong as an ``InputError``, instead of behind a page of usage.
+    """Raises ``InputError`` for an error in the arguments, instead of printing a page of usage first.
 
-    Its help begins with the settings of data and model, and has those of Lightning's Trainer on a page of their own.
+    Its help begins with the settings of data and model; the settings of Lightning's Trainer have a page of their own.
     """
 
-    explains_trainer = False  # what --help is about
+    explains_trainer = False  # whether --help explains the trainer's settings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, add_help=False, **kwargs)
@@ -80,33 +80,33 @@ class Parser(LightningArgumentParser):
 
 
 def _place(group: argparse._ArgumentGroup) -> int:
-    """Where in ORDER a group of options belongs."""
+    """Position of a group of options in ORDER."""
     for action in group._group_actions:
         if action.help == "Path to a configuration file." and "-c" not in action.option_strings:
-            action.help = argparse.SUPPRESS  # --data FILE and the like, which --config FILE does as well
+            action.help = argparse.SUPPRESS  # --data FILE and similar options, as --config FILE does the same
     section, _, rest = group._group_actions[-1].option_strings[0].partition(".")
     start = f"{section}." if rest.count(".") and section != "--trainer" else section
     return ORDER.index(start if start in ORDER else "-")
 
 
 def readable(message: str) -> str:
-    """What jsonargparse's ``message`` means."""
-    if found := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
-        return commandline.unrecognized(found[1])
-    if found := re.fullmatch(r"argument (?:-\w/)?(--[\w.]+)\S*: expected (?:at least )?one argument", message):
-        return f"{found[1]} needs a value"
-    if found := re.fullmatch(r"ambiguous option: (--[\w.]+).* could match (.*)", message):
-        names = dict.fromkeys(name.rstrip("+") for name in found[2].split(", "))
-        return f"no option {found[1]}: did you mean {' or '.join(names)}?"
-    if found := re.search(r"does not accept option '([^']+)'", message):
-        return commandline.unknown_setting(found[1])
-    if found := re.fullmatch(r'Parser key "([^"]+)": (.*)', message):
-        return _of_value(found[1], found[2])
+    """The meaning of jsonargparse's ``message``, in plain words."""
+    if match := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
+        return commandline.unrecognized(match[1])
+    if match := re.fullmatch(r"argument (?:-\w/)?(--[\w.]+)\S*: expected (?:at least )?one argument", message):
+        return f"{match[1]} needs a value"
+    if match := re.fullmatch(r"ambiguous option: (--[\w.]+).* could match (.*)", message):
+        names = dict.fromkeys(name.rstrip("+") for name in match[2].split(", "))
+        return f"no option {match[1]}: did you mean {' or '.join(names)}?"
+    if match := re.search(r"does not accept option '([^']+)'", message):
+        return commandline.unknown_setting(match[1])
+    if match := re.fullmatch(r'Parser key "([^"]+)": (.*)', message):
+        return _of_value(match[1], match[2])
     return message
 
 
 def _of_value(key: str, message: str) -> str:
-    """Of the value of one setting, which is none of the types that it may have."""
+    """The message for a setting whose value has none of the accepted types."""
     section, _, group = key.partition(".")
     if section in commandline.SECTIONS and (fields := commandline.groups(section).get(group)):
         return _of_group(key, fields, message)
@@ -137,20 +137,20 @@ def _of_value(key: str, message: str) -> str:
 
 
 def _of_group(key: str, fields: Sequence[str], message: str) -> str:
-    """Of a group of settings that is no mapping, or of one of its fields."""
+    """The message for a group of settings that is not a mapping, or for one of its fields."""
     if found := re.search(rf'Parser key "({key}\.[^"]+)": (.*)', message):
         return _of_value(found[1], found[2])
     if found := re.search(r"Option '([^']+)' is not accepted", message):
         return commandline.unknown_setting(f"{key}.{found[1]}")
     if found := re.search(rf"Errors: - ((?:{'|'.join(fields)})\b.*?) - Expected a <class 'NoneType'>", message):
-        return f"{key}.{found[1]}"  # which was made readable before
+        return f"{key}.{found[1]}"  # this part is readable already
     given = re.search(r"Unable to load config '(.*?)'|Given value: (.*)", message)
     value = next(filter(None, given.groups()), "") if given else ""
     return f"{key} is {value!r}, expected a mapping with fields {', '.join(fields)}"
 
 
 def _has_no(argument: str, given: str) -> str:
-    """Of the class among those of a value that was given this argument."""
+    """The message for an unknown argument: which class in the given value has it, and the closest argument."""
     try:
         value: object = ast.literal_eval(given)
     except (ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""What belongs to a run: its data, the folder of its files, and the trained model in it."""
+"""The parts of a run: its data, the folder of its files, and its trained model."""
 
 from pathlib import Path
 
@@ -9,23 +9,23 @@ from gpt_classifier.data.datamodule import TextDataModule
 
 
 def text_data(trainer: Trainer) -> TextDataModule | None:
-    """The data module that this trainer was given; None where it was given loaders, or somebody else's data."""
-    data = getattr(trainer, "datamodule", None)  # which Lightning sets when it is called, and does not declare
+    """The trainer's data module, or None if the trainer has data loaders or another kind of data module."""
+    data = getattr(trainer, "datamodule", None)  # Lightning sets this attribute but does not declare it
     return data if isinstance(data, TextDataModule) else None
 
 
 def run_folder(trainer: Trainer) -> Path | None:
-    """The folder of this run, or None where the trainer keeps none (no logger, or ``fast_dev_run``)."""
+    """The folder of this run, or None if the trainer has none (no logger, or ``fast_dev_run``)."""
     return next((Path(logger.log_dir) for logger in trainer.loggers if logger.log_dir), None)
 
 
 def run_of(path: Path) -> Path | None:
-    """The run that a checkpoint or a model folder lies in; None where it was copied out of one."""
-    place = path.parent if path.is_file() else path
-    inside = place.name in ("checkpoints", "model") and (place.parent / "checkpoints").is_dir()
-    return place.parent if inside else None
+    """The folder of the run that contains a checkpoint or model folder, or None if it is not inside a run."""
+    folder = path.parent if path.is_file() else path
+    inside = folder.name in ("checkpoints", "model") and (folder.parent / "checkpoints").is_dir()
+    return folder.parent if inside else None
 
 
 def trained_model(path: Path) -> Path:
-    """The best checkpoint of a run or of the newest of several runs, else its last one; any other path as it is."""
+    """The best (or else the last) checkpoint of a run or of the newest of several runs; any other path is unchanged."""
     return find_in_run(path, *CHECKPOINTS) or path

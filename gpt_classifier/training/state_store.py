@@ -1,4 +1,4 @@
-"""Keeps tensors by key in files that later runs find again, checked and within a limit; knows nothing about models."""
+"""Stores tensors by key in files that later runs reuse, with checksums and a size limit; knows nothing about models."""
 
 import hashlib
 import os
@@ -17,16 +17,16 @@ from torch import Tensor
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file
 
-KEY_BYTES = 16  # of a key: the digest of what a tensor was computed from
+KEY_BYTES = 16  # length of a key, the digest of a tensor's inputs
 
 
 class StateStore:
     """Tensors (T, C) of one number format, in memory and, with a ``name``, in the files of a folder of that name.
 
     Args:
-        name: Says from what all of these tensors were computed. Without it, nothing is written.
-        dtype: Of all tensors.
-        limit: Maximum number of bytes of all folders together; those that were not used for longest go first.
+        name: Identifies how all of these tensors were computed. Without it, nothing is written.
+        dtype: Number format of all tensors.
+        limit: Maximum number of bytes of all folders together; the least recently used files are removed first.
     """
 
     def __init__(self, name: str | None, dtype: torch.dtype, limit: int) -> None:
@@ -40,19 +40,19 @@ class StateStore:
     def __getitem__(self, key: bytes) -> Tensor:
         return self._states[key]
 
-    def add(self, found: dict[bytes, Tensor]) -> None:
-        """Puts tensors into memory and, if there is a folder, into a new file there."""
-        if not found:
+    def add(self, tensors: dict[bytes, Tensor]) -> None:
+        """Keeps tensors in memory and, if there is a folder, writes them to a new file in it."""
+        if not tensors:
             return
-        joined = torch.cat(list(found.values()))
-        ends = torch.tensor([len(s) for s in found.values()]).cumsum(0)
-        keys = torch.tensor(np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
+        joined = torch.cat(list(tensors.values()))
+        ends = torch.tensor([len(s) for s in tensors.values()]).cumsum(0)
+        keys = torch.tensor(np.frombuffer(b"".join(tensors), dtype=np.uint8).reshape(-1, KEY_BYTES).copy())
         self._register(keys, ends, joined)
         if self.folder is None:
             return
         checksum = sha256((keys, ends, joined))
         try:
-            # A name of its own: processes that work at the same time never touch each other's files.
+            # The file name is unique, so that concurrent processes never touch each other's files.
             with whole_file(self.folder / f"{uuid.uuid4().hex}.safetensors") as path:
                 save_file({"keys": keys, "ends": ends, "states": joined}, path, metadata={"sha256": checksum})
         except (InputError, OSError, SafetensorError) as error:
@@ -61,19 +61,19 @@ class StateStore:
             return
         trim(self.limit, keep=self.folder)
 
-    def load(self, wanted: Collection[bytes]) -> None:
-        """Maps the folder's files into memory, where they may hold what is wanted and not yet known."""
-        if self.folder is None or all(key in self._states for key in wanted):
+    def load(self, keys: Collection[bytes]) -> None:
+        """Maps the folder's files into memory, unless all ``keys`` are in memory already."""
+        if self.folder is None or all(key in self._states for key in keys):
             return
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
                 with safe_open(path, framework="pt") as stream:
-                    keys, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
-                    intact = sha256((keys, ends, states)) == (stream.metadata() or {}).get("sha256")
-                if not intact or states.dtype != self.dtype or len(keys) != len(ends) or ends[-1] != len(states):
+                    stored, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
+                    intact = sha256((stored, ends, states)) == (stream.metadata() or {}).get("sha256")
+                if not intact or states.dtype != self.dtype or len(stored) != len(ends) or ends[-1] != len(states):
                     raise ValueError("contents and checksum differ")
-                self._register(keys, ends, states)
-                os.utime(path)  # used now: others go first when room is needed
+                self._register(stored, ends, states)
+                os.utime(path)  # mark as recently used: trim removes other files first
             except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
                 rank_zero_info(f"cached states in {path} are damaged ({error}) and will be computed again")
                 path.unlink(missing_ok=True)
@@ -86,12 +86,12 @@ class StateStore:
 
 
 def folder() -> Path:
-    """Where cached states lie, a folder for each set of frozen weights."""
+    """Folder of all cached states, with one subfolder for each ``name``."""
     return computed_folder() / "trunk"
 
 
 def size() -> int:
-    """Bytes of all cached states on disk."""
+    """Number of bytes of all cached states on disk."""
     return sum(path.stat().st_size for path in folder().rglob("*.safetensors"))
 
 
@@ -101,13 +101,13 @@ def clear() -> None:
 
 
 def trim(limit: int, keep: Path) -> None:
-    """Removes the files that were not used for longest until all fit ``limit`` bytes; those in ``keep`` stay."""
+    """Removes the least recently used files, except those in ``keep``, until all files fit into ``limit`` bytes."""
     files = []
     for path in folder().rglob("*.safetensors"):
         try:
             files.append((path.stat().st_mtime, path.stat().st_size, path))
         except FileNotFoundError:
-            continue  # another process was faster
+            continue  # another process has removed it
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= limit:
@@ -118,7 +118,7 @@ def trim(limit: int, keep: Path) -> None:
 
 
 def sha256(tensors: Iterable[Tensor]) -> str:
-    """The digest of the tensors' bytes, in hexadecimal digits."""
+    """SHA-256 of the tensors' bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.view(torch.uint8).numpy().data)

@@ -1,8 +1,8 @@
-"""Runs the blocks that cannot change once for each distinct text, and keeps what comes out; knows nothing about labels.
+"""Runs the frozen blocks once for each distinct text and caches their output; knows nothing about class names.
 
-Below the first block that trains nothing changes from epoch to epoch, so the hidden states that enter that block are
-the same each time a text comes by. They are kept without padding, in files that later runs on the same frozen weights
-find again, whatever their seed, head or learning rate.
+The blocks below the first trained block do not change from epoch to epoch, so a text's hidden states at the input of
+that block are the same in every epoch. They are cached without padding, in files that later runs with the same frozen
+weights reuse, whatever their seed, head or learning rate.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from gpt_classifier.settings import check_choice
 from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.state_store import KEY_BYTES, StateStore, sha256
 
-MEMORY_SHARE = 0.5  # of the machine's memory that states may take where there is no folder for them
-FILE_BYTES = 256 * 2**20  # a pass that is interrupted loses at most what one file would have held
+MEMORY_SHARE = 0.5  # maximum share of the machine's memory for states that are not written to a folder
+FILE_BYTES = 256 * 2**20  # size of a file; an interrupted pass loses at most the states of one file
 
 
 StateType = Literal["float32", "bfloat16", "float16"]
@@ -40,7 +40,7 @@ class CacheConfig:
     """The trunk cache: hidden states of the frozen blocks, which run once for each distinct text.
 
     Args:
-        enabled: Whether epochs start from cached states, where that changes nothing: without dropout.
+        enabled: Whether epochs start from cached states if the results are the same, which requires no dropout.
         dtype: Number format of the cached states.
         gigabytes: Maximum disk space of all cached states; 0 keeps them in memory for one run.
     """
@@ -57,7 +57,7 @@ class CacheConfig:
 
 @dataclass(frozen=True)
 class Share:
-    """One of several processes of a machine that divide a pass between them."""
+    """The share of one process when several processes of a machine divide a pass."""
 
     rank: int = 0
     size: int = 1
@@ -65,15 +65,15 @@ class Share:
 
 
 class TrunkCache:
-    """The hidden states of texts where the frozen part of ``model`` ends.
+    """Cache of the hidden states of texts at the end of the frozen trunk of ``model``.
 
     Args:
-        model: Its parameters below the policy's first trained block must not change any more.
-        policy: What trains; see model/freezing.py.
-        text_encoder: Pads, where a pooling counts padding.
-        dtype: Of the kept states.
+        model: The network; its parameters below the first trained block must not change any more.
+        policy: Which parameters train; see model/freezing.py.
+        text_encoder: Pads the texts if the pooling counts padding.
+        dtype: Number format of the cached states.
         limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
-        precision: Name of the arithmetic under ``context``, in which the trunk runs.
+        precision: Name of the precision that ``context`` sets while the trunk runs.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class TrunkCache:
         self.pooled = not any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
         self.text_encoder = text_encoder if model.pooling in PADDING_COUNTS else text_encoder.unpadded()
         self.width = self.text_encoder.pad_to
-        self.tokens, self.seconds = 0, 0.0  # what the passes of this cache were
-        # Of one text each: (T, C), or (1, C) where pooled.
+        self.tokens, self.seconds = 0, 0.0  # total of all passes
+        # One tensor for each text: (T, C), or (1, C) if pooled.
         self.store = StateStore(None if limit == 0 else self._fingerprint(dtype, precision), dtype, limit)
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, text_encoder: TextEncoder) -> bool:
-        """Whether cached training is the same training: something is frozen, without dropout or batch-made padding.
+        """Whether training with the cache is exact: blocks are frozen, without dropout or padding that a batch decides.
 
-        Some backbones cannot start behind just any block.
+        The backbone must also be able to start with the first trained block.
         """
         depth = frozen_depth(model, policy)
         padded_by_batch = model.pooling in PADDING_COUNTS and text_encoder.pad_to is None
@@ -107,7 +107,7 @@ class TrunkCache:
         return starts and model.backbone.config.dropout == 0 and not padded_by_batch
 
     def _fingerprint(self, dtype: torch.dtype, precision: str) -> str:
-        """Names what determines the states of a text: frozen weights, architecture, depth, precision."""
+        """Hash of everything that determines the states of a text: frozen weights, architecture, depth, precision."""
         frozen = {
             name: tensor
             for name, tensor in self.model.backbone.state_dict().items()
@@ -119,26 +119,26 @@ class TrunkCache:
         return hashlib.sha256(f"{facts} {weights}".encode()).hexdigest()[:32]
 
     def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "EncodedTexts | CachedTexts":
-        """The rows of ``encoded`` behind the trunk; runs the trunk for those that are not known yet.
+        """The rows of ``encoded`` as hidden states after the trunk, which runs only for texts that are not cached yet.
 
-        Where the states would need more room than there is, ``encoded`` itself.
+        Returns ``encoded`` itself if the states would exceed the limit.
         """
         keys = [self._key(encoded.ids(row)) for row in range(len(encoded))]
-        distinct = dict(zip(keys, range(len(encoded)), strict=True))  # a row for each distinct text
+        distinct = dict(zip(keys, range(len(encoded)), strict=True))  # one row for each distinct text
         store = self.store
         store.load(distinct)
         missing = {key: row for key, row in distinct.items() if key not in store}
-        share = (share or Share()) if store.folder else Share()  # nowhere to meet: each process does it all
-        share.barrier()  # all have looked before one writes, so they agree on what is missing
+        share = (share or Share()) if store.folder else Share()  # without a folder, each process runs all texts
+        share.barrier()  # all processes have read the folder before one writes, so they agree on what is missing
         if not missing:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
         else:
             tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
             config = self.model.backbone.config
-            room = (len(missing) if self.pooled else tokens) * config.n_embd * store.dtype.itemsize
-            if room > (store.limit or MEMORY_SHARE * physical_memory()):
+            size = (len(missing) if self.pooled else tokens) * config.n_embd * store.dtype.itemsize
+            if size > (store.limit or MEMORY_SHARE * physical_memory()):
                 rank_zero_info(
-                    f"frozen trunk: the states of {len(missing):,} distinct texts would take {room / 2**30:.1f} GB, "
+                    f"frozen trunk: the states of {len(missing):,} distinct texts would take {size / 2**30:.1f} GB, "
                     "more than --model.cache.gigabytes allows: it runs for every batch instead"
                 )
                 return encoded
@@ -154,7 +154,7 @@ class TrunkCache:
         share.barrier()
         store.load(distinct)
         left = {key: row for key, row in distinct.items() if key not in store}
-        self._run(left, encoded, Share())  # none, unless another run's files made the processes disagree
+        self._run(left, encoded, Share())  # usually empty, unless the files of another run made the processes disagree
         return CachedTexts(encoded, [store[key] for key in keys], "pooled" if self.pooled else self.depth)
 
     def _key(self, ids: np.ndarray) -> bytes:
@@ -167,23 +167,23 @@ class TrunkCache:
         keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.lengths[rows]
         batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self._device().type))
-        found: dict[bytes, Tensor] = {}
+        computed: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
             states = self.states_of([encoded.ids(rows[i]) for i in batch])
-            found |= dict(zip((keys[i] for i in batch), states, strict=True))
+            computed |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
             if size >= FILE_BYTES:
-                self.store.add(found)
-                found, size = {}, 0
-        self.store.add(found)
+                self.store.add(computed)
+                computed, size = {}, 0
+        self.store.add(computed)
 
     def _device(self) -> torch.device:
         return next(self.model.backbone.parameters()).device
 
     @torch.no_grad()
     def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
-        """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) where pooled."""
+        """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) if pooled."""
         device = self._device()
         batch = self.text_encoder.batch(ids)
         lengths = self.model.text_lengths(batch.lengths, batch.inputs.shape[1]).to(device)
@@ -200,7 +200,7 @@ class TrunkCache:
 
 
 class CachedTexts(Dataset[Batch]):
-    """Takes the place of :class:`EncodedTexts`: the same rows as states instead of ids."""
+    """Replaces :class:`EncodedTexts`: the same rows as hidden states instead of token ids."""
 
     def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth) -> None:
         self.texts, self.states, self.depth = texts, states, depth

@@ -1,4 +1,4 @@
-"""What happens around training, by purpose: checkpoints, stopping, progress, TensorBoard, results, files."""
+"""Callbacks of training by purpose: checkpoints, stopping, progress, TensorBoard, results, files."""
 
 from lightning.pytorch import Callback
 
@@ -23,14 +23,15 @@ __all__ = [
 
 
 def default_callbacks(checkpoints: bool = True, baselines: bool = True) -> list[Callback]:
-    """What the command line gives its trainer, for one of your own: ``Trainer(callbacks=default_callbacks())``.
+    """The callbacks of the command line, for your own trainer: ``Trainer(callbacks=default_callbacks())``.
 
-    Lines for epochs and tests; figures and scores in TensorBoard; early stopping by the model's ``patience``; in the
-    folder of the trainer's logger ``checkpoints/best.ckpt`` by the model's ``monitor``, ``checkpoints/last.ckpt`` to
-    continue from, and the folder ``model``. Without ``checkpoints``, for a trainer that has ``enable_checkpointing``
-    off, that folder holds the weights of the last step. A test compares the model with ``baselines``, trivial ones.
+    They print a line for each epoch and test, write figures and scores to TensorBoard, and stop early according to the
+    model's ``patience``. In the folder of the trainer's logger they write ``checkpoints/best.ckpt`` according to the
+    model's ``monitor``, ``checkpoints/last.ckpt`` to continue from, and the folder ``model``. Without ``checkpoints``,
+    for a trainer with ``enable_checkpointing=False``, that folder holds the weights of the last step. With
+    ``baselines``, a test compares the model with trivial ones.
     """
-    told = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples()]
+    reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples()]
     tested = [TestResults(baselines), TrainedRows()]
-    kept = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
-    return [*told, *tested, StopEarly(), StopCleanly(), FinishRun(), *kept]
+    saved = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
+    return [*reports, *tested, StopEarly(), StopCleanly(), FinishRun(), *saved]

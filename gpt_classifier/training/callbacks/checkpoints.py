@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps, and when it stops early: what the setting ``monitor`` of the model decides."""
+"""Which checkpoints a run keeps and when it stops early, according to the model's setting ``monitor``."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,13 @@ from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better, mode
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, the checkpoint of the validation with the best ``monitor``; of equal ones the last."""
+    """Keeps ``best.ckpt``, the checkpoint with the best validation score ``monitor``; of equal scores, the last."""
 
     def __init__(self) -> None:
         super().__init__(filename="best", enable_version_counter=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":  # only now it is known which model is fitted
+        if stage == "fit":  # the model is not known before
             monitor = classifier(pl_module).hparams["monitor"]
             super().__init__(self.dirpath, "best", monitor, mode=mode(monitor), enable_version_counter=False)
         super().setup(trainer, pl_module, stage)
@@ -33,20 +33,20 @@ class BestCheckpoint(ModelCheckpoint):
 class LastCheckpoint(ModelCheckpoint):
     """Keeps ``last.ckpt``, from which ``fit --ckpt_path last`` continues.
 
-    A callback of its own: ``save_last`` of a monitored ModelCheckpoint writes only when the monitored score improved.
+    It is a separate callback because ``save_last`` of a ModelCheckpoint writes only when the monitored score improved.
     """
 
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes it now."""
+        """Writes ``last.ckpt`` now."""
         assert self.dirpath is not None, "set when fitting starts"
-        trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # the optimizer too
+        trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # with the optimizer's state
 
 
 class StopEarly(EarlyStopping):
-    """Ends a fit when the model's ``monitor`` has not improved for ``patience`` validations, if it has a patience."""
+    """Stops a fit if the model's ``monitor`` has not improved for ``patience`` validations, unless that is None."""
 
     def __init__(self) -> None:
         super().__init__(DEFAULT_MONITOR, patience=sys.maxsize, check_finite=False, strict=False)

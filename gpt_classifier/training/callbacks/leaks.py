@@ -1,4 +1,4 @@
-"""Says of scores that they are too good where rows were scored that had been trained on."""
+"""Reports that scores are optimistic if some of the scored rows were trained on."""
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,7 +12,7 @@ from gpt_classifier.training.runs import text_data
 
 
 class TrainedRows(Callback):
-    """Ends ``test`` and ``validate`` with the accuracy without rows that were trained on, whatever the split."""
+    """After ``test`` and ``validate``, prints the accuracy without the rows that were trained on, for any split."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -31,8 +31,8 @@ class TrainedRows(Callback):
         unseen = ~np.isin(index.numpy(), rows)
         if unseen.all():
             return
-        told = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-duplicates of them, were trained on"
+        message = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-duplicates of them, were trained on"
         if unseen.any():
-            right = (logits.argmax(-1) == labels).numpy()[unseen]
-            told += f": {stage} accuracy without them {wilson(int(right.sum()), len(right))} of {len(right):,}"
-        rank_zero_info(told)
+            correct = (logits.argmax(-1) == labels).numpy()[unseen]
+            message += f": {stage} accuracy without them {wilson(int(correct.sum()), len(correct))} of {len(correct):,}"
+        rank_zero_info(message)

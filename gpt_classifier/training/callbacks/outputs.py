@@ -1,4 +1,4 @@
-"""What a fit leaves, at its end or where it is stopped: a model folder, scores in TensorBoard, the next command."""
+"""Outputs at the end of a fit, or when it is stopped: a model folder, scores in TensorBoard, the next command."""
 
 import shlex
 import shutil
@@ -27,8 +27,8 @@ from gpt_classifier.training.runs import run_folder, text_data
 class FinishRun(Callback):
     """When fitting ends, fills TensorBoard's hparams tab and writes the best model as a folder: ``<run>/model``.
 
-    A fit that is stopped leaves that folder too, and says which command continues it. One that fails before it has
-    saved anything leaves nothing.
+    A fit that is stopped writes that folder too, and prints the command that continues it. If a fit fails before it has
+    saved anything, its folder is removed.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class FinishRun(Callback):
         rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
 
     def _write_model(self, run: Path, trainer: Trainer, model: GPTClassifier) -> None:
-        """The best model so far, or the present one where there was no validation yet."""
+        """Writes the best model so far, or the current one if there was no validation yet."""
         data = text_data(trainer)
         best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
         contents = bundle.load_checkpoint(Path(best)) if best else model.bundle()
@@ -99,7 +99,7 @@ class FinishRun(Callback):
                 f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
             )
         elif self.new and not (run / "model").exists() and not any(run.glob("checkpoints/*.ckpt")):
-            shutil.rmtree(run, ignore_errors=True)  # nothing in it but an empty log
+            shutil.rmtree(run, ignore_errors=True)  # the folder holds only an empty log
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_accuracy": self.best_accuracy, "best_epoch": self.best_epoch}

@@ -1,4 +1,4 @@
-"""Writes predictions as a CSV, JSONL or Parquet file, in the order of the rows, whole or not at all."""
+"""Writes predictions as a complete CSV, JSONL or Parquet file, in the order of the rows."""
 
 import csv
 import heapq
@@ -17,15 +17,15 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 
-ROWS = 10_000  # that are held in memory at a time
+ROWS = 10_000  # maximum number of rows in memory
 
 
 class PredictionsFile(Callback):
     """Writes a row for each row of the source: its number, kept columns, the class, the probability of each class.
 
     Args:
-        path: The file; its ending chooses the format.
-        columns: Gives columns of the source by their names, chunk by chunk in the order of its rows.
+        path: The file; its suffix decides the format.
+        columns: Returns columns of the source, given their names, chunk by chunk in the order of its rows.
         keep: Names of the columns to keep.
     """
 
@@ -47,7 +47,7 @@ class PredictionsFile(Callback):
         ours = {"row", "predicted", *_probabilities(class_names(classifier(pl_module)))}
         if taken := [name for name in self.keep if name in ours]:
             raise InputError(f"keep has {', '.join(taken)}, which predictions have themselves: leave it out")
-        if self.keep:  # what is not there is noticed before the first text is classified
+        if self.keep:  # raises InputError for a missing column before the first text is classified
             next(self.columns(self.keep))
         self.stream = open(self._part(trainer.global_rank), "w", newline="", encoding="utf-8")  # noqa: SIM115
         self.writer = csv.writer(self.stream)
@@ -82,7 +82,7 @@ class PredictionsFile(Callback):
         self.teardown(trainer, pl_module, "predict")
 
     def _frames(self, rows: Iterator[list[str]], names: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """The rows of the file, some at a time."""
+        """The rows of the file, in chunks."""
         kept = _rows_of(self.columns(self.keep)) if self.keep else None
         while chunk := list(itertools.islice(rows, ROWS)):
             parts = [pd.DataFrame({"row": [int(row[0]) for row in chunk]})]
@@ -105,9 +105,9 @@ def _probabilities(names: Sequence[str]) -> list[str]:
 
 
 def _rows_of(chunks: Iterator[pd.DataFrame]) -> Callable[[pd.Series], pd.DataFrame]:
-    """Takes rising row numbers and gives these rows of the chunks, which are read as they are needed."""
+    """A function that returns the rows with the given increasing numbers; chunks are read when they are needed."""
     held = next(chunks)
-    first = 0  # number of the row that is held first
+    first = 0  # row number of the first row in ``held``
 
     def take(rows: pd.Series) -> pd.DataFrame:
         nonlocal held, first
@@ -145,7 +145,7 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     with ExitStack() as stack:
         writer: pq.ParquetWriter | None = None
         for frame in frames:
-            if writer is None:  # kept columns may be empty in the first rows: text holds whatever comes later
+            if writer is None:  # kept columns may be empty in the first rows; strings can hold all later values
                 kept = [name for name in frame.columns if frame[name].dtype == object]
                 numbers = pa.Table.from_pandas(frame.drop(columns=kept), preserve_index=False).schema
                 schema = pa.schema([numbers.field(n) if n not in kept else pa.field(n, pa.string()) for n in frame])
@@ -157,7 +157,7 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
 
 
 def _valid(value: object) -> str:
-    """As text that UTF-8 can hold."""
+    """The value as a string that can be encoded in UTF-8."""
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 

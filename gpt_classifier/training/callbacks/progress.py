@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a bar where one can move, else lines; one for each epoch and validation anyway."""
+"""Progress of a run: a progress bar on a terminal, else lines; always one for each epoch and validation."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ from gpt_classifier.training.step_loss import ReadsLoss
 
 
 class Bar(ReadsLoss, RichProgressBar):
-    """Reads the loss that it shows once a second: at each reading, a GPU must finish all steps that are queued."""
+    """Reads the loss only once a second, because each reading waits until a GPU has finished all queued steps."""
 
     READ_EVERY = 1.0  # seconds
 
@@ -33,7 +33,7 @@ class Bar(ReadsLoss, RichProgressBar):
 
 
 class BatchLines(Callback):
-    """Says every 30 seconds how far an epoch, a validation, a test or a prediction is, unless a bar shows it."""
+    """Prints the progress of an epoch, validation, test or prediction every 30 seconds, unless there is a bar."""
 
     def __init__(self) -> None:
         self.pace = Pace()
@@ -88,12 +88,12 @@ class BatchLines(Callback):
 
 
 class EpochLines(Callback):
-    """One line for each epoch and validation, with the accuracy's 95 % interval; all there is where no bar can move."""
+    """Prints one line for each epoch and validation, with the accuracy and its 95 % interval."""
 
     val_accuracy = ""
     began: float | None = None
 
-    # Callbacks hear of an epoch's end before the module has scored it, so its line is printed when the next one begins.
+    # Lightning calls on_train_epoch_end of callbacks before the module's, so the line is printed in the next epoch.
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch(trainer, trainer.current_epoch)
         self.began = time.monotonic()
@@ -118,6 +118,6 @@ class EpochLines(Callback):
 
 
 def accuracy(model: GPTClassifier) -> str:
-    """The accuracy of the last evaluation, with its interval."""
+    """The accuracy of the last evaluation, with its 95 % interval."""
     logits, labels, _ = model.epoch_predictions
     return str(wilson(int((logits.argmax(-1) == labels).sum()), len(labels)))

@@ -1,4 +1,4 @@
-"""How a user stops a fit: at the end of a batch, where what is saved can be continued exactly."""
+"""Stops a fit on Ctrl-C at the end of a batch, where its checkpoint can be resumed exactly."""
 
 import signal
 import threading
@@ -13,22 +13,22 @@ from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 
 
 class Interrupted(SystemExit):
-    """Ctrl-C, obeyed at the end of a step; its code is the shell's for a process that SIGINT ended."""
+    """Raised for Ctrl-C at the end of a step, with the exit code of a process that was ended by SIGINT."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGINT)
 
 
-Handler = Callable[[int, FrameType | None], object] | int | None  # what the module signal keeps for a signal
-STOPS = (Interrupted, SIGTERMException, KeyboardInterrupt)  # what a user wants, unlike errors
+Handler = Callable[[int, FrameType | None], object] | int | None  # handler of a signal in Python's signal module
+STOPS = (Interrupted, SIGTERMException, KeyboardInterrupt)  # requested by the user, unlike errors
 
 
 class StopCleanly(Callback):
-    """Obeys Ctrl-C when the present batch is finished, or at the end of an epoch its validation.
+    """Stops on Ctrl-C after the current batch, or after the validation if that batch ends an epoch.
 
-    ``last.ckpt`` is written then, so that the fit can be continued as if nothing had happened; after SIGTERM, which
-    Lightning obeys at the same place, it is too. A second Ctrl-C stops at once. So does the first with several
-    processes, which would stop at different batches.
+    ``last.ckpt`` is written then, so that the fit can be resumed exactly; likewise after SIGTERM, on which Lightning
+    stops at the same point. A second Ctrl-C stops at once. With several processes the first one does too, as they
+    would stop at different batches.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class StopCleanly(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        within_epoch = not trainer.is_last_batch  # or validation comes first
+        within_epoch = not trainer.is_last_batch  # after the last batch, validation comes first
         if within_epoch and (self.asked or trainer.received_sigterm) and trainer.world_size == 1:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):
@@ -58,7 +58,7 @@ class StopCleanly(Callback):
             raise Interrupted
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.asked:  # in the last batch of the former epoch or after it, whose end last.ckpt is
+        if self.asked:  # during or after the last batch of the previous epoch, after which last.ckpt was written
             raise Interrupted
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the scalars that the module logs."""
+"""Figures, tables and scalars in TensorBoard, in addition to the scalars that the module logs."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class TensorBoardFigures(Callback):
 
 
 def evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | None:
-    """The texts of these rows of a split; None where a data module of ours does not have them."""
+    """The texts of these rows of a split, or None if the data module does not have them."""
     data = text_data(trainer)
     if data is None or stage not in data.tables:
         return None
@@ -58,26 +58,26 @@ def evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | N
 
 
 def log_settings(logger: TensorBoardLogger, settings: dict[str, Any], scores: dict[str, float]) -> None:
-    """Shows a run's settings and validation scores in the hparams tab, which a test will add its scores to.
+    """Shows a run's settings and validation scores in the hparams tab; a later test adds its scores.
 
-    TensorBoard takes the columns from the first record that it finds, so those of the test are announced here.
+    TensorBoard takes the columns from the first record that it finds, so the columns of the test are declared here.
     """
     logger.log_hyperparams(settings)
     logger.log_metrics({f"final/val_{name}": value for name, value in scores.items()}, 0)
     names = [f"final/{stage}_{name}" for stage in ("val", "test") for name in FINAL]
-    writer = logger.experiment.file_writer  # there, now that something was logged
+    writer = logger.experiment.file_writer  # exists since something was logged
     assert writer is not None
     for summary in hparams(settings, dict.fromkeys(names, 0.0)):
         writer.add_summary(summary)
 
 
 def plain(value: object) -> bool | int | float | str:
-    """A setting as the hparams tab takes it."""
+    """A setting as a type that the hparams tab accepts."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 class ScalarsByExamples(Callback):
-    """Repeats the main scalars against examples seen, so that runs with different batch sizes can be compared."""
+    """Logs the main scalars by number of examples too, so that runs with different batch sizes can be compared."""
 
     seen = 0
     step = 0
