@@ -1,4 +1,4 @@
-"""Tells how much memory this machine has, and how much this process has held at most."""
+"""Physical memory of this machine, and peak memory of this process."""
 
 import os
 import sys

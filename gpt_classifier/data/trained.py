@@ -1,4 +1,4 @@
-"""What data take over from a model that was trained before; knows no model."""
+"""The part of a trained model that a data module uses; knows no model."""
 
 from typing import Protocol, runtime_checkable
 

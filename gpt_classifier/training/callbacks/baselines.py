@@ -1,4 +1,4 @@
-"""Finds the rows that a model was trained on, and has trivial models trained on them."""
+"""Trains trivial models on the training rows of a model, for comparison in its test."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -25,9 +25,9 @@ OF_BATCHES = {"batch_size", "batching.group_by_length", "batching.max_batch_toke
 def compared(
     trainer: Trainer, model: GPTClassifier, texts: list[str] | None, clusters: Sequence[Hashable] | None
 ) -> dict[str, Any]:
-    """What the test of a model reports of baselines; the reason as ``missing`` where there are none.
+    """Scores of the baselines and the verdict for a test report; ``missing`` holds the reason if there are none.
 
-    ``texts`` (N,) are those of the model's last predictions, if they are known.
+    ``texts`` (N,) are the texts of the model's last predictions, if known.
     """
     try:
         if texts is None:

@@ -31,7 +31,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, from which ``fit --ckpt_path last`` continues.
+    """Saves ``last.ckpt``, from which ``fit --ckpt_path last`` continues.
 
     It is a separate callback because ``save_last`` of a ModelCheckpoint writes only when the monitored score improved.
     """

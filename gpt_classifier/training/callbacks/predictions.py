@@ -21,7 +21,7 @@ ROWS = 10_000  # maximum number of rows in memory
 
 
 class PredictionsFile(Callback):
-    """Writes a row for each row of the source: its number, kept columns, the class, the probability of each class.
+    """Writes one row for each row of the source: its number, kept columns, the answer, the class probabilities.
 
     Args:
         path: The file; its suffix decides the format.

@@ -1,4 +1,4 @@
-"""What a test leaves: tables for people, its scores and predictions as files, and both where the model is described."""
+"""Reports a test: tables in the terminal, scores and predictions as files, results in the model card."""
 
 import csv
 import json
@@ -36,8 +36,8 @@ OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", 
 class TestResults(Callback):
     """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
 
-    Those of other rows than the run's own test rows, or of other weights than its model folder's, get names of their
-    own. The run's own also go into the model's card and into TensorBoard's hparams tab.
+    Results on other rows than the run's own test rows, or of other weights than its model folder's, get other file
+    names. The run's own results also go into the model's card and into TensorBoard's hparams tab.
 
     Args:
         baselines: Whether trivial models are trained on the same rows, for comparison.

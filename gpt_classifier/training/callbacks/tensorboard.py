@@ -20,7 +20,7 @@ FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores i
 
 
 class TensorBoardFigures(Callback):
-    """Shows each evaluation as a confusion matrix, precision-recall and ROC curves, and its most confident errors."""
+    """Logs a confusion matrix, precision-recall and ROC curves and the most confident errors of each evaluation."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
