@@ -25,11 +25,12 @@ Mask = Any  # (N,) bool, an array or a Series
 
 SHOWN = 5  # rows, classes or words that a finding names
 PERCENTILES = (50, 90, 95, 99, 100)
+CONTEXT = 1024  # GPT-2's
 WHOLE = 10**9  # tokens, more than any text has
 MAX_CHARACTERS = 200_000_000  # that are tokenized; of more, every n-th text
 MAX_COMPARED = 1_000_000  # distinct texts whose wording is compared
 MAX_WORDS = 30_000_000  # of all texts together; of more, the beginning of each text
-MAX_QUICK = 20_000  # training rows whose words the start of a fit looks at, about
+MAX_QUICK = 5_000  # training rows whose words the start of a fit looks at, about
 FEW = 10  # rows to score: with one less, the 95 % interval of a recall of 100 % begins at 70 %
 UNEQUAL = 5  # so many times as many rows of the largest class as of the smallest
 TRUNCATED = 0.01  # share of truncated texts, from which on it is a warning
@@ -37,7 +38,7 @@ SIMILAR = 0.05  # share of texts worded like training texts, likewise
 GIVEN_AWAY = 0.9  # share of the errors of a constant answer that a trivial model avoids, likewise
 MIN_TEXTS = 5  # that a word must stand in to say something about their class
 COVERED = 0.5  # share of a class's texts with a word that gives it away
-NAMED = 0.05  # likewise with the name of the class
+NAMED = 0.05  # likewise with the name of the class, for a note
 DEPTH = 3  # of the decision trees
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # tabs and line ends are white space
@@ -192,7 +193,8 @@ def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:
     train = train[:: max(1, len(train) // MAX_QUICK)]  # files are often ordered by class
     found = [*of_characters(rows), *of_labels(rows), *of_class_sizes(rows, names, "none")]
     found += of_words(wording.words(train["text"]), train["label"].to_numpy(), train)[1]
-    return [line_of(finding) for finding in found if finding.severity == "warning"]
+    # Which class has no rows in a split, the counts of the summary say.
+    return [line_of(found_) for found_ in found if found_.severity == "warning" and found_.kind != "absent_classes"]
 
 
 def line_of(finding: Finding) -> str:
@@ -251,10 +253,12 @@ def of_lines(rows: Table, files: Sequence[Mapping[str, Any]], split: str) -> lis
             sentence = f"{_texts(lost.sum(), 'holds', 'hold')} further rows of the file, behind a quotation mark"
             found.append(_finding("swallowed_rows", "warning", sentence, several[lost.to_numpy()], fix))
     lines = sum(fact["lines"] or 0 for fact in files)
-    if all(fact["lines"] is not None for fact in files) and files and lines != len(rows):
-        what = f"{lines:,} lines with content became {len(rows):,} rows"
-        why = f": {_texts(len(several), 'spans', 'span')} several lines" if len(several) else ""
-        found.append(_finding("lines", "note", what + why, several))
+    inner = (text.split("\n")[1:-1] for text in several["text"])
+    further = len(several) + sum(bool(line.strip("\r")) for part in inner for line in part)
+    if all(fact["lines"] is not None for fact in files) and files and lines not in (len(rows), len(rows) + further):
+        what = f"{lines:,} lines with content became {len(rows):,} rows, which texts of several lines do not explain"
+        fix = "look for fields of several lines, or a quotation mark that is never closed"
+        found.append(_finding("lines", "note", what, several, fix))
     return found
 
 
@@ -506,6 +510,8 @@ def of_lengths(
         what = f"{long.sum():,} of {len(long):,} texts ({share:.1%}) are truncated to {limit:,} tokens"
         room = -(-needed[99] // 32) * 32  # a multiple of 32 suits the hardware
         fix = f"--data.max_length {room}, which holds 99 % of the texts, or --data.truncation head+tail"
+        if data.tokenizer == "gpt2" and room > CONTEXT:
+            fix = f"--data.truncation head+tail, as GPT-2 reads {CONTEXT:,} tokens at most"
         if width != "longest":
             fix = f"--data.batching.pad_to longest, {fix}"
         found.append(_finding("truncated", "warning" if share >= TRUNCATED else "note", what, some[long], fix))
@@ -593,11 +599,12 @@ def of_words(words: wording.Words, labels: np.ndarray, rows: Table) -> tuple[dic
     precision = counts / texts_with[cell_word]
     coverage = counts / of_class[cell_class]
     enough = texts_with[cell_word] >= MIN_TEXTS
-    f1 = np.where(enough, 2 * precision * coverage / (precision + coverage), 0)
+    others = (texts_with[cell_word] - counts) / np.maximum(1, len(classes) - of_class[cell_class])
+    tells = np.where(enough, coverage - others, 0)  # Youden's J, of the answer "this class" to the word
     telling: dict[str, dict[str, Any]] = {}
-    order = np.lexsort((-f1, cell_class))
+    order = np.lexsort((-tells, cell_class))
     for place in order[np.flatnonzero(np.diff(cell_class[order], prepend=-1))]:
-        if f1[place] > 0:
+        if tells[place] > 0:
             shares = {"precision": float(precision[place]), "coverage": float(coverage[place])}
             telling[str(names[cell_class[place]])] = {"word": words.vocabulary[cell_word[place]]} | shares
     telling = {name: telling[name] for name in sorted(telling)}
@@ -617,15 +624,17 @@ def of_words(words: wording.Words, labels: np.ndarray, rows: Table) -> tuple[dic
         own = own[np.argsort(-coverage[own], kind="stable")]
         which = own[0]
         found = words.vocabulary[cell_word[which]]
-        others = [repr(words.vocabulary[cell_word[place]]) for place in own[1 : 1 + SHOWN]]
-        more = f", as do {', '.join(others)}" if others else ""
+        further = [repr(words.vocabulary[cell_word[place]]) for place in own[1 : 1 + SHOWN]]
+        more = f", as do {', '.join(further)}" if further else ""
         what = (
             f"the word {found!r} gives the class {names[number]!r} away{more}: {precision[which]:.1%} of the training "
             f"texts with it are of this class, {coverage[which]:.1%} of the class have it"
         )
         with_it = text[(word == cell_word[which]) & (classes[text] == number)]
         fix = "take labels and whatever stands for them out of the texts"
-        findings.append(_finding("leaking_word", "warning", what, rows.iloc[with_it], fix))
+        # A word such as "tech" may well stand in some texts on technology.
+        severity: Severity = "warning" if coverage[which] >= COVERED else "note"
+        findings.append(_finding("leaking_word", severity, what, rows.iloc[with_it], fix))
     if len(findings) > SHOWN:
         findings = findings[:SHOWN]
     return telling, findings

@@ -19,6 +19,7 @@ from gpt_classifier.data.splits import NUMBER
 SIMILAR = 0.6  # Jaccard similarity: of eight words, one may be another
 BANDS, MINIMA = 20, 4  # a pair at SIMILAR is proposed with probability 1 - (1 - 0.6 ** 4) ** 20 = 0.94
 MAX_WORDS = 100  # of each text, from its beginning
+LETTERS = 12  # of a word with what follows, at most on average: the rest of a long text need not be searched
 TOGETHER = 50_000  # texts, or pairs of texts, that are in memory at a time
 
 # Scripts that are written without spaces: kana, Chinese characters, Thai, Lao, Burmese, Khmer. A letter is a word.
@@ -51,7 +52,7 @@ def words(texts: Iterable[str], maximum: int = MAX_WORDS) -> Words:
     numbers.default_factory = numbers.__len__  # a new word gets the next number
     ids, lengths = array("i"), array("q")
     for text in texts:
-        found = WORD.findall(text.lower())[:maximum]
+        found = WORD.findall(text[: maximum * LETTERS].lower())[:maximum]
         ids.extend(map(numbers.__getitem__, found))
         lengths.append(len(found))
     return Words(np.frombuffer(ids, np.int32).astype(np.int64), np.frombuffer(lengths, np.int64), list(numbers))

@@ -90,7 +90,6 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "padded": ([], {"batching": {"pad_to": 16}}, "truncated", "warning", None, "--data.batching.pad_to longest"),
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
     "swallowed": ([(f'{A} x\nham,"{B} y', "ham")], {}, "swallowed_rows", "warning", [0], "quotation marks"),
-    "several lines": ([("one\ntwo", "ham")], {}, "lines", "note", [0], ""),
     "a word": (
         [(f"{text} indeed", "spam") for text in texts(200, 1)], {}, "leaking_word", "warning", None, "take labels"
     ),
@@ -105,6 +104,15 @@ def test_a_defect_is_found_with_its_rows_and_what_fixes_it(audited, more, given,
         assert finding.count == len(rows)
         assert [row.number for row in finding.rows] == list(rows)[:5]
     assert finding.count >= len(finding.rows)
+
+
+def test_texts_of_several_lines_are_no_defect_but_lines_that_they_do_not_explain_are(audited, tmp_path):
+    assert audited([("one\r\n\r\ntwo\n", "ham"), *SOUND]).findings == []
+    with open(tmp_path / "other.csv", "w", newline="") as stream:
+        rows = [(text, label, "a\nb" if number == 7 else "c") for number, (text, label) in enumerate(SOUND)]
+        csv.writer(stream).writerows([("text", "label", "remark"), *rows])
+    audit = TextDataModule(str(tmp_path / "other.csv"), tokenizer="bytes").audit()
+    assert of_kind(audit, "lines").sentence.startswith("201 lines with content became 200 rows")
 
 
 def test_a_fit_that_would_stop_is_a_finding_and_the_rest_is_found_all_the_same(audited):
@@ -204,9 +212,11 @@ def test_a_label_in_the_text_is_found(audited, label):
     assert audit.words[label] == {"word": label, "precision": 1.0, "coverage": 1.0}
 
 
-def test_a_name_of_a_class_in_a_tenth_of_its_texts_is_found(audited):
+def test_the_name_of_a_class_in_a_tenth_of_its_texts_is_a_note(audited):
     rows = [(f"{text} Spam" if number % 20 == 1 else text, label) for number, (text, label) in enumerate(SOUND)]
-    assert "gives the class 'spam' away" in of_kind(audited(rows), "leaking_word").sentence
+    finding = of_kind(audited(rows), "leaking_word")
+    assert "the word 'spam' gives the class 'spam' away" in finding.sentence
+    assert finding.severity == "note"
 
 
 def test_texts_of_one_class_that_are_longer_are_found(audited):
