@@ -1,4 +1,4 @@
-"""The command ``init``: looks at a file and writes a configuration that suits it, with the reasons in comments."""
+"""The command ``init``: inspects a file and writes a configuration for it, with the reasons in comments."""
 
 import hashlib
 import math
@@ -18,14 +18,14 @@ from gpt_classifier.files import tokenizer_folder, whole_file
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
 TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
 NO_LABELS = ("id", "index", "idx", "row", "split", "date", "time")
-ROWS = 100_000  # that are looked at
-MOST_CLASSES = 1000
-UNEQUAL = 5  # so many times as many rows of the largest class as of the smallest are very unequal
+ROWS = 100_000  # maximum number of rows that are read
+MAX_CLASSES = 1000
+UNEQUAL = 5  # ratio of the largest to the smallest class above which classes are called unequal
 CONTEXT = 1024  # GPT-2's
 CHARACTERS_OF_A_TOKEN = 4  # of English, in GPT-2's tokens
 FOREIGN = (
-    "most letters are not Latin: GPT-2 has seen little of them and takes a token for every byte or two; compare with "
-    "init --weights random, and with an encoder of the language (model.encoder and data.tokenizer)"
+    "most letters are not Latin: GPT-2 was hardly trained on them and needs a token for every byte or two; compare "
+    "with init --weights random, and with an encoder for the language (model.encoder and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
 
@@ -33,16 +33,16 @@ RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that c
 def main(words: list[str]) -> None:
     """``init FILE ...``."""
     parser = CommandParser(
-        "gpt-classifier init", description="Look at a file of labelled texts and write a configuration for it."
+        "gpt-classifier init", description="Inspect a file of labelled texts and write a configuration for it."
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="a .csv, .tsv, .json, .jsonl or .parquet file, or a pattern in quotes")
-    add("--output", help="file to write; by default FILE's name with .yaml, in the working folder")
-    add("--force", action="store_true", help="replace a file of that name")
+    add("--output", help="file to write; by default FILE's name with .yaml, in the working directory")
+    add("--force", action="store_true", help="overwrite an existing file")
     add("--print", action="store_true", help="print the configuration instead of writing a file")
-    add("--weights", choices=["pretrained", "random"], default="pretrained", help="what training begins with")
-    add("--text_column", help="column with the texts; by default the one with the longest")
-    add("--label_column", help="column with the class names; by default one with few different values")
+    add("--weights", choices=["pretrained", "random"], default="pretrained", help="initial weights of the training")
+    add("--text_column", help="column with the texts; by default the one with the longest texts")
+    add("--label_column", help="column with the class names; by default one with few distinct values")
     options = parser.parse_args(words)
     output = Path(options.output or re.sub(r"[*?\[\]]+", "", Path(options.file).name).split(".")[0] + ".yaml")
     if not options.print and not options.force and output.exists():
@@ -58,32 +58,32 @@ def main(words: list[str]) -> None:
     print(f"next: gpt-classifier fit --config {shlex.quote(str(output))}")
 
 
-# ---------------------------------------------------------------- looking
+# ---------------------------------------------------------------- inspecting the file
 
 
 @dataclass
 class Seen:
-    """What was found in a file, for a model that begins with ``weights``."""
+    """Properties of a file, for a model that is trained from ``weights``."""
 
     file: str
     weights: str
     rows: int
-    more: bool  # whether there are more rows than were looked at
+    more: bool  # whether there are more rows than were read
     columns: list[str]
     text_column: str
     label_column: str
-    classes: dict[str, int]  # rows of each, the largest first
-    rare: list[str]  # classes of too few distinct texts for three splits
+    classes: dict[str, int]  # number of rows of each, the largest first
+    rare: list[str]  # classes with too few distinct texts for three splits
     without_text: int
     without_label: int
-    scripts: dict[str, float]  # shares of the letters, the largest first
+    scripts: dict[str, float]  # fractions of the letters, the largest first
     tokenizer: str
-    unit: str  # of the lengths: bytes, tokens or estimated tokens
-    lengths: dict[int, int]  # by percentile: 50, 90, 99, 100
+    unit: str  # unit of the lengths: bytes, tokens or estimated tokens
+    lengths: dict[int, int]  # length by percentile: 50, 90, 99, 100
 
     @property
     def kept(self) -> dict[str, int]:
-        """The classes that are left when the rare ones are dropped; all of them where fewer than two would be left."""
+        """The classes that remain without the rare ones; all of them if fewer than two would remain."""
         kept = {name: count for name, count in self.classes.items() if name not in self.rare}
         return kept if len(kept) > 1 else self.classes
 
@@ -101,7 +101,7 @@ class Seen:
 
 
 def look_at(file: str, weights: str, text_column: str | None = None, label_column: str | None = None) -> Seen:
-    """What the first rows of a file hold. Raises ``InputError`` where no column can be the text or the label."""
+    """Inspects the first rows of a file. Raises ``InputError`` if no column can be the text or the label."""
     import numpy as np
     import pandas as pd
 
@@ -110,7 +110,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     from gpt_classifier.data.splits import near_duplicate_key
 
     if sources.is_named(file):
-        raise InputError(f"{file} is a data set of the package: its configurations come along, gpt-classifier --help")
+        raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
     sources.check_files(file)
     frames, rows = [], 0
     for frame in read_columns(file, None):
@@ -132,7 +132,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
     distinct = both.groupby("label")["key"].nunique()
     shares = scripts.shares(scripts.letters([text[:1000] for text in texts.head(2000)]))
-    # A small network of its own can learn bytes; pretrained weights know GPT-2's tokens only.
+    # A small network from scratch can learn bytes; pretrained weights need GPT-2's tokens.
     tokenizer = "bytes" if weights == "random" and _is_foreign(shares) else "gpt2"
     lengths, unit = _token_counts(list(texts), tokenizer)
     return Seen(
@@ -150,7 +150,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
         scripts=shares,
         tokenizer=tokenizer,
         unit=unit,
-        lengths={share: int(np.percentile(lengths, share, method="higher")) for share in (50, 90, 99, 100)},
+        lengths={q: int(np.percentile(lengths, q, method="higher")) for q in (50, 90, 99, 100)},
     )
 
 
@@ -160,7 +160,7 @@ def _text(value: Any) -> str | None:
 
 
 def _text_column(file: str, values: dict[str, Any]) -> str:
-    """The column with the longest texts on average; of those that are much alike, one that is called so."""
+    """The column with the longest texts on average; among columns of similar length, one with a typical name."""
     means = {name: float(column.dropna().str.len().mean()) for name, column in values.items() if column.notna().any()}
     if not means:
         raise InputError(f"{file} has no column with texts in it")
@@ -169,7 +169,7 @@ def _text_column(file: str, values: dict[str, Any]) -> str:
 
 
 def _label_column(file: str, values: dict[str, Any]) -> str:
-    """A column that repeats few values: one that is called so, or else the one with the fewest."""
+    """A column with few distinct values: one with a typical name, else the one with the fewest values."""
     candidates = []
     for name, column in values.items():
         word = name.strip().lower()
@@ -177,12 +177,12 @@ def _label_column(file: str, values: dict[str, Any]) -> str:
         rank = next((n for n, known in enumerate(LABEL_NAMES) if known in words), len(LABEL_NAMES))
         count = column.nunique()
         repeats = count <= column.notna().sum() / 2
-        if 2 <= count <= MOST_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
+        if 2 <= count <= MAX_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
             candidates.append((rank, count, name))
     if not candidates:
         raise InputError(
-            f"no column of {file} repeats a few values, as classes do: name one with --label_column; apart from the "
-            f"text there are {', '.join(values) or 'none'}"
+            f"no column of {file} has few distinct values, as class names do: name one with --label_column; apart from "
+            f"the text there are {', '.join(values) or 'none'}"
         )
     return min(candidates)[2]
 
@@ -192,7 +192,7 @@ def _is_foreign(shares: dict[str, float]) -> bool:
 
 
 def _token_counts(texts: list[str], tokenizer: str) -> tuple[Sequence[int], str]:
-    """The length of each text, or of 5,000 of them, and what it is counted in. Nothing is downloaded."""
+    """The length of each text, or of 5,000 of them, and its unit. Nothing is downloaded."""
     if tokenizer == "bytes":
         return [len(text.encode("utf-8", "replace")) for text in texts], "bytes"
     if _has_gpt2():
@@ -204,30 +204,30 @@ def _token_counts(texts: list[str], tokenizer: str) -> tuple[Sequence[int], str]
 
 
 def _estimate(text: str) -> int:
-    """How many tokens GPT-2 makes of a text, about: of characters beyond ASCII it knows little more than bytes."""
+    """Estimated number of GPT-2's tokens: characters beyond ASCII are often encoded as single bytes."""
     plain = sum(map(str.isascii, text))
     return 1 + plain // CHARACTERS_OF_A_TOKEN + len(text.encode("utf-8", "replace")) - plain
 
 
 def _has_gpt2() -> bool:
-    """Whether GPT-2's tokenizer files lie where tiktoken keeps them."""
+    """Whether GPT-2's tokenizer files are in tiktoken's cache."""
     folder, url = tokenizer_folder(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
     names = (hashlib.sha1(f"{url}{name}".encode()).hexdigest() for name in ("vocab.bpe", "encoder.json"))
     return all((folder / name).is_file() for name in names)
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- summary and configuration
 
 
 def summary(seen: Seen) -> list[str]:
-    """A few lines on what was found."""
+    """A few lines on the properties of the file."""
     counts = seen.classes.values()
     sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if seen.equal else f'to {max(counts):,} rows'}"
-    shares = [f"{share:.0%} {name}" for name, share in seen.scripts.items() if share >= 0.005]
+    scripts = [f"{fraction:.0%} {name}" for name, fraction in seen.scripts.items() if fraction >= 0.005]
     lines = [
-        f"{seen.file}: {seen.rows:,} rows{' looked at' if seen.more else ''}, columns {_names(seen.columns)}",
+        f"{seen.file}: {seen.rows:,} rows{' read' if seen.more else ''}, columns {_names(seen.columns)}",
         f"  texts    {_line(seen.text_column)}: {_lengths(seen)}",
-        f"  script   {', '.join(shares[:3]) or 'no letters'}",
+        f"  script   {', '.join(scripts[:3]) or 'no letters'}",
         f"  classes  {_line(seen.label_column)}: {sizes}: {_classes(seen)}",
     ]
     if seen.without_text or seen.without_label:
@@ -243,16 +243,16 @@ def summary(seen: Seen) -> list[str]:
 
 
 def _lengths(seen: Seen) -> str:
-    half, most, nearly, longest = seen.lengths.values()
-    return f"half have up to {half:,} {seen.unit}, 90 % up to {most:,}, 99 % up to {nearly:,}, all up to {longest:,}"
+    median, p90, p99, maximum = seen.lengths.values()
+    return f"half have up to {median:,} {seen.unit}, 90 % up to {p90:,}, 99 % up to {p99:,}, all up to {maximum:,}"
 
 
-def _classes(seen: Seen, most: int = 10) -> str:
-    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()], most)
+def _classes(seen: Seen, limit: int = 10) -> str:
+    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()], limit)
 
 
-def _names(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(map(_line, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+def _names(names: Sequence[str], limit: int = 10) -> str:
+    return ", ".join(map(_line, names[:limit])) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
 def _line(text: str) -> str:
@@ -262,11 +262,11 @@ def _line(text: str) -> str:
 
 
 def configuration(seen: Seen, name: str) -> str:
-    """A YAML configuration with the reasons in comments; ``name`` is that of the folder for its runs."""
+    """A YAML configuration with the reasons in comments; ``name`` is the name of the folder for its runs."""
     scratch = seen.weights == "random"
     recipe = yaml.safe_load(shipped()[RECIPES[seen.weights]].read_text(encoding="utf-8"))
-    nearly, counts = seen.lengths[99], seen.kept.values()
-    max_length = min(CONTEXT, max(32, math.ceil(nearly / 32) * 32))
+    p99, counts = seen.lengths[99], seen.kept.values()
+    max_length = min(CONTEXT, max(32, math.ceil(p99 / 32) * 32))
     unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
     data = {
         "source": seen.file,
@@ -276,7 +276,7 @@ def configuration(seen: Seen, name: str) -> str:
         "balance": "none",
         "tokenizer": seen.tokenizer,
         "max_length": max_length,
-        "truncation": "head+tail" if nearly > CONTEXT else "head",
+        "truncation": "head+tail" if p99 > CONTEXT else "head",
         "batch_size": recipe["data"]["batch_size"],
         "splitting": {"fractions": [0.7, 0.1, 0.2]},
         **{key: value for key, value in recipe["data"].items() if key == "batching"},
@@ -285,13 +285,13 @@ def configuration(seen: Seen, name: str) -> str:
     if scratch:
         model["gpt"]["context_length"] = max_length
     trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
-    del trainer["callbacks"]  # they stand below
+    del trainer["callbacks"]  # added below
     if seen.tokenizer == "bytes":
         tokenizer = "most letters are not Latin, and GPT-2's tokenizer would split them into bytes too"
     elif _is_foreign(seen.scripts):
         tokenizer = FOREIGN
     else:
-        tokenizer = "GPT-2's; or bytes, which needs no download" if scratch else "the one that the weights know"
+        tokenizer = "GPT-2's; or bytes, which needs no download" if scratch else "the tokenizer of the weights"
     reasons = {
         "text_column": _lengths(seen),
         "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
@@ -300,16 +300,16 @@ def configuration(seen: Seen, name: str) -> str:
         "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
         "batching": "saves padding",
         "tokenizer": tokenizer,
-        "max_length": f"99 % of the texts have up to {nearly:,} {seen.unit}; longer ones are truncated",
-        "truncation": "what stays of a longer text; or head, tail, head+tail",
-        "weights": "drawn at random" if scratch else "OpenAI's, 0.5 GB to download",
+        "max_length": f"99 % of the texts have up to {p99:,} {seen.unit}; longer ones are truncated",
+        "truncation": "the part of a longer text that is kept: head, tail or head+tail",
+        "weights": "random initial weights" if scratch else "OpenAI's, 0.5 GB to download",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
-        "monitor": "chooses the best epoch; or val/loss, val/accuracy, val/auroc, ...",
-        "patience": "epochs without a better one before training stops; null for all epochs",
+        "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
+        "patience": "epochs without improvement after which training stops; null for all epochs",
     }
     lines = [
-        f"# Made by gpt-classifier init from {_line(seen.file)}. All can be changed, here or on the command line;",
-        "# gpt-classifier fit --help explains every setting.",
+        f"# Made by gpt-classifier init from {_line(seen.file)}. Change settings here or on the command line;",
+        "# gpt-classifier fit --help explains them.",
         "seed_everything: 123",
     ]
     for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
@@ -321,7 +321,7 @@ def configuration(seen: Seen, name: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value in one line; text in quotes unless it is a plain word."""
+    """A value as YAML in one line; strings are in quotes unless they are plain words."""
     word = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_+./-]*", value)
     quoted = isinstance(value, str) and not (word and isinstance(yaml.safe_load(value), str))
     style = '"' if quoted else None

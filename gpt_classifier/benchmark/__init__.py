@@ -1,1 +1,1 @@
-"""Times this package beside the obvious alternatives, on the same machine, data and number of epochs."""
+"""Compares the speed of this package with alternatives, on the same machine, data and number of epochs."""

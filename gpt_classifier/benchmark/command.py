@@ -12,37 +12,38 @@ def main(arguments: list[str]) -> None:
     """Parses the options of ``benchmark`` and runs it."""
     parser = CommandParser(
         "gpt-classifier benchmark",
-        description="Time training and classifying beside the alternatives on this machine: each job in a process of "
-        "its own, one after the other in turn. Prints tables of medians, writes all measurements as JSON.",
+        description="Compare the speed of training and classification with alternatives on this machine. Each job runs "
+        "in a process of its own, in turn. Prints tables of medians and writes all measurements as JSON.",
     )
     add = parser.add_argument
     parts = ["train", "inference", "start", "growth"]
-    about = "train; inference (messages a second); start (cold starts); growth (time and memory of files that grow)"
+    about = "train; inference (messages per second); start (cold starts); growth (time and memory for growing files)"
     add("--parts", nargs="+", default=parts, choices=parts, metavar="PART", help=about)
-    add("--policies", nargs="+", default=["head", "last_block", "all"], help="what trains: head, last_block, all, ...")
+    add("--policies", nargs="+", default=["head", "last_block", "all"], help="as model.trainable: head, all, ...")
     systems = ["cached", "again", "uncached", "plain", "transformers"]
     about = (
         "cached; again (a second run on the same trunk); uncached; plain (the article's loop); transformers (Trainer)"
     )
     add("--systems", nargs="+", default=systems, choices=systems, metavar="SYSTEM", help=about)
-    add("--repeats", type=int, default=3, help="runs of each job, one after the other in turn; medians are shown")
+    add("--repeats", type=int, default=3, help="number of runs of each job, in turn; medians are shown")
     add("--epochs", type=int, default=5)
     add(
         "--max_steps",
         type=int,
         default=0,
-        help="time so many steps, without accuracies; less than an epoch is unfair to who begins with long texts",
+        help="number of steps to time, without accuracies; less than an epoch is unfair to systems that begin with "
+        "long texts",
     )
     add("--batch_size", type=int, default=8)
     add("--source", default="sms_spam", help="data to train on and to classify, as data.source")
     add("--split", default="article_table", help="as data.split")
     add("--tokenizer", default="gpt2", help="as data.tokenizer")
     add("--max_length", type=int, default=1024, help="as data.max_length")
-    add("--gpt", default="gpt2", help="as model.gpt; a mapping in JSON for a free-form one")
-    add("--weights", default="random", help="random (one set, drawn once), pretrained, or a folder or file")
-    add("--model", help="a trained model to classify with, whose accuracy then shows; else an untrained one of --gpt")
-    add("--messages", type=int, default=0, help="messages to classify; 0 for all of the source")
-    add("--rows", type=int, default=1_000_000, help="rows of the file whose memory is measured")
+    add("--gpt", default="gpt2", help="as model.gpt; a mapping is given in JSON")
+    add("--weights", default="random", help="random (the same for all jobs), pretrained, or a folder or file")
+    add("--model", help="a trained model to classify with and to score; by default an untrained one of --gpt")
+    add("--messages", type=int, default=0, help="number of messages to classify; 0 for all of the source")
+    add("--rows", type=int, default=1_000_000, help="number of rows of the largest file of growth")
     add("--output", default="benchmark.json", help="file for all measurements")
     options = parser.parse_args(arguments)
     if options.repeats < 1:

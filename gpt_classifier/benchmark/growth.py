@@ -1,4 +1,4 @@
-"""The part ``growth``: time and memory that files of growing size take."""
+"""The part ``growth``: time and memory for files of growing size."""
 
 import csv
 import random
@@ -16,7 +16,7 @@ WORDS = ["call", "me", "later", "win", "free", "prize", "dinner", "train", "home
 
 
 def measure(runner: Runner) -> None:
-    """Loads and classifies files of a growing number of rows and of longer texts, and prints a line for each."""
+    """Loads and classifies files with more rows and with longer texts, and prints a line for each."""
     rows, tokenizer = runner.options.rows, runner.options.tokenizer
     short, long = (3, 12), (100, 360)  # words of a message, and of a film review
     kinds = {f"{rows // 100:,} messages": (rows // 100, short), f"{rows:,} messages": (rows, short)}
@@ -67,7 +67,7 @@ class PredictRows(Job):
 
 
 def _rows_file(folder: Path, rows: int, length: tuple[int, int]) -> str:
-    """A CSV file of made-up texts with ``length`` words, from and to."""
+    """A CSV file of made-up texts, whose minimum and maximum number of words are ``length``."""
     rng = random.Random(0)
     path = folder / f"{rows}-{length[1]}.csv"
     with open(path, "w", newline="") as stream:

@@ -1,4 +1,4 @@
-"""The same network as ``transformers`` has it, for its Trainer and its pipeline."""
+"""The same network in ``transformers``, for its Trainer and its pipeline."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The part ``inference``: messages classified a second, and the latency of one."""
+"""The part ``inference``: messages classified per second, and the latency of one message."""
 
 import statistics
 import tempfile
@@ -43,7 +43,7 @@ def measure(runner: Runner) -> None:
 
 @dataclass(frozen=True)
 class Inference(Job):
-    """Messages a second on a list, and the median latency of single messages."""
+    """Messages per second for a list, and the median latency of single messages."""
 
     texts: list[str]
     model: str  # its folder
@@ -74,7 +74,7 @@ class Inference(Job):
 
 
 def _pipeline(folder: str, texts: list[str]) -> tuple[Callable[..., Any], Callable[..., Any], str]:
-    """A text-classification pipeline of ``transformers`` on the same weights, at the batch size that suits it best."""
+    """A text-classification pipeline of ``transformers`` with the same weights, at its fastest batch size."""
     hf = transformers_package()
     contents = load(folder)
     model = as_transformers(contents.model.backbone, contents.text_encoder.padding_id, len(contents.class_names)).eval()
@@ -89,7 +89,7 @@ def _pipeline(folder: str, texts: list[str]) -> tuple[Callable[..., Any], Callab
 
 
 def _tokenizer(padding_id: int) -> Any:
-    """GPT-2's tokenizer for ``transformers``, from the files that tiktoken keeps."""
+    """GPT-2's tokenizer for ``transformers``, from the files in tiktoken's cache."""
     from tiktoken.load import read_file_cached
 
     hf = transformers_package()
@@ -125,6 +125,6 @@ def _print_shifts(exact: list[dict[str, Any]], rounded: list[dict[str, Any]]) ->
         for name, probability in a["probabilities"].items()
     ]
     say(
-        f"\nint8 gives the same class for {same / len(exact):.2%}; "
+        f"\nint8 predicts the same class for {same / len(exact):.2%} of messages; "
         f"probabilities shift by {statistics.mean(shifts):.4f} on average, {max(shifts):.3f} at most"
     )

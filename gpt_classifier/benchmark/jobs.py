@@ -1,4 +1,4 @@
-"""Runs one job in a process of its own; the job and its result are JSON in a file."""
+"""Runs one job in a process of its own; reads the job from a JSON file and writes its result there."""
 
 import json
 import os

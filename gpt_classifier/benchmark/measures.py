@@ -1,4 +1,4 @@
-"""Measures of training speed: seconds of a step, its FLOPs, and the peak FLOP/s of the processor."""
+"""Measures of training speed: seconds per step, FLOPs per step, and the peak FLOP/s of the processor."""
 
 import statistics
 import time
@@ -29,9 +29,9 @@ class Steps:
 
 
 def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_batches: int = 8) -> float:
-    """Mean over an epoch's steps of the products' FLOPs, forward and backward, padding included.
+    """Mean FLOPs of matrix products per step, forward and backward, padding included.
 
-    Counted on a few batches from all over the epoch, and scaled to the epoch by the number of positions.
+    Counted on a few batches spread over the epoch, and scaled to the epoch by the number of positions.
     """
     steps = list(batches)
     counted, sample = 0, steps[:: max(1, len(steps) // max_batches)][:max_batches]
@@ -49,7 +49,7 @@ def _positions(batch: Batch | Mapping[str, Tensor]) -> int:
 
 
 def matrix_peak(seconds: float = 1.0, n: int = PEAK_SIZE) -> float:
-    """FLOP/s of the best of repeated float32 products of square matrices."""
+    """Maximum FLOP/s of repeated float32 products of square matrices."""
     a, b = torch.randn(n, n), torch.randn(n, n)
     best = 0.0
     stop = time.perf_counter() + seconds

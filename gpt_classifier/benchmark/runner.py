@@ -1,4 +1,4 @@
-"""Runs the jobs of a benchmark in turn, each in a process of its own; knows nothing about what they measure."""
+"""Runs the jobs of a benchmark in turn, each in a process of its own; knows nothing about their measurements."""
 
 import argparse
 import json
@@ -21,17 +21,17 @@ from typing import Any, ClassVar
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
 
-Result = dict[str, Any]  # what a job measured, by name
+Result = dict[str, Any]  # measurements of a job, by name
 Key = tuple[str, ...]  # the name of a job, in parts
 say = partial(print, flush=True)  # a line of the report; progress goes to standard error
 
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One measurement. Its fields travel as JSON to the process that runs it."""
+    """One measurement. Its fields are passed as JSON to the process that runs it."""
 
     system: str
-    beside_peak: ClassVar[bool] = True  # whether the processor's matrix peak is measured before and after it
+    beside_peak: ClassVar[bool] = True  # whether the peak speed of matrix products is measured before and after it
 
     @abstractmethod
     def run(self) -> Result:
@@ -39,7 +39,7 @@ class Job(ABC):
 
 
 class Runner:
-    """Runs jobs and keeps their results; holds what jobs share: options, one set of weights, a model folder.
+    """Runs jobs and stores their results; jobs share its options, one set of weights and a model folder.
 
     Args:
         options: Options of the command.
@@ -85,7 +85,7 @@ class Runner:
         return results
 
     def keep(self, result: Result) -> None:
-        """Adds a result to the file ``--output``, which is complete whenever the benchmark is stopped."""
+        """Adds a result to the file ``--output``, which is complete even if the benchmark is stopped."""
         self.results.append({name: value for name, value in result.items() if name != "answers"})
         with whole_file(self.options.output) as path:
             report = {"machine": machine(), "options": vars(self.options), "results": self.results}
@@ -136,7 +136,7 @@ def installed(system: str, *packages: str) -> bool:
     """Whether the ``packages`` that a system needs are installed; says so if not."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        say(f"{system} is left out: `pip install {' '.join(missing)}` brings what it needs")
+        say(f"{system} is left out: it needs `pip install {' '.join(missing)}`")
     return not missing
 
 

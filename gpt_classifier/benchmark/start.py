@@ -1,4 +1,4 @@
-"""The part ``start``: seconds that commands take from a cold start, as whole processes."""
+"""The part ``start``: seconds of commands from a cold start, measured as whole processes."""
 
 import statistics
 import subprocess
@@ -10,7 +10,7 @@ from gpt_classifier.benchmark.runner import Runner, say
 
 
 def measure(runner: Runner) -> None:
-    """Starts each command once more often than ``--repeats`` and leaves the first time out."""
+    """Starts each command ``--repeats`` + 1 times and drops the first time."""
     commands = {
         "python -c pass": ["-c", "pass"],
         "import torch": ["-c", "import torch"],

@@ -1,8 +1,8 @@
-"""GPT-2 as a textbook has it, formula by formula: what the plain loop of the benchmark trains.
+"""GPT-2 as in a textbook, formula by formula: the network of the benchmark's plain loop.
 
-Attention is written out with its mask and softmax, queries, keys and values have a matrix each, the norm and GELU are
-their definitions, and the head is applied at every position. It computes what :class:`~gpt_classifier.model.gpt.GPT`
-computes; a test says so.
+Attention is written out with its mask and softmax, queries, keys and values have a matrix each, the norm and GELU
+follow their definitions, and the head is applied at every position. A test checks that its outputs equal those of
+:class:`~gpt_classifier.model.gpt.GPT`.
 """
 
 import math

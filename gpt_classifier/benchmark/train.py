@@ -1,4 +1,4 @@
-"""The part ``train``: this package beside the article's loop and the Trainer of ``transformers``."""
+"""The part ``train``: this package compared with the article's loop and the Trainer of ``transformers``."""
 
 import tempfile
 import time
@@ -51,7 +51,7 @@ def measure(runner: Runner) -> None:
 class Training(Job):
     """Fits one system and scores it on all splits; with ``max_steps`` it only fits."""
 
-    policy: str  # what trains
+    policy: str  # which parameters are trainable
     seed: int
     epochs: int
     max_steps: int  # 0 for all
@@ -97,8 +97,8 @@ def _jobs(runner: Runner) -> dict[Key, Job]:
 
 
 def _print_table(results: dict[Key, list[Result]], compared: str) -> None:
-    """Medians; ``compared`` is the figure of which each system shows the ratio to the first of its policy."""
-    say("| trains | system | job s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
+    """Prints medians, with the ratio of each system's ``compared`` to that of the first system of its policy."""
+    say("| trainable | system | total s | x | s/step | tokens/s | GFLOP/s (of peak) | peak GB | test accuracy |")
     say("|---|---|---|---|---|---|---|---|---|")
     for (policy, system), runs in results.items():
         first = next(others for (other, _), others in results.items() if other == policy)
@@ -119,7 +119,7 @@ def _print_table(results: dict[Key, list[Result]], compared: str) -> None:
 
 
 def _print_notes(results: dict[Key, list[Result]]) -> None:
-    """What trainer and metrics cost, and how fast the trunk pass was."""
+    """Prints the overhead of trainer and metrics, and the speed of the trunk's pass."""
     for (policy, system), runs in results.items():
         if runs[0].get("bare_step_seconds"):
             bare, step = median(runs, "bare_step_seconds"), median(runs, "step_seconds")
@@ -155,7 +155,7 @@ def _data(job: Training, **settings: Any) -> TextDataModule:
 def train_ours(job: Training) -> Result:
     """This package, its Lightning module and trainer, with or without the trunk cache."""
     L.seed_everything(job.seed, verbose=False)
-    # Where all blocks train, texts of like length are brought together, as the Trainer beside it does.
+    # If all blocks are trainable, texts are grouped by length, as in the Trainer of transformers.
     data = _data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))
     data.setup("fit")
     model = GPTClassifier(
@@ -187,7 +187,7 @@ def train_ours(job: Training) -> Result:
 
 
 def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
-    """FLOP/s of batches of the trunk's pass and of a matrix product in turn, so that both see the same machine."""
+    """FLOP/s of batches of the trunk's pass and of a matrix product, in turn, for the same load of the machine."""
     encoded, config = data.encoded["train"], trunk.model.backbone.config
     batches = trunk.text_encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
@@ -203,13 +203,13 @@ def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int
         spent["trunk"] += moments[1] - moments[0]
         spent["peak"] += moments[2] - moments[1]
         tokens += sum(map(len, ids))
-    products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs a token, attention left out
+    products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs per token, without attention
     peak = 2 * PEAK_SIZE**3 * len(chosen) / spent["peak"]
     return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
 
 
 def _bare_steps(model: GPTClassifier, data: TextDataModule, max_steps: int = 60) -> float:
-    """Median seconds of the same steps without trainer, metrics and logging: what those cost shows beside it."""
+    """Median seconds of the same steps without trainer, metrics and logging, to measure their overhead."""
     model.train()
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Optimizer), "without a schedule"
@@ -264,7 +264,7 @@ def train_plain(job: Training) -> Result:
             yield logits(batch).argmax(-1), batch.labels
 
     began = time.perf_counter()
-    for epoch in range(job.epochs):  # noqa: B007 - the order asks for it
+    for epoch in range(job.epochs):  # noqa: B007 - used by ``order``
         for rows in order:
             optimizer.zero_grad()
             loss(encoded["train"][rows]).backward()
@@ -357,7 +357,7 @@ def train_transformers(job: Training) -> Result:
 
 
 def _accuracies(job: Training, predictions: Callable[[str], Iterable[tuple[Tensor, Tensor]]]) -> dict[str, str]:
-    if job.max_steps:  # a sample of steps: nobody wants its accuracy
+    if job.max_steps:  # not trained to the end, so accuracies would not be comparable
         return {}
     result = {}
     for name in SPLITS:

@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
     """``search --config FILE ...``."""
     parser = CommandParser(
         "gpt-classifier search",
-        description="Look for the settings with which a configuration does best on the validation rows. "
+        description="Search for the settings with which a configuration scores best on the validation rows. "
         "Further options, such as --model.weights random, change the configuration in all trials.",
     )
     parser.add_argument("--config", required=True, type=Path, help="the search's YAML file")
@@ -46,7 +46,7 @@ def main(words: list[str]) -> None:
         import optuna
     except ImportError as error:
         raise InputError("search needs Optuna and filelock: pip install 'gpt-classifier[search]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the line for each trial is ours
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # instead of Optuna's line for each trial we print ours
     with quiet():
         check(search)
     folder = writable_folder(options.output or Path("checkpoints/search") / options.config.stem)
@@ -81,8 +81,8 @@ def check_space(search: Search, scratch: Path) -> ClassifierCLI:
     examples = {key: part.examples() for key, part in search.space.items()}
     for n in range(max(map(len, examples.values()))):
         # Parsed, not built: values that exclude each other fail in the trial that combines them.
-        chosen = {key: values[n % len(values)] for key, values in examples.items()}
-        cli.parser.parse_args(arguments(search.base.content, search.settings | chosen, scratch))
+        example = {key: values[n % len(values)] for key, values in examples.items()}
+        cli.parser.parse_args(arguments(search.base.content, search.settings | example, scratch))
     return cli
 
 
@@ -96,15 +96,15 @@ def perform(search: Search, trials: int, folder: Path) -> None:
         trial = next_trial(optuna_study, search, number)
         settings = search.decode(trial.params)
         try:
-            told = run(optuna_study, search, trial, number, folder)
+            outcome = run(optuna_study, search, trial, number, folder)
         except SystemExit as stop:  # Lightning exits without a message after Ctrl-C or SIGTERM
             print(f"[{number}/{trials}] stopped; the same command continues from here", file=sys.stderr)
             raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
         shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())
-        print(f"[{number}/{trials}] {shown}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
+        print(f"[{number}/{trials}] {shown}: {outcome} ({time.monotonic() - began:.1f} s)", flush=True)
         write(optuna_study, search, folder)
     write(optuna_study, search, folder)
-    told = conclusion(optuna_study, search, folder)
+    summary = conclusion(optuna_study, search, folder)
     with whole_file(folder / "search.png") as path:
         draw(search, finished(optuna_study)).savefig(path, format="png")
-    print(told)
+    print(summary)

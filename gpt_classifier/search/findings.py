@@ -74,7 +74,7 @@ def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
 
 
 def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> str:
-    """The best trial in words, how far its score can be trusted, and the commands that use it.
+    """The best trial in words, a note that its score is optimistic, and the commands that use it.
 
     Raises ``InputError`` if no trial was completed.
     """
@@ -154,7 +154,7 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
     for axes in figure.axes:
         axes.grid(alpha=0.3)
         if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # or one trial that diverged would hide the differences of all others
+            axes.set_yscale("log")  # otherwise one trial that diverged would hide the differences of all others
     return figure
 
 

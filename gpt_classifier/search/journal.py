@@ -1,4 +1,4 @@
-"""Opens the journal of a search, Optuna's record of its trials, and draws the next trial from it."""
+"""Opens the journal of a search, Optuna's record of its trials, and samples the next trial."""
 
 import warnings
 from collections.abc import Iterator

@@ -23,8 +23,8 @@ class Range:
     Args:
         low: Smallest value.
         high: Largest value.
-        log: Whether values are drawn uniformly by their logarithm.
-        step: Distance of neighbouring values; any value by default.
+        log: Whether values are sampled from the logarithmic domain.
+        step: Distance between neighbouring values; by default values are continuous.
     """
 
     low: float
@@ -40,7 +40,7 @@ class Range:
         if self.low >= self.high:
             raise InputError(f"{name} is {self}: expected a low below high")
         if self.log and (self.low <= 0 or self.step is not None):
-            raise InputError(f"{name} is {self}: with log, low lies above 0 and there is no step")
+            raise InputError(f"{name} is {self}: with log, expected a low above 0 and no step")
         if self.step is not None and (self.step <= 0 or not self._on_step(self.high)):
             raise InputError(f"{name} is {self}: expected a high that is low plus a whole number of steps")
 
@@ -193,14 +193,14 @@ def read_search(path: Path) -> Search:
     check_settings(search.settings, f"settings of {path}")
     search = replace(search, settings=spread(search.settings))
     if both := search.settings.keys() & space.keys():
-        raise InputError(f"{min(both)} stands in the settings and in the space of {path}: leave it out of one")
+        raise InputError(f"{min(both)} is in the settings and in the space of {path}: leave it out of one")
     for number, settings in enumerate(search.start, 1):
         check_settings(settings, f"start {number} of {path}")
         for key, value in settings.items():
             if key not in space:
                 raise InputError(f"start {number} of {path} has {key}, expected keys of its space: {', '.join(space)}")
             if not space[key].allows(value):
-                raise InputError(f"start {number} of {path} has {key}: {value}, which is none of {space[key]}")
+                raise InputError(f"start {number} of {path} has {key}: {value}, expected a value of {space[key]}")
     return search
 
 

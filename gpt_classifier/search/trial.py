@@ -27,9 +27,9 @@ from gpt_classifier.variants import QUIET, Settings, build
 if TYPE_CHECKING:
     import optuna
 
-# Trials run in this process, so on one device: for a second one Lightning would start this command once more.
+# Trials run in this process, so on one device: with several, Lightning would start this command again for each.
 SAME_FOR_ALL: Settings = {**QUIET, "trainer.devices": 1}
-OUT_OF_MEMORY = "out of memory", "allocate memory"  # how a GPU says it and how a CPU says it
+OUT_OF_MEMORY = "out of memory", "allocate memory"  # in PyTorch's messages for GPUs and for CPUs
 
 
 def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", number: int, folder: Path) -> str:
@@ -55,15 +55,15 @@ def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", num
     epoch = report.epochs[report.values.index(report.best)]
     for name, of_trial in (("value", report.best), ("epoch", epoch), ("epochs", report.epochs)):
         trial.set_user_attr(name, of_trial)
-    told = f"{search.monitor} {report.best:.4f} at epoch {epoch}"
+    outcome = f"{search.monitor} {report.best:.4f} at epoch {epoch}"
     if report.pruned:
         optuna_study.tell(trial, state=TrialState.PRUNED)
-        return f"{told}, stopped after epoch {report.epochs[-1]}"
+        return f"{outcome}, stopped after epoch {report.epochs[-1]}"
     optuna_study.tell(trial, report.best)
     if twins:
-        return f"{told}, as trial {twins[0]}"
+        return f"{outcome}, as trial {twins[0]}"
     best = best_of(finished(optuna_study), search)
-    return f"{told}, the best so far" if best is not None and best[0] == number else told
+    return f"{outcome}, the best so far" if best is not None and best[0] == number else outcome
 
 
 class Report(Callback):

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rows", nargs="+", help="names of the rows to run; all by default")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each row with different seeds")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation: each text is tested once, in one fold")
-    parser.add_argument("--smoke", action="store_true", help="run everything on a tiny network and made-up messages")
+    parser.add_argument("--smoke", action="store_true", help="run all rows with tiny networks on made-up messages")
     parser.add_argument("--output", type=Path, help="folder of results; by default checkpoints/study/NAME")
     options, others = parser.parse_known_args(arguments)
     if options.seeds < 1 or options.folds < 0 or options.folds == 1:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
-    """Writes study.json, what the table shows: these rows, and those of the study that earlier calls ran."""
+    """Writes study.json, the contents of the table: these rows, and those of the study that earlier calls ran."""
     path = folder / "study.json"
     before = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
     now = {row.name: asdict(row) for row in rows}
@@ -59,7 +59,7 @@ def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) ->
 
 
 def table(arguments: list[str]) -> None:
-    """Writes the table of a study again, from whatever results there are."""
+    """Writes the table of a study again, from the results so far."""
     parser = CommandParser("gpt-classifier study table", description=table.__doc__)
     parser.add_argument("folder", type=Path, help="the study's folder")
     parser.add_argument("--format", choices=["markdown", "csv"], default="markdown", help="what to print")
@@ -80,9 +80,9 @@ def write(folder: Path, printed: str = "markdown") -> None:
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
     questions = {key: question(value) for key, value in plan["questions"].items()}
     lines = tables.lines(rows, runs, results_of(runs, folder), questions)
-    said = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, questions))
+    answers = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, questions))
     content = {
-        "markdown": tables.markdown(lines) + (f"\n{said}" if said else ""),
+        "markdown": tables.markdown(lines) + (f"\n{answers}" if answers else ""),
         "csv": tables.comma_separated(lines),
     }
     for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):

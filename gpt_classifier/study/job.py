@@ -1,4 +1,4 @@
-"""Performs one run of a study in a process of its own, so that memory and failures stay its own."""
+"""Performs one run of a study in a process of its own, which isolates its memory and its failures."""
 
 import hashlib
 import json
@@ -54,14 +54,14 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         model.load_state_dict(checkpoint["state_dict"])
     trainer.callbacks.clear()  # type: ignore[attr-defined]
-    trainer.loggers = []  # what follows is for the table alone
+    trainer.loggers = []  # the evaluation below is only for the table
     loaders = {name: data.evaluation_dataloader(name) for name in SPLITS}
     names = np.array(data.class_names)
     scores = {}
     for name, loader in loaders.items():
         trainer.test(model, loader, verbose=False)
-        logits, labels, index = model.epoch_predictions
-        scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], index.numpy())
+        logits, labels, rows = model.epoch_predictions
+        scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], rows.numpy())
     return _result(scores) | {
         "seconds": seconds,
         "epochs": trainer.current_epoch,
@@ -119,7 +119,7 @@ def _result(scores: dict[str, Scored]) -> Result:
     }
 
 
-# ---------------------------------------------------------------- what was trained, for titles and comparisons
+# ---------------------------------------------------------------- descriptions of models, for titles and comparisons
 
 
 def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
@@ -130,26 +130,26 @@ def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
         encoder: The setting ``model.encoder``.
         weights: The setting ``model.weights``, from which training started.
     """
-    network, built = model.model.backbone, Specification.of(model.model)
+    network, spec = model.model.backbone, Specification.of(model.model)
     config, policy = network.config, model.hparams["trainable"]
     size = sum(tensor.numel() for name, tensor in network.state_dict().items() if ".lora_" not in name)
     if isinstance(encoder, str):
         name = f"{Path(encoder).name} {size / 1e6:.0f}M"
-    elif built.backbone | {"dropout": 0.0, "causal": True} in [size.fields for size in SIZES.values()]:
+    elif spec.backbone | {"dropout": 0.0, "causal": True} in [size.fields for size in SIZES.values()]:
         name = f"GPT-2 {size / 1e6:.0f}M"
     else:
         blocks = f"{config.n_layer} block{'s' if config.n_layer > 1 else ''}"
         name = f"{config.model_type}, {blocks} x {config.n_embd} channels"
     parts = [name]
-    if built.family == "gpt" and not config.causal:
+    if spec.family == "gpt" and not config.causal:
         parts.append("no causal mask")
     if weights != "pretrained":
         parts.append("random weights" if weights == "random" else f"weights of {weights}")
-    parts += [_what_trains(policy, built.lora), built.pooling.replace("_", " ")]
+    parts += [_trained_parts(policy, spec.lora), spec.pooling.replace("_", " ")]
     return ", ".join(parts)
 
 
-def _what_trains(policy: str | int, lora: LoRAConfig | None) -> str:
+def _trained_parts(policy: str | int, lora: LoRAConfig | None) -> str:
     if lora is not None:
         return f"{'DoRA' if lora.dora else 'LoRA'}, rank {lora.rank}, alpha {lora.alpha:g}"
     names = {0: "head only", "head": "head only", 1: "last block", "all": "all layers", "biases": "biases only"}

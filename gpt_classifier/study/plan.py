@@ -27,8 +27,8 @@ class Row:
         question: Key of the question that it answers; the first row, with which others are compared, answers none.
         settings: Settings that it changes.
         classical: Name of a model of evaluation/baselines.py to train instead of a network.
-        published: Published scores to show beside: train, val and test accuracy in percent, minutes.
-        smoke: Further settings that it changes in a smoke test, where everything is tiny.
+        published: Published scores for comparison: train, val and test accuracy in percent, minutes.
+        smoke: Further settings that it changes in a smoke test, which uses tiny models.
         note: Remark below the table.
     """
 

@@ -1,4 +1,4 @@
-"""Performs the runs of a study, each in its own process, and keeps their results line by line."""
+"""Performs the runs of a study, each in its own process, and appends their results to a file."""
 
 import json
 import os
@@ -21,7 +21,7 @@ RESULTS = "results.jsonl"
 
 
 def read_results(folder: Path) -> list[Result]:
-    """All results so far, without a last line that a killed study left incomplete."""
+    """All results so far, without incomplete lines that a killed study left."""
     path = folder / RESULTS
     results = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -43,9 +43,9 @@ class Runner:
 
     def perform(self, runs: list[Run]) -> None:
         done = {result["key"] for result in read_results(self.folder) if "error" not in result}
-        left = [run for run in runs if run.key not in done]
-        if len(left) < len(runs):
-            print(f"{len(runs) - len(left)} of {len(runs)} runs were done before", flush=True)
+        remaining = [run for run in runs if run.key not in done]
+        if len(remaining) < len(runs):
+            print(f"{len(runs) - len(remaining)} of {len(runs)} runs were done before", flush=True)
         gpus = _gpus()
         free: SimpleQueue[str] = SimpleQueue()
         for gpu in gpus or [""]:
@@ -54,27 +54,27 @@ class Runner:
         def one(numbered: tuple[int, Run]) -> None:
             gpu = free.get()
             try:
-                self._perform(*numbered, len(left), gpu)
+                self._perform(*numbered, len(remaining), gpu)
             finally:
                 free.put(gpu)
 
         with ThreadPoolExecutor(max(1, len(gpus))) as pool:
             try:
-                list(pool.map(one, enumerate(left, 1)))
+                list(pool.map(one, enumerate(remaining, 1)))
             except BaseException:  # Ctrl-C: finished runs are kept, running ones are killed
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in self.children:
                     child.kill()
                 raise
 
-    def _perform(self, number: int, run: Run, of: int, gpu: str) -> None:
+    def _perform(self, number: int, run: Run, total: int, gpu: str) -> None:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run}.txt", "w") as log:
             path = Path(scratch) / "run.json"
             path.write_text(json.dumps(asdict(run)))
             command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
             environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-            # Its standard input closes when this process ends, however that happens; then it exits too.
+            # The child exits when its standard input closes, which happens whenever this process ends.
             child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
             )
@@ -88,8 +88,8 @@ class Runner:
                 child.stdin.close()
             result: Result = {"error": self._reason(run, code)} if code else json.loads(path.read_text())
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
-        told = f"failed: {result['error']}" if code else f"test {wilson(*result['accuracy']['test'])}"
-        print(f"[{number}/{of}] {run}: {told} ({minutes} min {seconds} s)", flush=True)
+        outcome = f"failed: {result['error']}" if code else f"test {wilson(*result['accuracy']['test'])}"
+        print(f"[{number}/{total}] {run}: {outcome} ({minutes} min {seconds} s)", flush=True)
         self._keep({"key": run.key, "row": run.row, "seed": run.seed, "fold": run.fold} | result)
 
     def _reason(self, run: Run, code: int) -> str:

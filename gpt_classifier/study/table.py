@@ -17,14 +17,14 @@ from gpt_classifier.variants import Settings
 
 @dataclass
 class Line:
-    """One row with the results of its runs. Without ``test`` it has none; ``error`` may give the reason."""
+    """One row with the results of its runs. Without results ``test`` is None, and ``error`` may give the reason."""
 
     row: Row
     runs: list[Run]
     done: int  # runs with a result
     error: str = ""
-    title: str = ""  # of the row, if its settings are the only difference to the first row, else what was trained
-    seeds: int = 0  # with results
+    title: str = ""  # of the row if only its settings differ from the first row, else a description of the model
+    seeds: int = 0  # number of seeds with results
     train: Proportion | None = None
     val: Proportion | None = None
     test: Proportion | None = None
@@ -49,7 +49,7 @@ class Line:
 
     @property
     def state(self) -> str:
-        """How many of its runs have results, or why none has."""
+        """The number of its runs that have results, or the reason why none has."""
         if self.test is None:
             return f"failed: {self.error}" if self.error else "not run"
         return f"{self.done} of {len(self.runs)} runs" + (f"; failed: {self.error}" if self.error else "")
@@ -81,11 +81,9 @@ def _title(line: Line, is_first: bool) -> str:
     title, settings = line.row.title, line.row.settings
     if line.test is None:
         return title or ", ".join(f"{key} {_text(v)}" for key, v in settings.items()) or "the base configuration"
-    if (
-        title and is_first and line.family != "classical"
-    ):  # with nothing to compare with, its settings cannot confirm its title
+    if title and is_first and line.family != "classical":  # no other row confirms the title of the first one
         return f"{title} ({line.trained})"
-    kept = all(line.runs[0].settings.get(key) == value for key, value in settings.items())  # smoke tests replace some
+    kept = all(line.runs[0].settings.get(key) == value for key, value in settings.items())  # not in some smoke tests
     return title if title and (line.family == "classical" or (kept and not line.obstacle)) else line.trained
 
 
@@ -112,9 +110,9 @@ def _text(value: Any) -> str:
 
 
 def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
-    found = [results[run.key] for run in runs if run.key in results]
-    good = [result for result in found if "error" not in result]
-    line = Line(row, runs, len(good), next((r["error"] for r in found if "error" in r), ""))
+    own = [results[run.key] for run in runs if run.key in results]
+    good = [result for result in own if "error" not in result]
+    line = Line(row, runs, len(good), next((r["error"] for r in own if "error" in r), ""))
     if not good:
         return line
     by_seed = {result["seed"]: [r for r in good if r["seed"] == result["seed"]] for result in good}
@@ -133,13 +131,13 @@ def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
 
 
 def _accuracy(split: str, by_seed: list[list[Result]]) -> Proportion:
-    """Mean accuracy over seeds; that of a seed is over the texts of all its folds."""
+    """Mean accuracy over seeds; the accuracy of a seed is over the texts of all its folds."""
     counts = [np.sum([result["accuracy"][split] for result in folds], axis=0) for folds in by_seed]
-    return mean_accuracy([float(right / of) for right, of in counts], _texts(split, by_seed))
+    return mean_accuracy([float(correct / total) for correct, total in counts], _texts(split, by_seed))
 
 
 def _texts(split: str, by_seed: list[list[Result]]) -> int:
-    """Number of texts; if folds are missing, that of the seed with the fewest."""
+    """Number of texts; if folds are missing, the minimum over seeds."""
     return min(sum(result["accuracy"][split][1] for result in folds) for folds in by_seed)
 
 
@@ -331,8 +329,8 @@ def comma_separated(table: Sequence[Line]) -> str:
         cells: list[Any] = [line.row.name, line.title, line.row.question or "", line.trained]
         cells += [str(any(run.smoke for run in line.runs)).lower(), line.done, len(line.runs), line.seeds]
         cells += [line.weights, line.epochs, line.trainable]
-        for share in (line.train, line.val, line.test):
-            cells += [""] * 3 if share is None else list(share)
+        for accuracy in (line.train, line.val, line.test):
+            cells += [""] * 3 if accuracy is None else list(accuracy)
         cells += ["" if value is None else value for value in (line.f1, line.difference, line.p, line.p_corrected)]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         writer.writerow([*cells, line.error])
@@ -349,15 +347,15 @@ def forest_plot(table: Sequence[Line]) -> Any:
 
     shown = [line for line in table if line.test is not None]
     labels = ["\n".join(wrap(f"{line.title} ({line.row.name})", 52, break_on_hyphens=False)) for line in shown]
-    rooms = np.array([0.16 + 0.16 * (label.count("\n") + 1) for label in labels])  # inches
-    places, height = np.cumsum(rooms) - rooms / 2, float(rooms.sum())
+    heights = np.array([0.16 + 0.16 * (label.count("\n") + 1) for label in labels])  # inches
+    places, height = np.cumsum(heights) - heights / 2, float(heights.sum())
     figure = Figure(figsize=(10, 1.3 + height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     drawn = set()
     for y, line in zip(places, shown, strict=True):
         assert line.test is not None
-        value, low, high = (100 * share for share in line.test)
+        value, low, high = (100 * bound for bound in line.test)
         colour, meaning = _colour(line, line is table[0])
         axes.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot(value, y, "s", color=colour, markersize=6, label=None if meaning in drawn else meaning)

@@ -123,7 +123,7 @@ def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatc
     options = [*SMALL, "--parts", "train", "--policies", "all", "--systems", "transformers", "plain"]
     assert main(["benchmark", *options, "--output", str(tmp_path / "benchmark.json")]) == 0
     told = capsys.readouterr().out
-    assert "transformers Trainer, grouped is left out: `pip install transformers accelerate`" in told
+    assert "transformers Trainer, grouped is left out: it needs `pip install transformers accelerate`" in told
     assert "| all | plain loop, as in the article |" in told
 
 

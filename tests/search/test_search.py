@@ -336,7 +336,7 @@ def test_a_defect_is_not_taken_for_a_bad_setting(search, tmp_path, monkeypatch):
         ({"space": {RATE: {"choices": 1e-3}}}, "two or more different values"),
         ({"space": {}}, "is not a search"),
         ({"space": None}, "is not a search"),
-        ({"start": [{RATE: 1.0}]}, "none of {low"),
+        ({"start": [{RATE: 1.0}]}, "expected a value of {low"),
         ({"start": [{"model.pooling": "mean"}]}, "expected keys of its space"),
         ({"start": {RATE: 1e-3}}, "expected a list of settings"),
         ({"start": [RATE]}, "start 1 of"),
