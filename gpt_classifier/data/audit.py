@@ -29,7 +29,7 @@ CONTEXT = 1024  # GPT-2's
 WHOLE = 10**9  # tokens, more than any text has
 MAX_CHARACTERS = 200_000_000  # that are tokenized; of more, every n-th text
 MAX_COMPARED = 1_000_000  # distinct texts whose wording is compared
-MAX_WORDS = 30_000_000  # of all texts together; of more, the beginning of each text
+MAX_WORDS = 20_000_000  # of all texts together; of more, the beginning of each text
 MAX_QUICK = 5_000  # training rows whose words the start of a fit looks at, about
 FEW = 10  # rows to score: with one less, the 95 % interval of a recall of 100 % begins at 70 %
 UNEQUAL = 5  # so many times as many rows of the largest class as of the smallest
@@ -414,9 +414,8 @@ def of_copies(rows: Table, split: str) -> tuple[dict[str, dict[str, int]], list[
     compared = first[:MAX_COMPARED]
     maximum = min(wording.MAX_WORDS, max(10, MAX_WORDS // max(1, len(compared))))
     words = wording.words(rows["text"].iloc[compared], maximum)
-    pairs = wording.similar(words, min(known, len(compared)))
     alike = np.zeros(len(first), dtype=bool)
-    alike[pairs.second[pairs.first < known]] = True
+    alike[: len(compared)] = wording.similar(words, known) >= 0
     table: dict[str, dict[str, int]] = {}
     findings: list[Finding] = []
     inside = "--data.split grouped keeps them on one side" if split != "grouped" else "they stay on one side"
@@ -450,7 +449,7 @@ def of_copies(rows: Table, split: str) -> tuple[dict[str, dict[str, int]], list[
         if both.any():
             what = f"{both.sum():,} test texts are near-copies of validation texts"
             findings.append(_finding("copies_val_test", "note", what, rows[both], "--data.split grouped"))
-    within = np.unique(pairs.second[pairs.second < known])
+    within = np.flatnonzero(alike[:known])
     if len(within):
         what = f"{len(within):,} distinct training texts share most of their wording with an earlier one"
         findings.append(_finding("similar_inside", "note", what, rows.iloc[first[within]]))
