@@ -331,9 +331,9 @@ def test_int8_is_close(kind):
         ({"dim": 16}, "a mapping with a model_type"),
         ({"model_type": "bard"}, "'bard'"),
         ({"model_type": "bert", "hidden_size": "wide"}, "wide"),
-        ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "no bert encoder can be made"),
-        ({"model_type": "t5"}, "no text encoder like BERT"),
-        ({"model_type": "vit"}, "no text encoder like BERT"),
+        ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "no bert encoder can be built"),
+        ({"model_type": "t5"}, "not a bidirectional encoder like BERT"),
+        ({"model_type": "vit"}, "not a bidirectional encoder like BERT"),
     ],
 )
 def test_what_is_no_encoder_is_refused_by_name(encoder, named):
