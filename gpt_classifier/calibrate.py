@@ -20,7 +20,9 @@ DESCRIPTION = (
 
 
 def main(arguments: list[str]) -> None:
-    parser = CommandParser("gpt-classifier calibrate", "gpt-classifier calibrate FOLDER [options]", DESCRIPTION)
+    parser = CommandParser(
+        "gpt-classifier calibrate", "gpt-classifier calibrate FOLDER [options] [--data.KEY VALUE ...]", DESCRIPTION
+    )
     add = parser.add_argument
     add("--model", help="model folder or run folder; without it, the first argument is the model")
     add("--decide", default="argmax", metavar="RULE", help=f"{_examples()}; the probabilities are calibrated with each")
@@ -30,14 +32,12 @@ def main(arguments: list[str]) -> None:
         help="share of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by "
         "default that of the validation rows",
     )
-    add("words", nargs="*", metavar="--data.KEY VALUE", help="other data, such as --data.val_source new.csv")
-    options, rest = parser.parse_known_args(arguments)
-    for word in rest:
-        if word.startswith("--") and not word.startswith("--data."):
-            parser.error(f"unrecognized arguments: {word.partition('=')[0]}")
-    if options.model is None and not options.words:
-        raise InputError("which model? Name its folder first, as in calibrate checkpoints/spam")
-    model = Path(options.model or options.words.pop(0))
+    add("folder", nargs="?", help="the model, if --model does not name it")
+    data, others = _of_data(arguments)
+    options = parser.parse_args(others)
+    if (options.model is None) == (options.folder is None):
+        raise InputError("which model? Name one folder, as in calibrate checkpoints/spam")
+    model = Path(options.model or options.folder)
 
     from gpt_classifier import bundle
     from gpt_classifier.card import with_section
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     folder = bundle.model_folder(model)
     contents = bundle.load(folder)
     names = contents.class_names
-    table = _rows(contents, given_settings([*options.words, *rest]))
+    table = _rows(contents, given_settings(data))
     labels = table["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
     counts = [int((labels == number).sum()) for number in range(len(names))]
     balanced = contents.data.get("balance", "none") != "none"
@@ -69,6 +69,19 @@ def main(arguments: list[str]) -> None:
         with whole_file(folder / "README.md") as path:
             path.write_text(with_section(contents.card, "Decision", "\n".join(lines)), encoding="utf-8")
     print("\n".join([*lines, f"kept in {folder}"]))
+
+
+def _of_data(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The words of options such as ``--data.val_source FILE``, and all others."""
+    data: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--data."):
+            others.append(word)
+        else:
+            data += [word] if "=" in word else [word, *[value for value in [next(words, None)] if value is not None]]
+    return data, others
 
 
 def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":

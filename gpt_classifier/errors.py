@@ -35,7 +35,7 @@ class CommandParser(argparse.ArgumentParser):
     """Reports a wrong option as all mistakes are reported."""
 
     def error(self, message: str) -> NoReturn:
-        wrong = re.match(r"unrecognized arguments: (--\S+)", message)
+        wrong = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
         if wrong and (close := did_you_mean(wrong[1], self._option_string_actions)):
             raise InputError(f"no option {wrong[1]}{close}")
         raise InputError(f"{message}; {self.prog} --help explains the options")

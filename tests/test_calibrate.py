@@ -118,6 +118,15 @@ def test_what_cannot_be_decided_is_one_line_and_changes_nothing(words, message, 
     assert (model / "config.json").read_bytes() == before
 
 
+def test_options_of_the_data_may_stand_anywhere_with_a_space_or_a_sign_between(model, rows, capsys):
+    words = ["--data.val_source", str(rows), "--decide", "{max_fpr: 0.02, of: spam}", str(model), "--data.batch_size=4"]
+    assert main(["calibrate", *words]) == 0
+    assert "kept in" in capsys.readouterr().out
+    assert TextClassifier.load(model).decision.asked == {"max_fpr": 0.02, "of": "spam"}
+    assert main(["calibrate", str(model), "--data.val_source"]) == 2
+    assert main(["calibrate", str(model), f"--model={model}"]) == 2
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "nothing")]) == 2
     assert f"no model folder at {tmp_path / 'nothing'}" in capsys.readouterr().err
