@@ -119,7 +119,14 @@ def test_what_cannot_be_decided_is_one_line_and_changes_nothing(words, message, 
 
 
 def test_options_of_the_data_may_stand_anywhere_with_a_space_or_a_sign_between(model, rows, capsys):
-    words = ["--data.val_source", str(rows), "--decide", "{min_recall: 0.98, of: spam}", str(model), "--data.batch_size=4"]
+    words = [
+        "--data.val_source",
+        str(rows),
+        "--decide",
+        "{min_recall: 0.98, of: spam}",
+        str(model),
+        "--data.batch_size=4",
+    ]
     assert main(["calibrate", *words]) == 0
     assert "kept in" in capsys.readouterr().out
     assert TextClassifier.load(model).decision.asked == {"min_recall": 0.98, "of": "spam"}
