@@ -52,7 +52,7 @@ def model_card(
     rows = {
         "classes": ", ".join(contents.class_names),
         "network": f"{network.model_type}: {size}, context {network.context_length} tokens",
-        "tokenizer": "{tokenizer}, at most {max_length} tokens ({truncation} kept)".format_map(text_encoder),
+        "tokenizer": f"{text_encoder['tokenizer']}, {_room(contents)}",
         "pooling": contents.model.pooling,
     }
     if training is not None:
@@ -71,3 +71,12 @@ def with_section(card: str, title: str, text: str) -> str:
     rest = re.sub(f"{begin}.*?{end}\n*", "", card, flags=re.DOTALL)
     before, data, after = rest.partition("## Data\n")
     return f"{before.rstrip()}\n\n{section}{data}{after}"
+
+
+def _room(contents: Bundle) -> str:
+    """How many tokens of a text the model reads."""
+    encoder = contents.text_encoder
+    if (windows := encoder.windows) is None:
+        return f"at most {encoder.max_length} tokens ({encoder.truncation} kept)"
+    most = "any number of" if windows.limit is None else f"at most {windows.limit}"
+    return f"{most} windows of {encoder.max_length} tokens every {windows.stride}, {windows.aggregate} of their logits"

@@ -5,6 +5,8 @@ This is the only path from text to tensor: training, evaluation, prediction and 
 
 import copy
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -17,21 +19,68 @@ from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_nam
 
 Truncation = Literal["head", "tail", "head+tail"]
 TRUNCATIONS = get_args(Truncation)
+Aggregate = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class WindowsConfig:
+    """Overlapping windows of ``max_length`` tokens, in which a longer text is read as a whole.
+
+    Args:
+        stride: Number of tokens from the start of a window to the start of the next one.
+        aggregate: How the logits of a text's windows become those of the text: their ``mean``, or the ``max`` of each
+            class.
+        limit: Maximum number of windows of a text, spread evenly over it; null for all.
+    """
+
+    stride: int = 128
+    aggregate: Aggregate = "mean"
+    limit: int | None = 16
+
+    def __post_init__(self) -> None:
+        check_choice("aggregate", self.aggregate, Aggregate)
+        if self.stride < 1:
+            raise InputError(f"stride is {self.stride}, expected at least 1 token")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}, expected at least 1 window, or null for all")
 
 
 class Batch(NamedTuple):
     """A right-padded batch. ``lengths`` says where padding begins; its token id does not, as real tokens have it too.
 
-    ``depth`` says what ``inputs`` are: ``ids`` for token ids (B, T) in int64, a number n for the hidden states
-    (B, T, C) that enter block n, or ``pooled`` for the pooled hidden states (B, C) that enter the head.
+    ``depth`` says what ``inputs`` are: ``ids`` for token ids (W, T) in int64, a number n for the hidden states
+    (W, T, C) that enter block n, or ``pooled`` for the pooled hidden states (W, C) that enter the head. Usually each of
+    the B texts is one input, W = B; a text that is read in windows is several, one after the other.
     """
 
     inputs: Tensor
-    lengths: Tensor  # (B,) int64, number of real tokens of each row
+    lengths: Tensor  # (W,) int64, number of real tokens of each input
     labels: Tensor | None = None  # (B,) int64
     rows: Tensor | None = None  # (B,) int64, row numbers
     depth: int | Literal["ids", "pooled"] = "ids"
     share: float = 1.0  # weight of the batch's mean loss in its optimizer step
+    texts: Tensor | None = None  # (W,) int64, which of the B texts each input is a window of; None if each is a text
+    aggregate: Aggregate = "mean"
+
+    def of_texts(self, logits: Tensor) -> Tensor:
+        """Logits (W, K) of the inputs -> (B, K) of the texts."""
+        if self.texts is None:
+            return logits
+        assert self.rows is not None, "data give every text a row number"
+        return aggregated(logits, self.texts, len(self.rows), self.aggregate)
+
+
+def texts_of_windows(counts: Sequence[int] | np.ndarray) -> Tensor | None:
+    """(W,) the text that each window belongs to, where text i has ``counts[i]`` of W windows; None if each has one."""
+    if all(count == 1 for count in counts):
+        return None
+    return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+
+
+def aggregated(logits: Tensor, texts: Tensor, number: int, aggregate: Aggregate) -> Tensor:
+    """Logits (W, K) of windows -> (B, K) of the ``number`` texts that ``texts`` (W,) says they belong to."""
+    index, how = texts[:, None].expand_as(logits), {"mean": "mean", "max": "amax"}[aggregate]
+    return logits.new_zeros(number, logits.shape[1]).scatter_reduce(0, index, logits, how, include_self=False)
 
 
 class TextEncoder:
@@ -43,6 +92,7 @@ class TextEncoder:
         max_length: Maximum number of tokens per text, including the special tokens that some tokenizers add.
         truncation: Which part of a longer text is kept: its ``head``, its ``tail``, or half of each (``head+tail``).
         pad_to: Width of every batch in tokens, or None for the longest text of each batch.
+        windows: How longer texts are read as a whole, in windows; None to truncate them.
     """
 
     def __init__(
@@ -51,6 +101,7 @@ class TextEncoder:
         max_length: int = 1024,
         truncation: str = "head",
         pad_to: int | None = None,
+        windows: WindowsConfig | None = None,
     ) -> None:
         check_choice("truncation", truncation, Truncation)
         if pad_to is not None:
@@ -65,6 +116,13 @@ class TextEncoder:
         self.max_length = max_length
         self.truncation = truncation
         self.pad_to = pad_to
+        self.windows = windows
+        room = self._max_text_tokens
+        if windows is not None and windows.stride > room:
+            raise InputError(
+                f"windows.stride is {windows.stride}, expected at most {room}, the tokens of a text that a window holds: "
+                "those between windows would be left out"
+            )
         # max_length tokens cover at most this many characters, so the rest of a huge text need not be tokenized.
         self._max_characters = max_length * self._tokenizer.longest
 
@@ -95,18 +153,44 @@ class TextEncoder:
             truncated = True
             tail = {"head": 0, "tail": limit, "head+tail": limit // 2}[self.truncation]
             ids = ids[: limit - tail] + (ids[-tail:] if tail else [])
-        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id], truncated
+        return self._completed(ids), truncated
+
+    def encode_windows(self, text: str) -> tuple[list[list[int]], bool]:
+        """The text's windows, each as :meth:`encode` returns ids, and whether tokens are in none of them.
+
+        A text of at most ``max_length`` tokens, or any text if there are to be no windows, is one. The last window ends
+        with the text, so that all are full.
+        """
+        if self.windows is None:
+            ids, truncated = self.encode(text)
+            return [ids], truncated
+        ids, length = self._tokenizer.ids(text), self._max_text_tokens
+        last = max(0, len(ids) - length)
+        starts = [*range(0, last, self.windows.stride), last]
+        if self.windows.limit is not None and len(starts) > self.windows.limit:
+            spread = np.linspace(0, len(starts) - 1, self.windows.limit).round()
+            starts = [starts[int(i)] for i in spread]
+        truncated = any(end - start > length for start, end in pairwise([*starts, len(ids)]))
+        return [self._completed(ids[start : start + length]) for start in starts], truncated
+
+    def _completed(self, ids: list[int]) -> list[int]:
+        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id]
 
     def batch(
-        self, ids: Sequence[Sequence[int] | np.ndarray], labels: Tensor | None = None, rows: Tensor | None = None
+        self,
+        ids: Sequence[Sequence[int] | np.ndarray],
+        labels: Tensor | None = None,
+        rows: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> Batch:
-        """Pads encoded texts on the right into one :class:`Batch`."""
+        """Pads encoded texts, or their windows, on the right into one :class:`Batch`."""
         lengths = [len(row) for row in ids]
         width = self.pad_to or max(lengths)
         table = np.full((len(ids), width), self.padding_id, dtype=np.int64)
         for row, tokens in zip(table, ids, strict=True):
             row[: len(tokens)] = tokens
-        return Batch(torch.from_numpy(table), torch.tensor(lengths), labels, rows)
+        batch = Batch(torch.from_numpy(table), torch.tensor(lengths), labels, rows)
+        return batch if self.windows is None else batch._replace(texts=texts, aggregate=self.windows.aggregate)
 
     def unpadded(self) -> "TextEncoder":
         """The same text encoder, except that each batch is only as wide as its longest text."""
@@ -114,16 +198,28 @@ class TextEncoder:
         unpadded.pad_to = None
         return unpadded
 
-    def rows_by_length(self, lengths: Sequence[int] | np.ndarray, tokens: int) -> list[list[int]]:
-        """Row numbers in batches of similar length, each of at most ``tokens`` tokens with padding, or of one row."""
+    def rows_by_length(
+        self, lengths: Sequence[int] | np.ndarray, tokens: int, windows: Sequence[int] | np.ndarray | None = None
+    ) -> list[list[int]]:
+        """Row numbers in batches of similar length, each of at most ``tokens`` tokens with padding, or of one row.
+
+        Args:
+            lengths: (N,) tokens of each row, or of its longest window.
+            tokens: Maximum number of tokens in a batch.
+            windows: (N,) number of windows of each row; by default 1.
+        """
         batches: list[list[int]] = []
-        longest_first = np.argsort(-np.asarray(lengths), kind="stable")  # so that running out of memory happens early
-        for row in longest_first.tolist():
+        inputs = 0  # of the last batch
+        counts = np.ones(len(lengths), dtype=np.int64) if windows is None else np.asarray(windows)
+        # Longest first, so that running out of memory happens early.
+        for row in np.lexsort((-counts, -np.asarray(lengths))).tolist():
             width = self.pad_to or lengths[batches[-1][0]] if batches else 0
-            if batches and width * (len(batches[-1]) + 1) <= tokens:
+            if batches and width * (inputs + counts[row]) <= tokens:
                 batches[-1].append(row)
+                inputs += counts[row]
             else:
                 batches.append([row])
+                inputs = counts[row]
         return batches
 
     def settings(self) -> dict[str, Any]:
@@ -133,6 +229,7 @@ class TextEncoder:
             "max_length": self.max_length,
             "truncation": self.truncation,
             "pad_to": self.pad_to,
+            "windows": None if self.windows is None else asdict(self.windows),
         }
 
     def vocabulary(self) -> Tensor:
@@ -143,7 +240,14 @@ class TextEncoder:
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "TextEncoder":
         """The text encoder that returned these ``settings()`` and this ``vocabulary()``; needs no download."""
         tokenizer = restore_tokenizer(settings, vocabulary)
-        return cls(tokenizer, settings["max_length"], settings["truncation"], settings["pad_to"])
+        windows = settings.get("windows")
+        return cls(
+            tokenizer,
+            settings["max_length"],
+            settings["truncation"],
+            settings["pad_to"],
+            None if windows is None else WindowsConfig(**windows),
+        )
 
 
 def batch_tokens(device: str) -> int:

@@ -22,7 +22,7 @@ from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
-from gpt_classifier.encoding import Batch, TextEncoder, Truncation, batch_tokens
+from gpt_classifier.encoding import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice, grouped
 
@@ -62,6 +62,8 @@ class TextDataModule(L.LightningDataModule):
             its name on the Hugging Face hub, or a folder with its tokenizer.json.
         max_length: Maximum number of tokens per text.
         truncation: Which part of a longer text is kept: ``head``, ``tail`` or ``head+tail``.
+        windows: Windows in which texts beyond ``max_length`` are read as a whole, instead of being truncated:
+            ``{stride: 128, aggregate: mean, limit: 16}``.
         batch_size: Number of texts in a training batch on each device.
         file_format: How CSV, TSV and JSON files are read.
         splitting: How rows are divided into train, val and test.
@@ -84,6 +86,7 @@ class TextDataModule(L.LightningDataModule):
         tokenizer: str = "gpt2",
         max_length: int = 1024,
         truncation: Truncation = "head",
+        windows: WindowsConfig | None = None,
         batch_size: int = 8,
         file_format: FileFormat = reading.AS_NAMED,
         splitting: SplittingConfig = SplittingConfig(),
@@ -94,8 +97,10 @@ class TextDataModule(L.LightningDataModule):
         self.file_format = grouped(FileFormat, "file_format", file_format)
         self.splitting = grouped(SplittingConfig, "splitting", splitting)
         self.batching = grouped(BatchingConfig, "batching", batching)
+        self.windows = None if windows is None else grouped(WindowsConfig, "windows", windows)
         # Plain values, for checkpoints and model folders.
         plain = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
+        plain["windows"] = None if self.windows is None else asdict(self.windows)
         self.hparams.update(plain, file_format=asdict(self.file_format))
         check_choice("split", split, Split)
         check_choice("balance", balance, Balance)
@@ -355,7 +360,8 @@ class TextDataModule(L.LightningDataModule):
     def _new_text_encoder(self, longest_train: int | None = None) -> TextEncoder:
         pad_to = self.batching.pad_to
         width = {"longest": None, "longest_train": longest_train}.get(str(pad_to), pad_to)
-        return TextEncoder(self.tokenizer, self.max_length, self.truncation, None if width is None else int(width))
+        pad_to_width = None if width is None else int(width)
+        return TextEncoder(self.tokenizer, self.max_length, self.truncation, pad_to_width, self.windows)
 
     def _encode(self, text_encoder: TextEncoder | None) -> None:
         self.text_encoder = text_encoder or self._new_text_encoder()
@@ -391,12 +397,16 @@ class TextDataModule(L.LightningDataModule):
         if self.without_text:
             lines.append(f"  {self.without_text} rows without text: {'dropped' if self.empty == 'drop' else 'kept'}")
         lines += [f"  {note}" for note in self.notes]
-        truncated = {name: encoded.truncated for name, encoded in self.encoded.items() if encoded.truncated}
-        if truncated:
-            counts_text = ", ".join(f"{count:,} in {name}" for name, count in truncated.items())
-            lines.append(
-                f"  texts truncated to {self.text_encoder.max_length} tokens ({self.truncation} kept): {counts_text}"
+        encoder = self.text_encoder
+        if windowed := self._counts({name: int((encoded.windows > 1).sum()) for name, encoded in self.encoded.items()}):
+            lines.append(f"  texts longer than {encoder.max_length} tokens, read in windows: {windowed}")
+        if truncated := self._counts({name: encoded.truncated for name, encoded in self.encoded.items()}):
+            how = (
+                f"read in {encoder.windows.limit} windows with gaps"
+                if encoder.windows
+                else (f"truncated to {encoder.max_length} tokens ({self.truncation} kept)")
             )
+            lines.append(f"  texts {how}: {truncated}")
         known = self._model.trained_on
         if known is None and "train" in self.tables:
             known = training_fingerprints(self.tables["train"]["text"])
@@ -408,6 +418,10 @@ class TextDataModule(L.LightningDataModule):
                 lines.append(f"  {copies} {name} {about}")
         lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
         return "\n".join(lines)
+
+    @staticmethod
+    def _counts(by_split: dict[str, int]) -> str:
+        return ", ".join(f"{count:,} in {name}" for name, count in by_split.items() if count)
 
     # ---------------------------------------------------------------- batches
 
@@ -439,7 +453,7 @@ class TextDataModule(L.LightningDataModule):
             return batch
         number = self._batches_begun % self._epoch_length()
         self._batches_begun += 1
-        return batch._replace(share=self._share_of_step(len(batch.lengths), number, self.trainer))
+        return batch._replace(share=self._share_of_step(len(batch.labels), number, self.trainer))
 
     def _share_of_step(self, texts: int, number: int, trainer: L.Trainer) -> float:
         """Weight of a batch's mean loss with which the gradient of a step is the mean over all texts of the step.
@@ -469,7 +483,7 @@ class TextDataModule(L.LightningDataModule):
         if name not in self.encoded:
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         encoded = self.encoded[name]
-        batches = self.text_encoder.rows_by_length(encoded.lengths, self._max_batch_tokens())
+        batches = self.text_encoder.rows_by_length(encoded.lengths, self._max_batch_tokens(), encoded.windows)
         return self._loader(encoded, EvaluationBatches(batches, *self._process()))
 
     def _max_batch_tokens(self) -> int:

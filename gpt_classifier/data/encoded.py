@@ -9,38 +9,50 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from gpt_classifier.encoding import Batch, TextEncoder
+from gpt_classifier.encoding import Batch, TextEncoder, texts_of_windows
 
 
 class EncodedTexts(Dataset[Batch]):
     """Every text tokenized once. Indexing with a list of row numbers gives their padded :class:`Batch`.
 
-    A million short messages take about 60 MB: two bytes a token, without an object for each text.
+    A row has one window, its whole text, unless the text encoder makes several of it; windows are numbered through in
+    the order of the rows. A million short messages take about 60 MB: two bytes a token, without an object for each
+    text.
     """
 
     def __init__(self, texts: Iterable[str], text_encoder: TextEncoder, labels: Tensor | None, numbers: Tensor) -> None:
         self.text_encoder = text_encoder
         self.labels = labels
         self.rows = numbers  # (N,) int64, of the rows in their source
-        self.truncated = 0
+        self.truncated = 0  # number of texts with tokens that are in no window
         # Grows in place: there is never an object for each text.
         flat = array("H" if text_encoder.vocab_size <= 2**16 else "I")
-        lengths = array("q")
+        lengths, counts = array("q"), array("q")
         for text in texts:
-            ids, truncated = text_encoder.encode(text)
+            windows, truncated = text_encoder.encode_windows(text)
             self.truncated += truncated
-            flat.extend(ids)
-            lengths.append(len(ids))
+            counts.append(len(windows))
+            for ids in windows:
+                flat.extend(ids)
+                lengths.append(len(ids))
         self._ids = np.frombuffer(flat, dtype=flat.typecode)
-        self.lengths = np.frombuffer(lengths, dtype=np.int64)
-        self._ends = np.cumsum(self.lengths)
+        self.window_lengths = np.frombuffer(lengths, dtype=np.int64)  # (W,) tokens of each window
+        self.windows = np.frombuffer(counts, dtype=np.int64)  # (N,) number of windows of each row
+        self._ends = np.cumsum(self.window_lengths)
+        self._last = np.cumsum(self.windows)
+        # (N,) tokens of each row's first window, which is as long as any of its others
+        self.lengths = self.window_lengths[self._last - self.windows]
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.windows)
 
-    def ids(self, row: int) -> np.ndarray:
-        """The token ids of one row."""
-        return self._ids[self._ends[row] - self.lengths[row] : self._ends[row]]
+    def ids(self, window: int) -> np.ndarray:
+        """The token ids of one window."""
+        return self._ids[self._ends[window] - self.window_lengths[window] : self._ends[window]]
+
+    def windows_of(self, rows: Sequence[int]) -> list[int]:
+        """The numbers of these rows' windows."""
+        return [w for row in rows for w in range(self._last[row] - self.windows[row], self._last[row])]
 
     def tokens(self) -> Tensor:
         """Every token id that a batch of these texts can hold, once."""
@@ -48,7 +60,8 @@ class EncodedTexts(Dataset[Batch]):
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]
-        return self.text_encoder.batch([self.ids(row) for row in rows], labels, self.rows[rows])
+        windows = [self.ids(window) for window in self.windows_of(rows)]
+        return self.text_encoder.batch(windows, labels, self.rows[rows], texts_of_windows(self.windows[rows]))
 
 
 class StreamedTexts(IterableDataset[list[Batch]]):
@@ -73,4 +86,7 @@ class StreamedTexts(IterableDataset[list[Batch]]):
             if number % self.world_size == self.rank:
                 numbers = torch.tensor(chunk["row"].to_numpy(np.int64))
                 encoded = EncodedTexts(chunk["text"].fillna(""), self.text_encoder, None, numbers)
-                yield [encoded[rows] for rows in self.text_encoder.rows_by_length(encoded.lengths, self.tokens)]
+                yield [
+                    encoded[rows]
+                    for rows in self.text_encoder.rows_by_length(encoded.lengths, self.tokens, encoded.windows)
+                ]

@@ -14,7 +14,7 @@ from torch import nn
 from gpt_classifier import bundle
 from gpt_classifier.card import model_card
 from gpt_classifier.decision import UNSURE
-from gpt_classifier.encoding import batch_tokens
+from gpt_classifier.encoding import aggregated, batch_tokens, texts_of_windows
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.backbone import Backbone
 
@@ -143,14 +143,19 @@ class TextClassifier:
     @torch.inference_mode()
     def logits(self, texts: list[str], max_batch_tokens: int | None = None) -> np.ndarray:
         """(N, K) of N texts, before any calibration."""
-        ids = [self.text_encoder.encode(text)[0] for text in texts]
-        result = np.zeros((len(texts), len(self.classes_)))
+        windows = [self.text_encoder.encode_windows(text)[0] for text in texts]
+        ids = [window for of_text in windows for window in of_text]
+        result = torch.zeros(len(ids), len(self.classes_), dtype=torch.float64)
         limit = max_batch_tokens or batch_tokens(self.device.type)
-        for rows in self.text_encoder.rows_by_length([len(row) for row in ids], limit):
-            batch = self.text_encoder.batch([ids[row] for row in rows])
+        for inputs in self.text_encoder.rows_by_length([len(window) for window in ids], limit):
+            batch = self.text_encoder.batch([ids[i] for i in inputs])
             logits = self.model(batch.inputs.to(self.device), batch.lengths.to(self.device))
-            result[rows] = logits.cpu().double().numpy()  # on the CPU, because MPS has no float64
-        return result
+            result[inputs] = logits.cpu().double()  # on the CPU, because MPS has no float64
+        belongs = texts_of_windows([len(of_text) for of_text in windows])
+        config = self.text_encoder.windows
+        if belongs is not None and config is not None:
+            result = aggregated(result, belongs, len(texts), config.aggregate)
+        return result.numpy()
 
 
 def _checked(texts: Any) -> Iterator[str]:

@@ -23,6 +23,7 @@ from gpt_classifier.bundle import decision_of, load, newest, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
+from gpt_classifier.encoding import WindowsConfig
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import cache_folder, tokenizer_folder, writable_folder
 from gpt_classifier.model.lora import LoRAConfig
@@ -154,16 +155,18 @@ class ClassifierCLI(LightningCLI):
             raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
         defaults = self.parser.parse_args([command])[command].data
         for name, value in vars(data.as_flat()).items():
-            if configured[name] not in (value, defaults[name]):
+            given = configured.get(name)  # None for a field of a group that is null
+            if given not in (value, defaults.get(name)):
                 rank_zero_info(
-                    f"data.{name} is {value!r} as in {self.trained_path}, not {configured[name]!r} as in the "
+                    f"data.{name} is {value!r} as in {self.trained_path}, not {given!r} as in the "
                     f"configuration: to change it, give --data.{name}"
                 )
 
     def before_instantiate_classes(self) -> None:
         config = self.config if self.subcommand is None else self.config[self.subcommand]
-        if config.model.lora is not None:  # for a group that may be null, the parser would hide the reason of an error
-            LoRAConfig(**vars(config.model.lora))
+        for group, kind in ((config.model.lora, LoRAConfig), (config.data.windows, WindowsConfig)):
+            if group is not None:  # for a group that may be null, the parser would hide the reason of an error
+                kind(**vars(group))
         if self.subcommand is None:
             return
         if self.subcommand == "fit":

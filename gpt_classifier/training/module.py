@@ -266,7 +266,7 @@ class GPTClassifier(L.LightningModule):
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, K), computed from the depth at which the batch enters the network."""
-        return self.model(batch.inputs, batch.lengths, batch.depth)
+        return batch.of_texts(self.model(batch.inputs, batch.lengths, batch.depth))
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         logits, labels = self._classify(batch, self.train_predictions)

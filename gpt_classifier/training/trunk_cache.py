@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens
+from gpt_classifier.encoding import Batch, TextEncoder, batch_tokens, texts_of_windows
 from gpt_classifier.errors import InputError
 from gpt_classifier.memory import physical_memory
 from gpt_classifier.model.classification import BACKBONE, PADDING_COUNTS, Depth, SequenceClassifier
@@ -123,8 +123,8 @@ class TrunkCache:
 
         Returns ``encoded`` itself if the states would exceed the limit.
         """
-        keys = [self._key(encoded.ids(row)) for row in range(len(encoded))]
-        distinct = dict(zip(keys, range(len(encoded)), strict=True))  # one row for each distinct text
+        keys = [self._key(encoded.ids(window)) for window in range(len(encoded.window_lengths))]
+        distinct = dict(zip(keys, range(len(keys)), strict=True))  # one window for each distinct text
         store = self.store
         store.load(distinct)
         missing = {key: row for key, row in distinct.items() if key not in store}
@@ -133,7 +133,7 @@ class TrunkCache:
         if not missing:
             rank_zero_info(f"frozen trunk: the states of {len(distinct):,} distinct texts were cached")
         else:
-            tokens = sum(self.width or int(encoded.lengths[row]) for row in missing.values())
+            tokens = sum(self.width or int(encoded.window_lengths[window]) for window in missing.values())
             config = self.model.backbone.config
             size = (len(missing) if self.pooled else tokens) * config.n_embd * store.dtype.itemsize
             if size > (store.limit or MEMORY_SHARE * physical_memory()):
@@ -164,13 +164,13 @@ class TrunkCache:
     # ---------------------------------------------------------------- the pass
 
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
-        keys, rows = list(missing), np.array(list(missing.values()), dtype=np.int64)
-        lengths = encoded.lengths[rows]
+        keys, windows = list(missing), np.array(list(missing.values()), dtype=np.int64)
+        lengths = encoded.window_lengths[windows]
         batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self._device().type))
         computed: dict[bytes, Tensor] = {}
         size = 0
         for batch in _progress(batches[share.rank :: share.size], "frozen trunk", share.rank == 0):
-            states = self.states_of([encoded.ids(rows[i]) for i in batch])
+            states = self.states_of([encoded.ids(windows[i]) for i in batch])
             computed |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
             if size >= FILE_BYTES:
@@ -203,18 +203,24 @@ class CachedTexts(Dataset[Batch]):
     """Replaces :class:`EncodedTexts`: the same rows as hidden states instead of token ids."""
 
     def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth) -> None:
-        self.texts, self.states, self.depth = texts, states, depth
+        self.texts, self.depth = texts, depth
+        self.states = states  # of each window
 
     def __len__(self) -> int:
-        return len(self.states)
+        return len(self.texts)
 
     def __getitem__(self, rows: list[int]) -> Batch:
-        assert self.texts.labels is not None
-        chosen = [self.states[row] for row in rows]
+        texts = self.texts
+        assert texts.labels is not None
+        windows = texts.windows_of(rows)
+        chosen = [self.states[window] for window in windows]
         pooled = self.depth == "pooled"
         states = torch.cat(chosen) if pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
-        lengths = torch.from_numpy(self.texts.lengths[rows])
-        return Batch(states, lengths, self.texts.labels[rows], self.texts.rows[rows], self.depth)
+        lengths = torch.from_numpy(texts.window_lengths[windows])
+        batch = Batch(states, lengths, texts.labels[rows], texts.rows[rows], self.depth)
+        if (config := texts.text_encoder.windows) is None:
+            return batch
+        return batch._replace(texts=texts_of_windows(texts.windows[rows]), aggregate=config.aggregate)
 
 
 def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:

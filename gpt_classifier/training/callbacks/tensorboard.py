@@ -93,7 +93,8 @@ class ScalarsByExamples(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        self.seen += len(batch.lengths) * trainer.world_size
+        assert batch.labels is not None
+        self.seen += len(batch.labels) * trainer.world_size
         if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):
             self._log(trainer, "train/loss")
         self.step = trainer.global_step
