@@ -120,7 +120,7 @@ class TextEncoder:
         room = self._max_text_tokens
         if windows is not None and windows.stride > room:
             raise InputError(
-                f"windows.stride is {windows.stride}, expected at most {room}, the tokens of a text that a window holds: "
+                f"windows.stride is {windows.stride}, expected at most {room}, the tokens of text in a window: "
                 "those between windows would be left out"
             )
         # max_length tokens cover at most this many characters, so the rest of a huge text need not be tokenized.

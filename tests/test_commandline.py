@@ -134,8 +134,8 @@ def test_the_settings_are_those_of_the_parser(monkeypatch):
     for section in commandline.SECTIONS:
         known = {n.removeprefix(f"--{section}.").rstrip("+") for n in names if n.startswith(f"--{section}.")}
         known = {name for name in known if not name.endswith("help") and name not in commandline.groups(section)}
-        lora = {name for name in commandline.settings(section) if name.startswith("lora.")}  # which may be null
-        assert known == set(commandline.settings(section)) - lora
+        nullable = {name for name in commandline.settings(section) if name.startswith(("lora.", "windows."))}
+        assert known == set(commandline.settings(section)) - nullable
     # What is refused as a setting without its section is no option, nor the beginning of one.
     others = {name[2:] for name in names if "." not in name}
     settings = {setting for section in commandline.SECTIONS for setting in commandline.settings(section)}

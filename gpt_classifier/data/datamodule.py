@@ -99,7 +99,7 @@ class TextDataModule(L.LightningDataModule):
         self.batching = grouped(BatchingConfig, "batching", batching)
         self.windows = None if windows is None else grouped(WindowsConfig, "windows", windows)
         # Plain values, for checkpoints and model folders.
-        plain = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
+        plain: dict[str, Any] = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
         plain["windows"] = None if self.windows is None else asdict(self.windows)
         self.hparams.update(plain, file_format=asdict(self.file_format))
         check_choice("split", split, Split)
