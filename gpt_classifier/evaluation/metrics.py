@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -140,3 +141,22 @@ def most_confident_errors(logits: Tensor, labels: Tensor, most: int) -> list[int
     probability, predicted = logits.softmax(-1).max(-1)
     wrong = (predicted != labels).nonzero()[:, 0]
     return wrong[torch.argsort(probability[wrong], descending=True)][:most].tolist()
+
+
+def found_at(max_fpr: float, scores: np.ndarray, positive: np.ndarray) -> tuple[int, int] | None:
+    """How many positives, of how many, are found by the lowest threshold that keeps the false-positive rate.
+
+    Args:
+        max_fpr: Maximum share of the negatives that score above the threshold.
+        scores: (N,) higher for what is more likely positive.
+        positive: (N,) booleans.
+
+    Returns:
+        None without positives, or if even one of the negatives is a larger share than ``max_fpr``.
+    """
+    negatives = np.sort(scores[~positive])[::-1]
+    allowed = int(max_fpr * len(negatives) + 1e-9)
+    if not allowed or not positive.any():
+        return None
+    threshold = negatives[allowed] if allowed < len(negatives) else -math.inf
+    return int((scores[positive] > threshold).sum()), int(positive.sum())

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +62,9 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     for name, loader in loaders.items():
         trainer.test(model, loader, verbose=False)
         logits, labels, rows = model.epoch_predictions
-        scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], rows.numpy())
-    return _result(scores) | {
+        log_odds = (logits[:, 1] - logits[:, 0]).numpy()
+        scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], rows.numpy(), log_odds)
+    return _result(scores, data.class_names) | {
         "seconds": seconds,
         "epochs": trainer.current_epoch,
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
@@ -85,8 +87,9 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
     scores = {}
     for name in SPLITS:
         table = data.tables[name].sort_values("row", kind="stable")
-        scores[name] = Scored(table["label"].to_numpy(), model.predict(table["text"]), table["row"].to_numpy())
-    return _result(scores) | {
+        truth, predicted, rows = table["label"].to_numpy(), model.predict(table["text"]), table["row"].to_numpy()
+        scores[name] = Scored(truth, predicted, rows, _log_odds(model, table["text"]))
+    return _result(scores, sorted(model.classes_)) | {
         "seconds": seconds,
         "epochs": 0,
         "trainable": 0,
@@ -97,18 +100,27 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
     }
 
 
+def _log_odds(model: Any, texts: Sequence[str]) -> np.ndarray:
+    """Of the second of two classes, up to a constant factor; of more classes, the result means nothing."""
+    if hasattr(model, "decision_function"):
+        return model.decision_function(texts)
+    probabilities = np.clip(model.predict_proba(texts), 1e-12, 1)
+    return np.log(probabilities[:, 1] / probabilities[:, 0])
+
+
 class Scored(NamedTuple):
     """Labels and predictions of the N texts of a split, (N,) each, in the order of the rows."""
 
     labels: np.ndarray  # class names
     predicted: np.ndarray
     rows: np.ndarray
+    log_odds: np.ndarray  # of the second class, where there are two
 
 
-def _result(scores: dict[str, Scored]) -> Result:
-    labels, predicted, rows = scores["test"]
+def _result(scores: dict[str, Scored], class_names: Sequence[str]) -> Result:
+    labels, predicted, rows, log_odds = scores["test"]
     right = labels == predicted
-    return {
+    result: Result = {
         "accuracy": {name: [int((s.labels == s.predicted).sum()), len(s.labels)] for name, s in scores.items()},
         "test_rows": hashlib.sha256(rows.tobytes()).hexdigest()[:16],  # a paired test needs the same rows
         "test_correct": "".join(map(str, right.astype(int).tolist())),
@@ -117,6 +129,11 @@ def _result(scores: dict[str, Scored]) -> Result:
             for name in sorted({*labels, *predicted})
         },
     }
+    if len(class_names) == 2:  # recall at a false-positive rate, over all folds, follows
+        result["test_log_odds"] = [round(float(value), 5) for value in log_odds]
+        result["test_labels"] = "".join(map(str, (labels == class_names[1]).astype(int).tolist()))
+        result["class_names"] = list(class_names)
+    return result
 
 
 # ---------------------------------------------------------------- descriptions of models, for titles and comparisons

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from gpt_classifier.evaluation.metrics import found_at
 from gpt_classifier.evaluation.statistics import ALPHA, Proportion, holm, mean_accuracy, number, paired_p_value
 from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, concerns
 from gpt_classifier.variants import Settings
+
+RATES = (0.001, 0.01)  # false-positive rates at which recall is reported
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Line:
     test: Proportion | None = None
     f1: float | None = None  # macro-F1 on the test split
     texts: int = 0  # number of test texts
+    rarer: str = ""  # name of the class with fewer test texts, if there are two classes
+    recalls: dict[float, Proportion] = field(default_factory=dict)  # of it, by maximum false-positive rate
     seconds: float = 0.0
     trainable: int = 0
     memory: int = 0  # bytes
@@ -121,6 +126,8 @@ def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
         setattr(line, name, _accuracy(name, list(by_seed.values())))
     line.texts = _texts("test", list(by_seed.values()))
     line.f1 = float(np.mean([_macro_f1(folds) for folds in by_seed.values()]))
+    if line.complete and all("test_log_odds" in result for result in good):
+        line.rarer, line.recalls = _recalls(list(by_seed.values()))
     line.seconds = float(np.mean([result["seconds"] for result in good]))
     line.trainable = good[0]["trainable"]
     line.memory = max(result["peak_memory"] for result in good)
@@ -148,6 +155,26 @@ def _macro_f1(folds: list[Result]) -> float:
         for name, counts in result["test_classes"].items():
             total[name] = total.get(name, 0) + np.array(counts)
     return float(np.mean([2 * right / (rows + predicted) for rows, predicted, right in total.values()]))
+
+
+def _recalls(by_seed: list[list[Result]]) -> tuple[str, dict[float, Proportion]]:
+    """The rarer class and its recall at each of RATES, where the texts support it: means over seeds.
+
+    The texts of all folds are ranked together, as each was scored by a model that had not seen it.
+    """
+    ones = [np.array([c == "1" for result in folds for c in result["test_labels"]]) for folds in by_seed]
+    log_odds = [np.array([value for result in folds for value in result["test_log_odds"]]) for folds in by_seed]
+    second = bool(2 * ones[0].sum() <= len(ones[0]))
+    recalls = {}
+    for rate in RATES:
+        found = [
+            found_at(rate, scores if second else -scores, truth if second else ~truth)
+            for scores, truth in zip(log_odds, ones, strict=True)
+        ]
+        counts = [count for count in found if count is not None]
+        if len(counts) == len(found):
+            recalls[rate] = mean_accuracy([hits / total for hits, total in counts], min(total for _, total in counts))
+    return by_seed[0][0]["class_names"][int(second)], recalls
 
 
 def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
@@ -239,6 +266,8 @@ def markdown(table: Sequence[Line]) -> str:
     published = any(line.row.published for line in table)
     head = ["row", "setting", "initial weights", "epochs", "trains", "seeds", "train %", "val %"]
     head += ["test % [95 % interval]", "test macro-F1 %"]
+    rates = [rate for rate in RATES if any(rate in line.recalls for line in table)]
+    head += [f"recall at FPR {rate:.1%}" for rate in rates]
     head += ["published test %"] if published else []
     head += [f"p against row {table[0].row.name}", "s", "GB"]
     rows = []
@@ -260,6 +289,7 @@ def markdown(table: Sequence[Line]) -> str:
                 str(line.test).replace(" %", "") + ("" if line.complete else f" ({line.state})"),
                 f"{100 * line.f1:.2f}",
             ]
+        cells += [str(line.recalls[rate]).replace(" %", "") if rate in line.recalls else "" for rate in rates]
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
         cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
@@ -299,6 +329,11 @@ def _how(table: Sequence[Line]) -> str:
             test for single, test in ((True, "exact McNemar test"), (False, "paired permutation test")) if single in one
         )
         text.append(f"p: {tests} on the test texts, corrected for their number, {len(compared)} (Holm)")
+    if rarer := sorted({line.rarer for line in done if line.recalls}):
+        text.append(
+            f"Recall at FPR: % of class {' or '.join(rarer)} found where at most this share of the other class "
+            "passes the threshold, which the interval takes as given"
+        )
     text.append("s: seconds of training; GB: peak memory of the process")
     return ". ".join(text) + "."
 
@@ -320,9 +355,20 @@ def comma_separated(table: Sequence[Line]) -> str:
     """The table as CSV, unrounded; accuracies between 0 and 1."""
     stream = io.StringIO()
     splits = [f"{name}{end}" for name in SPLITS for end in ("", "_low", "_high")]
+    recalls = [f"recall_at_fpr_{rate}" for rate in RATES]
     published = [f"published_{name}" for name in (*SPLITS, "minutes")]
     head = ["row", "title", "question", "trained", "smoke", "runs", "runs_wanted", "seeds", "weights", "epochs"]
-    head += ["trainable", *splits, "test_f1_macro", "difference_points", "p", "p_corrected", "seconds", "peak_bytes"]
+    head += [
+        "trainable",
+        *splits,
+        "test_f1_macro",
+        *recalls,
+        "difference_points",
+        "p",
+        "p_corrected",
+        "seconds",
+        "peak_bytes",
+    ]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*head, *published, "error"])
     for line in table:
@@ -331,7 +377,9 @@ def comma_separated(table: Sequence[Line]) -> str:
         cells += [line.weights, line.epochs, line.trainable]
         for accuracy in (line.train, line.val, line.test):
             cells += [""] * 3 if accuracy is None else list(accuracy)
-        cells += ["" if value is None else value for value in (line.f1, line.difference, line.p, line.p_corrected)]
+        found = [line.recalls[rate].value if rate in line.recalls else None for rate in RATES]
+        values = (line.f1, *found, line.difference, line.p, line.p_corrected)
+        cells += ["" if value is None else value for value in values]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         writer.writerow([*cells, line.error])
     return stream.getvalue()

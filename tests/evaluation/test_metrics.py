@@ -12,6 +12,7 @@ from gpt_classifier.evaluation.metrics import (
     Predictions,
     classification_scores,
     confusion_matrix,
+    found_at,
     most_confident_errors,
     weighted_cross_entropy,
 )
@@ -161,3 +162,24 @@ def test_most_confident_errors_come_first_and_are_errors():
     assert most_confident_errors(logits, labels, most=20) == [3, 1, 2, 5]
     assert most_confident_errors(logits, labels, most=2) == [3, 1]
     assert most_confident_errors(logits, logits.argmax(-1), most=20) == []
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 6])  # many ties, some, none
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 1.0])
+def test_positives_found_at_a_false_positive_rate_are_those_of_scikit_learn(rate, decimals):
+    rng = np.random.default_rng(3)
+    for share in (0.02, 0.5, 0.97):
+        positive = rng.random(300) < share
+        scores = rng.normal(positive).round(decimals)
+        fpr, tpr, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
+        found = found_at(rate, scores, positive)
+        if rate * (~positive).sum() < 1:
+            assert found is None
+        else:
+            assert found == (round(tpr[fpr <= rate + 1e-12].max() * positive.sum()), positive.sum())
+
+
+def test_nothing_is_found_where_there_is_no_positive_or_no_negative():
+    scores = np.array([0.1, 0.9])
+    assert found_at(0.5, scores, np.array([False, False])) is None
+    assert found_at(0.5, scores, np.array([True, True])) is None

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, roc_curve
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.errors import InputError
@@ -323,8 +323,8 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
         labels[:30][labels[:30] == "b"] = "a"  # b is in one fold only
         by_seed.append(f1_score(labels, predicted, average="macro"))
         for fold, part in enumerate((slice(30), slice(30, None))):
-            scored = Scored(labels[part], predicted[part], np.arange(60)[part])
-            runs.append(result("", seed, fold=fold) | _result({"test": scored}))
+            scored = Scored(labels[part], predicted[part], np.arange(60)[part], np.zeros(60)[part])
+            runs.append(result("", seed, fold=fold) | _result({"test": scored}, ["a", "b", "c"]))
             for split in ("train", "val"):
                 runs[-1]["accuracy"][split] = [1, 1]
     (line,) = table_of(runs)
@@ -332,6 +332,34 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
     assert f"| {100 * line.f1:.2f} |" in tables.markdown([line])
     (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
     assert float(row["test_f1_macro"]) == line.f1
+
+
+@pytest.mark.parametrize("names", [["ham", "spam"], ["spam", "ham"]])
+def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
+    rng = np.random.default_rng(1)
+    spam = rng.random(1500) < 0.2
+    runs, recalls = [], []
+    for seed in (1, 2):
+        scores = rng.normal(3 * spam).round(5)
+        fpr, tpr, _ = roc_curve(spam, scores, drop_intermediate=False)
+        recalls.append([tpr[fpr <= rate].max() for rate in tables.RATES])
+        labels = np.where(spam, "spam", "ham").astype(object)
+        log_odds = scores if names[1] == "spam" else -scores
+        for fold, part in enumerate((slice(700), slice(700, None))):
+            scored = Scored(labels[part], labels[part], np.arange(1500)[part], log_odds[part])
+            runs.append(result("", seed, fold=fold) | _result({"test": scored}, names))
+            runs[-1]["accuracy"] |= {split: [1, 1] for split in ("train", "val")}
+    (line,) = table_of(runs)
+    assert line.rarer == "spam"
+    assert [line.recalls[rate].value for rate in tables.RATES] == pytest.approx(np.mean(recalls, axis=0))
+    shown = tables.markdown([line])
+    assert "| recall at FPR 0.1% | recall at FPR 1.0% |" in shown
+    assert f"| {str(line.recalls[0.01]).replace(' %', '')} |" in shown
+    assert "% of class spam found" in shown
+    (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
+    assert float(row["recall_at_fpr_0.001"]) == line.recalls[0.001].value
+    (few,) = table_of(runs[:1])
+    assert set(few.recalls) == {0.01}  # of fewer than 1,000 others one is already more than 0.1 %
 
 
 @pytest.mark.parametrize("rows", [0, 1, 25])
