@@ -144,6 +144,7 @@ class TextDataModule(L.LightningDataModule):
         self.text_encoder: TextEncoder
         self.tables: splits.Splits = {}
         self.encoded: dict[str, EncodedTexts] = {}
+        self.natural_counts: dict[str, int] = {}  # rows of each class, where the split balances them; else empty
         self.notes: list[str] = []  # sentences on how rows were read, merged or dropped
         self._given: splits.Splits | None = None
         self._training_batches: TrainingBatches
@@ -344,6 +345,7 @@ class TextDataModule(L.LightningDataModule):
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
+            self.natural_counts = given["train"]["label"].value_counts().to_dict()
             return splits.OF_THE_BOOK[self.split](given["train"])
         fractions = self._fractions_to_divide(given)
         if fractions[1:] == (0, 0) and self.fold is None:

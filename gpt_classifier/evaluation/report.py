@@ -101,6 +101,8 @@ def tables(result: dict[str, Any], width: int = 80) -> str:
     parts = [_of_rows(result, width), _of_classes(result, width)]
     if result["confusions"]:
         parts.append(_of_confusions(result, width))
+    if mix := result.get("natural_mix"):
+        parts.append(_folded(_of_class_mix(mix), width))
     if "baselines" in result:
         parts.append(_of_baselines(result, width))
     if decision := result.get("decision"):
@@ -152,6 +154,26 @@ def _of_confusions(result: dict[str, Any], width: int) -> str:
     return _table(["true class", "predicted instead", "rows", "of the class"], [lines], 2, width)
 
 
+def _of_class_mix(mix: dict[str, Any]) -> str:
+    shares = ", ".join(f"{share:.1%} {name}" for name, share in mix["shares"].items())
+    precision = [
+        f"precision of {name} {_percent(value, mix['precision_interval'][name])}"
+        for name, value in mix["precision"].items()
+        if value is not None
+    ]
+    scores = [
+        f"accuracy {_percent(mix['accuracy'], mix['accuracy_interval'])}",
+        f"macro F1 {_percent(mix['f1_macro'], mix['f1_macro_interval'])}",
+        *precision[:MOST_CONFUSIONS],
+    ]
+    return f"The test rows were balanced. At the natural class mix ({shares}): {', '.join(scores)}; recall is the same"
+
+
+def _percent(value: float, interval: tuple[float, float] | None) -> str:
+    bounds = "" if interval is None else " [{:.1f}, {:.1f}]".format(*(100 * bound for bound in interval))
+    return f"{100 * value:.1f} %{bounds}"
+
+
 def _of_baselines(result: dict[str, Any], width: int) -> str:
     """The baselines as rows beside the network, and the verdict."""
     baselines = result["baselines"]
@@ -178,10 +200,7 @@ def _accuracy(scores: dict[str, Any]) -> str:
 
 
 def _f1(scores: dict[str, Any]) -> str:
-    bounds = scores["f1_macro_interval"]
-    return f"{100 * scores['f1_macro']:.1f}" + (
-        " [{:.1f}, {:.1f}]".format(*(100 * b for b in bounds)) if bounds else ""
-    )
+    return _percent(scores["f1_macro"], scores["f1_macro_interval"]).replace(" %", "")
 
 
 def _folded(sentence: str, width: int) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from gpt_classifier.data import sources, splits
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 
@@ -290,6 +291,12 @@ def test_the_book_balances_to_these_first_rows(book):
     balanced = splits._balance_as_the_book(book)
     assert balanced["label"].value_counts().to_dict() == {"ham": 747, "spam": 747}
     assert balanced["row"].tolist()[:5] == [4307, 4138, 4831, 4461, 5440]
+
+
+def test_the_class_mix_before_balancing_is_known(book):
+    data = TextDataModule("sms_spam", split="chapter6", tokenizer="bytes")
+    data.read_tables()
+    assert data.natural_counts == {"ham": 4825, "spam": 747} == book["label"].value_counts().to_dict()
 
 
 def test_chapter6_trains_on_these_first_rows(book):

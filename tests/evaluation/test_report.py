@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sk
+from torch.nn import functional as F
 
 from gpt_classifier.evaluation.baselines import Baselines, Trained
+from gpt_classifier.evaluation.class_mix import at_class_mix
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.evaluation.statistics import clustered, wilson
 from gpt_classifier.evaluation.verdict import against_baselines
@@ -123,6 +125,17 @@ def test_baselines_stand_below_the_network_with_one_verdict():
     assert text.count("Verdict: on 300 test texts the network is") == 1
     assert "less accurate than logistic" in " ".join(text.split())
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
+    labels = torch.arange(300) % 2
+    logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
+    names = ["ham", "spam"]
+    mix = at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
+    told = " ".join(tables(report(logits, labels, names) | {"natural_mix": mix}, width=100).split())
+    low, high = mix["precision_interval"]["spam"]
+    assert "The test rows were balanced. At the natural class mix (86.6% ham, 13.4% spam): accuracy " in told
+    assert f"precision of spam {100 * mix['precision']['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
 
 
 def test_where_there_are_no_baselines_the_reason_is_one_line():

@@ -19,6 +19,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.evaluation.class_mix import at_class_mix
 from gpt_classifier.evaluation.operating_point import rates
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
@@ -64,6 +65,7 @@ class TestResults(Callback):
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
+            results["natural_mix"] = _at_natural_mix(text_data(trainer), logits, labels, names)
             if self.baselines:
                 results["baselines"] = compared(trainer, model, texts, clusters)
             if asked := model.decision.asked:
@@ -95,6 +97,15 @@ class TestResults(Callback):
             if isinstance(trainer.logger, TensorBoardLogger):
                 shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
                 trainer.logger.log_metrics(shown, model.trained_steps())
+
+
+def _at_natural_mix(
+    data: TextDataModule | None, logits: Tensor, labels: Tensor, names: list[str]
+) -> dict[str, Any] | None:
+    """Scores at the natural class mix; None where the test rows have it, or nobody knows it."""
+    if data is None or not data.natural_counts or data.test_source is not None:
+        return None
+    return at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, data.natural_counts)
 
 
 def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:
