@@ -38,13 +38,13 @@ CHECKPOINTS = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")  # of a run, th
 
 @dataclass
 class Bundle:
-    """A classifier with all that stands between a text and a class name."""
+    """A classifier with everything that is needed to turn a text into a class name."""
 
     model: SequenceClassifier
     text_encoder: TextEncoder
     class_names: list[str]  # in the order of the logits
     data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
-    trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None where nobody kept them
+    trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None if unknown
     decision: Decision = field(default_factory=Decision)  # how its logits become answers
     card: str = ""  # the model card in Markdown, if it has one already
 
@@ -59,12 +59,12 @@ class Bundle:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """What stands beside the weights: the tokenizer's vocabulary and the fingerprints of the training texts."""
+        """The tensors besides the weights: the tokenizer's vocabulary and the fingerprints of the training texts."""
         kept = {} if self.trained_on is None else {TRAINED_ON: self.trained_on}
         return {VOCABULARY: self.text_encoder.vocabulary()} | kept
 
     def merged(self) -> "Bundle":
-        """Itself, or where matrices are adapted a copy with plain ones."""
+        """Itself, or, with low-rank updates, a copy in which they are merged into their matrices."""
         if self.model.lora is None:
             return self
         model = deepcopy(self.model)
@@ -108,7 +108,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     """Writes the three files, each whole or not at all; the weights last, so that a folder with weights is complete.
 
-    Adapted matrices are merged: whoever loads the folder needs to know nothing of them.
+    Low-rank updates are merged into their matrices.
     """
     bundle = bundle.merged()
     with whole_file(folder / "README.md") as path:
@@ -120,13 +120,13 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
 
 
 def save_config(folder: Path, bundle: Bundle) -> None:
-    """Writes ``config.json`` alone: all that is no tensor."""
+    """Writes only ``config.json``, which holds everything that is not a tensor."""
     with whole_file(folder / "config.json") as path:
         path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
-    """Writes the parameters named ``trained``, the whole head, and what tells which weights they belong to."""
+    """Writes the parameters named ``trained``, the whole head, and the checksum of the weights that they belong to."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     kept = {name: tensor for name, tensor in tensors.items() if name in trained or name.startswith("head.")}
     base = _checksum({name: tensor for name, tensor in tensors.items() if name not in kept})
@@ -140,9 +140,9 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
 def load_adapter(folder: Path, base: str | Path) -> Bundle:
     """An adapter on top of the weights ``base``: a published size (``gpt2``), or a .safetensors file or its folder.
 
-    For an encoder, its name on the Hugging Face hub or its folder.
+    For an encoder, ``base`` is its name on the Hugging Face hub or its folder.
 
-    Raises ``InputError`` where they are not those that it was trained on.
+    Raises ``InputError`` if the adapter was trained on other weights.
     """
     config = _read_config(folder)
     check_format(config, folder)
@@ -186,7 +186,7 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
             raise InputError(f"{path} is an adapter: name the weights below it (--base gpt2, or their file)")
         return load_adapter(path, base)
     if base is not None:
-        raise InputError(f"{path} is no adapter folder, its weights are whole: leave out the base {base}")
+        raise InputError(f"{path} is not an adapter folder and needs no base: leave out {base}")
     found = path
     if not (path.is_file() or (path / "config.json").is_file()):
         found = find_in_run(path, f"model/{WEIGHTS}", *CHECKPOINTS) or path
@@ -249,7 +249,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def trained_on_before(weights: Path) -> Tensor | None:
-    """The fingerprints that the model in this file or folder keeps, for whoever trains it further."""
+    """The fingerprints of training texts in this model file or folder, for further training; None if unknown."""
     path = weights / WEIGHTS if weights.is_dir() else weights
     if not path.is_file():
         return None

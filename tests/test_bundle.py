@@ -212,7 +212,7 @@ def test_a_base_that_is_not_there_is_named(run_of, tmp_path):
 
 @pytest.mark.parametrize("where", ["", "model", "checkpoints/best.ckpt"])
 def test_a_base_for_whole_weights_is_refused(where, trained, base):
-    with pytest.raises(InputError, match="is no adapter folder, its weights are whole"):
+    with pytest.raises(InputError, match="is not an adapter folder and needs no base"):
         TextClassifier.load(trained / where, base=base)
 
 

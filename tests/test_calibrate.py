@@ -41,6 +41,8 @@ def answers_of_all(model, tmp_path, capsys):
     capsys.readouterr()
     assert main(["classify", str(model), "--json", *TEXTS]) == 0
     classify = [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()]
+    assert main(["classify", str(model), *TEXTS]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == classify
     source, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
     pd.DataFrame({"text": TEXTS}).to_csv(source, index=False)
     command = ["predict", f"--model={model}", f"--data.source={source}", f"--output={output}"]

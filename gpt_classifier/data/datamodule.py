@@ -373,8 +373,9 @@ class TextDataModule(L.LightningDataModule):
         if text_encoder is None and self.batching.pad_to == "longest_train":
             self.text_encoder = self._new_text_encoder(int(self.encoded["train"].lengths.max()))
             self.encoded["train"].text_encoder = self.text_encoder
-        for name in self.tables.keys() - {"train"}:
-            self.encoded[name] = self._encode_table(name)
+        for name in self.tables:
+            if name != "train":
+                self.encoded[name] = self._encode_table(name)
 
     def _encode_table(self, name: str) -> EncodedTexts:
         table = self.tables[name]

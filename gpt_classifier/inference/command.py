@@ -18,7 +18,7 @@ INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 ESCAPES = {c: chr(c).encode("unicode_escape").decode() for c in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 DESCRIPTION = """\
-Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the class, its
+Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the answer, its
 probability and the text, separated by tabs; tabs and line breaks inside a text are written as \\t and \\n.
 Input and output are UTF-8; what cannot be decoded counts as U+FFFD.
 """
@@ -43,7 +43,12 @@ def _classify(arguments: list[str]) -> None:
     add(
         "--json", action="store_true", help="write a JSON object for each text: text, label, probability, probabilities"
     )
-    add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: 1; all in JSON)")
+    add(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="write the K most probable classes instead of the answer (in JSON, of all probabilities)",
+    )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="auto is CUDA, MPS or else the CPU")
     add("--int8", action="store_true", help="quantize the network, for speed on CPUs with VNNI")
     add("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
@@ -81,7 +86,8 @@ def _as_json(text: str, prediction: "Prediction", top_k: int | None) -> str:
 
 
 def _as_line(text: str, prediction: "Prediction", top_k: int | None) -> str:
-    classes = [part for name, share in _ranked(prediction)[: top_k or 1] for part in (name, f"{share:.3f}")]
+    answers = [(prediction.label, prediction.probability)] if top_k is None else _ranked(prediction)[:top_k]
+    classes = [part for name, share in answers for part in (name, f"{share:.3f}")]
     return "\t".join(part.translate(ESCAPES) for part in (*classes, text))
 
 

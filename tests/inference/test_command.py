@@ -181,7 +181,7 @@ def test_bytes_that_are_not_utf8_are_replaced(classify):
         ([str(SAMPLE), "hello", "--top-k", "0"], "--top-k is 0, expected at least 1"),
         ([str(SAMPLE), "hello", "--top-k", "many"], "many"),
         ([str(SAMPLE), "hello", "--device", "abacus"], "abacus"),
-        ([str(SAMPLE), "hello", "--base", "gpt2"], "is no adapter folder"),
+        ([str(SAMPLE), "hello", "--base", "gpt2"], "is not an adapter folder"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(arguments, named, error):
