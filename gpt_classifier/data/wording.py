@@ -8,7 +8,7 @@ of it is arithmetic on whole arrays: an object for each text, as libraries keep,
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,8 @@ BANDS, MINIMA = 20, 4  # a pair at SIMILAR is proposed with probability 1 - (1 -
 DIFFERING = 21  # of 64 bits, at most: a pair at SIMILAR differs in 12.8 on average, with a deviation of 3.2
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, an odd factor that spreads what it multiplies
 BITS_OF_BYTE = np.array([value.bit_count() for value in range(256)])
-MAX_WORDS = 100  # of each text, from its beginning
+MAX_WORDS = 100  # maximum number of words of each text, from its beginning
+MAX_ALL_WORDS = 20_000_000  # maximum number of words of all texts together, unless that leaves fewer than 10 of each
 LETTERS = 12  # of a word with what follows, at most on average: the rest of a long text need not be searched
 TOGETHER = 50_000  # texts, or pairs of texts, that are in memory at a time
 
@@ -36,14 +37,12 @@ class Words(NamedTuple):
     ids: np.ndarray  # (W,) int64, places in ``vocabulary``
     lengths: np.ndarray  # (N,) int64, words of each text
     vocabulary: list[str]  # in lower case
-
-    def present(self) -> Any:
-        """(N, V) sparse, 1 for each word that a text has, however often."""
-        return _sets(self.ids, self.lengths, len(self.vocabulary))
+    maximum: int  # maximum number of words of each text
 
 
-def words(texts: Iterable[str], maximum: int = MAX_WORDS) -> Words:
-    """At most ``maximum`` words of each text, in lower case."""
+def words(texts: Collection[str]) -> Words:
+    """The first words of each text, in lower case."""
+    maximum = min(MAX_WORDS, max(10, MAX_ALL_WORDS // max(1, len(texts))))
     numbers: defaultdict[str, int] = defaultdict()
     numbers.default_factory = numbers.__len__  # a new word gets the next number
     ids, lengths = array("i"), array("q")
@@ -51,7 +50,9 @@ def words(texts: Iterable[str], maximum: int = MAX_WORDS) -> Words:
         found = WORD.findall(text[: maximum * LETTERS].lower())[:maximum]
         ids.extend(map(numbers.__getitem__, found))
         lengths.append(len(found))
-    return Words(np.frombuffer(ids, np.int32).astype(np.int64), np.frombuffer(lengths, np.int64), list(numbers))
+    return Words(
+        np.frombuffer(ids, np.int32).astype(np.int64), np.frombuffer(lengths, np.int64), list(numbers), maximum
+    )
 
 
 def similar(texts: Words, known: int | None = None) -> np.ndarray:
