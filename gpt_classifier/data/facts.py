@@ -169,6 +169,7 @@ def class_words(words: wording.Words, rows: Rows) -> tuple[dict[str, dict[str, A
 
     best = scores[scores["youden"] > 0].sort_values(["label", "youden"], ascending=[True, False])
     best = best.drop_duplicates("label").set_index("label")[["word", "precision", "coverage"]]
+    telling = {str(label): {str(name): value for name, value in row.items()} for label, row in best.iterrows()}
     is_name = scores["word"] == scores["label"].astype(str).str.lower().str.split().str[-1]
     found = scores[(scores["coverage"] >= np.where(is_name, NAMED, COVERED)) & (scores["errors"] <= 1 - GIVEN_AWAY)]
     found = found.sort_values("coverage", ascending=False, kind="stable")
@@ -176,4 +177,4 @@ def class_words(words: wording.Words, rows: Rows) -> tuple[dict[str, dict[str, A
     for label, own in found.groupby("label", sort=False, observed=True):
         with_word = pairs["text"][(pairs["word_id"] == own["word_id"].iloc[0]) & (pairs["label"] == label)]
         revealing.append((own, rows.iloc[with_word]))
-    return best.to_dict("index"), revealing
+    return telling, revealing

@@ -78,7 +78,7 @@ class Finding:
 def of_lines(rows: Rows, files: Sequence[Mapping[str, Any]], split: str) -> Iterator[Finding]:
     """Lines of the files that did not become rows of their own."""
     several = rows[rows["text"].str.contains("\n", regex=False)]
-    swallowed = facts.with_swallowed_rows(several, rows["label"].unique())
+    swallowed = facts.with_swallowed_rows(several, list(rows["label"].unique()))
     what = f"{counted(len(swallowed), 'text holds', 'texts hold')} further rows of the file, behind a quotation mark"
     fix = "close or double the quotation marks in the file, or save it as .tsv or .jsonl"
     if split in splits.OF_THE_BOOK:
@@ -139,7 +139,7 @@ def of_distinct_texts(rows: Rows, needed: int, rare_classes: str) -> Iterator[Fi
 
 def of_class_sizes(rows: Rows, names: Sequence[str], balance: str) -> Iterator[Finding]:
     """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes."""
-    sizes = {split: part["label"].value_counts() for split, part in rows.groupby("split", sort=False)}
+    sizes = {str(split): part["label"].value_counts() for split, part in rows.groupby("split", sort=False)}
     for split, counts in sizes.items():
         absent = [name for name in names if name not in counts]
         what = f"no {split} row is of {_classes(absent)}"
