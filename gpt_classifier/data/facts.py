@@ -1,8 +1,8 @@
 """Computes what an audit reports: duplicates, lengths, scripts, trivial models, words. Independent of models.
 
-Rows are the tables of :mod:`~gpt_classifier.data.sources` as one, with the columns ``split`` and ``null`` (whether the
-text was missing; missing texts and labels are ``""``), and for some functions
-``key``, :func:`~gpt_classifier.data.splits.near_duplicate_key` of the text.
+Rows are concatenated tables of :mod:`~gpt_classifier.data.sources`, with the columns ``split`` and ``null`` (whether
+the text was missing; missing texts and labels are ``""``). For duplicates, they also have ``key``, the
+:func:`~gpt_classifier.data.splits.near_duplicate_key` of the text.
 """
 
 import re
@@ -31,7 +31,7 @@ DEPTH = 3  # of the decision trees
 
 
 def joined(tables: Splits) -> Rows:
-    """The rows of all tables, those of train first."""
+    """Concatenates the tables, train first."""
     parts = [tables[name][["text", "label", "row"]].assign(split=name) for name in NAMES if name in tables]
     rows = pd.concat(parts, ignore_index=True)
     return rows.assign(null=rows["text"].isna(), text=rows["text"].fillna(""), label=rows["label"].fillna(""))
@@ -90,7 +90,7 @@ def count_duplicates(rows: Rows) -> dict[str, dict[str, int]]:
 
 
 def measured(rows: Rows, tokenizer: str) -> Rows:
-    """The rows, or every n-th where they are too long, with their number of ``tokens``."""
+    """The rows, or every n-th if they exceed :data:`MAX_CHARACTERS`, with their number of ``tokens``."""
     rows = rows[:: max(1, -(-int(rows["text"].str.len().sum()) // MAX_CHARACTERS))]
     encoder = TextEncoder(tokenizer, sys.maxsize)
     which, distinct = pd.factorize(rows["text"])
@@ -118,19 +118,19 @@ def class_lengths(rows: Rows, some: Rows, names: Sequence[str], limit: int) -> d
 
 
 def percentiles(values: pd.Series) -> dict[int, int]:
-    """The values at :data:`PERCENTILES`, or 0 where there are none."""
+    """The values at :data:`PERCENTILES`, or 0 if there are no values."""
     found = np.percentile(values, PERCENTILES, method="higher") if len(values) else [0] * len(PERCENTILES)
     return {percentile: int(value) for percentile, value in zip(PERCENTILES, found, strict=True)}
 
 
 def find_scripts(rows: Rows) -> tuple[dict[str, float], Rows]:
-    """Shares of the letters by script, and the rows with their main ``script``, ``""`` where there is no letter."""
+    """Shares of the letters by script, and the rows with their main ``script``, ``""`` without letters."""
     letters = scripts.letters(rows["text"].tolist())
     return scripts.shares(letters), rows.assign(script=np.array([*letters.names, ""])[letters.main])
 
 
 def trivial_accuracies(rows: Rows) -> tuple[dict[str, float], str]:
-    """Accuracy of the most frequent class and of small decision trees, by their features, and the split it is of."""
+    """Accuracy of the most frequent class and of small decision trees, by feature, and their split."""
     scored = next((name for name in ("test", "val") if (rows["split"] == name).any()), "")
     train, test = rows["split"] == "train", rows["split"] == scored
     if not scored or not train.any():
@@ -147,10 +147,10 @@ def trivial_accuracies(rows: Rows) -> tuple[dict[str, float], str]:
 
 
 def class_words(words: wording.Words, rows: Rows) -> tuple[dict[str, dict[str, Any]], list[tuple[pd.DataFrame, Rows]]]:
-    """For each class the word that tells it best from the others, and the words that reveal a class.
+    """The word that distinguishes each class best from the others, and the words that reveal a class.
 
-    The latter as a table for each such class, the most frequent word first, with the rows of the class that have this
-    word. ``words`` begin with those of ``rows``, which are training rows.
+    Revealing words are pairs: a table of the words of one class, the most frequent first, and the rows of the class
+    with this word. ``rows`` are training rows; ``words`` are theirs, followed by those of further rows.
     """
     text = np.repeat(np.arange(len(rows)), words.lengths[: len(rows)])
     if rows["label"].nunique() < 2 or not len(text):

@@ -100,7 +100,7 @@ def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
             f"{columns.split} is {first['split']!r} in row {first['row']} of {where}, expected {', '.join(SPLITS)}"
         )
     if not (names == "train").any():
-        raise InputError(f"{columns.split} is never train in {where}: a classifier needs training rows")
+        raise InputError(f"{columns.split} is train in no row of {where}: a classifier needs training rows")
     rest = table.drop(columns="split")
     return {name: rest[names == name] for name in dict.fromkeys(SPLITS.values()) if (names == name).any()}
 
