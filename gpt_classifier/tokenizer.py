@@ -144,7 +144,7 @@ class Published:
             tokenizer = _library().from_str(vocabulary.numpy().tobytes().decode())
         except InputError:
             raise
-        except Exception as error:  # the library raises no subclass
+        except Exception as error:  # tokenizers raises plain Exceptions
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error

@@ -52,9 +52,7 @@ class FileFormat:
 
     def open(self, path: str) -> AbstractContextManager[TextIO]:
         """Opens the file as decompressed text, with its line ends unchanged."""
-        encoding = (
-            "utf-8-sig" if self.is_utf8() else self.encoding
-        )  # a byte order mark does not belong to the first column name
+        encoding = "utf-8-sig" if self.is_utf8() else self.encoding  # drops a byte order mark
         opened: AbstractContextManager[TextIO] = fsspec.open(
             path, "rt", compression="infer", encoding=encoding, newline=""
         )
