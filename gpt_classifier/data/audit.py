@@ -89,7 +89,7 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
         *findings.of_distinct_texts(labelled, needed, data.rare_classes),
         *findings.of_duplicates(rows, data.split),
         *findings.of_class_sizes(rows, names, data.balance),
-        *findings.of_lengths(measured, limit, data.tokenizer, pad_to),
+        *(findings.of_lengths(measured, limit, data.tokenizer, pad_to) if data.windows is None else ()),
         *findings.of_scripts(rows, shares, data.tokenizer),
         *findings.of_trivial_models(trivial, scored),
         *findings.of_words(revealing),

@@ -190,9 +190,10 @@ def of_lengths(rows: Rows, limit: int, tokenizer: str, pad_to: int | str) -> Ite
     share = len(truncated) / max(1, len(rows))
     what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) are truncated to {limit:,} tokens"
     room = -(-facts.percentiles(rows["tokens"])[99] // 32) * 32  # a multiple of 32 suits the hardware
-    fix = f"--data.max_length {room}, which holds 99 % of the texts, or --data.truncation head+tail"
+    others = f"--data.windows.stride {max(1, limit // 2)} or --data.truncation head+tail"
+    fix = f"--data.max_length {room}, which holds 99 % of the texts, {others}"
     if tokenizer == "gpt2" and room > 1024:
-        fix = "--data.truncation head+tail, as GPT-2 reads 1,024 tokens at most"
+        fix = f"{others}, as GPT-2 reads 1,024 tokens at most"
     if pad_to != "longest":
         fix = f"--data.batching.pad_to longest, {fix}"
     yield from _finding("truncated", "warning" if share >= 0.01 else "note", what, truncated, fix)

@@ -53,6 +53,12 @@ def kinds(audit):
     return {finding.kind for finding in audit.findings}
 
 
+def test_texts_that_are_read_in_windows_are_not_truncated(audited):
+    settings = {"max_length": 20, "batching": {"pad_to": "longest"}}
+    assert "truncated" in kinds(audited(SOUND, **settings))
+    assert "truncated" not in kinds(audited(SOUND, **settings, windows={"stride": 10}))
+
+
 def test_sound_data_give_no_finding(audited):
     audit = audited(SOUND)
     assert audit.findings == []
@@ -86,6 +92,7 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "unequal": ([(text, "ham") for text in texts(500, 1)], {}, "unequal_classes", "note", [], "class_weights"),
     "repeated": ([(A, "ham"), (A, "ham")], {}, "copies_inside", "note", None, "they stay on one side"),
     "truncated": ([], {"max_length": 20}, "truncated", "warning", None, "--data.max_length 32,"),
+    "windows would do": ([], {"max_length": 20}, "truncated", "warning", None, "--data.windows.stride 10"),
     "few truncated": ([("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0], "head+tail"),
     "padded": ([], {"batching": {"pad_to": 16}}, "truncated", "warning", None, "--data.batching.pad_to longest"),
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
