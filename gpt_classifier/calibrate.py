@@ -138,4 +138,7 @@ def _shares(given: Any, names: list[str]) -> list[float]:
 
 
 def _examples() -> str:
-    return "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{coverage: 0.95}', '{costs: ...}'"
+    return (
+        "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{min_precision: 0.9, of: each}', "
+        "'{thresholds: {spam: 0.9, ham: 0.6}}', '{coverage: 0.95}', '{costs: ...}'"
+    )

@@ -21,6 +21,8 @@ class Decision:
             used, over that in training (M. Saerens et al., 2002). Empty for none.
         positive: Number of the class that needs ``threshold``; None for no such class.
         threshold: Minimum probability of ``positive`` for that answer; below it, the most probable other class.
+        thresholds: (K,) minimum probability of each class; the answer is the most probable class of those that reach
+            theirs, and ``unsure`` where none does. Empty for none.
         costs: (K, K), of answering the column where the row is true; the answer has the lowest expected cost. Empty
             for none.
         set_threshold: Minimum probability of the members of a prediction set; a set of one class is the answer, any
@@ -32,6 +34,7 @@ class Decision:
     log_priors: list[float] = field(default_factory=list)
     positive: int | None = None
     threshold: float = 0.0
+    thresholds: list[float] = field(default_factory=list)
     costs: list[list[float]] = field(default_factory=list)
     set_threshold: float = 0.0
     asked: dict[str, Any] = field(default_factory=dict)
@@ -45,9 +48,13 @@ class Decision:
         return exponentials / exponentials.sum(-1, keepdims=True)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N, K) booleans: the classes that the rule leaves for each text, one of them unless it makes sets."""
+        """(N, K) booleans: the classes that the rule leaves for each text."""
         if self.set_threshold:
             return probabilities >= self.set_threshold
+        if self.thresholds:
+            reached = probabilities >= np.array(self.thresholds)
+            best = np.where(reached, probabilities, -1).argmax(-1)
+            return reached & np.eye(probabilities.shape[-1], dtype=bool)[best]
         if self.costs:
             best = (probabilities @ np.array(self.costs)).argmin(-1)
         elif self.positive is not None:

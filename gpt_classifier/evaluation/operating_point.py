@@ -14,9 +14,14 @@ from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.statistics import wilson
 
 RATES = ("max_fpr", "min_recall", "min_precision", "coverage")
+RULES = (*RATES, "thresholds", "costs")
+OF_EACH = ("max_fpr", "min_precision")  # rates that hold where only the most probable of several classes is the answer
+EACH = "each"  # instead of the name of a class
 EXAMPLES = (
-    "argmax, {max_fpr: 0.01}, {min_recall: 0.99}, {min_precision: 0.9}, {coverage: 0.95} or {costs: {spam: 1, ham: 20}}"
+    "argmax, {max_fpr: 0.01}, {min_recall: 0.99}, {min_precision: 0.9}, {min_precision: 0.9, of: each}, "
+    "{thresholds: 0.7}, {coverage: 0.95} or {costs: {spam: 1, ham: 20}}"
 )
+SHOWN = 5  # classes that one message names
 BINS = 15  # of the expected calibration error, as in Guo et al.
 
 
@@ -42,8 +47,10 @@ def fit(
         labels: (N,) class numbers.
         class_names: In the order of the logits.
         decide: ``argmax``, or a mapping with one rule. ``max_fpr``, ``min_recall`` and ``min_precision`` are rates of
-            one class, named by ``of`` (by default the rarer of two classes); ``coverage`` makes prediction sets;
-            ``costs`` are those of a wrong answer for each true class, or of each true class and answer.
+            one class, named by ``of`` (by default the rarer of two classes), the first and the last also ``of: each``
+            class with a threshold of its own; ``thresholds`` gives these, or one for all classes; ``coverage`` makes
+            prediction sets; ``costs`` are those of a wrong answer for each true class, or of each true class and
+            answer.
         log_priors: See :class:`~gpt_classifier.decision.Decision`.
 
     Raises:
@@ -69,6 +76,10 @@ def fit(
         sets = decision.sets(probabilities)
         covered = wilson(float(sets[np.arange(len(labels)), labels].sum()), len(labels))
         notes.append(f"prediction sets hold the true class of {covered} of these rows")
+    elif kind == "thresholds":
+        decision = replace(decision, thresholds=_thresholds(value, class_names))
+    elif of == EACH and EACH not in class_names:
+        decision = replace(decision, thresholds=_thresholds_of(kind, value, probabilities, labels, class_names))
     else:
         number = list(class_names).index(of) if of is not None else _rarer(labels, class_names)
         of = class_names[number]
@@ -129,6 +140,22 @@ def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarra
     return float(ordered[k - 1]) if k <= len(counted) else 1.0
 
 
+def _thresholds_of(
+    kind: str, rate: float, probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> list[float]:
+    """The :func:`threshold_of` each class. Raises ``InputError`` that names the classes whose rows are too few."""
+    thresholds, refused = [], []
+    for number, name in enumerate(class_names):
+        try:
+            thresholds.append(threshold_of(kind, rate, probabilities[:, number], labels == number, name))
+        except InputError as error:
+            refused.append(str(error))
+    if refused:
+        more = f"; likewise {len(refused) - SHOWN} more classes" if len(refused) > SHOWN else ""
+        raise InputError("; ".join(refused[:SHOWN]) + more)
+    return thresholds
+
+
 def set_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
     """The minimum probability of a prediction set's members, so that sets hold the true class that often.
 
@@ -147,16 +174,18 @@ def rates(decision: Decision, probabilities: np.ndarray, labels: np.ndarray, cla
     answers = decision.answers(probabilities)
     decided = answers >= 0
     lines = []
+    thresholds = dict(enumerate(decision.thresholds))
     if decision.positive is not None:
-        name, truth = class_names[decision.positive], labels == decision.positive
-        said = answers == decision.positive
+        thresholds = {decision.positive: decision.threshold}
+    for number, threshold in thresholds.items():
+        name, truth, said = class_names[number], labels == number, answers == number
         counts = {
             "false-positive rate": (int((said & ~truth).sum()), int((~truth).sum())),
             "recall": (int((said & truth).sum()), int(truth.sum())),
             "precision": (int((said & truth).sum()), int(said.sum())),
         }
         parts = [f"{rate} {wilson(*count)}" for rate, count in counts.items() if count[1]]
-        lines.append(f"{name} from probability {decision.threshold:.4g} on: {', '.join(parts)}")
+        lines.append(f"{name} from probability {threshold:.4g} on: {', '.join(parts)}")
     if not decided.all():
         lines.append(f"answered: {wilson(float(decided.sum()), len(labels))}, the others are unsure")
     if decided.any():
@@ -178,11 +207,16 @@ def _rule(decide: str | Mapping[str, Any], class_names: Sequence[str]) -> tuple[
         raise InputError(f"decide is {decide!r}, expected {EXAMPLES}")
     rule = dict(decide)
     of = rule.pop("of", None)
-    if len(rule) != 1 or (kind := next(iter(rule))) not in (*RATES, "costs"):
-        close = did_you_mean(str(next(iter(rule), "")), [*RATES, "costs"])
+    if len(rule) != 1 or (kind := next(iter(rule))) not in RULES:
+        close = did_you_mean(str(next(iter(rule), "")), RULES)
         raise InputError(f"decide is {dict(decide)}, expected {EXAMPLES}{close}")
-    if of is not None and str(of) not in class_names:
-        raise InputError(f"decide is of class {of!r}, expected one of {', '.join(class_names)}")
+    if of is not None and str(of) not in (*class_names, EACH):
+        raise InputError(f"decide is of class {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
+    if of == EACH and EACH not in class_names and kind not in OF_EACH:
+        raise InputError(
+            f"decide is {dict(decide)}, but a text gets one answer, for which only {' and '.join(OF_EACH)} can be kept "
+            f"of each class: name one class, or ask for coverage"
+        )
     if kind in RATES and not (isinstance(rule[kind], int | float) and 0 < rule[kind] < 1):
         raise InputError(f"{kind} is {rule[kind]!r}, expected a number between 0 and 1")
     return kind, rule[kind], None if of is None else str(of)
@@ -190,8 +224,21 @@ def _rule(decide: str | Mapping[str, Any], class_names: Sequence[str]) -> tuple[
 
 def _rarer(labels: np.ndarray, class_names: Sequence[str]) -> int:
     if len(class_names) != 2:
-        raise InputError(f"decide needs the class that its rate is of: of, one of {', '.join(class_names)}")
+        raise InputError(f"decide needs the class that its rate is of: of, one of {', '.join(class_names)}, or {EACH}")
     return int(np.bincount(labels, minlength=2).argmin())
+
+
+def _thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
+    """A threshold for each class, given as a mapping or as one number for all."""
+    by_name = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else None
+    values = [given if by_name is None else by_name.get(name) for name in class_names]
+    if (by_name and by_name.keys() - set(class_names)) or not all(
+        isinstance(value, int | float) and 0 <= value <= 1 for value in values
+    ):
+        raise InputError(
+            f"thresholds are {given!r}, expected a number between 0 and 1, or one for each of {', '.join(class_names)}"
+        )
+    return [float(value) for value in values]
 
 
 def _costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
