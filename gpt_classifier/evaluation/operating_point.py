@@ -73,7 +73,7 @@ def fit(
         more = rates(decision, probabilities, labels, class_names) if multi_label else []
         return OperatingPoint(decision, (*notes, *more))
     kind, value, of = _rule(decide, class_names, multi_label)
-    asked = {kind: value} if of is None else {kind: value, "of": of}
+    asked = {kind: value} if of in (None, value) else {kind: value, "of": of}
     decision = replace(decision, asked=asked)
     if kind == "costs":
         decision = replace(decision, costs=_costs(value, class_names))
