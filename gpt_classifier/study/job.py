@@ -36,6 +36,8 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
         logs: Folder of TensorBoard's files.
     """
     cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
+    if cli.datamodule.multi_label:
+        raise InputError("a study compares models on one label a text: leave out data.multi_label, or use fit and test")
     return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
 
 
