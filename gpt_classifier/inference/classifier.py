@@ -22,16 +22,17 @@ READ_AHEAD = 256  # texts of a stream that are classified together: enough to so
 
 
 class Prediction(NamedTuple):
-    """The answer for one text: the most probable class, unless the model has another rule to decide by.
-
-    A model that gives a text any number of labels has them in ``labels``.
-    """
+    """The answer for one text: the most probable class, unless the model has another rule to decide by."""
 
     label: str  # a class name, or ``unsure``; ``labels`` with ``|`` between them
     probability: float  # of that class, of the most probable one where it is unsure or where there may be several
     probabilities: dict[str, float]  # by class name
     candidates: tuple[str, ...] = ()  # the classes that a rule which makes sets leaves
-    labels: tuple[str, ...] = ()  # those of a model that gives any number of them
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of a text that may have any number of them."""
+        return self.candidates
 
 
 class TextClassifier:
@@ -132,15 +133,14 @@ class TextClassifier:
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         probabilities = self._probabilities(texts, max_batch_tokens)
         words, sets = self.decision.words(probabilities, self.classes_), self.decision.sets(probabilities)
-        makes_sets, several = self.decision.set_threshold > 0, self.decision.multi_label
+        several = self.decision.multi_label
+        makes_sets = several or self.decision.set_threshold > 0
         predictions = []
         for row, label, left in zip(probabilities, words, sets, strict=True):
             by_name = dict(zip(self.classes_, row.tolist(), strict=True))
             probability = float(row.max() if several or label == UNSURE else row[left.argmax()])
-            names = tuple(self.classes_[left])
-            predictions.append(
-                Prediction(label, probability, by_name, names if makes_sets else (), names if several else ())
-            )
+            candidates = tuple(self.classes_[left]) if makes_sets else ()
+            predictions.append(Prediction(label, probability, by_name, candidates))
         return predictions
 
     def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:

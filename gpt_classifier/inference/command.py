@@ -43,7 +43,9 @@ def _classify(arguments: list[str]) -> None:
     add = parser.add_argument
     add("--model", help="model folder, run folder or .ckpt file; without it, the first argument is the model")
     add(
-        "--json", action="store_true", help="write a JSON object for each text: text, label, probability, probabilities"
+        "--json",
+        action="store_true",
+        help="write a JSON object for each text: text, label (or labels), probability, probabilities",
     )
     add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: the answer; all in JSON)")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="auto is CUDA, MPS or else the CPU")
@@ -78,10 +80,10 @@ def _classify(arguments: list[str]) -> None:
 
 def _as_json(text: str, prediction: "Prediction", top_k: int | None, multi_label: bool) -> str:
     fields = prediction._asdict() | {"probabilities": dict(_ranked(prediction)[:top_k])}
-    if not prediction.candidates:
+    if multi_label:
+        fields = {"labels": prediction.labels, "probabilities": fields["probabilities"]}
+    elif not prediction.candidates:
         del fields["candidates"]  # of rules that make sets only
-    for name in ("label", "probability") if multi_label else ("labels",):
-        del fields[name]
     return json.dumps({"text": text} | fields, ensure_ascii=False)
 
 
