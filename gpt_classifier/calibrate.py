@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     )
     add = parser.add_argument
     add("--model", help="model folder or run folder; without it, the first argument is the model")
-    add("--decide", default="argmax", metavar="RULE", help=f"{_examples()}; the probabilities are calibrated with each")
+    add("--decide", metavar="RULE", help=f"{_examples()}; the probabilities are calibrated with each")
     add(
         "--prevalence",
         metavar="SHARES",
@@ -39,9 +39,12 @@ def main(arguments: list[str]) -> None:
         raise InputError("which model? Name one folder, as in calibrate checkpoints/spam")
     model = Path(options.model or options.folder)
 
+    import numpy as np
+
     from gpt_classifier import bundle
     from gpt_classifier.card import with_section
-    from gpt_classifier.evaluation.operating_point import fit, log_priors
+    from gpt_classifier.data.encoded import encode_labels
+    from gpt_classifier.evaluation.operating_point import fit, log_odds, log_priors
     from gpt_classifier.files import whole_file
     from gpt_classifier.inference.classifier import TextClassifier
     from gpt_classifier.variants import given_settings, parse_yaml
@@ -50,18 +53,23 @@ def main(arguments: list[str]) -> None:
     contents = bundle.load(folder)
     names = contents.class_names
     table = _rows(contents, given_settings(data))
-    labels = table["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
-    counts = [int((labels == number).sum()) for number in range(len(names))]
+    labels = encode_labels(table["label"], names).numpy()
+    if (labels.ndim == 2) != contents.decision.multi_label:
+        raise InputError("the model and the validation rows differ in whether a text may have several labels")
+    of_class = np.arange(len(names)) == labels[:, None] if labels.ndim == 1 else labels
+    natural = [float(share) for share in of_class.mean(0)]
     balanced = contents.data.get("balance", "none") != "none"
-    trained = [1.0] * len(names) if balanced else [float(count) for count in counts]
+    trained = [0.5 if labels.ndim == 2 else 1.0] * len(names) if balanced else natural
+    correct_mix = log_priors if labels.ndim == 1 else log_odds
     shifted: list[float] = []
     if options.prevalence is not None:
-        shifted = log_priors(trained, _shares(parse_yaml(options.prevalence), names))
+        shifted = correct_mix(trained, _shares(parse_yaml(options.prevalence), names))
     elif balanced:
-        shifted = log_priors(trained, counts)
+        shifted = correct_mix(trained, natural)
     logits = TextClassifier(contents).logits(table["text"].tolist())
-    point = fit(logits, labels, names, parse_yaml(options.decide), shifted)
-    lines = [f"decide: {point.decision.asked or 'argmax'}", *point.notes]
+    point = fit(logits, labels, names, None if options.decide is None else parse_yaml(options.decide), shifted)
+    usual = "labels of probability 0.5 or more" if point.decision.multi_label else "argmax"
+    lines = [f"decide: {point.decision.asked or usual}", *point.notes]
     if shifted:
         lines.append("probabilities are those of the class mix where the model is used, not of the training rows")
     bundle.save_config(folder, replace(contents, decision=point.decision))
@@ -138,4 +146,8 @@ def _shares(given: Any, names: list[str]) -> list[float]:
 
 
 def _examples() -> str:
-    return "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{coverage: 0.95}', '{costs: ...}'"
+    return (
+        "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{min_precision: 0.9, of: each}', "
+        "'{thresholds: {spam: 0.9, ham: 0.6}}', '{coverage: 0.95}', '{costs: ...}'; where a text may have several "
+        "labels max_f1, or one of these rates of each label"
+    )

@@ -59,6 +59,8 @@ def model_card(
         how = "{trainable}, learning rate {learning_rate:g}, {optimizer[name]}".format_map(training)
         rows |= {"initial weights": training["weights"] or "those of an earlier model", "trained": how}
         rows["validation accuracy"] = accuracy or "not measured"
+    if contents.decision.multi_label:
+        rows["labels of a text"] = "any number"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     card = CARD.format(classes=rows["classes"], version=__version__, rows=table)
     return card + (ACCURACY if accuracy else "") + (DATA.format(summary=summary) if summary else "")

@@ -3,12 +3,15 @@
 Shapes: N texts, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 UNSURE = "unsure"  # the answer where the rule leaves several classes, or none
+SEPARATOR = "|"  # between the labels of a text
 
 
 @dataclass(frozen=True)
@@ -18,36 +21,51 @@ class Decision:
     Args:
         temperature: Divisor of the logits (C. Guo et al., "On Calibration of Modern Neural Networks", 2017).
         log_priors: (K,) added to the scaled logits: for each class the logarithm of its frequency where the model is
-            used, over that in training (M. Saerens et al., 2002). Empty for none.
+            used, over that in training (M. Saerens et al., 2002), for each of several labels that of its odds. Empty
+            for none.
         positive: Number of the class that needs ``threshold``; None for no such class.
         threshold: Minimum probability of ``positive`` for that answer; below it, the most probable other class.
+        thresholds: (K,) minimum probability of each class; the answer is the most probable class of those that reach
+            theirs, and ``unsure`` where none does. Empty for none.
         costs: (K, K), of answering the column where the row is true; the answer has the lowest expected cost. Empty
             for none.
         set_threshold: Minimum probability of the members of a prediction set; a set of one class is the answer, any
             other is ``unsure``. 0 for no sets.
         asked: What the user asked for, as plain values.
+        multi_label: Whether a text may have any number of labels: each has a probability of its own, and the answer is
+            all labels that reach their threshold, by default 0.5.
     """
 
     temperature: float = 1.0
     log_priors: list[float] = field(default_factory=list)
     positive: int | None = None
     threshold: float = 0.0
+    thresholds: list[float] = field(default_factory=list)
     costs: list[list[float]] = field(default_factory=list)
     set_threshold: float = 0.0
     asked: dict[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, K) logits -> (N, K) probabilities, in float64."""
         scaled = logits.astype(np.float64) / self.temperature
         if self.log_priors:
             scaled = scaled + np.array(self.log_priors)
+        if self.multi_label:
+            return 0.5 + 0.5 * np.tanh(0.5 * scaled)  # the logistic function, which overflows nowhere in this form
         exponentials = np.exp(scaled - scaled.max(-1, keepdims=True))
         return exponentials / exponentials.sum(-1, keepdims=True)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N, K) booleans: the classes that the rule leaves for each text, one of them unless it makes sets."""
+        """(N, K) booleans: the classes that the rule leaves for each text."""
+        if self.multi_label:
+            return probabilities >= np.array(self.thresholds or 0.5)
         if self.set_threshold:
             return probabilities >= self.set_threshold
+        if self.thresholds:
+            reached = probabilities >= np.array(self.thresholds)
+            best = np.where(reached, probabilities, -1).argmax(-1)
+            return reached & np.eye(probabilities.shape[-1], dtype=bool)[best]
         if self.costs:
             best = (probabilities @ np.array(self.costs)).argmin(-1)
         elif self.positive is not None:
@@ -60,6 +78,19 @@ class Decision:
         return np.eye(probabilities.shape[-1], dtype=bool)[best]
 
     def answers(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N,) numbers of the classes answered, -1 for ``unsure``."""
+        """(N,) numbers of the classes answered, -1 for ``unsure``; for models that give each text one."""
         sets = self.sets(probabilities)
         return np.where(sets.sum(-1) == 1, sets.argmax(-1), -1)
+
+    def words(self, probabilities: np.ndarray, class_names: Sequence[str]) -> list[str]:
+        """The answer to each of N texts: a class name or ``unsure``, or labels with ``|`` between them."""
+        sets = self.sets(probabilities)
+        words = joined(sets, class_names)
+        if self.multi_label:
+            return words
+        return [word if count == 1 else UNSURE for word, count in zip(words, sets.sum(-1), strict=True)]
+
+
+def joined(which: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """The names of the classes that ``which`` (N, K) tells for each text, in one string a text."""
+    return [SEPARATOR.join(compress(class_names, row)) for row in which]

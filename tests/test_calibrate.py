@@ -50,7 +50,17 @@ def answers_of_all(model, tmp_path, capsys):
     return python, classify, pd.read_csv(output)["predicted"].tolist()
 
 
-@pytest.mark.parametrize("decide", ["argmax", "{max_fpr: 0.02}", "{min_recall: 0.98, of: spam}", "{coverage: 0.95}"])
+@pytest.mark.parametrize(
+    "decide",
+    [
+        "argmax",
+        "{max_fpr: 0.02}",
+        "{min_recall: 0.98, of: spam}",
+        "{max_fpr: 0.1, of: each}",
+        "{thresholds: 0.6}",
+        "{coverage: 0.95}",
+    ],
+)
 def test_every_way_to_the_model_gives_the_same_answers(decide, model, rows, tmp_path, capsys):
     out = calibrated(model, rows, decide, capsys)
     assert "expected calibration error" in out

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
-from gpt_classifier.data.sources import Tables
+from gpt_classifier.data.sources import Tables, is_multi_label
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.errors import InputError
 
@@ -50,14 +50,16 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
                 f"{files[name]}"
             )
     train: pd.Series | None = tables["train"]["label"] if "train" in tables else None
-    names = list(declared or ([] if train is None else in_order(train.unique())))
+    names = list(declared or ([] if train is None else in_order(train.explode().dropna().unique())))
     for name, table in tables.items():
-        if (unknown := ~table["label"].isin(names)).any():
+        labels = table["label"].explode().dropna()  # one at a time, where a text has several
+        if (unknown := ~labels.isin(names)).any():
+            row = table["row"][labels.index[unknown][0]]
             raise InputError(
-                f"unknown label {table['label'][unknown].iloc[0]!r} in {name} row {table['row'][unknown].iloc[0]} of "
-                f"{files[name]}, expected one of {', '.join(names)}"
+                f"unknown label {labels[unknown].iloc[0]!r} in {name} row {row} of {files[name]}, expected one of "
+                f"{', '.join(names)}"
             )
-    if train is not None and (len(names) < 2 or train.nunique() < 2):
+    if train is not None and train.nunique() < 2:
         raise InputError(f"all training rows have the label {train.iloc[0]!r}: a classifier needs two classes")
     return names
 
@@ -90,8 +92,9 @@ def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Ta
 
 
 def label_conflicts(tables: Tables) -> list[str]:
-    """A sentence on texts with several labels, and one on near-duplicates with several labels if these are more."""
+    """A sentence on texts with different labels, and one on such near-duplicates if these are more."""
     rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
+    what = "labels that differ" if is_multi_label(rows["label"]) else "more than one label"
     sentences, before = [], 0
     for counted, keys in (("", rows["text"]), (" (near-duplicates as one)", rows["text"].map(near_duplicate_key))):
         groups = rows.groupby(keys, sort=False)["label"]
@@ -102,7 +105,7 @@ def label_conflicts(tables: Tables) -> list[str]:
             one, two = (f"{r['label']!r} in {r['part']} row {r['row']}" for r in (first, other))
             count = keys[found.index].nunique()
             sentences.append(
-                f"{count:,} text{'s' * (count > 1)}{counted} with more than one label ({len(found):,} rows), the first "
+                f"{count:,} text{'s' * (count > 1)}{counted} with {what} ({len(found):,} rows), the first "
                 f"is {one} and {two}"
             )
             before = len(found)

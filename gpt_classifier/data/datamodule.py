@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.audit import Audit, look_at, warnings
-from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
+from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts, encode_labels
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.sampling import BatchesOfRows, BatchingConfig, EvaluationBatches, TrainingBatches
@@ -38,7 +38,8 @@ class TextDataModule(L.LightningDataModule):
     """Labelled text as padded batches of token ids.
 
     After ``setup``, ``class_names`` are in the order of the logits, ``text_encoder`` turns texts into
-    ids, and ``class_weights`` (K,) weight the loss or are None. A group of settings is a ``FileFormat``,
+    ids, and ``class_weights`` (K,) weight the loss or are None. Where a text may have any number of labels
+    (``multi_label``), these are the classes. A group of settings is a ``FileFormat``,
     ``SplittingConfig`` or ``BatchingConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
 
     Args:
@@ -48,15 +49,19 @@ class TextDataModule(L.LightningDataModule):
         test_source: Files to test on; by default a part of ``source``.
         text_column: Name of the column with the texts, or names of several columns whose texts are joined.
         text_separator: Separator of the texts of several columns; missing texts are skipped.
-        label_column: Name of the column with the class names.
+        label_column: Name of the column with the class names, or names of several columns, one for each label.
+        multi_label: How the labels of a text are written where it may have none or several: what stands between them,
+            such as ``|``, ``lists`` (in JSON and Parquet files), or ``columns`` (of 0 and 1, named by
+            ``label_column``). By default each text has exactly one label.
         class_names: Class names in the order of the logits; by default those of the training rows, sorted.
         balance: How to balance the classes of the training rows: ``none``, ``undersample`` (as many rows of each class
-            as of the smallest), or ``class_weights`` (all rows, the loss weighted by 1 / class frequency).
+            as of the smallest), or ``class_weights`` (all rows, the loss weighted by 1 / class frequency; with several
+            labels that of texts with a label by the number of those without it over that of those with it).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
             token) or ``error``. Prediction keeps them, so that each row gets an answer.
         rare_classes: What to do with classes that have too few distinct texts to be split: ``error``, ``drop`` their
             rows, or ``merge`` them into one class ``other``.
-        split: ``grouped`` (stratified by class, near-duplicates in the same split), ``random`` (stratified by class),
+        split: ``grouped`` (stratified by class or label, near-duplicates in the same split), ``random`` (stratified),
             or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or the tokenizer of an encoder:
             its name on the Hugging Face hub, or a folder with its tokenizer.json.
@@ -77,7 +82,8 @@ class TextDataModule(L.LightningDataModule):
         test_source: str | list[str] | None = None,
         text_column: str | list[str] = "text",
         text_separator: str = "\n",
-        label_column: str = "label",
+        label_column: str | list[str] = "label",
+        multi_label: str | None = None,
         class_names: list[str | int | bool] | None = None,
         balance: Balance = "none",
         empty: Empty = "drop",
@@ -116,6 +122,10 @@ class TextDataModule(L.LightningDataModule):
         names = [str(name) for name in class_names or []]
         if len(set(names)) != len(names):
             raise InputError(f"class_names are {class_names}, expected distinct names")
+        if multi_label is not None:
+            _check_multi_label(multi_label, source, balance, rare_classes)
+        if multi_label == sources.COLUMNS:
+            names = names or ([label_column] if isinstance(label_column, str) else list(label_column))
         if not text_column:
             raise InputError("text_column is an empty list, expected the name of at least one column")
         if split in splits.OF_THE_BOOK and source != "sms_spam":
@@ -132,8 +142,9 @@ class TextDataModule(L.LightningDataModule):
         self.fold = splits.Fold(self.splitting.fold, folds) if folds else None
         self.text_column, self.label_column = text_column, label_column
         self.source_columns = Columns(
-            text_column, label_column, self.splitting.group_column, split_column, text_separator
+            text_column, label_column, self.splitting.group_column, split_column, text_separator, multi_label
         )
+        self.multi_label = multi_label is not None
         self.declared_class_names, self.rare_classes = names or None, rare_classes
         self.split, self.balance, self.empty = split, balance, empty
         self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
@@ -174,8 +185,13 @@ class TextDataModule(L.LightningDataModule):
         return data
 
     @classmethod
-    def from_lists(cls, texts: Sequence[str], labels: Sequence[str], /, **settings: Any) -> "TextDataModule":
-        """A data module for texts and the class name of each, which are split like the rows of a file."""
+    def from_lists(
+        cls, texts: Sequence[str], labels: Sequence[str | Sequence[str]], /, **settings: Any
+    ) -> "TextDataModule":
+        """A data module for texts and the class name of each, which are split like the rows of a file.
+
+        With ``multi_label="lists"``, for texts and the list of labels of each.
+        """
         if len(texts) != len(labels):
             raise InputError(
                 f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text"
@@ -245,6 +261,8 @@ class TextDataModule(L.LightningDataModule):
 
         Rows that a fit would refuse are no error but a finding. Raises ``InputError`` for files that cannot be read.
         """
+        if self.multi_label:
+            raise InputError("audit is for one label a text: leave out multi_label")
         self.notes, refused = [], ""
         read = self._read("train")
         try:
@@ -278,11 +296,21 @@ class TextDataModule(L.LightningDataModule):
             if counts_text:
                 self.notes.append(f"training rows dropped by undersampling: {counts_text}")
         elif self.balance == "class_weights":
-            counts = torch.tensor([(train["label"] == name).sum() for name in self.class_names])
+            counts = self._class_counts(train)
             if not counts.all():
                 raise InputError(f"class {self.class_names[int(counts.argmin())]!r} has no training row to weigh")
-            # The mean weight of a training row is 1, so the scale of the loss does not change.
-            self.class_weights = counts.sum() / (len(counts) * counts)
+            if self.multi_label:
+                if (counts == len(train)).any():
+                    raise InputError(f"all training rows have the label {self.class_names[int(counts.argmax())]!r}")
+                self.class_weights = (len(train) - counts) / counts
+            else:
+                # The mean weight of a training row is 1, so the scale of the loss does not change.
+                self.class_weights = counts.sum() / (len(counts) * counts)
+
+    def _class_counts(self, table: pd.DataFrame) -> torch.Tensor:
+        """(K,) rows of each class; where a text has several labels, it counts for each."""
+        counts = table["label"].explode().value_counts()
+        return torch.tensor([int(counts.get(name, 0)) for name in self.class_names])
 
     def _read(self, needed: str) -> splits.Splits:
         if self._given is not None:
@@ -345,7 +373,7 @@ class TextDataModule(L.LightningDataModule):
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
-            self.natural_counts = given["train"]["label"].value_counts().to_dict()
+            self.natural_counts = {str(name): int(n) for name, n in given["train"]["label"].value_counts().items()}
             return splits.OF_THE_BOOK[self.split](given["train"])
         fractions = self._fractions_to_divide(given)
         if fractions[1:] == (0, 0) and self.fold is None:
@@ -379,7 +407,7 @@ class TextDataModule(L.LightningDataModule):
 
     def _encode_table(self, name: str) -> EncodedTexts:
         table = self.tables[name]
-        labels = torch.tensor(table["label"].map({n: i for i, n in enumerate(self.class_names)}).to_numpy(np.int64))
+        labels = encode_labels(table["label"], self.class_names)
         numbers = torch.tensor(table["row"].to_numpy(np.int64))
         return EncodedTexts(table["text"], self.text_encoder, labels, numbers)
 
@@ -393,8 +421,10 @@ class TextDataModule(L.LightningDataModule):
         lines = [f"{sources.title(self.source)}, split {self.split}, {classes}"]
         for name in splits.NAMES:
             if name in self.tables:
-                counts = self.tables[name]["label"].value_counts()
-                by_class = class_counts({label: int(counts.get(label, 0)) for label in self.class_names}, MAX_CLASSES)
+                counts = self._class_counts(self.tables[name])
+                by_class = class_counts(dict(zip(self.class_names, counts.tolist(), strict=True)), MAX_CLASSES)
+                if self.multi_label:
+                    by_class += f", {(self.tables[name]['label'].str.len() == 0).sum():,} without label"
                 longest = self.encoded[name].lengths.max()
                 lines.append(f"  {name:5} {len(self.tables[name]):7,} rows ({by_class}), longest {longest} tokens")
         if self.without_text:
@@ -419,7 +449,8 @@ class TextDataModule(L.LightningDataModule):
             if copies := int(trained_on(self.tables[name]["text"], known).sum()):
                 about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
                 lines.append(f"  {copies} {name} {about}")
-        lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
+        if not self.multi_label:
+            lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
         return "\n".join(lines)
 
     @staticmethod
@@ -523,6 +554,18 @@ class TextDataModule(L.LightningDataModule):
         if sources.is_named(self.source):
             raise InputError(f"{self.source} has no columns to keep: name a file with --data.source")
         return reading.read_columns(self.source, names, file_format=self.file_format)
+
+
+def _check_multi_label(multi_label: str, source: Any, balance: str, rare_classes: str) -> None:
+    """Raises ``InputError`` for settings that suppose one label a text."""
+    if not multi_label:
+        raise InputError("multi_label is empty, expected what stands between labels, such as |, lists or columns")
+    if isinstance(source, str) and sources.is_named(source):
+        raise InputError(f"the texts of {source} have one label each: leave out multi_label")
+    if balance == "undersample":
+        raise InputError("balance undersample is for one label a text: use class_weights, or leave out multi_label")
+    if rare_classes != "error":
+        raise InputError(f"rare_classes {rare_classes} is for one label a text: leave it out, or leave out multi_label")
 
 
 def _as_it_is(item: Any) -> Any:

@@ -1,10 +1,12 @@
 """Reads labelled texts from named data sets and files into tables. Independent of splitting and tokens.
 
 A table is a DataFrame with the columns ``text`` and ``label``, which may be None, and ``row``, the number of the row in
-its source, counted from 0. With a group column, it also has the column ``group``.
+its source, counted from 0. If a text may have several labels, ``label`` is a sorted tuple of them. With a group column,
+it also has the column ``group``.
 """
 
 import hashlib
+import itertools
 import re
 import tarfile
 import zipfile
@@ -14,6 +16,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, read_columns
@@ -33,6 +36,8 @@ IMDB_URLS = (
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
 SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # values of a split column
+LISTS, COLUMNS = "lists", "columns"  # how several labels are written, if not in one text with a separator
+TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
 
@@ -42,20 +47,28 @@ class Columns:
 
     Args:
         text: One or several columns with the text; several are joined by ``separator``, without empty ones.
-        label: The class name, or None for unlabelled texts.
+        label: The class name, or None for unlabelled texts; if each label has a column, their names.
         group: Rows with the same value belong to one group.
         split: The split that a row belongs to: train, val (also validation or dev) or test.
         separator: Inserted between the columns of a text.
+        multi_label: How the labels of a text are written: None for exactly one label, ``lists``, ``columns`` of 0 and
+            1, or the separator between them.
     """
 
     text: str | Sequence[str] = "text"
-    label: str | None = "label"
+    label: str | Sequence[str] | None = "label"
     group: str | None = None
     split: str | None = None
     separator: str = "\n"
+    multi_label: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.label is None or isinstance(self.label, str) or self.multi_label == COLUMNS):
+            raise InputError(f"label_column names {len(self.label)} columns: set multi_label to columns, or name one")
 
     def names(self) -> list[str]:
-        return [*self._texts(), *filter(None, (self.label, self.group, self.split))]
+        labels = [self.label] if isinstance(self.label, str) else self.label or []
+        return [*self._texts(), *labels, *filter(None, (self.group, self.split))]
 
     def _texts(self) -> list[str]:
         return [self.text] if isinstance(self.text, str) else list(self.text)
@@ -64,13 +77,25 @@ class Columns:
         """Builds a table from a frame, with ``group`` and ``split`` only if they have a column."""
         parts = [[_text(value) for value in frame[name]] for name in self._texts()]
         texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
-        table: dict[str, list[str | None]] = {"text": texts, "label": [None] * len(frame)}
-        for name, column in (("label", self.label), ("group", self.group), ("split", self.split)):
+        table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, first_row)}
+        for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
                 table[name] = [_text(value) for value in frame[column]]
         result = pd.DataFrame(table, dtype=object)  # otherwise pandas converts None to NaN
         result.insert(2, "row", range(first_row, first_row + len(frame)))
         return result
+
+    def _labels(self, frame: pd.DataFrame, first_row: int) -> Sequence[str | tuple[str, ...] | None]:
+        rows = range(first_row, first_row + len(frame))
+        if self.label is None:
+            return [None] * len(frame)
+        if self.multi_label == COLUMNS:
+            names = [self.label] if isinstance(self.label, str) else self.label
+            flags = [[_flag(value, name, row) for row, value in zip(rows, frame[name], strict=True)] for name in names]
+            return [tuple(sorted(itertools.compress(names, row))) for row in zip(*flags, strict=True)]
+        if self.multi_label is None:
+            return [_text(value) for value in frame[self.label]]
+        return [_several(value, self.multi_label, row) for row, value in zip(rows, frame[self.label], strict=True)]
 
     def _joined(self, parts: Iterable[str | None]) -> str | None:
         there = [part for part in parts if part and not part.isspace()]
@@ -157,6 +182,30 @@ def _text(value: Any) -> str | None:
     if value is None or value is pd.NA or value != value:  # NaN differs from itself
         return None
     return str(value)
+
+
+def _several(value: Any, multi_label: str, row: int) -> tuple[str, ...] | None:
+    """The labels in one cell; None where the cell is missing, which says nothing about them."""
+    is_list = isinstance(value, list | tuple | np.ndarray)
+    if not is_list and _text(value) is None:
+        return None
+    if is_list != (multi_label == LISTS):
+        way_out = "name the separator instead" if multi_label == LISTS else "use lists"
+        raise InputError(f"multi_label is {multi_label!r}, but the labels of row {row} are {value!r}: {way_out}")
+    parts = value if is_list else str(value).split(multi_label)
+    return tuple(sorted({str(part).strip() for part in parts} - {""}))
+
+
+def _flag(value: Any, name: str, row: int) -> bool:
+    word = str(value).strip().lower()
+    if word not in (*TRUE, *FALSE):
+        raise InputError(f"{name} is {value!r} in row {row}, expected 0 or 1 (or false, true) in the column of a label")
+    return word in TRUE
+
+
+def is_multi_label(labels: pd.Series) -> bool:
+    """Whether the labels of a table are tuples of any length, or else one class name each."""
+    return any(isinstance(label, tuple) for label in labels.dropna().head(1))
 
 
 def load_sample() -> Tables:

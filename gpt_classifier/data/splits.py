@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from gpt_classifier.data.sources import is_multi_label
 from gpt_classifier.errors import InputError
 
 Splits = dict[str, pd.DataFrame]
@@ -74,12 +75,12 @@ class Fold:
 
 
 def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class. Copies of a text may be in different splits."""
+    """A split stratified by class, or by label. Copies of a text may be in different splits."""
     return _split_units(table, single_rows(table), fractions, seed, fold)
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class, with near-duplicates and rows of a group in the same split."""
+    """A split stratified by class, or by label, with near-duplicates and rows of a group in the same split."""
     return _split_units(table, linked_rows(table), fractions, seed, fold)
 
 
@@ -116,6 +117,8 @@ def _split_units(
     """Splits units of rows, stratified by the label of their first row, or with groups by their rarest label."""
     from sklearn.model_selection import train_test_split
 
+    if is_multi_label(table["label"]):
+        return _split_multi_label(table, units, fractions, seed, fold)
     needed = sum(f > 0 for f in fractions) if fold is None else fold.count
     counts = units_of_classes(table, units)
     if counts.min() < needed:
@@ -161,10 +164,70 @@ def _split_fold(
 
     folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed)
     _, tested = list(folds.split(labels, labels))[fold.number]
-    test = units.isin(labels.index[tested]).to_numpy()
+    return _around_test(table, units, units.isin(labels.index[tested]).to_numpy(), fractions, seed)
+
+
+def _around_test(
+    table: pd.DataFrame, units: pd.Series, test: np.ndarray, fractions: Sequence[float], seed: int
+) -> Splits:
+    """The rows for which ``test`` (N,) holds for testing, the others divided into train and val."""
     train, val, _ = fractions
     others = _split_units(table[~test], units[~test], (train / (train + val), val / (train + val), 0.0), seed, None)
     return others | {"test": table[test]}
+
+
+def _split_multi_label(
+    table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, fold: Fold | None
+) -> Splits:
+    """Divides units of rows, each with all labels of its rows; a rare label may be missing in a split."""
+    unit, names = pd.factorize(units)
+    one_each = table["label"].reset_index(drop=True).explode().dropna()
+    label, labels = pd.factorize(one_each)
+    has = np.zeros((len(names), len(labels)), dtype=bool)
+    has[unit[one_each.index], label] = True
+    shares = [1 / fold.count] * fold.count if fold else [fraction for fraction in fractions if fraction]
+    if len(names) < len(shares):
+        raise InputError(f"{len(names)} distinct texts are too few for {len(shares)} {'folds' if fold else 'splits'}")
+    part = iterative_stratification(has, shares, seed)[unit]
+    if fold is not None:
+        return _around_test(table, units, part == fold.number, fractions, seed)
+    given = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
+    return {name: table[part == number] for number, name in enumerate(given)}
+
+
+def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
+    """The part of each unit (U,), so that each label occurs in each of J parts in about its share.
+
+    The rarest label is divided first, each of its units going to the part that wants it most (K. Sechidis, G. Tsoumakas
+    and I. Vlahavas, "On the Stratification of Multi-Label Data", 2011). Here a part that has no unit of the label comes
+    before all others, so that a label with J units can occur in each.
+
+    Args:
+        has: (U, K) whether a unit has a label.
+        shares: Of the J parts, each above 0, sum 1.
+        seed: Decides between equal parts, and the order of units.
+    """
+    rng = np.random.default_rng(seed)
+    wanted = np.outer(has.sum(0), shares)  # (K, J) units of each label
+    room = len(has) * np.array(shares)  # (J,) units of any kind
+    without = np.ones_like(wanted, dtype=bool)  # (K, J)
+    part = np.full(len(has), -1)
+
+    def place(unit: int, to: int) -> None:
+        part[unit] = to
+        room[to] -= 1
+        wanted[has[unit], to] -= 1
+        without[has[unit], to] = False
+
+    waiting = has.sum(0)
+    while waiting.any():
+        label = np.where(waiting > 0, waiting, len(has) + 1).argmin()
+        for unit in rng.permutation(np.flatnonzero(has[:, label] & (part < 0))):
+            place(unit, np.lexsort((rng.random(len(room)), room, wanted[label], without[label]))[-1])
+            waiting -= has[unit]
+    for unit in rng.permutation(np.flatnonzero(part < 0)):
+        place(unit, room.argmax())
+    return part
 
 
 def split_chapter6(table: pd.DataFrame) -> Splits:

@@ -1,6 +1,7 @@
 """Models that need no GPU, no minutes and no pretraining: what a large one has to beat."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -84,10 +85,10 @@ NAMES = {  # in tables and sentences
 
 
 class Rows(NamedTuple):
-    """Texts with their class names, N of each."""
+    """Texts with their class names, N of each, or with which of K labels each has."""
 
     texts: Sequence[str]
-    labels: np.ndarray  # (N,)
+    labels: np.ndarray  # (N,), or (N, K) booleans
 
     def some(self, which: np.ndarray) -> "Rows":
         """The rows for which ``which`` (N,) holds."""
@@ -98,7 +99,7 @@ class Trained(NamedTuple):
     """One baseline."""
 
     name: str
-    predicted: np.ndarray  # (N,) class names of the test texts
+    predicted: np.ndarray  # (N,) class names of the test texts, or (N, K) whether they have each label
     accuracy_to_choose: float  # of the rows that choose the best one
     seconds: float  # of training and of classifying the test texts
 
@@ -124,14 +125,14 @@ def train_baselines(
     class_weights: Mapping[str, float] | None = None,
     seconds: float = SECONDS,
 ) -> Baselines:
-    """Trains each of CLASSICAL and classifies the test texts.
+    """Trains each of CLASSICAL and classifies the test texts; where these may have several labels, one model a label.
 
     Args:
         train: The rows that the network was trained on.
         val: The rows that choose the best one. Without them it is chosen on every fifth training row, after training
             on the others; predictions are those after training on all.
         test_texts: The texts to classify.
-        class_weights: Of the training rows' loss, by class name, as the network had them.
+        class_weights: Of the training rows' loss, by class name, as the network had them; not of several labels.
         seconds: After which nothing more is begun, nor anything that would last longer.
     """
     began = time.perf_counter()
@@ -147,13 +148,13 @@ def train_baselines(
                 continue
             start = time.perf_counter()
             model = _fit(make(), train, class_weights)
-            predicted = np.asarray(model.predict(test_texts))
+            predicted = np.asarray(model.predict(test_texts), dtype=train.labels.dtype)
             lasted = time.perf_counter() - start
             if val is None:
                 model, chooses = _fit(make(), train.some(~held_out), class_weights), train.some(held_out)
             else:
                 chooses = val
-            accuracy = float(np.mean(model.predict(chooses.texts) == chooses.labels))
+            accuracy = float(right(model.predict(chooses.texts), chooses.labels).mean())
             trained.append(Trained(name, predicted, accuracy, lasted))
         except (ValueError, MemoryError) as error:  # texts without any word, rows of one class among the others
             skipped[name] = " ".join(str(error).split()) or "not enough memory"
@@ -161,8 +162,22 @@ def train_baselines(
     return Baselines(trained, skipped, len(train.texts), chosen_on)
 
 
+def right(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,), whether the class of each text is right, or all its labels are."""
+    same = np.asarray(predicted == labels)
+    return same if same.ndim == 1 else same.all(1)
+
+
 def _fit(model: Any, rows: Rows, class_weights: Mapping[str, float] | None) -> Any:
     steps = getattr(model, "steps", None)
+    if rows.labels.ndim == 2:
+        from sklearn.multiclass import OneVsRestClassifier
+
+        if steps is not None:  # words are counted once for all labels; the most frequent answer is known for each
+            steps[-1] = (steps[-1][0], OneVsRestClassifier(steps[-1][1]))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
+            return model.fit(rows.texts, rows.labels)
     if class_weights is None or steps is None:  # the majority class is one of rows, not of their weights
         return model.fit(rows.texts, rows.labels)
     weights = np.array([class_weights[name] for name in rows.labels])
@@ -174,7 +189,7 @@ def _seconds_needed(make: Callable[[], Any], train: Rows, class_weights: Mapping
     if len(train.texts) <= MANY_ROWS:
         return 0.0
     part = train.some(np.arange(len(train.texts)) % PART == 0)
-    if len(set(part.labels)) < 2:  # as many as the models need
+    if (part.labels == part.labels[:1]).all():  # the models need two classes
         return 0.0
     start = time.perf_counter()
     _fit(make(), part, class_weights)

@@ -1,6 +1,7 @@
 """Intervals of scores that are no share of rows, by resampling the rows; knows neither models nor texts."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,10 @@ def intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """The 95 % percentile interval of each score (B. Efron and R. J. Tibshirani, 1993, chapter 13).
 
-    Rows are drawn within each class, so that every resample has as many of it as there are; of ``clusters`` (N,), as
-    wholes, a cluster counting for the class of its first row. None where all resamples score the same, as those of
-    perfect predictions do: that says nothing about other rows.
+    Rows are drawn within each class, so that every resample has as many of it as there are, or, where they may have
+    several labels (N, K), from all rows; of ``clusters`` (N,), as wholes, a cluster counting for the class of its first
+    row. None where all resamples score the same, as those of perfect predictions do: that says nothing about other
+    rows.
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     for counts in _resamples(labels, clusters):
@@ -34,7 +36,8 @@ def _resamples(labels: np.ndarray, clusters: Sequence[Hashable] | None) -> Itera
     names: dict[Hashable, int] = {}
     unit = np.array([names.setdefault(name, len(names)) for name in (range(n) if clusters is None else clusters)])
     _, first = np.unique(unit, return_index=True)
-    _, stratum = np.unique(labels[first], return_inverse=True)
+    strata_of = labels[first] if labels.ndim == 1 else np.zeros(len(first))
+    _, stratum = np.unique(strata_of, return_inverse=True)
     strata = [np.flatnonzero(stratum == s) for s in range(stratum.max() + 1)]
     left, at_once = max(100, min(RESAMPLES, DRAWS // n)), max(1, CHUNK // n)
     while left > 0:
@@ -58,7 +61,12 @@ def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
-    """The mean F1 of the classes that occur or are predicted; ``labels`` and ``predicted`` (N,) name or number them."""
+    """The mean F1 of the classes that occur or are predicted.
+
+    ``labels`` and ``predicted`` (N,) name or number them; (N, K) tell of each class whether it is among several.
+    """
+    if labels.ndim == 2:
+        return _mean_f1(*(which.astype(float) for which in (labels, predicted, labels & predicted)))
     from scipy.sparse import csr_array
 
     classes, number = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
@@ -66,10 +74,24 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
     ones, rows, shape = np.ones(len(labels)), np.arange(len(labels)), (len(labels), len(classes))
     of_class, predictions = (csr_array((ones, (rows, c)), shape=shape) for c in (true, found))  # (N, K)
     both = csr_array((np.where(true == found, 1.0, 0.0), (rows, true)), shape=shape)
+    return _mean_f1(of_class, predictions, both)
+
+
+def micro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
+    """F1 of all decisions on the labels of rows, (N, K) each, taken together."""
+    each = (which.sum(1, keepdims=True) for which in (labels, predicted, labels & predicted))
+    return _mean_f1(*(counts.astype(float) for counts in each))
+
+
+def _mean_f1(of_class: Any, predictions: Any, both: Any) -> Score:
+    """From the classes that each row is of, that are predicted for it, and that are right; arrays (N, K), or sparse."""
 
     def score(counts: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):  # a class that is neither drawn nor predicted has none
-            return np.nanmean(2 * (counts @ both) / (counts @ of_class + counts @ predictions), axis=1)
+        right, either = counts @ both, counts @ of_class + counts @ predictions  # (B, K)
+        measured = either > 0  # a class that is neither drawn nor predicted has none
+        f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=measured)
+        with np.errstate(invalid="ignore"):
+            return f1.sum(1) / measured.sum(1)
 
     return score
 

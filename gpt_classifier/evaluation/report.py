@@ -9,7 +9,16 @@ from typing import Any
 from torch import Tensor
 
 from gpt_classifier.evaluation import bootstrap
-from gpt_classifier.evaluation.metrics import by_class, classification_scores, confusion_matrix, ranking_scores
+from gpt_classifier.evaluation.metrics import (
+    Counts,
+    by_class,
+    class_counts,
+    classification_scores,
+    confusion_matrix,
+    correct,
+    predicted_classes,
+    ranking_scores,
+)
 from gpt_classifier.evaluation.statistics import Proportion, clustered, wilson
 
 TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is looked for
@@ -19,59 +28,81 @@ MOST_CLASSES = 100  # printed; all are reported
 NAMES = {
     "loss": "loss",
     "macro F1": "f1_macro",
+    "micro F1": "f1_micro",
+    "Hamming loss": "hamming_loss",
+    "label ranking average precision": "label_ranking_average_precision",
     "MCC": "mcc",
     "AUROC": "auroc",
+    "micro AUROC": "auroc_micro",
     "average precision": "average_precision",
+    "micro average precision": "average_precision_micro",
 }
+OF_SEVERAL = ("f1_micro", "hamming_loss", "label_ranking_average_precision", "auroc_micro", "average_precision_micro")
 
 
 def report(
     logits: Tensor, labels: Tensor, names: Sequence[str], clusters: Sequence[Hashable] | None = None
 ) -> dict[str, Any]:
-    """Scores of logits (N, K) for labels (N,), of all rows and of each class, as values that JSON knows.
+    """Scores of logits (N, K) for labels (N,) or (N, K), of all rows and of each class, as values that JSON knows.
 
     ``clusters`` (N,) tells which rows are near-duplicates of each other. Undefined scores are None. Macro scores are
-    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy. Bootstrap intervals
-    are None if the rows allow none.
+    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy, except those of
+    labels (N, K), whose accuracy is that of whole rows. Bootstrap intervals are None if the rows allow none.
     """
     strange = int((~logits.isfinite().all(1)).sum())
     if strange:
         return {"rows": len(labels), "rows_with_logits_not_finite": strange}
-    counts = confusion_matrix(logits, labels)
-    rows, predicted = counts.sum(1).tolist(), counts.sum(0).tolist()
-    each, ranking = by_class(counts), ranking_scores(logits, labels)
-    right = (logits.argmax(-1) == labels).numpy()
+    multi_label = labels.is_floating_point()
+    of_classes = class_counts(logits, labels)
+    rows, predicted, _ = (count.long().tolist() for count in of_classes)
+    each, ranking = by_class(of_classes), ranking_scores(logits, labels)
+    right = correct(logits, labels).numpy()
     scores = classification_scores(logits, labels, names)
     result: dict[str, Any] = {"rows": len(labels), "accuracy": scores["accuracy"]}
     result["accuracy_interval"] = wilson(int(right.sum()), len(right))[1:]
     if clusters is not None:
         result["distinct_rows"] = len(set(clusters))
         result["accuracy_interval_by_clusters"] = clustered(right, clusters)[1:]
-    for name in ("balanced_accuracy", "f1_macro"):
-        result[name] = scores[name]
-    result["precision_macro"] = float(each.precision.nanmean())
-    result["recall_macro"] = scores["balanced_accuracy"]
-    for name in ("mcc", "auroc", "average_precision"):
+    for name in ("f1_macro",) if multi_label else ("balanced_accuracy", "f1_macro"):
         result[name] = scores.get(name)
+    result["precision_macro"], result["recall_macro"] = (_plain(v.nanmean()) for v in (each.precision, each.recall))
+    for name in ("auroc", "average_precision") if multi_label else ("mcc", "auroc", "average_precision"):
+        result[name] = scores.get(name)
+    if multi_label:
+        result |= {"multi_label": True} | {name: scores.get(name) for name in OF_SEVERAL}
+        micro = by_class(Counts(*(count.sum() for count in of_classes)))
+        result["precision_micro"], result["recall_micro"] = _plain(micro.precision), _plain(micro.recall)
     resampled = bootstrap.intervals(labels.numpy(), _resampled_scores(logits, labels), clusters)
     result |= {f"{name}_interval": interval for name, interval in resampled.items()}
-    result["top_k"] = {str(k): value for k, value in _top_k(logits, labels).items()}
+    result["top_k"] = {} if multi_label else {str(k): value for k, value in _top_k(logits, labels).items()}
     values = each._asdict() | ranking._asdict()
     result["classes"] = [
         {"class": names[c], **{name: _plain(v[c]) for name, v in values.items()}}
         | {"rows": rows[c], "predicted": predicted[c]}
         for c in sorted(range(len(names)), key=lambda c: -rows[c])
     ]
-    wrong = [(int(counts[i, j]), i, j) for i, j in counts.nonzero().tolist() if i != j]
-    result["confusions"] = [
-        {"true": names[i], "predicted": names[j], "rows": n, "share_of_class": n / rows[i]}
-        for n, i, j in sorted(wrong, key=lambda item: -item[0])
-    ]
+    result["confusions"] = [] if multi_label else _confusions(logits, labels, names)
     return result
 
 
+def _confusions(logits: Tensor, labels: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+    counts = confusion_matrix(logits, labels)
+    rows = counts.sum(1).tolist()
+    wrong = [(int(counts[i, j]), i, j) for i, j in counts.nonzero().tolist() if i != j]
+    return [
+        {"true": names[i], "predicted": names[j], "rows": n, "share_of_class": n / rows[i]}
+        for n, i, j in sorted(wrong, key=lambda item: -item[0])
+    ]
+
+
 def _resampled_scores(logits: Tensor, labels: Tensor) -> dict[str, bootstrap.Score]:
-    """Macro F1 and, of two classes that both occur, the scores of their ranking: with more, that would take minutes."""
+    """Macro F1 and, of several labels, micro F1; of two classes that both occur, also the scores of their ranking.
+
+    With more, that would take minutes.
+    """
+    if labels.is_floating_point():
+        rows = labels.bool().numpy(), predicted_classes(logits, labels).numpy()
+        return {"f1_macro": bootstrap.macro_f1(*rows), "f1_micro": bootstrap.micro_f1(*rows)}
     truth = labels.numpy()
     result = {"f1_macro": bootstrap.macro_f1(truth, logits.argmax(-1).numpy())}
     if logits.shape[1] == 2 and len(labels.unique()) == 2:
@@ -107,7 +138,8 @@ def tables(result: dict[str, Any], width: int = 80) -> str:
         parts.append(_of_baselines(result, width))
     if decision := result.get("decision"):
         rule = ", ".join(f"{name} {value}" for name, value in decision["asked"].items())
-        lines = [f"the model's own rule, {rule}, on these rows (all scores above are of the most probable class):"]
+        scored = "labels of probability 0.5 or more" if "multi_label" in result else "the most probable class"
+        lines = [f"the model's own rule, {rule}, on these rows (all scores above are of {scored}):"]
         parts.append("\n".join(_folded(line, width) for line in [*lines, *decision["on_these_rows"]]))
     return "\n\n".join(parts)
 
@@ -116,11 +148,14 @@ def _of_rows(result: dict[str, Any], width: int) -> str:
     n, distinct = result["rows"], result.get("distinct_rows", result["rows"])
     accuracy = Proportion(result["accuracy"], *result["accuracy_interval"])
     lines = [f"test accuracy {accuracy} of {n:,} texts (95 % Wilson interval)"]
+    if "multi_label" in result:
+        lines.append("accuracy is the share of texts of which all labels are right (subset accuracy)")
     scores = ", ".join(f"{name} {_four(result[key])}" for name, key in NAMES.items() if key in result)
     lines.append(_folded(scores, width))
     if bounds := {name: bound for name, key in NAMES.items() if (bound := result.get(f"{key}_interval"))}:
         shown = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in bounds.items())
-        lines.append(_folded(f"95 % intervals by stratified bootstrap: {shown}", width))
+        how = "bootstrap" if "multi_label" in result else "stratified bootstrap"
+        lines.append(_folded(f"95 % intervals by {how}: {shown}", width))
     if result["top_k"]:
         shares = ", ".join(f"{k}: {_four(share)}" for k, share in result["top_k"].items())
         lines.append(f"right class among the k most probable, for k = {shares}")
@@ -141,10 +176,8 @@ def _of_classes(result: dict[str, Any], width: int) -> str:
     more = lines[MOST_CLASSES:]
     lines[MOST_CLASSES:] = [[f"{len(more)} more classes", "", "", "", ""]] if more else []
     macro = [_four(result[f"{name}_macro"]) for name in ("precision", "recall", "f1")]
-    means = [
-        ["macro", *macro, f"{result['rows']:,}"],
-        ["micro", *[_four(result["accuracy"])] * 3, f"{result['rows']:,}"],
-    ]
+    micro = [_four(result.get(f"{name}_micro", result["accuracy"])) for name in ("precision", "recall", "f1")]
+    means = [["macro", *macro, f"{result['rows']:,}"], ["micro", *micro, f"{result['rows']:,}"]]
     return _table(["class", "precision", "recall", "F1", "rows"], [lines, means], 1, width)
 
 
@@ -200,6 +233,8 @@ def _accuracy(scores: dict[str, Any]) -> str:
 
 
 def _f1(scores: dict[str, Any]) -> str:
+    if scores["f1_macro"] is None:  # of labels that neither occur nor are predicted
+        return "-"
     return _percent(scores["f1_macro"], scores["f1_macro_interval"]).replace(" %", "")
 
 

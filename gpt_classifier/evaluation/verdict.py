@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.evaluation import bootstrap
-from gpt_classifier.evaluation.baselines import Baselines
+from gpt_classifier.evaluation.baselines import Baselines, right
 from gpt_classifier.evaluation.statistics import (
     ALPHA,
     independent_rows,
@@ -25,8 +25,8 @@ def against_baselines(
     """Scores of the baselines, and how the network compares with the best one, as values that JSON knows.
 
     Args:
-        predicted: (N,) class names, by the network.
-        labels: (N,) the true ones.
+        predicted: (N,) class names, by the network, or (N, K) whether a text has each label.
+        labels: The true ones. Of several labels a text counts as right where all are.
         baselines: Trained on the rows that the network was trained on.
         clusters: (N,) which test rows are near-copies of each other.
     """
@@ -39,19 +39,19 @@ def against_baselines(
     intervals = bootstrap.intervals(labels, {**f1, "difference": of_difference}, clusters)
     every_row = np.ones((1, len(labels)))
     for each in baselines.trained:
-        right = int((each.predicted == labels).sum())
+        count = int(right(each.predicted, labels).sum())
         result["models"].append(
             {
                 "name": each.name,
-                "accuracy": right / len(labels),
-                "accuracy_interval": wilson(right, len(labels))[1:],
-                "f1_macro": float(f1[each.name](every_row)[0]),
+                "accuracy": count / len(labels),
+                "accuracy_interval": wilson(count, len(labels))[1:],
+                "f1_macro": _plain(f1[each.name](every_row)[0]),
                 "f1_macro_interval": intervals[each.name],
                 "accuracy_to_choose": each.accuracy_to_choose,
                 "seconds": each.seconds,
             }
         )
-    one, other = predicted == labels, best.predicted == labels
+    one, other = right(predicted, labels), right(best.predicted, labels)
     value, low, high = paired_difference(one, other, clusters)
     p = paired_p_value(one[None], other[None])
     needed = rows_needed(value, float(np.mean(one != other)))
@@ -68,7 +68,7 @@ def against_baselines(
         # Both, as McNemar's test takes near-copies for independent, and the interval is not exact.
         "told_apart": p < ALPHA and (low > 0 or high < 0),
         "rows_needed": needed,
-        "f1_macro_difference": float(of_difference(every_row)[0]),
+        "f1_macro_difference": _plain(of_difference(every_row)[0]),
         "f1_macro_difference_interval": intervals["difference"],
     }
     return result | {"verdict": verdict(result, len(labels))}
@@ -88,6 +88,10 @@ def verdict(result: dict[str, Any], rows: int) -> str:
         return f"{said}: the test cannot tell them apart."
     needed = f"it would take about {_two_digits(result['rows_needed']):,} texts, if this is the true difference"
     return f"{said}: the test cannot tell them apart; {needed}."
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _two_digits(n: int) -> int:

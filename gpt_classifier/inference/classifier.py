@@ -24,10 +24,15 @@ READ_AHEAD = 256  # texts of a stream that are classified together: enough to so
 class Prediction(NamedTuple):
     """The answer for one text: the most probable class, unless the model has another rule to decide by."""
 
-    label: str  # a class name, or ``unsure``
-    probability: float  # of that class, of the most probable one where it is unsure
+    label: str  # a class name, or ``unsure``; ``labels`` with ``|`` between them
+    probability: float  # of that class, of the most probable one where it is unsure or where there may be several
     probabilities: dict[str, float]  # by class name
     candidates: tuple[str, ...] = ()  # the classes that a rule which makes sets leaves
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of a text that may have any number of them."""
+        return self.candidates
 
 
 class TextClassifier:
@@ -127,14 +132,15 @@ class TextClassifier:
 
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         probabilities = self._probabilities(texts, max_batch_tokens)
-        sets = self.decision.sets(probabilities)
-        makes_sets = self.decision.set_threshold > 0
+        words, sets = self.decision.words(probabilities, self.classes_), self.decision.sets(probabilities)
+        several = self.decision.multi_label
+        makes_sets = several or self.decision.set_threshold > 0
         predictions = []
-        for row, answer, left in zip(probabilities, self.decision.answers(probabilities), sets, strict=True):
+        for row, label, left in zip(probabilities, words, sets, strict=True):
             by_name = dict(zip(self.classes_, row.tolist(), strict=True))
-            label = UNSURE if answer < 0 else self.classes_[answer]
+            probability = float(row.max() if several or label == UNSURE else row[left.argmax()])
             candidates = tuple(self.classes_[left]) if makes_sets else ()
-            predictions.append(Prediction(label, float(row.max() if answer < 0 else row[answer]), by_name, candidates))
+            predictions.append(Prediction(label, probability, by_name, candidates))
         return predictions
 
     def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:

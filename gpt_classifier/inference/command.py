@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from gpt_classifier.decision import SEPARATOR
 from gpt_classifier.errors import CommandParser, InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ ESCAPES = {c: chr(c).encode("unicode_escape").decode() for c in (*range(32), *ra
 DESCRIPTION = """\
 Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the answer, its
 probability and the text, separated by tabs; tabs and line breaks inside a text are written as \\t and \\n.
+Where a text may have several labels, these stand in place of the class, and their probabilities, with | between them.
 Input and output are UTF-8; what cannot be decoded counts as U+FFFD.
 """
 
@@ -41,14 +43,11 @@ def _classify(arguments: list[str]) -> None:
     add = parser.add_argument
     add("--model", help="model folder, run folder or .ckpt file; without it, the first argument is the model")
     add(
-        "--json", action="store_true", help="write a JSON object for each text: text, label, probability, probabilities"
+        "--json",
+        action="store_true",
+        help="write a JSON object for each text: text, label (or labels), probability, probabilities",
     )
-    add(
-        "--top-k",
-        type=int,
-        metavar="K",
-        help="write the K most probable classes instead of the answer (in JSON, of all probabilities)",
-    )
+    add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: the answer; all in JSON)")
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="auto is CUDA, MPS or else the CPU")
     add("--int8", action="store_true", help="quantize the network, for speed on CPUs with VNNI")
     add("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
@@ -75,17 +74,23 @@ def _classify(arguments: list[str]) -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     for together in [list(map(_decoded, texts))] if texts else _waiting_lines():
         for text, prediction in zip(together, classifier.predict(iter(together)), strict=True):
-            print((_as_json if options.json else _as_line)(text, prediction, options.top_k), flush=True)
+            write = _as_json if options.json else _as_line
+            print(write(text, prediction, options.top_k, classifier.decision.multi_label), flush=True)
 
 
-def _as_json(text: str, prediction: "Prediction", top_k: int | None) -> str:
+def _as_json(text: str, prediction: "Prediction", top_k: int | None, multi_label: bool) -> str:
     fields = prediction._asdict() | {"probabilities": dict(_ranked(prediction)[:top_k])}
-    if not prediction.candidates:
+    if multi_label:
+        fields = {"labels": prediction.labels, "probabilities": fields["probabilities"]}
+    elif not prediction.candidates:
         del fields["candidates"]  # of rules that make sets only
     return json.dumps({"text": text} | fields, ensure_ascii=False)
 
 
-def _as_line(text: str, prediction: "Prediction", top_k: int | None) -> str:
+def _as_line(text: str, prediction: "Prediction", top_k: int | None, multi_label: bool) -> str:
+    if multi_label and top_k is None:
+        shares = SEPARATOR.join(f"{prediction.probabilities[name]:.3f}" for name in prediction.labels)
+        return "\t".join(part.translate(ESCAPES) for part in (prediction.label, shares, text))
     answers = [(prediction.label, prediction.probability)] if top_k is None else _ranked(prediction)[:top_k]
     classes = [part for name, share in answers for part in (name, f"{share:.3f}")]
     return "\t".join(part.translate(ESCAPES) for part in (*classes, text))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -37,6 +38,8 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
         logs: Folder of TensorBoard's files.
     """
     cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
+    if cli.datamodule.multi_label:
+        raise InputError("a study compares models on one label a text: leave out data.multi_label, or use fit and test")
     return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
 
 
@@ -100,7 +103,7 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
     }
 
 
-def _log_odds(model: Any, texts: Sequence[str]) -> np.ndarray:
+def _log_odds(model: Any, texts: "pd.Series[str]") -> np.ndarray:
     """Of the second of two classes, up to a constant factor; of more classes, the result means nothing."""
     if hasattr(model, "decision_function"):
         return model.decision_function(texts)

@@ -114,10 +114,12 @@ def _curves(
     Of two classes only the second is drawn.
     """
     shown_names, families, unnamed = _drawable(names)
-    rows = labels.bincount(minlength=len(names)).tolist()
+    truth = metrics.one_vs_rest(labels, len(names))
+    rows = truth.sum(0).tolist()
     scores = getattr(metrics.ranking_scores(logits, labels), score)
     measured = [c for c in scores.argsort().tolist() if not scores[c].isnan()]
-    drawn = [c for c in measured if c == 1] if len(names) == 2 else measured[:MAX_CURVES]
+    one_of_two = len(names) == 2 and not labels.is_floating_point()
+    drawn = [c for c in measured if c == 1] if one_of_two else measured[:MAX_CURVES]
     title = {"average_precision": "average precision", "auroc": "AUROC"}[score]
 
     figure_width = 3.6
@@ -125,12 +127,12 @@ def _curves(
     note = []
     if not logits.isfinite().all():
         note.append("logits that are NaN or infinite have no curve")
-    elif max(rows) == len(labels):
+    elif max(rows) == len(labels) and not measured:
         note.append(f"no curves: all texts are of class {shown_names[rows.index(len(labels))]}")
     elif absent := [c for c, count in enumerate(rows) if not count]:
         what = f"{len(absent)} of {len(names)} classes without texts:"
         note += _lines(what, (shown_names[c] for c in absent), wrap)
-    if len(names) == 2 and drawn:
+    if one_of_two and drawn:
         note.append(f"not drawn: {shown_names[0]}")
     elif left_out := measured[len(drawn) :]:
         what = f"{len(left_out)} of {len(names)} classes not drawn, of higher {title}:"
@@ -139,11 +141,11 @@ def _curves(
 
     handles, legend = [], []
     figure, axes = _new(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
-    probabilities = logits.double().softmax(-1).numpy()
+    probabilities = metrics.probabilities(logits, labels).numpy()
     middles = (np.arange(500) + 0.5) / 500
     at_middles = []
     for c in measured:
-        x, y = curve((labels == c).numpy(), probabilities[:, c])
+        x, y = curve(truth[:, c].numpy(), probabilities[:, c])
         at_middles.append(np.interp(middles, x, y))
         if c in drawn:
             handles += axes.plot(x, y, linewidth=1.2)

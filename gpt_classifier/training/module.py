@@ -23,7 +23,7 @@ from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import training_fingerprints
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision import SEPARATOR, Decision
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import (
@@ -81,7 +81,9 @@ class GPTClassifier(L.LightningModule):
         learning_rate: Peak learning rate.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
             the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
-            ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``.
+            ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``;
+            with several labels a text also ``val/f1_micro``, ``val/hamming_loss`` (the minimum),
+            ``val/label_ranking_average_precision``, but neither balanced accuracy nor MCC.
         patience: Number of validations without a better ``monitor`` after which training stops; null for all epochs.
         lora: Low-rank updates, for trainable ``lora``: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
             dora: false, targets: <regular expression of layer names>}``.
@@ -157,6 +159,16 @@ class GPTClassifier(L.LightningModule):
 
     def _connect(self, data: TextDataModule, stage: str) -> None:
         """Takes class names, text encoder and class weights from the data, which then use the trunk cache."""
+        if not hasattr(self, "model"):
+            self.decision = replace(self.decision, multi_label=data.multi_label)
+        elif data.class_names and data.multi_label != self.decision.multi_label:
+            labels = {True: "any number of labels", False: "one label"}
+            raise InputError(
+                f"the data have {labels[data.multi_label]} a text, but the model was made for "
+                f"{labels[self.decision.multi_label]}: change --data.multi_label"
+            )
+        if data.multi_label and (names := [name for name in data.class_names if SEPARATOR in name]):
+            raise InputError(f"the label {names[0]!r} has a {SEPARATOR}, which stands between labels: rename it")
         if self.class_names is None:
             self.class_names = list(data.class_names)
         elif data.class_names and data.class_names != self.class_names:
@@ -286,6 +298,11 @@ class GPTClassifier(L.LightningModule):
     def _classify(self, batch: Batch, predictions: Predictions) -> tuple[Tensor, Tensor]:
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.rows is not None
+        if batch.labels.is_floating_point() != self.decision.multi_label:
+            raise InputError(
+                "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
+                "1.0 (B, K)"
+            )
         logits = self.logits(batch)
         predictions.update(logits, batch.labels, batch.rows)
         return logits, batch.labels

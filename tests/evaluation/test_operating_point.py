@@ -90,6 +90,54 @@ def test_the_lowest_threshold_of_a_precision_is_taken():
         fit(logits[:, ::-1], labels, NAMES, {"min_precision": 0.9999})
 
 
+@pytest.mark.parametrize(("rule", "rate"), [("min_precision", 0.8), ("max_fpr", 0.02)])
+def test_each_class_has_a_threshold_of_its_own(rule, rate):
+    logits, labels = rows(3000, 9, 5, positive=0.7)
+    names = [f"class {n}" for n in range(5)]
+    point = fit(logits, labels, names, {rule: rate, "of": "each"})
+    decision, shares = point.decision, point.decision.probabilities(logits)
+    one_by_one = [fit(logits, labels, names, {rule: rate, "of": name}).decision.threshold for name in names]
+    assert decision.thresholds == one_by_one
+    assert len(set(decision.thresholds)) == 5
+    answers = decision.answers(shares)
+    reached = shares >= np.array(decision.thresholds)
+    assert ((answers == -1) == ~reached.any(-1)).all()
+    assert 0 < (answers == -1).sum() < len(labels)
+    several = np.flatnonzero(reached.sum(-1) > 1)
+    assert (answers[several] == np.where(reached, shares, -1)[several].argmax(-1)).all()
+    for c in range(5):
+        said = answers == c
+        kept = (labels[said] == c).mean() >= rate if rule == "min_precision" else said[labels != c].mean() <= rate
+        assert kept
+    assert [note.partition(" from")[0] for note in point.notes[1:6]] == names
+    assert point.notes[6].startswith("answered: ")
+
+
+def test_thresholds_can_be_given():
+    logits, labels = rows(300, 10, 3)
+    names = ["a", "b", "c"]
+    shares = fit(logits, labels, names).decision.probabilities(logits)
+    for given in (0.7, {"a": 0.7, "b": 0.7, "c": 0.7}):
+        decision = fit(logits, labels, names, {"thresholds": given}).decision
+        expected = np.where(shares.max(-1) >= 0.7, shares.argmax(-1), -1)
+        assert (decision.answers(shares) == expected).all()
+    # A class that reaches its own low threshold is the answer where no other class reaches its high one.
+    eager = fit(logits, labels, names, {"thresholds": {"a": 0.99, "b": 0.99, "c": 0.1}}).decision
+    assert eager.answers(np.array([[0.85, 0, 0.15], [0.95, 0, 0.05], [0.995, 0, 0.005]])).tolist() == [2, -1, 0]
+
+
+def test_every_class_with_too_few_rows_is_named_with_the_rate_that_it_supports():
+    logits, labels = rows(200, 11, 20)
+    logits[labels == 7] -= 100 * np.eye(20)[7]  # the class is never probable where it is true
+    names = [f"class {n}" for n in range(20)]
+    with pytest.raises(
+        InputError, match=r"min_precision 0\.9 of class 7 is out of reach: these rows give 0\.\d+ at most"
+    ):
+        fit(logits, labels, names, {"min_precision": 0.9, "of": "each"})
+    with pytest.raises(InputError, match=r"rows not of class class 0 support max_fpr from .*; likewise 15 more"):
+        fit(logits, labels, names, {"max_fpr": 0.0001, "of": "each"})
+
+
 def test_costs_move_the_answers():
     logits, labels = rows(500, 5)
     plain, careful = (
@@ -120,6 +168,14 @@ def test_another_class_mix_is_corrected():
         ({"max_fpr": 0.1, "min_recall": 0.9}, "expected argmax, "),
         ({"max_fpr": 2}, "max_fpr is 2, expected a number between 0 and 1"),
         ({"max_fpr": 0.1, "of": "eggs"}, "'eggs', expected one of ham, spam"),
+        ({"min_recall": 0.9, "of": "each"}, "only max_fpr and min_precision can be kept of each class"),
+        ({"coverage": 0.9, "of": "each"}, "name one class, or ask for coverage"),
+        (
+            {"thresholds": {"ham": 0.5}},
+            "thresholds are {'ham': 0.5}, expected a number between 0 and 1, or one for each",
+        ),
+        ({"thresholds": {"ham": 0.5, "spam": 2}}, "or one for each of ham, spam"),
+        ({"thresholds": {"ham": 0.5, "spam": 0.5, "eggs": 0.5}}, "or one for each of ham, spam"),
         ({"costs": {"ham": 1}}, "costs are {'ham': 1}, expected the cost of a wrong answer"),
         ({"costs": {"ham": 1, "spam": "much"}}, "costs of spam are 'much'"),
     ],

@@ -9,9 +9,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.encoded import encode_labels
 from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.sources import is_multi_label
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import Rows, train_baselines
+from gpt_classifier.evaluation.metrics import predicted_classes
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
@@ -42,17 +45,26 @@ def _compared(
     data: TextDataModule, model: GPTClassifier, texts: list[str], clusters: Sequence[Hashable] | None
 ) -> dict[str, Any]:
     rank_zero_info("training baselines on the model's training rows (--baselines none leaves them out)")
-    weights = data.class_weights
+    weights = None if data.multi_label else data.class_weights
     by_name = None if weights is None else dict(zip(data.class_names, weights.tolist(), strict=True))
-    train, val = _rows(data.tables["train"]), _rows(data.tables["val"]) if "val" in data.tables else None
+    names = class_names(model)
+    train, val = (_rows(data.tables[name], names) if name in data.tables else None for name in ("train", "val"))
+    assert train is not None, "training_data has these rows"
     logits, labels, _ = model.epoch_predictions
-    names = np.array(class_names(model), dtype=object)
-    predicted = names[logits.argmax(-1).numpy()]
-    return against_baselines(predicted, names[labels.numpy()], train_baselines(train, val, texts, by_name), clusters)
+    if data.multi_label:
+        truth, predicted = labels.bool().numpy(), predicted_classes(logits, labels).numpy()
+    else:
+        truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in (labels, logits.argmax(-1)))
+    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name), clusters)
 
 
-def _rows(table: pd.DataFrame) -> Rows:
-    return Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object))
+def _rows(table: pd.DataFrame, names: list[str]) -> Rows:
+    labels = table["label"]
+    several = is_multi_label(labels)
+    return Rows(
+        table["text"].tolist(),
+        encode_labels(labels, names).bool().numpy() if several else labels.to_numpy(dtype=object),
+    )
 
 
 def training_data(tested: TextDataModule | None, model: GPTClassifier) -> TextDataModule:

@@ -5,6 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.evaluation.metrics import correct
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
@@ -33,6 +34,6 @@ class TrainedRows(Callback):
             return
         message = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-duplicates of them, were trained on"
         if unseen.any():
-            correct = (logits.argmax(-1) == labels).numpy()[unseen]
-            message += f": {stage} accuracy without them {wilson(int(correct.sum()), len(correct))} of {len(correct):,}"
+            right = correct(logits, labels).numpy()[unseen]
+            message += f": {stage} accuracy without them {wilson(int(right.sum()), len(right))} of {len(right):,}"
         rank_zero_info(message)

@@ -46,7 +46,7 @@ class FinishRun(Callback):
             return
         model = classifier(pl_module)
         monitor = model.hparams["monitor"]
-        names = {monitor, *(f"val/{name}" for name in FINAL)}
+        names = {monitor, *(name for name in (f"val/{name}" for name in FINAL) if name in trainer.callback_metrics)}
         scores = {name: float(trainer.callback_metrics.get(name, float("nan"))) for name in names}
         if is_better(monitor, scores[monitor], self.best.get(monitor)):
             self.best, self.best_accuracy, self.best_epoch = scores, accuracy(model), trainer.current_epoch + 1
@@ -59,7 +59,7 @@ class FinishRun(Callback):
             settings = {f"model/{name}": plain(value) for name, value in flat(model.hparams).items()}
             if data is not None:
                 settings |= {f"data/{name}": plain(value) for name, value in flat(data.hparams).items()}
-            log_settings(trainer.logger, settings, {name: self.best[f"val/{name}"] for name in FINAL})
+            log_settings(trainer.logger, settings, {n: self.best[f"val/{n}"] for n in FINAL if f"val/{n}" in self.best})
         run = run_folder(trainer)
         if run is None:
             rank_zero_info("no model folder: this trainer keeps no files (it has no logger, or fast_dev_run is on)")

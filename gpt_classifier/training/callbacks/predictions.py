@@ -12,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from gpt_classifier.decision import UNSURE
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
@@ -62,11 +61,10 @@ class PredictionsFile(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         model = classifier(pl_module)
-        names = [*class_names(model), UNSURE]  # which is the answer -1
         rows, probabilities = (tensor.cpu() for tensor in outputs)
-        answers = model.decision.answers(probabilities.numpy())
-        for row, answer, values in zip(rows.tolist(), answers.tolist(), probabilities.tolist(), strict=True):
-            self.writer.writerow([row, names[answer], *(f"{value:.6f}" for value in values)])
+        answers = model.decision.words(probabilities.numpy(), class_names(model))
+        for row, answer, values in zip(rows.tolist(), answers, probabilities.tolist(), strict=True):
+            self.writer.writerow([row, answer, *(f"{value:.6f}" for value in values)])
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stream.close()

@@ -1,5 +1,6 @@
 """Progress of a run: a progress bar on a terminal, else lines; always one for each epoch and validation."""
 
+import math
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from gpt_classifier.evaluation.metrics import correct
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
@@ -89,7 +91,7 @@ class EpochLines(Callback):
             line = f"epoch {finished}: train loss {scores['train/epoch_loss']:.4f}"
             if self.val_accuracy:
                 line += f", val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
-                line += f", val macro-F1 {scores['val/f1_macro']:.4f}"
+                line += f", val macro-F1 {scores.get('val/f1_macro', math.nan):.4f}"
             rank_zero_info(f"{line}, {time.monotonic() - self.began:.1f} s")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,4 +104,4 @@ class EpochLines(Callback):
 def accuracy(model: GPTClassifier) -> str:
     """The accuracy of the last evaluation, with its 95 % interval."""
     logits, labels, _ = model.epoch_predictions
-    return str(wilson(int((logits.argmax(-1) == labels).sum()), len(labels)))
+    return str(wilson(int(correct(logits, labels).sum()), len(labels)))

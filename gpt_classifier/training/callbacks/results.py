@@ -19,7 +19,9 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.decision import joined
 from gpt_classifier.evaluation.class_mix import at_class_mix
+from gpt_classifier.evaluation.metrics import one_vs_rest, predicted_classes, probabilities
 from gpt_classifier.evaluation.operating_point import rates
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
@@ -69,8 +71,8 @@ class TestResults(Callback):
             if self.baselines:
                 results["baselines"] = compared(trainer, model, texts, clusters)
             if asked := model.decision.asked:
-                probabilities = model.decision.probabilities(logits.double().numpy())
-                decided = rates(model.decision, probabilities, labels.numpy(), names)
+                shares = model.decision.probabilities(logits.double().numpy())
+                decided = rates(model.decision, shares, labels.numpy(), names)
                 results["decision"] = {"asked": asked, "on_these_rows": decided}
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         run = run_folder(trainer)
@@ -95,7 +97,8 @@ class TestResults(Callback):
         if not ending and "accuracy" in results:
             _describe(run / "model" / "README.md", results)
             if isinstance(trainer.logger, TensorBoardLogger):
-                shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
+                scores = {name: trainer.callback_metrics.get(f"test/{name}") for name in FINAL}
+                shown = {f"final/test_{name}": float(score) for name, score in scores.items() if score is not None}
                 trainer.logger.log_metrics(shown, model.trained_steps())
 
 
@@ -133,9 +136,11 @@ def _write_predictions(path: Path, logits: Tensor, labels: Tensor, rows: Tensor,
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
-        predicted, probabilities = logits.argmax(-1).tolist(), logits.double().softmax(-1).tolist()
-        for row, true, best, values in zip(rows.tolist(), labels.tolist(), predicted, probabilities, strict=True):
-            writer.writerow([row, names[true], names[best], *(f"{value:.6f}" for value in values)])
+        true = joined(one_vs_rest(labels, len(names)).numpy(), names)
+        predicted = joined(predicted_classes(logits, labels).numpy(), names)
+        shares = probabilities(logits, labels).tolist()
+        for row, label, answer, values in zip(rows.tolist(), true, predicted, shares, strict=True):
+            writer.writerow([row, label, answer, *(f"{value:.6f}" for value in values)])
 
 
 def _describe(card: Path, results: dict[str, Any]) -> None:

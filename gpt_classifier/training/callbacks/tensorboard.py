@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
+from gpt_classifier.decision import joined
 from gpt_classifier.encoding import Batch
 from gpt_classifier.evaluation import metrics
 from gpt_classifier.training import figures
@@ -16,7 +17,8 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.step_loss import is_logged
 
-FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc")  # scores in the hparams tab
+# Scores in the hparams tab, where they are measured.
+FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "f1_micro", "mcc")
 
 
 class TensorBoardFigures(Callback):
@@ -35,15 +37,17 @@ class TensorBoardFigures(Callback):
             return
         logits, labels, index = model.epoch_predictions
         names, writer, step = class_names(model), trainer.logger.experiment, model.trained_steps()
-        writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
+        if not model.decision.multi_label:
+            writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
         writer.add_figure(f"{stage}/precision-recall", figures.precision_recall(logits, labels, names), step)
         writer.add_figure(f"{stage}/ROC", figures.roc(logits, labels, names), step)
         if (texts := evaluated_texts(trainer, stage, index)) is not None:
             errors = metrics.most_confident_errors(logits, labels, most=20)
-            rows = [
-                (texts[i], names[labels[i]], names[logits[i].argmax()], float(logits[i].softmax(-1).max()))
-                for i in errors
-            ]
+            logits, labels = logits[errors], labels[errors]
+            true = joined(metrics.one_vs_rest(labels, len(names)).numpy(), names)
+            predicted = joined(metrics.predicted_classes(logits, labels).numpy(), names)
+            confidence = metrics.confidence(logits, labels).tolist()
+            rows = list(zip([texts[i] for i in errors], true, predicted, confidence, strict=True))
             writer.add_text(f"{stage}/most confident errors", figures.errors_table(rows), step)
         writer.flush()
 
@@ -64,7 +68,7 @@ def log_settings(logger: TensorBoardLogger, settings: dict[str, Any], scores: di
     """
     logger.log_hyperparams(settings)
     logger.log_metrics({f"final/val_{name}": value for name, value in scores.items()}, 0)
-    names = [f"final/{stage}_{name}" for stage in ("val", "test") for name in FINAL]
+    names = [f"final/{stage}_{name}" for stage in ("val", "test") for name in scores]
     writer = logger.experiment.file_writer  # exists since something was logged
     assert writer is not None
     for summary in hparams(settings, dict.fromkeys(names, 0.0)):
@@ -106,7 +110,7 @@ class ScalarsByExamples(Callback):
     @rank_zero_only
     def _log(self, trainer: Trainer, *names: str) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
-            for name in names:
+            for name in trainer.callback_metrics.keys() & set(names):
                 value = trainer.callback_metrics[name]
                 trainer.logger.experiment.add_scalar(f"by examples/{name.replace('/', ' ')}", value, self.seen)
 
