@@ -1,7 +1,6 @@
 """The command ``calibrate``: fits temperature and rule of a trained model on validation rows, and keeps them in it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,43 +38,20 @@ def main(arguments: list[str]) -> None:
         raise InputError("which model? Name one folder, as in calibrate checkpoints/spam")
     model = Path(options.model or options.folder)
 
-    import numpy as np
-
     from gpt_classifier import bundle
-    from gpt_classifier.card import with_section
-    from gpt_classifier.data.encoded import encode_labels
-    from gpt_classifier.evaluation.operating_point import fit, log_odds, log_priors
     from gpt_classifier.files import whole_file
-    from gpt_classifier.inference.classifier import TextClassifier
+    from gpt_classifier.training.calibration import calibrated
     from gpt_classifier.variants import given_settings, parse_yaml
 
     folder = bundle.model_folder(model)
     contents = bundle.load(folder)
-    names = contents.class_names
-    table = _rows(contents, given_settings(data))
-    labels = encode_labels(table["label"], names).numpy()
-    if (labels.ndim == 2) != contents.decision.multi_label:
-        raise InputError("the model and the validation rows differ in whether a text may have several labels")
-    of_class = np.arange(len(names)) == labels[:, None] if labels.ndim == 1 else labels
-    natural = [float(share) for share in of_class.mean(0)]
-    balanced = contents.data.get("balance", "none") != "none"
-    trained = [0.5 if labels.ndim == 2 else 1.0] * len(names) if balanced else natural
-    correct_mix = log_priors if labels.ndim == 1 else log_odds
-    shifted: list[float] = []
-    if options.prevalence is not None:
-        shifted = correct_mix(trained, _shares(parse_yaml(options.prevalence), names))
-    elif balanced:
-        shifted = correct_mix(trained, natural)
-    logits = TextClassifier(contents).logits(table["text"].tolist())
-    point = fit(logits, labels, names, None if options.decide is None else parse_yaml(options.decide), shifted)
-    usual = "labels of probability 0.5 or more" if point.decision.multi_label else "argmax"
-    lines = [f"decide: {point.decision.asked or usual}", *point.notes]
-    if shifted:
-        lines.append("probabilities are those of the class mix where the model is used, not of the training rows")
-    bundle.save_config(folder, replace(contents, decision=point.decision))
+    decide, shares = (None if given is None else parse_yaml(given) for given in (options.decide, options.prevalence))
+    prevalence = None if shares is None else _shares(shares, contents.class_names)
+    contents, lines = calibrated(contents, _rows(contents, given_settings(data)), decide, prevalence)
+    bundle.save_config(folder, contents)
     if contents.card:
         with whole_file(folder / "README.md") as path:
-            path.write_text(with_section(contents.card, "Decision", "\n".join(lines)), encoding="utf-8")
+            path.write_text(contents.card, encoding="utf-8")
     print("\n".join([*lines, f"kept in {folder}"]))
 
 

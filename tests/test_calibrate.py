@@ -151,3 +151,32 @@ def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
     assert f"no model folder at {tmp_path / 'nothing'}" in capsys.readouterr().err
     assert main(["calibrate"]) == 2
     assert "which model?" in capsys.readouterr().err
+
+
+def test_a_fit_that_is_asked_to_decide_keeps_the_rule_that_calibrate_finds(fit, rows, tmp_path, capsys):
+    settings = [f"--data.val_source={rows}", "--model.decide={max_fpr: 0.02, of: ham}", "--trainer.max_epochs=1"]
+    assert fit(tmp_path, *settings) == 0
+    model = tmp_path / "version_0" / "model"
+    kept = json.loads((model / "config.json").read_text(encoding="utf-8"))["decision"]
+    assert kept["asked"] == {"max_fpr": 0.02, "of": "ham"}
+    assert kept["temperature"] != 1
+    assert "decide: {'max_fpr': 0.02, 'of': 'ham'}" in (model / "README.md").read_text(encoding="utf-8")
+    calibrated(model, rows, "{max_fpr: 0.02}", capsys)
+    again = json.loads((model / "config.json").read_text(encoding="utf-8"))["decision"]
+    assert again["threshold"] == pytest.approx(kept["threshold"])
+    python, classify, predict = answers_of_all(tmp_path / "version_0", tmp_path, capsys)
+    assert python == classify == predict
+
+
+def test_a_rate_that_the_rows_do_not_support_costs_no_model(fit, tmp_path, caplog):
+    assert fit(tmp_path, "--model.decide={max_fpr: 0.0001}", "--trainer.max_epochs=1") == 0
+    assert "decide is not followed, and the answer is the most probable class: max_fpr 0.0001 needs more" in caplog.text
+    config = json.loads((tmp_path / "version_0" / "model" / "config.json").read_text(encoding="utf-8"))
+    assert config["decision"]["asked"] == {}
+
+
+@pytest.mark.parametrize("decide", ["{max_frp: 0.1}", "{max_fpr: 2}", "{costs: {ham: 1}}", "most"])
+def test_a_rule_that_is_none_is_refused_before_the_first_step(decide, fit, tmp_path, capsys):
+    assert fit(tmp_path, f"--model.decide={decide}") == 2
+    assert "expected" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "version_0" / "model").exists()

@@ -235,6 +235,15 @@ def log_odds(trained: Sequence[float], natural: Sequence[float]) -> list[float]:
     return [present - absent for absent, present in pairs]
 
 
+def check_rule(decide: str | Mapping[str, Any] | None, class_names: Sequence[str], multi_label: bool) -> None:
+    """Raises ``InputError`` unless ``decide`` is a rule for these classes; see :func:`fit`."""
+    if decide is None or (decide == "argmax" and not multi_label):
+        return
+    kind, value, _ = _rule(decide, class_names, multi_label)
+    if kind in ("costs", "thresholds"):
+        {"costs": _costs, "thresholds": _thresholds}[kind](value, class_names)
+
+
 def _rule(
     decide: str | Mapping[str, Any], class_names: Sequence[str], multi_label: bool
 ) -> tuple[str, Any, str | None]:

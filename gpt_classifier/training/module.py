@@ -32,6 +32,7 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
+from gpt_classifier.evaluation.operating_point import check_rule
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.model.build import Specification
 from gpt_classifier.model.classification import Pooling, SequenceClassifier
@@ -49,7 +50,7 @@ from gpt_classifier.training.trunk_cache import CacheConfig, Share, TrunkCache
 
 # A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
 # that cached hidden states are rounded to.
-MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache"}
+MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache", "decide"}
 MUST_NOT_CHANGE = {"cache.dtype"}
 
 
@@ -85,6 +86,10 @@ class GPTClassifier(L.LightningModule):
             with several labels a text also ``val/f1_micro``, ``val/hamming_loss`` (the minimum),
             ``val/label_ranking_average_precision``, but neither balanced accuracy nor MCC.
         patience: Number of validations without a better ``monitor`` after which training stops; null for all epochs.
+        decide: Rule by which the model in the model folder decides, fitted on the validation rows when training ends,
+            as ``calibrate`` does: ``argmax`` (calibrated probabilities), ``{max_fpr: 0.01}``, ``{min_recall: 0.99}``,
+            ``{min_precision: 0.9}``, ``{coverage: 0.95}`` or ``{costs: ...}``; null for the most probable class by
+            uncalibrated probabilities.
         lora: Low-rank updates, for trainable ``lora``: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
             dora: false, targets: <regular expression of layer names>}``.
         optimizer: The optimizer and its learning rates, by step and by block.
@@ -104,6 +109,7 @@ class GPTClassifier(L.LightningModule):
         learning_rate: float = 5e-5,
         monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
+        decide: str | dict[str, Any] | None = None,
         lora: LoRAConfig | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),
         cache: CacheConfig = CacheConfig(),
@@ -118,7 +124,7 @@ class GPTClassifier(L.LightningModule):
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        network = {"gpt": gpt, "encoder": encoder, "head": head}
+        network = {"gpt": gpt, "encoder": encoder, "head": head, "decide": decide}
         self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
         groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
         self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
@@ -179,6 +185,9 @@ class GPTClassifier(L.LightningModule):
         self.class_weights = data.class_weights
         if stage == "fit":
             self._check_monitors(data)
+            check_rule(self.hparams["decide"], self.class_names, data.multi_label)
+            if self.hparams["decide"] is not None and "val" not in data.tables:
+                raise InputError("decide is fitted on validation rows, but there are none: give --data.val_source FILE")
             self.data_settings = dict(data.hparams)
             self._remember(training_fingerprints(data.tables["train"]["text"]))
         self.trunk = None  # the weights may have changed since the last setup

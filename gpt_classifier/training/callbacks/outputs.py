@@ -2,9 +2,11 @@
 
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
@@ -12,8 +14,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from gpt_classifier import bundle
 from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import IN_MEMORY
+from gpt_classifier.errors import InputError
 from gpt_classifier.model.freezing import trainable_names
 from gpt_classifier.settings import flat
+from gpt_classifier.training.calibration import calibrated
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.callbacks.progress import accuracy
@@ -79,7 +83,10 @@ class FinishRun(Callback):
         policy = model.hparams["trainable"]
         if policy in ("lora", "biases"):
             bundle.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
-        bundle.save_folder(folder, contents, model_card(contents, model.hparams, self.best_accuracy, summary))
+        contents = replace(contents, card=model_card(contents, model.hparams, self.best_accuracy, summary))
+        if (decide := model.hparams["decide"]) is not None and data is not None and "val" in data.tables:
+            contents = _calibrated(contents, data.tables["val"], decide)
+        bundle.save_folder(folder, contents, contents.card)
         monitor = model.hparams["monitor"]
         which = f"epoch {self.best_epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
         rank_zero_info(f"model folder: {folder} ({which})")
@@ -107,3 +114,14 @@ class FinishRun(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_accuracy = state_dict["best"], state_dict["best_accuracy"]
         self.best_epoch = state_dict["best_epoch"]
+
+
+def _calibrated(contents: bundle.Bundle, rows: pd.DataFrame, decide: str | dict[str, Any]) -> bundle.Bundle:
+    """The model with its decision; as it is where the rows do not support it, as a fit must not end without a model."""
+    try:
+        contents, lines = calibrated(contents, rows, decide)
+    except InputError as error:
+        lines = [f"decide is not followed, and the answer is the most probable class: {error}"]
+    for line in lines:
+        rank_zero_info(line)
+    return contents
