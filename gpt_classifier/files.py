@@ -1,4 +1,4 @@
-"""Manages cache folders and writes files atomically. Independent of their contents."""
+"""Manages cache folders and writes files atomically; knows nothing about their contents."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Converts text to token ids. Independent of truncation, batches and models.
+"""Converts text to token ids; knows nothing about truncation, batches and models.
 
 GPT-2's byte pairs and plain bytes use tiktoken, the tokenizers of encoders the library ``tokenizers``.
 """

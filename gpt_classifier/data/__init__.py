@@ -1,1 +1,1 @@
-"""Labelled texts from their sources to batches. Independent of models."""
+"""Labelled texts from their sources to batches; knows nothing about models."""

@@ -1,4 +1,4 @@
-"""Audits labelled texts before anything is trained on them: the facts and the findings. Independent of models.
+"""Audits labelled texts before anything is trained on them: the facts and the findings; knows nothing about models.
 
 :func:`look_at` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
 """

@@ -1,4 +1,4 @@
-"""Checks tables of texts and labels before they are used. Independent of tokens."""
+"""Checks tables of texts and labels before they are used; knows nothing about tokens."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Turns facts about labelled texts into findings: a sentence, the affected rows and a fix. Independent of models."""
+"""Turns facts about labelled texts into findings: a sentence, its rows and a fix; knows nothing about models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

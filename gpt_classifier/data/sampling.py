@@ -1,4 +1,4 @@
-"""Samples batches of row numbers for training and evaluation, on one or several processes. Independent of texts."""
+"""Batches row numbers for training and evaluation, on any number of processes; knows nothing about texts."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Counts the letters of texts by script, for example Latin or Cyrillic. Independent of labels and tokens."""
+"""Counts the letters of texts by script, for example Latin or Cyrillic; knows nothing about labels and tokens."""
 
 import re
 import sys

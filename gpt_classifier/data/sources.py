@@ -1,4 +1,4 @@
-"""Reads labelled texts from named data sets and files into tables. Independent of splitting and tokens.
+"""Reads labelled texts from named data sets and files into tables; knows nothing about splitting and tokens.
 
 A table is a DataFrame with the columns ``text`` and ``label``, which may be None, and ``row``, the number of the row in
 its source, counted from 0. If a text may have several labels, ``label`` is a sorted tuple of them. With a group column,

@@ -1,4 +1,4 @@
-"""Splits a table into train, val and test, reproducibly. Independent of tokens."""
+"""Splits a table into train, val and test, reproducibly; knows nothing about tokens."""
 
 import re
 import unicodedata

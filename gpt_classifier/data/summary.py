@@ -1,4 +1,4 @@
-"""Formats the number of rows of each class in one line. Independent of the source of the rows."""
+"""Formats the number of rows of each class in one line; knows nothing about the source of the rows."""
 
 from collections.abc import Mapping
 

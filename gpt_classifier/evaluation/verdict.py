@@ -28,7 +28,7 @@ def against_baselines(
         predicted: (N,) class names, by the network, or (N, K) whether a text has each label.
         labels: The true ones. Of several labels a text counts as right where all are.
         baselines: Trained on the rows that the network was trained on.
-        clusters: (N,) which test rows are near-copies of each other.
+        clusters: (N,) which test rows are near-duplicates of each other.
     """
     result: dict[str, Any] = {"training_rows": baselines.training_rows, "skipped": baselines.skipped, "models": []}
     if not baselines.trained:
@@ -55,7 +55,7 @@ def against_baselines(
     value, low, high = paired_difference(one, other, clusters)
     p = paired_p_value(one[None], other[None])
     needed = rows_needed(value, float(np.mean(one != other)))
-    if needed is not None and clusters is not None:  # of near-copies it takes more
+    if needed is not None and clusters is not None:  # of near-duplicates it takes more
         needed = math.ceil(needed * len(labels) / independent_rows(one.astype(float) - other, clusters))
     result |= {
         "chosen_on": baselines.chosen_on,
@@ -65,7 +65,7 @@ def against_baselines(
         "only_network_right": int((one & ~other).sum()),
         "only_best_right": int((other & ~one).sum()),
         "p": p,
-        # Both, as McNemar's test takes near-copies for independent, and the interval is not exact.
+        # Both, as McNemar's test takes near-duplicates for independent, and the interval is not exact.
         "told_apart": p < ALPHA and (low > 0 or high < 0),
         "rows_needed": needed,
         "f1_macro_difference": _plain(of_difference(every_row)[0]),
