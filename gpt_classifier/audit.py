@@ -1,19 +1,19 @@
-"""The command ``audit``: says whether labelled texts can be trusted, before anything is trained on them."""
+"""The command ``audit``: prints whether labelled texts can be trusted, before anything is trained on them."""
 
 import io
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from gpt_classifier.errors import CommandParser
 
 if TYPE_CHECKING:
     from gpt_classifier.data.audit import Audit
 
-WIDTH = 120  # of output that is no terminal's
+WIDTH = 120  # of output to files
 MOST_CLASSES = 20  # in the table; all are in the JSON object
-QUIETLY = "--seed_everything=false"  # only the split is random, and it has a seed of its own
 
 
 def main(words: list[str]) -> None:
@@ -21,24 +21,24 @@ def main(words: list[str]) -> None:
     parser = CommandParser(
         "gpt-classifier audit",
         "gpt-classifier audit [FILE] [--config CONFIG] [--data.SETTING VALUE ...] [--json] [--strict]",
-        description="Say whether labelled texts can be trusted, before anything is trained on them: lost rows, wrong "
-        "encodings, conflicting labels, copies across splits, small classes, truncated texts, scripts, and what gives "
-        "a class away. FILE, --config and the settings of data are those of fit.",
+        description="Report whether labelled texts can be trusted, before anything is trained on them: lost rows, "
+        "wrong encodings, conflicting labels, near-duplicates across splits, small classes, truncated texts, scripts, "
+        "and words that give a class away. FILE, --config and the settings of data are those of fit.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="write one JSON object with all that was found")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where there is a warning")
+    parser.add_argument("--json", action="store_true", help="write one JSON object with all facts and findings")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is a warning")
     options, others = parser.parse_known_args(words)
 
     from gpt_classifier.training.cli import DataCLI
 
-    data = DataCLI([*others, QUIETLY]).datamodule
+    data = DataCLI([*others, "--seed_everything=false"]).datamodule  # only the split is random; it has its own seed
     data.prepare_data()
     audit = data.audit()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     if options.json:
-        print(json.dumps(audit.plain(), ensure_ascii=False))
+        print(json.dumps(asdict(audit), ensure_ascii=False))
     else:
         _print(audit)
     if options.strict and audit.warnings():
@@ -46,25 +46,22 @@ def main(words: list[str]) -> None:
 
 
 def _print(audit: "Audit") -> None:
-    from gpt_classifier.data.audit import DEPTH, rows_of
+    from gpt_classifier.data.facts import DEPTH
+    from gpt_classifier.data.findings import counted
 
     lines = ", ".join(f"{fact['file']}: {fact['lines']:,} lines" for fact in audit.files if fact["lines"] is not None)
     print(f"{audit.source}, split {audit.split}: {audit.rows:,} rows read" + (f" ({lines})" if lines else ""))
-    header = ["split", "rows", "distinct", "without near-copies", "copies of train", "near-copies", "worded alike"]
-    names = ("rows", "texts", "distinct", "exact", "near", "similar")
-    _table(header, [[split, *(_number(facts.get(name)) for name in names)] for split, facts in audit.splits.items()])
-    splits = list(audit.splits)
-    shares = list(audit.needed)
+    header = ["rows", "distinct", "without near-duplicates", "copies of train", "near-duplicates", "worded alike"]
+    _print_table(_numbers("split", *header), [[split, *counts.values()] for split, counts in audit.splits.items()])
     print("rows of each class, and the tokens that hold the whole of 50, 90, 95, 99 and 100 % of its texts:")
-    header = ["class", *splits, *(f"{share} %" for share in shares[:-1]), "longest", "truncated"]
+    header = [*audit.splits, *(f"{share} %" for share in list(audit.needed)[:-1]), "longest", "truncated"]
     classes = [
-        [name, *(_number(facts[split]) for split in splits), *map(_number, facts["tokens"].values()),
-         _number(facts["truncated"])]
-        for name, facts in audit.classes.items()
-    ]  # fmt: skip
+        [name, *(counts[split] for split in audit.splits), *counts["tokens"].values(), counts["truncated"]]
+        for name, counts in audit.classes.items()
+    ]
     more = len(classes) - MOST_CLASSES
-    classes[MOST_CLASSES:] = [[f"{more:,} more classes", *[""] * (len(header) - 1)]] if more > 0 else []
-    _table(header, classes)
+    classes[MOST_CLASSES:] = [[f"{more:,} more classes"]] if more > 0 else []
+    _print_table(_numbers("class", *header), classes)
     needed = ", ".join(f"{share} %: {tokens:,}" for share, tokens in audit.needed.items())
     print(f"tokens that hold the whole of all texts: {needed}; max_length is {audit.max_length:,}")
     print("scripts: " + (", ".join(f"{share:.1%} {name}" for name, share in list(audit.scripts.items())[:5]) or "-"))
@@ -75,50 +72,44 @@ def _print(audit: "Audit") -> None:
         print(f"  {score:.2%} {model}")
     if audit.words:
         print("the word that tells each class best from the others, in the training texts:")
-    for name, facts in list(audit.words.items())[:MOST_CLASSES]:
-        print(f"  {name}: {facts['word']!r}, {facts['precision']:.1%} precise, in {facts['coverage']:.1%} of the class")
+    for name, word in list(audit.words.items())[:MOST_CLASSES]:
+        print(f"  {name}: {word['word']!r}, {word['precision']:.1%} precise, in {word['coverage']:.1%} of the class")
     for limit in audit.limits:
         print(f"limit: {limit}")
     print()
     if not audit.findings:
         print("nothing was found that speaks against training on them")
         return
-    header = ["", "what was found", "rows, counted from 0", "what fixes it"]
-    _table(header, [[f.severity, f.sentence, rows_of(f), f.setting] for f in audit.findings], prose=True)
-    serious = len(audit.warnings())
-    print(f"{_count(serious, 'warning')}, {_count(len(audit.findings) - serious, 'note')}")
+    columns = {"": None, "what was found": 5, "rows, counted from 0": 3, "what fixes it": 4}
+    found = [[finding.severity, finding.sentence, finding.row_numbers(), finding.setting] for finding in audit.findings]
+    texts = [{"header": header, "overflow": "fold", "ratio": ratio} for header, ratio in columns.items()]
+    _print_table(texts, found, {"warning": "yellow", "note": "dim"})
+    warnings = len(audit.warnings())
+    notes = len(audit.findings) - warnings
+    print(f"{counted(warnings, 'warning', 'warnings')}, {counted(notes, 'note', 'notes')}")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _numbers(name: str, *others: str) -> list[dict[str, Any]]:
+    """Columns of numbers after one of names."""
+    return [{"header": name, "overflow": "fold"}, *({"header": other, "justify": "right"} for other in others)]
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], prose: bool = False) -> None:
-    """Prints a table of numbers behind a name, or of ``prose``."""
+def _print_table(
+    columns: Sequence[dict[str, Any]], rows: Sequence[Sequence[str | int]], styles: Mapping[str, str] | None = None
+) -> None:
+    """Prints a table, on a terminal in the ``styles`` of cells by their text."""
     from rich.box import Box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    stream = io.StringIO()
-    terminal = sys.stdout.isatty()
-    console = Console() if terminal else Console(file=stream, width=WIDTH, color_system=None)
-    plain = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # what every log file can show
-    table = Table(box=plain, pad_edge=False, show_edge=False)
-    for number, title in enumerate(header):
-        if prose or number == 0:
-            table.add_column(title, overflow="fold", ratio=(None, 5, 3, 4)[number] if prose else None)
-        else:
-            table.add_column(title, justify="right")
-    colours = {"warning": "yellow", "note": "dim"}
+    plain = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # readable in every log file
+    table = Table(*(Column(**column) for column in columns), box=plain, pad_edge=False, show_edge=False)
     for row in rows:
+        cells = (cell if isinstance(cell, str) else f"{cell:,}" for cell in row)
         # Not as strings, in which rich would look for markup.
-        table.add_row(*(Text(cell, style=colours.get(cell, "") if prose else "") for cell in row))
-    console.print(table)
-    if not terminal:
-        print("\n".join(line.rstrip() for line in stream.getvalue().splitlines()))
-    print()
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in cells))
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH, color_system=None)
+    with console.capture() as printed:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()) + "\n")

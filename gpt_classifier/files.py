@@ -1,4 +1,4 @@
-"""Keeps the cache folder and writes files so that they are whole or absent; knows nothing about their contents."""
+"""Manages cache folders and writes files atomically. Independent of their contents."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from gpt_classifier.errors import InputError, reason
 
 
 def cache_folder() -> Path:
-    """``$GPT_CLASSIFIER_CACHE``, or the user's cache folder of this operating system."""
+    """``$GPT_CLASSIFIER_CACHE``, or the cache folder of the operating system."""
     if folder := os.environ.get("GPT_CLASSIFIER_CACHE"):
         return Path(folder)
     import pooch
@@ -20,9 +20,9 @@ def cache_folder() -> Path:
 
 
 def computed_folder() -> Path:
-    """For what this package computed and can compute again: ``$GPT_CLASSIFIER_COMPUTED``, or beside the user's caches.
+    """Folder for computed files that can be recomputed: ``$GPT_CLASSIFIER_COMPUTED``, or in the user's cache folder.
 
-    Not in :func:`cache_folder`, which may be a folder that many share and nobody writes to.
+    Not in :func:`cache_folder`, which may be shared and read-only.
     """
     if folder := os.environ.get("GPT_CLASSIFIER_COMPUTED"):
         return Path(folder)
@@ -32,16 +32,16 @@ def computed_folder() -> Path:
 
 
 def tokenizer_folder() -> Path:
-    """Of GPT-2's tokenizer: ``$TIKTOKEN_CACHE_DIR``, or in our cache; tiktoken itself would take a temporary folder."""
+    """Folder of GPT-2's tokenizer: ``$TIKTOKEN_CACHE_DIR``, or in the cache; tiktoken's own is temporary."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR")
     return cache_folder() / "tiktoken" if folder is None else Path(folder)
 
 
 def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], without: str) -> Path:
-    """The cached file ``name``, downloaded from the first of ``urls`` that gives a file which passes ``verify``.
+    """The cached file ``name``, downloaded from the first of ``urls`` whose file passes ``verify``.
 
-    ``verify`` raises ``InputError`` for a wrong file. ``without`` ends the message when nothing could be
-    downloaded: it says which setting needs no download.
+    ``verify`` raises ``InputError`` for a wrong file. ``without`` ends the error message of a failed download: it says
+    which setting needs no download.
     """
     path = cache_folder() / name
     if path.exists():
@@ -56,7 +56,7 @@ def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], with
             try:
                 part = Path(pooch.retrieve(url, known_hash=None, fname=name, path=scratch, progressbar=False))
                 verify(part)
-            except (OSError, ValueError) as error:  # no network, HTTP status, or a file that is not the one we know
+            except (OSError, ValueError) as error:  # no network, an HTTP error, or a wrong file
                 failures.append(f"{url} ({reason(error)})")
                 continue
             os.replace(part, path)
@@ -67,7 +67,7 @@ def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], with
 
 
 def writable_folder(folder: Path) -> Path:
-    """``folder``, created if need be; one that cannot be created or written to is the user's to fix."""
+    """``folder``, created if needed. Raises ``InputError`` if it cannot be created or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -79,7 +79,7 @@ def writable_folder(folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A scratch path beside ``path`` that takes its place when the block ends well, and vanishes when it does not."""
+    """A temporary path next to ``path`` that replaces it on success and is deleted on failure."""
     path = Path(path)
     # In the same folder, because os.replace is atomic only within one file system.
     scratch = writable_folder(path.parent) / f".{path.name}.{os.getpid()}.part"
@@ -87,7 +87,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield scratch
         with open(scratch, "rb") as stream:
             os.fsync(stream.fileno())
-        scratch.chmod(0o644)  # some libraries make files that only their owner can read
+        scratch.chmod(0o644)  # some libraries create files that only their owner can read
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Turns text into token ids; knows nothing about truncation, batches or models.
+"""Converts text to token ids. Independent of truncation, batches and models.
 
-Two libraries do it: tiktoken for GPT-2's byte pairs and for plain bytes, ``tokenizers`` for those of encoders.
+GPT-2's byte pairs and plain bytes use tiktoken, the tokenizers of encoders the library ``tokenizers``.
 """
 
 import math
@@ -17,15 +17,15 @@ from torch import Tensor
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import tokenizer_folder
 
-OWN = ("gpt2", "bytes")  # the names of those that are no encoder's
+OWN = ("gpt2", "bytes")  # names of tokenizers that do not belong to an encoder
 
 
 class Tokenizer(Protocol):
-    """What :class:`~gpt_classifier.encoding.TextEncoder` needs to know of a tokenizer."""
+    """Interface of tokenizers for :class:`~gpt_classifier.encoding.TextEncoder`."""
 
-    before: list[int]  # special tokens in front of every text
-    after: list[int]  # and behind it
-    longest: float  # most characters that one token can stand for
+    before: list[int]  # special tokens before every text
+    after: list[int]  # special tokens after every text
+    longest: float  # maximum number of characters per token
 
     @property
     def vocab_size(self) -> int: ...
@@ -34,22 +34,22 @@ class Tokenizer(Protocol):
     def padding_id(self) -> int: ...
 
     def ids(self, text: str) -> list[int]:
-        """All tokens of ``text``, none of them special, whatever is written in it."""
+        """Token ids of ``text``, without special tokens even if it contains their names."""
 
     def settings(self) -> dict[str, Any]:
-        """All but the vocabulary, as plain values; :func:`restore_tokenizer` takes both."""
+        """All but the vocabulary, as plain values for :func:`restore_tokenizer`."""
 
     def vocabulary(self) -> Tensor:
-        """The rest, as one uint8 tensor."""
+        """The vocabulary, as a uint8 tensor."""
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """``gpt2``, ``bytes``, or that of an encoder: its name on the Hugging Face hub, or its folder."""
-    return BytePairs(_encoding(name)) if name in OWN else Published(_published(name), _shown(name))
+    """The tokenizer ``gpt2``, ``bytes``, or that of an encoder, by its name on the Hugging Face hub or its folder."""
+    return BytePairs(_encoding(name)) if name in OWN else Published(_published(name), _public_name(name))
 
 
 def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
-    """The tokenizer that gave these ``settings()`` and this ``vocabulary()``; needs no download."""
+    """The tokenizer with these ``settings()`` and this ``vocabulary()``, without a download."""
     if settings.get("library") == "tokenizers":
         return Published.restore(settings, vocabulary)
     return BytePairs.restore(settings, vocabulary)
@@ -104,31 +104,31 @@ class BytePairs:
 
 
 class Published:
-    """A tokenizer of the library ``tokenizers``, as encoders are published with: one file, ``tokenizer.json``."""
+    """The tokenizer of a published encoder: ``tokenizer.json`` of the library ``tokenizers``."""
 
-    # One token may stand for a word of any length, such as [UNK], so every text is tokenized whole.
+    # A token such as [UNK] may represent a word of any length, so every text is tokenized whole.
     longest = math.inf
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         self._tokenizer, self._name = tokenizer, name
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True  # what looks like a special token in a text is ordinary text
+        tokenizer.encode_special_tokens = True  # special tokens written in a text are ordinary text
         self.vocab_size = max(tokenizer.get_vocab().values()) + 1
         known = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|endoftext|>"))
         self.padding_id = next((number for number in known if number is not None), 0)
         special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._never = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
-        # What the tokenizer's own post-processor puts around a text, such as [CLS] and [SEP].
+        # Special tokens that the tokenizer's post-processor adds, for example [CLS] and [SEP].
         text, whole = self.ids("a"), tokenizer.encode("a").ids
         start = next(place for place in range(len(whole)) if whole[place : place + len(text)] == text)
         self.before, self.after = whole[:start], whole[start + len(text) :]
 
     def ids(self, text: str) -> list[int]:
-        # A half of a surrogate pair, which no UTF-8 can hold, is replaced, as tiktoken does.
+        # Lone surrogates, which are invalid in UTF-8, are replaced, as in tiktoken.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        # A unigram model has its special tokens in its vocabulary, and finds them in texts all the same.
+        # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         return [number for number in ids if number not in self._never]
 
     def settings(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Published:
             tokenizer = _library().from_str(vocabulary.numpy().tobytes().decode())
         except InputError:
             raise
-        except Exception as error:  # the library knows no other kind
+        except Exception as error:  # tokenizers raises plain Exceptions
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error
@@ -163,7 +163,7 @@ def _encoding(name: str) -> tiktoken.Encoding:
             mergeable_ranks={bytes([value]): value for value in range(256)},
             special_tokens={"<|endoftext|>": 256},
         )
-    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tokenizer_folder()))  # tiktoken is told in no other way
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tokenizer_folder()))  # tiktoken has no argument for it
     try:
         return tiktoken.get_encoding(name)
     except (OSError, ValueError) as error:  # tiktoken raises ValueError for a file with the wrong checksum
@@ -181,18 +181,18 @@ def _published(name: str) -> Any:
         return _from_file(library, name) or _converted(library, name)
     except InputError:
         raise
-    except Exception as error:  # the hub's client and the libraries raise many unrelated kinds
+    except Exception as error:  # the hub's client and the libraries raise many unrelated classes
         advice = (
             "" if find_spec("sentencepiece") else '; some need sentencepiece: pip install "gpt-classifier[encoders]"'
         )
         raise InputError(
             f"tokenizer is {name!r}, expected {', '.join(OWN)}, the name of an encoder on the Hugging Face hub, or a "
-            f"folder with its tokenizer.json; this one could not be had ({reason(error)}){advice}"
+            f"folder with its tokenizer.json; it could not be loaded ({reason(error)}){advice}"
         ) from error
 
 
 def _from_file(library: Any, name: str) -> Any:
-    """From ``tokenizer.json``, or None where there is no such file."""
+    """The tokenizer of ``tokenizer.json``, or None if there is no such file."""
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
         return library.from_file(str(file)) if file.is_file() else None
@@ -206,7 +206,7 @@ def _from_file(library: Any, name: str) -> Any:
 
 
 def _converted(library: Any, name: str) -> Any:
-    """From the older files that some encoders are published with: DeBERTa-v3 has but a SentencePiece model."""
+    """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -225,6 +225,6 @@ def _library() -> Any:
     return Tokenizer
 
 
-def _shown(name: str) -> str:
-    """The name to keep: a model must not tell where on this machine its tokenizer came from."""
+def _public_name(name: str) -> str:
+    """The name to store with a model: of a folder without its path, which is private."""
     return Path(name).resolve().name if Path(name).is_dir() else name

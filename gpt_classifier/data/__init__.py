@@ -1,1 +1,1 @@
-"""Labelled text from its sources to batches; knows nothing about models."""
+"""Labelled texts from their sources to batches. Independent of models."""

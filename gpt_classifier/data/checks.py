@@ -1,4 +1,4 @@
-"""Checks tables of texts and labels before anything is made of them; knows nothing about tokens."""
+"""Checks tables of texts and labels before they are used. Independent of tokens."""
 
 import re
 from collections import Counter
@@ -10,8 +10,8 @@ from gpt_classifier.data.sources import Tables, is_multi_label
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.errors import InputError
 
-WHOLE = re.compile(r"[+-]?[0-9]+")
-OTHER = "other"  # the class that rare ones are merged into
+INTEGER = re.compile(r"[+-]?[0-9]+")
+OTHER = "other"  # class into which rare classes are merged
 
 
 def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
@@ -19,7 +19,7 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
 
     Args:
         tables: By the name of their split.
-        empty: What becomes of those rows: ``drop``, ``keep`` or ``error``.
+        empty: How these rows are treated: ``drop``, ``keep`` or ``error``.
     """
     result, total = {}, 0
     for name, table in tables.items():
@@ -39,9 +39,9 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
 
 
 def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
-    """The names that were declared, or those of the training rows in order; ``files`` are named in messages.
+    """The declared names, or the sorted labels of the training rows; ``files`` are the sources for messages, by split.
 
-    Raises ``InputError`` for rows with another label or none, and where there is nothing to tell apart.
+    Raises ``InputError`` for rows with another label or none, and for training rows of a single class.
     """
     for name, table in tables.items():
         if (unlabelled := table["label"].isna() | (table["label"] == "")).any():
@@ -65,16 +65,16 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Class names sorted: as numbers where all are whole numbers, else as text."""
+    """Class names sorted, numerically if all are integers."""
     names = list(names)
-    numbers = all(WHOLE.fullmatch(name) for name in names)
+    numbers = all(INTEGER.fullmatch(name) for name in names)
     return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
 
 
 def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
-    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a sentence on that.
+    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a summary.
 
-    Rows without label stay as they are.
+    Rows without label are unchanged.
     """
     result, counts = {}, Counter[str]()
     for name, table in tables.items():
@@ -87,12 +87,12 @@ def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Ta
         return tables, ""
     what = f"merged into the class {OTHER!r}" if merge else "dropped"
     most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
-    others = f" and {len(counts) - 10:,} classes more" if len(counts) > 10 else ""
+    others = f" and {len(counts) - 10:,} more classes" if len(counts) > 10 else ""
     return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"
 
 
 def label_conflicts(tables: Tables) -> list[str]:
-    """A sentence on texts that are labelled in two ways, and one on near-duplicates where there are more of those."""
+    """A sentence on texts labelled in two ways, and one on near-duplicates labelled in two ways if these are more."""
     rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
     what = "labels that differ" if is_multi_label(rows["label"]) else "more than one label"
     sentences, before = [], 0

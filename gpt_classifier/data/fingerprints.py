@@ -1,7 +1,7 @@
-"""Recognises training texts again, also where the model was moved and the file is gone; knows nothing about models.
+"""Recognises training texts by hashes, without the file they came from. Independent of models.
 
-A fingerprint is a 64-bit hash of a text's near-duplicate key: eight bytes a text, from which no text can be read back,
-though whoever has a text can tell whether it is among them.
+A fingerprint is a 64-bit hash of a text's near-duplicate key. It does not reveal the text, but anyone who has a text
+can test whether it is in a set of fingerprints.
 """
 
 from collections.abc import Iterable
@@ -15,17 +15,17 @@ from gpt_classifier.data.splits import near_duplicate_key
 
 
 def fingerprints(texts: Iterable[str]) -> np.ndarray:
-    """(N,) int64, the same for texts that are near-duplicates of each other."""
-    # A half of a surrogate pair, which no UTF-8 can hold, is hashed as it is.
+    """(N,) int64, equal for near-duplicates."""
+    # A lone surrogate, which is invalid in UTF-8, is hashed unchanged.
     digests = (blake2b(near_duplicate_key(t).encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
 
 def training_fingerprints(texts: Iterable[str]) -> Tensor:
-    """(M,) int64, the distinct fingerprints of the texts, sorted: what a model keeps of its training rows."""
+    """(M,) int64, the sorted distinct fingerprints, as stored with a model."""
     return torch.from_numpy(np.unique(fingerprints(texts)))
 
 
 def trained_on(texts: Iterable[str], known: Tensor) -> np.ndarray:
-    """(N,) bool, whether each text, or a near-duplicate of it, is among the training rows that ``known`` remembers."""
+    """(N,) bool, whether a text or a near-duplicate of it has one of the fingerprints ``known`` (M,)."""
     return np.isin(fingerprints(texts), known.numpy())

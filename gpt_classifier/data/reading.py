@@ -1,4 +1,4 @@
-"""Reads the rows of other people's files, some at a time; knows nothing about texts, labels or named data sets."""
+"""Reads rows of CSV, TSV, JSON and Parquet files in chunks. Independent of texts, labels and named data sets."""
 
 import codecs
 import csv
@@ -22,13 +22,13 @@ from gpt_classifier.errors import InputError, reason
 
 @dataclass(frozen=True)
 class FileFormat:
-    """What a file's name does not tell about it.
+    """Properties of a file that its name does not specify.
 
     Args:
-        delimiter: What separates the fields of a CSV or TSV file; by default a comma (or ``;`` or a tab where the
-            header has one and no comma) in the former, a tab in the latter.
-        encoding: Of the characters of CSV, TSV and JSON files, such as ``cp1252`` or ``utf-16``.
-        header: Whether CSV and TSV files begin with the names of their columns; else these are ``0``, ``1``, ...
+        delimiter: Separator of the fields. The default is a tab for TSV files; for CSV files a comma, or ``;`` or a tab
+            if the header contains one and no comma.
+        encoding: Character encoding of CSV, TSV and JSON files, for example ``cp1252`` or ``utf-16``.
+        header: Whether CSV and TSV files begin with a line of column names; if not, these are ``0``, ``1``, ...
     """
 
     delimiter: str | None = None
@@ -36,30 +36,30 @@ class FileFormat:
     header: bool = True
 
     def __post_init__(self) -> None:
-        if self.delimiter == "\\t":  # as it is typed in a shell
+        if self.delimiter == "\\t":  # as typed in a shell
             object.__setattr__(self, "delimiter", "\t")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            raise InputError(f"delimiter is {self.delimiter!r}, expected one character, such as ';' or '\\t'")
+            raise InputError(f"delimiter is {self.delimiter!r}, expected one character, for example ';' or '\\t'")
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:
             raise InputError(
-                f"encoding is {self.encoding!r}, expected one that Python knows, such as utf-8, cp1252 or utf-16"
+                f"encoding is {self.encoding!r}, expected an encoding of Python, for example utf-8, cp1252 or utf-16"
             ) from error
 
     def is_utf8(self) -> bool:
         return codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
 
     def open(self, path: str) -> AbstractContextManager[TextIO]:
-        """The file's characters, decompressed, line ends as they are."""
-        encoding = "utf-8-sig" if self.is_utf8() else self.encoding  # a byte order mark is no part of the first name
+        """Opens the file as decompressed text, with its line ends unchanged."""
+        encoding = "utf-8-sig" if self.is_utf8() else self.encoding  # drops a byte order mark
         opened: AbstractContextManager[TextIO] = fsspec.open(
             path, "rt", compression="infer", encoding=encoding, newline=""
         )
         return opened
 
 
-AS_NAMED = FileFormat()  # there is nothing to add to the name
+AS_NAMED = FileFormat()  # the default
 
 
 def read_columns(
@@ -69,17 +69,17 @@ def read_columns(
     hint: str = "Name others with --keep",
     file_format: FileFormat = AS_NAMED,
 ) -> Iterator[pd.DataFrame]:
-    """These columns, or all, of all rows of the files in order, as they are, at most ``rows`` at a time.
+    """Reads the given columns, or all if None, from the files in order, at most ``rows`` rows at a time.
 
-    A file's format follows from its name: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``, all but the last
-    also compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the message where a column is not there.
+    The file name determines the format: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``. All but
+    Parquet files can be compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the error message for a missing column.
     """
     for path in paths(source):
         yield from _read_file(path, columns, rows, hint, file_format)
 
 
 def paths(source: str | Sequence[str]) -> list[str]:
-    """The files that a name, a pattern such as ``data/*.csv``, or a list of either stands for, in order."""
+    """Expands a file name, a pattern such as ``data/*.csv``, or a list of these to file names, in order."""
     found: list[str] = []
     for name in [source] if isinstance(source, str) else source:
         if Path(name).is_file() or not any(wild in name for wild in "*?["):
@@ -89,14 +89,14 @@ def paths(source: str | Sequence[str]) -> list[str]:
         else:
             raise InputError(f"no file matches {name}: expected {', '.join(FORMATS)} files")
     if repeated := [path for path in found if found.count(path) > 1]:
-        raise InputError(f"{repeated[0]} is named twice as a source: its rows would be there twice")
+        raise InputError(f"{repeated[0]} is named twice as a source: its rows would be duplicated")
     if not found:
         raise InputError("the list of source files is empty: name one")
     return found
 
 
 def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
-    """What the files themselves decided about how they are read, a sentence for each such file."""
+    """A sentence for each file whose content determined how it is read, or seems to have another encoding."""
     sentences = []
     for path in paths(source):
         kind = kind_of(path)
@@ -122,7 +122,7 @@ def _read_file(
                 if list(frame.columns).count(column) != 1:
                     trouble = "has two columns" if column in frame.columns else "has no column"
                     if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
-                        hint += ", or what stands between columns with --data.file_format.delimiter"
+                        hint += ", or the separator of columns with --data.file_format.delimiter"
                     raise InputError(
                         f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
                     )
@@ -136,35 +136,35 @@ def _read_file(
 
 @contextmanager
 def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
-    """Whatever goes wrong while a file is read, as an ``InputError`` that names it."""
+    """Converts errors while a file is read to an ``InputError`` with its path."""
     try:
         yield
     except InputError:
         raise
     except UnicodeDecodeError as error:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
-        way_out = "save it as UTF-8, or name its encoding, such as --data.file_format.encoding cp1252"
+        way_out = "save it as UTF-8, or set its encoding, for example --data.file_format.encoding cp1252"
         raise InputError(f"{path} is not valid {where}: {way_out}") from error
     except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 
 
 def kind_of(path: str) -> str:
-    """The ending in a file's name that tells its format. Raises ``InputError`` where there is no such file."""
+    """The file's extension, without that of its compression. Raises ``InputError`` if the file does not exist."""
     if not Path(path).is_file():
         raise InputError(f"no file {path}: expected a {', '.join(FORMATS)} file")
     name = Path(path).name.lower()
     kind = Path(next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)).suffix
     if kind not in FORMATS:
         raise InputError(
-            f"{path} is of no known format: expected a name ending in {', '.join(FORMATS)}, all but the last also "
-            f"followed by {', '.join(COMPRESSED)}"
+            f"{path} has no known format: expected a name ending in {', '.join(FORMATS)}, all but the last "
+            f"optionally followed by {', '.join(COMPRESSED)}"
         )
     return kind
 
 
 class Dialect(NamedTuple):
-    """How the fields of a CSV or TSV file are told apart, and a sentence on what of it is not a matter of course."""
+    """How the fields of a CSV or TSV file are separated, with a sentence if that is not the default."""
 
     delimiter: str
     quoted: bool
@@ -189,11 +189,11 @@ def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
     return Dialect(found, True, f"{path}: columns are separated by {found!r}, as its header has no comma")
 
 
-LONGEST = 10_000  # lines of one text in a quoted TSV file; a mark that is never closed must not fill the memory
+MAX_LINES = 10_000  # of one field in a quoted TSV file; limits the memory that an unclosed quotation mark takes
 
 
 def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -> bool | None:
-    """Whether each quotation mark belongs to a field that begins and ends with one; None where there is none."""
+    """Whether all quotation marks enclose fields; None if there are none."""
     field = f'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n{re.escape(delimiter)}]*)'
     record = re.compile(f"{field}(?:{re.escape(delimiter)}{field})*[\r\n]*")
     seen, width, pending, marks = False, None, list[str](), 0
@@ -205,26 +205,26 @@ def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -
             seen = True
             pending.append(line)
             marks += line.count('"')
-            if marks % 2:  # a text of several lines, or a mark that stands for itself
-                if len(pending) > LONGEST:
+            if marks % 2:  # a field of several lines, or a literal quotation mark
+                if len(pending) > MAX_LINES:
                     return False
                 continue
             if not record.fullmatch("".join(pending)):
                 return False
             if len(pending) > 1 and all(part.count(delimiter) == width for part in pending):
-                return False  # each line is a row of its own, which must not be lost
+                return False  # each line is a row of its own
             pending.clear()
     return not pending if seen else None
 
 
 def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
-    """A row for each record that Python's csv module finds, also for a blank line where there is only one column.
+    """A row for each record of Python's csv module, and for a blank line if there is only one column.
 
-    Where there are more, a blank line holds none of their fields and is no row, as in :class:`csv.DictReader`.
+    With several columns, blank lines are skipped, as in :class:`csv.DictReader`.
     """
     dialect = _dialect(path, kind_of(path), file_format)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
-    # A text may be longer than the module's own limit of 131,072 characters. It is one limit for the whole process.
+    # Fields may exceed the module's default limit of 131,072 characters. The limit is global to the process.
     csv.field_size_limit(2**31 - 1)
     columns: list[str] = []
     chunk: list[list[str | None]] = []
@@ -239,7 +239,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
         reader = csv.reader(lines(), delimiter=dialect.delimiter, quoting=quoting)
         line = 1
         for fields in reader:
-            if at_end:  # the module looked for more lines, in vain
+            if at_end:  # the csv module requested a line after the last one
                 raise ValueError(f"a quotation mark in the record that begins in line {line} is never closed")
             line = reader.line_num + 1
             if not columns:
@@ -255,7 +255,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
             if (missing := len(columns) - len(fields or [""])) < 0:
                 raise ValueError(
                     f"{len(fields)} fields in line {reader.line_num}, expected {len(columns)} as in the first line: is "
-                    f"there a {dialect.delimiter!r} in a text that no quotation marks enclose?"
+                    f"there a {dialect.delimiter!r} in a text without quotation marks around it?"
                 )
             chunk.append([*(fields or [""]), *[None] * missing])
             if len(chunk) >= rows:
@@ -265,9 +265,9 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
 
 
 def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
-    """Of an object in each line, or of one array of objects; only the latter is held in memory as a whole.
+    """Reads an object per line, or one array of objects. Only the array is held in memory as a whole.
 
-    Parsed as JSON and not by pandas, which makes 1.0 of the label 1 where another row has none.
+    Not read by pandas, which converts the label 1 to 1.0 if another row has no label.
     """
     with file_format.open(path) as stream:
         lines = (line for line in stream if line.strip())
@@ -276,7 +276,7 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
         content = json.loads(first + stream.read()) if whole else map(json.loads, itertools.chain([first], lines))
         objects = iter(content if first else [])
         columns: list[str] = []
-        size = max(rows, 10_000)  # the first row need not have every key, nor any
+        size = max(rows, 10_000)  # the first rows need not have all keys
         while chunk := list(itertools.islice(objects, size)):
             if (bad := next((item for item in chunk if not isinstance(item, dict)), chunk)) is not chunk:
                 raise ValueError(
@@ -306,7 +306,7 @@ FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
 
 
 def _seems_utf8(path: str) -> bool:
-    """Whether the file begins with valid UTF-8 and more than ASCII, which hardly any text in another encoding does."""
+    """Whether the file begins with valid UTF-8 that is not pure ASCII, which is rare in other encodings."""
     with fsspec.open(path, "rb", compression="infer") as stream:
         beginning = stream.read(2**20)
     try:
@@ -321,5 +321,5 @@ def _first_bad_line(path: str) -> str:
             try:
                 bytes(line).decode("utf-8")
             except UnicodeDecodeError:
-                return f"line {number} (data row {number - 1} where no text spans lines)"
+                return f"line {number} (data row {number - 1} if no text spans several lines)"
     return "an unknown line"

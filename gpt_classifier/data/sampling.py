@@ -1,4 +1,4 @@
-"""Decides which rows form a batch, in which order and on which process; knows nothing about what a row holds."""
+"""Samples batches of row numbers for training and evaluation, on one or several processes. Independent of texts."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from gpt_classifier.errors import InputError
 
 @dataclass(frozen=True)
 class BatchingConfig:
-    """Which texts form a batch, and how wide it is.
+    """Composition and width of batches.
 
     Args:
         pad_to: Width of batches: ``longest`` (of the batch), ``longest_train`` (of all training texts), or a number of
-            tokens, such as the model's context. Texts beyond the width are truncated to it.
-        group_by_length: Whether training batches bring together texts of like length, which saves padding.
-        max_batch_tokens: Maximum number of tokens in an evaluation batch, padding included; by default what suits the
-            device.
+            tokens, for example the context length of the model. Texts beyond the width are truncated to it.
+        group_by_length: Whether training batches consist of texts of similar length, which reduces padding.
+        max_batch_tokens: Maximum number of tokens in an evaluation batch, padding included; the default
+            depends on the device.
     """
 
     pad_to: int | Literal["longest", "longest_train"] = "longest"
@@ -35,7 +35,7 @@ class BatchingConfig:
 
 
 class BatchesOfRows(DistributedSampler[Any]):
-    """Lists of row numbers, one list a batch. Being a DistributedSampler, Lightning leaves it as it is."""
+    """Yields a list of row numbers per batch. As a DistributedSampler, it is not replaced by Lightning."""
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
@@ -45,27 +45,27 @@ class BatchesOfRows(DistributedSampler[Any]):
         """The batches of this process."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self.batches()  # when the first one is asked for, and not before
+        yield from self.batches()  # computed when the first batch is requested
 
     def __len__(self) -> int:
         return len(self.batches())
 
 
 class TrainingBatches(BatchesOfRows):
-    """Every row once an epoch, in an order that follows from ``seed`` and the epoch alone.
+    """Every row once per epoch, in a random order that depends only on ``seed`` and the epoch.
 
-    So a resumed run sees the batches that the first one would have seen. ``epoch`` and ``done`` are asked when the
-    first batch is, because Lightning makes the iterator of a resumed run before it calls ``set_epoch``. Every process
-    gets equally many batches; rows that are left over in a last round of fewer rows than processes wait for another
-    epoch.
+    A resumed run therefore has the same batches as an uninterrupted one. ``epoch`` and ``done`` are called when the
+    first batch is requested, because Lightning creates the iterator of a resumed run before it calls ``set_epoch``.
+    Every process has the same number of batches; if the last step has fewer rows than processes, they are dropped for
+    this epoch.
 
     Args:
-        lengths: (N,) tokens of each row.
-        batch_size: Rows of a batch on each process.
-        seed: Decides the orders.
-        epoch: Tells which epoch it is, from 0.
-        done: Tells how many batches of it an earlier run has already had.
-        pool: Batches among which rows of like length are brought together, to save padding; 1 leaves the order random.
+        lengths: (N,) number of tokens of each row.
+        batch_size: Number of rows per batch on each process.
+        seed: Seed of the orders.
+        epoch: Returns the current epoch, from 0.
+        done: Returns the number of batches of this epoch that an earlier run completed.
+        pool: Number of batches within which rows are sorted by length to reduce padding; 1 for a random order.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class TrainingBatches(BatchesOfRows):
         super().__init__(rank, world_size)
         self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
         self.epoch_now, self.done, self.pool = epoch, done, pool
-        self.round_lengths: list[int] = []  # rows of each step of the epoch, over all processes
+        self.round_lengths: list[int] = []  # number of rows in each step of the epoch, over all processes
 
     def batches(self) -> list[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch_now()])
         order = rng.permutation(len(self.lengths))
-        round_size = self.batch_size * self.world_size  # rows that all processes take in one step
+        round_size = self.batch_size * self.world_size  # rows of one step over all processes
         if self.pool > 1:
             pools = [order[i : i + self.pool * round_size] for i in range(0, len(order), self.pool * round_size)]
             order = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
@@ -95,10 +95,10 @@ class TrainingBatches(BatchesOfRows):
         rounds = [r for r in rounds if len(r) >= self.world_size]
         if self.pool > 1:
             rounds = [rounds[i] for i in rng.permutation(len(rounds))]
-        # Dealt out like cards, so that the processes of a grouped round get texts of like length too.
-        dealt = [r[self.rank :: self.world_size].tolist() for r in rounds]
+        # Every n-th row for each of n processes, so that all processes have texts of similar length.
+        own = [r[self.rank :: self.world_size].tolist() for r in rounds]
         self.round_lengths = [len(r) for r in rounds]
-        return dealt[self.done() :]
+        return own[self.done() :]
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.lengths), self.batch_size * self.world_size)
@@ -106,14 +106,14 @@ class TrainingBatches(BatchesOfRows):
 
 
 class EvaluationBatches(BatchesOfRows):
-    """The given batches, dealt out to the processes: every row exactly once over all of them."""
+    """The given batches, distributed over the processes: every row exactly once."""
 
     def __init__(self, batches: list[list[int]], rank: int = 0, world_size: int = 1) -> None:
         super().__init__(rank, world_size)
         rows = [row for batch in batches for row in batch]
         if len(rows) < world_size:
             raise InputError(f"{len(rows)} rows cannot be evaluated on {world_size} processes: use fewer devices")
-        if len(batches) < world_size:  # a process without a batch would leave the others waiting
+        if len(batches) < world_size:  # the other processes would wait for one without a batch
             batches = [rows[i::world_size] for i in range(world_size)]
         self._batches = batches[rank::world_size]
 

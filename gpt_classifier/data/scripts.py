@@ -1,4 +1,4 @@
-"""Counts the letters of texts by script, such as Latin or Cyrillic; knows nothing about labels or tokens."""
+"""Counts the letters of texts by script, for example Latin or Cyrillic. Independent of labels and tokens."""
 
 import re
 import sys
@@ -8,26 +8,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-TOGETHER = 10_000  # texts whose characters are looked at in one array
+CHUNK = 10_000  # texts per array of characters
 UNKNOWN, NO_LETTER = -2, -1
 
 
 class Letters(NamedTuple):
     """The letters of N texts in S scripts."""
 
-    names: list[str]  # (S,) of the scripts
-    counts: np.ndarray  # (S,) letters of each in all texts
-    main: np.ndarray  # (N,) number of the script with the most letters in each text, -1 where there is none
+    names: list[str]  # (S,) names of the scripts
+    counts: np.ndarray  # (S,) number of letters in all texts
+    main: np.ndarray  # (N,) index of the most frequent script of each text, -1 for a text without letters
 
 
 def letters(texts: Sequence[str]) -> Letters:
-    """Counts them, a script being the first word of a letter's name in Unicode."""
-    script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point that was met
+    """Counts letters. The script is the first word of the Unicode name."""
+    script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point seen so far
     numbers: dict[str, int] = {}
     totals, main = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int16)]
-    for start in range(0, len(texts), TOGETHER):
-        part = texts[start : start + TOGETHER]
-        # A half of a surrogate pair, which no UTF-8 can hold, is a code point like any other here.
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        # Lone surrogates are treated as any other code point.
         points = np.frombuffer("".join(part).encode("utf-32-le", "surrogatepass"), dtype="<u4")
         for point in np.unique(points[script_of[points] == UNKNOWN]).tolist():
             script_of[point] = numbers.setdefault(_script(chr(point)), len(numbers)) if chr(point).isalpha() else -1
@@ -42,7 +42,7 @@ def letters(texts: Sequence[str]) -> Letters:
 
 
 def shares(found: Letters) -> dict[str, float]:
-    """Shares of the letters by script, the largest first."""
+    """Shares of the letters by script, in descending order."""
     total = max(1, int(found.counts.sum()))
     ranked = sorted(zip(found.names, found.counts.tolist(), strict=True), key=lambda pair: -pair[1])
     return {name: count / total for name, count in ranked}

@@ -1,8 +1,8 @@
-"""Reads labelled text from named data sets and files into tables; knows nothing about splits or tokens.
+"""Reads labelled texts from named data sets and files into tables. Independent of splitting and tokens.
 
-A table is a DataFrame with the columns ``text`` (None where there is none), ``label`` (likewise; a sorted tuple of any
-number of labels where a text may have several) and ``row``, the row's number in its source, counted from 0; where rows
-of a ``group`` belong together, also that.
+A table is a DataFrame with the columns ``text`` and ``label``, which may be None, and ``row``, the number of the row in
+its source, counted from 0. With a group column, it also has the column ``group``. Where a text may have any number of
+labels, ``label`` is a sorted tuple of them.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, re
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
-Tables = dict[str, pd.DataFrame]  # "train", and where the source has them "val" and "test"
+Tables = dict[str, pd.DataFrame]  # by split: "train", and "val" and "test" if the source has them
 
 SMS_SPAM_SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
 SMS_SPAM_URLS = (
@@ -35,24 +35,24 @@ IMDB_URLS = (
     "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
-SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # as a column has them
-LISTS, COLUMNS = "lists", "columns"  # how several labels are written, where not in one text with a separator
+SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # values of a split column
+LISTS, COLUMNS = "lists", "columns"  # how several labels are written, unless with a separator in one column
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that a table is made of.
+    """Names of the columns of a source that a table is built from.
 
     Args:
-        text: The text; of several columns, the parts that are there, joined by ``separator``.
-        label: The class name, or None where none is wanted; where each label has a column, the names of these.
-        group: Rows with one value here belong together.
+        text: One or several columns with the text; several are joined by ``separator``, without empty ones.
+        label: The class name, or None for unlabelled texts; with ``multi_label`` columns, one column for each label.
+        group: Rows with the same value belong to one group.
         split: The split that a row belongs to: train, val (also validation or dev) or test.
-        separator: What stands between the parts of a text.
+        separator: Inserted between the columns of a text.
         multi_label: How the labels of a text are written: None for exactly one, ``lists``, ``columns`` of 0 and 1, or
-            what stands between them.
+            their separator.
     """
 
     text: str | Sequence[str] = "text"
@@ -74,14 +74,14 @@ class Columns:
         return [self.text] if isinstance(self.text, str) else list(self.text)
 
     def table(self, frame: pd.DataFrame, first_row: int = 0) -> pd.DataFrame:
-        """The columns of a frame as a table, with ``group`` and ``split`` only where they are asked for."""
+        """Builds a table from a frame, with ``group`` and ``split`` only if they have a column."""
         parts = [[_text(value) for value in frame[name]] for name in self._texts()]
         texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
         table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, first_row)}
         for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
                 table[name] = [_text(value) for value in frame[column]]
-        result = pd.DataFrame(table, dtype=object)  # or pandas would make NaN of None
+        result = pd.DataFrame(table, dtype=object)  # otherwise pandas converts None to NaN
         result.insert(2, "row", range(first_row, first_row + len(frame)))
         return result
 
@@ -115,7 +115,7 @@ def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: F
 
 
 def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
-    """The rows of each split that the table names, or all as ``train`` where it names none."""
+    """Divides the table by its split column; without one, all rows are ``train``."""
     if columns.split is None:
         return {"train": table}
     names = table["split"].str.strip().str.lower().map(SPLITS)
@@ -125,30 +125,30 @@ def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
             f"{columns.split} is {first['split']!r} in row {first['row']} of {where}, expected {', '.join(SPLITS)}"
         )
     if not (names == "train").any():
-        raise InputError(f"{columns.split} is train in no row of {where}: a classifier needs rows to train on")
+        raise InputError(f"{columns.split} is train in no row of {where}: a classifier needs training rows")
     rest = table.drop(columns="split")
     return {name: rest[names == name] for name in dict.fromkeys(SPLITS.values()) if (names == name).any()}
 
 
 def is_named(source: str | Sequence[str]) -> bool:
-    """Whether it is a data set that the package knows, and no file."""
+    """Whether the source is a data set of the package and not a file."""
     return isinstance(source, str) and source in NAMED
 
 
 def title(source: str | Sequence[str]) -> str:
-    """How messages call a source."""
+    """The name of a source in messages."""
     names = [source] if isinstance(source, str) else source
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def stem(source: str | Sequence[str]) -> str:
-    """A word for the names of files about a source: that of its first file without ending, or of a pattern's folder."""
+    """Stem for names of output files: that of the first file, or the folder of a pattern."""
     first = Path(source if isinstance(source, str) else source[0])
     return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]).strip("-_") or first.resolve().parent.name
 
 
 def prepare(source: str | Sequence[str]) -> None:
-    """Downloads what :func:`load` will need."""
+    """Downloads the files that :func:`load` needs."""
     if is_named(source) and source in DOWNLOADS:
         DOWNLOADS[str(source)]()
 
@@ -159,9 +159,9 @@ def read_chunks(
     file_format: FileFormat = AS_NAMED,
     rows: int = 10_000,
 ) -> Iterator[pd.DataFrame]:
-    """The tables of a source's rows in order, at most ``rows`` in each, so that files of any size can be read.
+    """Reads a source in tables of at most ``rows`` rows, so that files of any size can be read.
 
-    Several files are read as one: row numbers run on.
+    Row numbers continue across files.
     """
     check_files(source)
     count = 0
@@ -172,7 +172,7 @@ def read_chunks(
 
 
 def check_files(source: str | Sequence[str]) -> None:
-    """Raises ``InputError`` for a file that is not there."""
+    """Raises ``InputError`` if a file does not exist."""
     for path in paths(source):
         if not Path(path).is_file():
             raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
@@ -209,7 +209,7 @@ def is_multi_label(labels: pd.Series) -> bool:
 
 
 def load_sample() -> Tables:
-    """410 SMS-like messages that the authors of this package made up, to show how things work: no benchmark."""
+    """410 SMS-like messages written by the authors of this package for demonstrations, not for benchmarks."""
     text = resources.files("gpt_classifier.data").joinpath("sample.tsv").read_text(encoding="utf-8")
     return {"train": _label_tab_text(text)}
 
@@ -224,7 +224,7 @@ def load_sms_spam() -> Tables:
 
 
 def load_sms_spam_as_the_book() -> Tables:
-    """The same file in the book's reading: pandas' default quoting merges three lines, which leaves 5,572 rows."""
+    """The same file as read in the book: pandas' default quoting merges three lines, which results in 5,572 rows."""
     with zipfile.ZipFile(fetch_sms_spam()) as archive, archive.open("SMSSpamCollection") as stream:
         frame = pd.read_csv(stream, sep="\t", header=None, names=["label", "text"], dtype=object)
     return {"train": frame.assign(row=range(len(frame)))[["text", "label", "row"]]}
@@ -237,7 +237,7 @@ def _label_tab_text(text: str) -> pd.DataFrame:
 
 
 def _sms_spam_bytes(path: Path) -> bytes:
-    """The one file inside the zip. Mirrors pack it anew, so the checksum is that of the file and not of the zip."""
+    """The file in the zip archive. Its own checksum is verified, as archives of mirrors differ."""
     try:
         with zipfile.ZipFile(path) as archive:
             content = archive.read("SMSSpamCollection")
@@ -262,19 +262,19 @@ def fetch_imdb() -> Path:
 
 
 def load_imdb() -> Tables:
-    """The Large Movie Review Dataset v1.0 (Maas et al., 2011): 25,000 reviews to train on, 25,000 to test."""
+    """The Large Movie Review Dataset v1.0 (Maas et al., 2011): 25,000 reviews for training and 25,000 for testing."""
     return read_imdb(fetch_imdb())
 
 
 def read_imdb(path: Path) -> Tables:
-    """Reads the archive's members straight from the tar stream: nothing is extracted, so no path in it matters."""
+    """Reads the archive's members from the tar stream, without extracting them to disk."""
     rows: dict[str, list[tuple[str, str, str]]] = {"train": [], "test": []}
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
             parts = PurePosixPath(member.name).parts
             if member.isfile() and len(parts) == 4 and parts[1] in rows and parts[2] in ("pos", "neg"):
                 stream = archive.extractfile(member)
-                assert stream is not None  # it is a file
+                assert stream is not None  # as the member is a file
                 rows[parts[1]].append((parts[2], parts[3], stream.read().decode("utf-8")))
     return {
         split: pd.DataFrame(

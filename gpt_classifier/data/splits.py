@@ -1,4 +1,4 @@
-"""Divides a table into train, val and test, the same way every time; knows nothing about tokens."""
+"""Splits a table into train, val and test, reproducibly. Independent of tokens."""
 
 import re
 import unicodedata
@@ -16,36 +16,36 @@ Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
 Split = Literal["grouped", "random", "chapter6", "article_table"]  # keys of BY_FRACTIONS and OF_THE_BOOK below
 NUMBER = re.compile(r"\d+")
-VARIATION = re.compile("[\ufe00-\ufe0f]")  # selectors of a character's look, such as an emoji's colour
+VARIATION = re.compile("[\ufe00-\ufe0f]")  # Unicode variation selectors, for example of emoji style
 
 
 def near_duplicate_key(text: str) -> str:
-    """What two near-duplicates have in common: lower case, every number as 0, every run of white space as one space.
+    """A key that is equal for near-duplicates: in lower case, numbers replaced by 0, white space collapsed.
 
-    Compatible characters count as one (Unicode's NFKC: composed and decomposed accents, ligatures, full width), format
-    and control characters (zero-width ones, a byte order mark) not at all.
+    Compatible characters are unified (Unicode normalization form NFKC: composed and decomposed accents, ligatures, full
+    width); format and control characters (zero-width characters, byte order marks) are removed.
     """
-    text = " ".join(text.split())  # before control characters go, which tabs and line ends are too
+    text = " ".join(text.split())  # before control characters, which include tabs and line ends, are removed
     if not text.isprintable():
         text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf"))
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may give capitals,
-        text = unicodedata.normalize("NFKC", text.lower())  # and lower case what can be composed
+        text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may result in upper case
+        text = unicodedata.normalize("NFKC", text.lower())  # lower case may be decomposed
     return " ".join(NUMBER.sub("0", text.lower()).split())
 
 
 @dataclass(frozen=True)
 class SplittingConfig:
-    """How rows are divided into train, val and test.
+    """How rows are split into train, val and test.
 
     Args:
         fractions: Shares of train, val and test.
-        seed: Chooses the split and the undersampled rows.
-        folds: For cross-validation, the number of folds that all rows are divided into; 0 for one split by fractions.
-        fold: Number of the fold to test on, from 0; the others are train and val, in the proportion of fractions.
-        group_column: Name of a column of the source with what rows have in common, such as their author or thread; a
-            grouped split keeps them on one side.
-        split_column: Name of a column of the source with the split of each row: train, val (or validation, dev), test.
+        seed: Seed of the split and of undersampling.
+        folds: Number of folds for cross-validation; 0 for a single split by fractions.
+        fold: Index of the test fold, from 0; the others are train and val, in the proportion of fractions.
+        group_column: Column of the source with the group of each row, for example its author or thread; a grouped split
+            keeps the rows of a group in the same split.
+        split_column: Column of the source with the split of each row: train, val (or validation, dev), test.
     """
 
     fractions: list[float] = field(default_factory=lambda: [0.7, 0.1, 0.2])
@@ -57,7 +57,7 @@ class SplittingConfig:
 
     def __post_init__(self) -> None:
         shares = list(self.fractions)
-        object.__setattr__(self, "fractions", shares)  # a tuple would not be plain YAML
+        object.__setattr__(self, "fractions", shares)  # YAML has no tuples
         if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
             raise InputError(f"fractions are {shares}, expected three of train, val and test that sum to 1")
         if (self.folds or self.fold) and (self.folds < 2 or not 0 <= self.fold < self.folds):
@@ -68,29 +68,29 @@ class SplittingConfig:
 
 @dataclass(frozen=True)
 class Fold:
-    """One round of a cross-validation: the test rows are those of fold ``number`` of ``count``."""
+    """Iteration ``number`` of ``count`` of a cross-validation, which tests on the fold of that number."""
 
     number: int
     count: int
 
 
 def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """Stratified by class, or by label; copies of one text may land on both sides."""
+    """A split stratified by class or label. Copies of a text may be in different splits."""
     return _split_units(table, single_rows(table), fractions, seed, fold)
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """Stratified likewise; near-duplicates and rows of one group land on one side: no test text was trained on."""
+    """A split stratified by class or label, with near-duplicates and rows of a group in the same split."""
     return _split_units(table, linked_rows(table), fractions, seed, fold)
 
 
 def single_rows(table: pd.DataFrame) -> pd.Series:
-    """A unit for each row."""
+    """A unit of its own for each row."""
     return table["row"].astype(str)
 
 
 def linked_rows(table: pd.DataFrame) -> pd.Series:
-    """The unit of each row: one for rows that :func:`near_duplicate_key` or a group links, if only by way of others."""
+    """The unit of each row: rows linked by :func:`near_duplicate_key` or a group, also indirectly, share one."""
     keys = table["text"].map(near_duplicate_key)
     if "group" not in table:
         return keys
@@ -99,7 +99,7 @@ def linked_rows(table: pd.DataFrame) -> pd.Series:
 
     key_of, names = pd.factorize(keys)
     group_of, groups = pd.factorize(table["group"].replace("", None))
-    there = group_of >= 0  # rows without a group are linked by their text alone
+    there = group_of >= 0  # rows without a group are linked by their text only
     nodes = len(names) + len(groups)
     links = (np.ones(there.sum(), dtype=np.int8), (key_of[there], len(names) + group_of[there]))
     _, components = connected_components(coo_array(links, shape=(nodes, nodes)), directed=False)
@@ -107,14 +107,14 @@ def linked_rows(table: pd.DataFrame) -> pd.Series:
 
 
 def units_of_classes(table: pd.DataFrame, units: pd.Series) -> pd.Series:
-    """The number of units that each class occurs in: what can be divided."""
+    """Number of units with rows of each class."""
     return units.groupby(table["label"].to_numpy()).nunique()
 
 
 def _split_units(
     table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, fold: Fold | None
 ) -> Splits:
-    """Divides units of rows, each stratified by the label of its first row, or of its rarest where groups have many."""
+    """Splits units of rows, stratified by the label of their first row, or with groups by their rarest label."""
     from sklearn.model_selection import train_test_split
 
     if is_multi_label(table["label"]):
@@ -133,7 +133,7 @@ def _split_units(
     if "group" in table:
         first = first.iloc[np.argsort(first.map(counts).to_numpy(), kind="stable")]
     labels = first.groupby(units[first.index].to_numpy(), sort=False).first()
-    firsts = labels.value_counts()  # a class whose every unit counts for another one is divided with the largest
+    firsts = labels.value_counts()  # a class that labels too few units is stratified with the largest
     labels = labels.where(labels.map(firsts) >= needed, firsts.idxmax())
     if fold is not None:
         return _split_fold(table, units, labels, fractions, seed, fold)
@@ -159,7 +159,7 @@ def _split_units(
 def _split_fold(
     table: pd.DataFrame, units: pd.Series, labels: pd.Series, fractions: Sequence[float], seed: int, fold: Fold
 ) -> Splits:
-    """One fold for testing; the rest divided into train and val in the proportion of ``fractions``."""
+    """Tests on one fold and splits the rest into train and val in the proportion of ``fractions``."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed)
@@ -179,16 +179,17 @@ def _around_test(
 def _split_multi_label(
     table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, fold: Fold | None
 ) -> Splits:
-    """Divides units of rows, each with all labels of its rows; a rare label may be missing in a split."""
+    """Splits units of rows, stratified by all labels of their rows; a rare label may be missing in a split."""
     unit, names = pd.factorize(units)
     one_each = table["label"].reset_index(drop=True).explode().dropna()
     label, labels = pd.factorize(one_each)
     has = np.zeros((len(names), len(labels)), dtype=bool)
     has[unit[one_each.index], label] = True
     shares = [1 / fold.count] * fold.count if fold else [fraction for fraction in fractions if fraction]
-    if len(names) < len(shares):
-        raise InputError(f"{len(names)} distinct texts are too few for {len(shares)} {'folds' if fold else 'splits'}")
     part = iterative_stratification(has, shares, seed)[unit]
+    if len(np.unique(part)) < len(shares):
+        what = f"{fold.count} folds" if fold else f"fractions {list(fractions)}"
+        raise InputError(f"{len(names)} distinct texts are too few for {what}: add rows, or change --data.splitting")
     if fold is not None:
         return _around_test(table, units, part == fold.number, fractions, seed)
     given = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
@@ -231,13 +232,13 @@ def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int
 
 
 def split_chapter6(table: pd.DataFrame) -> Splits:
-    """The split of the book's chapter 6, row by row; ``table`` must be in the book's reading of the file."""
-    return _cut(_shuffle(_balance_as_the_book(table)))
+    """The split of the book's chapter 6; ``table`` is that of :func:`~sources.load_sms_spam_as_the_book`."""
+    return _by_position(_shuffle(_balance_as_the_book(table)))
 
 
 def split_article_table(table: pd.DataFrame) -> Splits:
-    """The split behind the companion repository's table of 19 experiments, which shuffles twice."""
-    return _cut(_shuffle(_shuffle(_balance_as_the_book(table))))
+    """The split of the 19 experiments in the book's repository, which shuffle twice."""
+    return _by_position(_shuffle(_shuffle(_balance_as_the_book(table))))
 
 
 def _balance_as_the_book(table: pd.DataFrame) -> pd.DataFrame:
@@ -249,14 +250,14 @@ def _shuffle(table: pd.DataFrame) -> pd.DataFrame:
     return table.sample(frac=1, random_state=123).reset_index(drop=True)
 
 
-def _cut(table: pd.DataFrame) -> Splits:
+def _by_position(table: pd.DataFrame) -> Splits:
     first = int(len(table) * 0.7)
     second = first + int(len(table) * 0.1)
     return {"train": table[:first], "val": table[first:second], "test": table[second:]}
 
 
 def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """As many rows of every class as the smallest one has, in their former order."""
+    """Samples the same number of rows from every class, that of the smallest, and keeps their order."""
     smallest = table["label"].value_counts().min()
     return table.groupby("label").sample(smallest, random_state=seed).sort_index()
 

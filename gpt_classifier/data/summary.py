@@ -1,12 +1,12 @@
-"""Tells in one line how many rows each class has; knows nothing about where the rows came from."""
+"""Formats the number of rows of each class in one line. Independent of the source of the rows."""
 
 from collections.abc import Mapping
 
-SHOWN = 3  # most frequent classes that are named where there are too many for all
+SHOWN = 3  # most frequent classes that are listed if there are too many for all
 
 
 def class_counts(counts: Mapping[str, int], maximum: int = 10) -> str:
-    """Rows of each class: all in their order up to ``maximum`` classes, else the range, the ends and what is absent.
+    """Rows of each class in the given order; of more than ``maximum`` classes, the range and some of them.
 
     >>> class_counts({"ham": 4825, "spam": 747})
     '4,825 ham, 747 spam'

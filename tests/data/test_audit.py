@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data import scripts, wording
-from gpt_classifier.data.audit import Row, line_of, warnings
+from gpt_classifier.data.audit import warnings
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.findings import Row
 from gpt_classifier.data.splits import NUMBER
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
@@ -324,7 +325,7 @@ def test_a_mistake_costs_one_line(files, words, named, capsys):
 def test_a_finding_in_one_line(audited):
     audit = audited([("caf\ufffd", "ham"), *SOUND])
     line = "1 text with U+FFFD, which stands for bytes that could not be decoded (row 0): --data.file_format.encoding"
-    assert line_of(of_kind(audit, "undecodable")).startswith(line)
+    assert str(of_kind(audit, "undecodable")).startswith(line)
 
 
 # ---------------------------------------------------------------- the real collection

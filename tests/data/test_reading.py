@@ -105,7 +105,7 @@ def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
         ({"delimiter": "||"}, r"delimiter is '\|\|', expected one character"),
         ({"delimiter": ""}, "delimiter is ''"),
         ({"delimiter": '"'}, "expected one character"),
-        ({"encoding": "latin-99"}, "encoding is 'latin-99', expected one that Python knows"),
+        ({"encoding": "latin-99"}, "encoding is 'latin-99', expected an encoding of Python"),
         ({"encoding": "base64"}, "encoding is 'base64'"),
         ({"encoding": "a\0"}, "encoding is"),
     ],
