@@ -224,10 +224,10 @@ def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int
     while waiting.any():
         label = np.where(waiting > 0, waiting, len(has) + 1).argmin()
         for unit in rng.permutation(np.flatnonzero(has[:, label] & (part < 0))):
-            place(unit, np.lexsort((rng.random(len(room)), room, wanted[label], without[label]))[-1])
+            place(unit, int(np.lexsort((rng.random(len(room)), room, wanted[label], without[label]))[-1]))
             waiting -= has[unit]
     for unit in rng.permutation(np.flatnonzero(part < 0)):
-        place(unit, room.argmax())
+        place(unit, int(room.argmax()))
     return part
 
 
