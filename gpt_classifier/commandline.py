@@ -332,7 +332,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
                 columns[2:] = None, None  # one file for one split
             delimiter, encoding, header = (data[f"file_format.{field}"] for field in groups("data")["file_format"])
             file_format = reading.FileFormat(delimiter, encoding, bool(header))
-            wanted_columns = sources.Columns(*columns, multi_label=data["multi_label"])
+            wanted_columns = sources.Columns(*columns, sources.DEFAULT.separator, data["multi_label"])
             next(sources.read_chunks(source, wanted_columns, file_format, rows=2), None)
         else:  # which columns are read follows from the model
             sources.check_files(source)

@@ -53,7 +53,7 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     """
     everything = facts.joined(read)
     rows = everything[everything["label"] != ""] if refused else facts.joined(data.tables)
-    names = sorted(rows["label"].unique()) if refused else data.class_names
+    names = sorted(rows["label"].explode().dropna().unique()) if refused else data.class_names
     if len(read) == 1:  # undivided
         everything["split"] = ""
     labelled = everything[everything["label"] != ""]

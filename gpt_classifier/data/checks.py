@@ -92,7 +92,7 @@ def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Ta
 
 
 def label_conflicts(tables: Tables) -> list[str]:
-    """A sentence on texts with different labels, and one on such near-duplicates if these are more."""
+    """A sentence on texts labelled in two ways, and one on near-duplicates labelled in two ways if these are more."""
     rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
     what = "labels that differ" if is_multi_label(rows["label"]) else "more than one label"
     sentences, before = [], 0

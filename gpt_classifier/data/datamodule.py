@@ -261,8 +261,6 @@ class TextDataModule(L.LightningDataModule):
 
         Rows that a fit would refuse are no error but a finding. Raises ``InputError`` for files that cannot be read.
         """
-        if self.multi_label:
-            raise InputError("audit is for one label a text: leave out multi_label")
         self.notes, refused = [], ""
         read = self._read("train")
         try:
@@ -449,8 +447,7 @@ class TextDataModule(L.LightningDataModule):
             if copies := int(trained_on(self.tables[name]["text"], known).sum()):
                 about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
                 lines.append(f"  {copies} {name} {about}")
-        if not self.multi_label:
-            lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
+        lines += [f"  {line}" for line in warnings(self.tables, self.class_names)]
         return "\n".join(lines)
 
     @staticmethod

@@ -8,7 +8,7 @@ the text was missing; missing texts and labels are ``""``). For duplicates, they
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,12 @@ def joined(tables: Splits) -> Rows:
     parts = [tables[name][["text", "label", "row"]].assign(split=name) for name in NAMES if name in tables]
     rows = pd.concat(parts, ignore_index=True)
     return rows.assign(null=rows["text"].isna(), text=rows["text"].fillna(""), label=rows["label"].fillna(""))
+
+
+def with_label(rows: Rows, names: Collection[str]) -> Rows:
+    """Those of the rows that have one of these labels."""
+    labels = rows["label"].explode()
+    return rows.loc[labels.index[labels.isin(names)].unique()]
 
 
 def count_lines(path: str, file_format: FileFormat) -> int | None:
@@ -107,13 +113,15 @@ def length_limit(rows: Rows, max_length: int, pad_to: int | str) -> int:
 
 def class_lengths(rows: Rows, some: Rows, names: Sequence[str], limit: int) -> dict[str, dict[str, Any]]:
     """For each class its rows in each split, and percentiles of the tokens and truncated texts of measured rows."""
+    splits = rows["split"].unique()
+    rows, some = rows.explode("label"), some.explode("label")
     counts = Counter(zip(rows["label"], rows["split"], strict=True))
     tokens = {str(name): part for name, part in some.groupby("label")["tokens"]}
     classes = {}
     for name in names:
         own = tokens.get(name, some["tokens"][:0])
         lengths = {"tokens": percentiles(own), "truncated": int((own > limit).sum())}
-        classes[name] = {split: counts[name, split] for split in rows["split"].unique()} | lengths
+        classes[name] = {split: counts[name, split] for split in splits} | lengths
     return classes
 
 
@@ -137,7 +145,7 @@ def trivial_accuracies(rows: Rows) -> tuple[dict[str, float], str]:
         return {}, ""
     from sklearn.tree import DecisionTreeClassifier
 
-    labels = rows["label"]
+    labels = rows["label"].astype(str)  # several labels count as one class
     accuracies = {"nothing": float((labels[test] == labels[train].mode()[0]).mean())}
     features = np.stack([rows["text"].str.len(), rows["text"].str.count(r"\d")], axis=1)
     for name, columns in {"length": [0], "length and digits": [0, 1]}.items():
@@ -156,10 +164,12 @@ def class_words(words: wording.Words, rows: Rows) -> tuple[dict[str, dict[str, A
     if rows["label"].nunique() < 2 or not len(text):
         return {}, []
     pairs = pd.DataFrame({"text": text, "word_id": words.ids[: len(text)]}).drop_duplicates()
-    pairs["label"] = rows["label"].astype("category").array[pairs["text"]]
+    texts_of_word = pairs["word_id"].value_counts()
+    labels = rows["label"].reset_index(drop=True).explode().dropna().astype("category")
+    pairs = pairs.join(labels, on="text", how="inner")  # with a row for each label of a text
     scores = pairs.groupby(["word_id", "label"], observed=True).size().reset_index(name="count")
-    texts = scores.groupby("word_id")["count"].transform("sum")
-    of_class = scores["label"].map(rows["label"].value_counts()).astype(int)
+    texts = scores["word_id"].map(texts_of_word)
+    of_class = scores["label"].map(labels.value_counts()).astype(int)
     scores["precision"], scores["coverage"] = scores["count"] / texts, scores["count"] / of_class
     # Youden's J of the rule that answers this class for a text with the word, and another one for a text without.
     scores["youden"] = scores["coverage"] - (texts - scores["count"]) / (len(rows) - of_class)

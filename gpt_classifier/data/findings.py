@@ -8,6 +8,7 @@ import pandas as pd
 
 from gpt_classifier.data import facts, splits
 from gpt_classifier.data.facts import Rows
+from gpt_classifier.data.sources import is_multi_label
 
 Severity = Literal["warning", "note"]
 
@@ -78,7 +79,7 @@ class Finding:
 def of_lines(rows: Rows, files: Sequence[Mapping[str, Any]], split: str) -> Iterator[Finding]:
     """Lines of the files that did not become rows of their own."""
     several = rows[rows["text"].str.contains("\n", regex=False)]
-    swallowed = facts.with_swallowed_rows(several, list(rows["label"].unique()))
+    swallowed = facts.with_swallowed_rows(several, list(rows["label"].explode().dropna().unique()))
     what = f"{counted(len(swallowed), 'text holds', 'texts hold')} further rows of the file, behind a quotation mark"
     fix = "close or double the quotation marks in the file, or save it as .tsv or .jsonl"
     if split in splits.OF_THE_BOOK:
@@ -115,45 +116,50 @@ def of_labels(rows: Rows) -> Iterator[Finding]:
     missing = rows[rows["label"] == ""]
     what = f"{counted(len(missing), 'row has', 'rows have')} no label"
     yield from _finding("unlabelled", "warning", what, missing, "label them, or take them out")
-    counts = rows["label"].value_counts(sort=False).drop("", errors="ignore")
+    counts = rows["label"].explode().value_counts(sort=False).drop("", errors="ignore")
     for _, alike in counts.groupby(lambda name: " ".join(name.lower().split()), sort=False):
         rarer = alike.sort_values(ascending=False, kind="stable").index[1:]
         what = f"the classes {', '.join(map(repr, alike.index))} differ in case or white space only"
-        yield from _finding("class_names", "warning", what, rows[rows["label"].isin(rarer)], "correct them in the file")
+        yield from _finding("class_names", "warning", what, facts.with_label(rows, rarer), "correct them in the file")
 
 
 def of_distinct_texts(rows: Rows, needed: int, rare_classes: str) -> Iterator[Finding]:
     """Texts with more than one label, and classes with fewer than ``needed`` texts; near-duplicates count as one."""
     conflicting = rows[rows.groupby("key")["label"].transform("nunique") > 1]
     keys, distinct = pd.factorize(conflicting["key"])
-    what = f"{counted(len(distinct), 'text has', 'texts have')} more than one label, near-duplicates counting as one"
+    multi_label = is_multi_label(rows["label"])
+    several = "labels that differ" if multi_label else "more than one label"
+    what = f"{counted(len(distinct), 'text has', 'texts have')} {several}, near-duplicates counting as one"
     conflicting = conflicting.iloc[keys.argsort(kind="stable")]  # rows of one text side by side
     yield from _finding("label_conflicts", "warning", what, conflicting, "correct them in the file")
-    counts = rows.groupby("label")["key"].nunique()
+    counts = rows.explode("label").groupby("label")["key"].nunique()
     rare = list(counts.index[counts < needed])
     told = {"drop": "; they are dropped", "merge": "; they are merged"}.get(rare_classes, "")
     what = f"{_classes(rare)} {'have' if len(rare) > 1 else 'has'} too few distinct texts for {needed} splits{told}"
     fix = "" if told else "--data.rare_classes drop, or merge"
-    yield from _finding("rare_classes", "note" if told else "warning", what, rows[rows["label"].isin(rare)], fix)
+    if multi_label:
+        fix = "add rows, or take the labels out"
+    yield from _finding("rare_classes", "note" if told else "warning", what, facts.with_label(rows, rare), fix)
 
 
 def of_class_sizes(rows: Rows, names: Sequence[str], balance: str) -> Iterator[Finding]:
     """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes."""
-    sizes = {str(split): part["label"].value_counts() for split, part in rows.groupby("split", sort=False)}
+    sizes = {str(split): part["label"].explode().value_counts() for split, part in rows.groupby("split", sort=False)}
     for split, counts in sizes.items():
         absent = [name for name in names if name not in counts]
         what = f"no {split} row is of {_classes(absent)}"
-        elsewhere = rows[rows["label"].isin(absent)]
+        elsewhere = facts.with_label(rows, absent)
         yield from _finding("absent_classes", "warning", what, elsewhere, "--data.split grouped, or add rows")
         few = [name for name in names if counts.get(name, FEW) < FEW]
         if split == ("test" if "test" in sizes else "val"):
             what = f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {split} rows to be scored on"
-            of_these = rows[(rows["split"] == split) & rows["label"].isin(few)]
+            of_these = facts.with_label(rows[rows["split"] == split], few)
             yield from _finding("small_classes", "warning", what, of_these, "--data.splitting.folds 5, or add rows")
     largest, smallest = (sizes["train"].max(), sizes["train"].min()) if "train" in sizes else (0, 0)
     if balance == "none" and largest > 5 * smallest:
         what = f"the largest class has {largest:,} training rows, the smallest {smallest:,}"
-        yield Finding("unequal_classes", "note", what, setting="--data.balance class_weights, or undersample")
+        fix = "--data.balance class_weights" + ("" if is_multi_label(rows["label"]) else ", or undersample")
+        yield Finding("unequal_classes", "note", what, setting=fix)
 
 
 def of_duplicates(rows: Rows, split: str) -> Iterator[Finding]:

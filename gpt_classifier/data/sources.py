@@ -1,8 +1,8 @@
 """Reads labelled texts from named data sets and files into tables; knows nothing about splitting and tokens.
 
 A table is a DataFrame with the columns ``text`` and ``label``, which may be None, and ``row``, the number of the row in
-its source, counted from 0. If a text may have several labels, ``label`` is a sorted tuple of them. With a group column,
-it also has the column ``group``.
+its source, counted from 0. With a group column, it also has the column ``group``. Where a text may have any number of
+labels, ``label`` is a sorted tuple of them.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ IMDB_URLS = (
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
 SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # values of a split column
-LISTS, COLUMNS = "lists", "columns"  # how several labels are written, if not in one text with a separator
+LISTS, COLUMNS = "lists", "columns"  # how several labels are written, unless with a separator in one column
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
@@ -47,12 +47,12 @@ class Columns:
 
     Args:
         text: One or several columns with the text; several are joined by ``separator``, without empty ones.
-        label: The class name, or None for unlabelled texts; if each label has a column, their names.
+        label: The class name, or None for unlabelled texts; with ``multi_label`` columns, one column for each label.
         group: Rows with the same value belong to one group.
         split: The split that a row belongs to: train, val (also validation or dev) or test.
         separator: Inserted between the columns of a text.
-        multi_label: How the labels of a text are written: None for exactly one label, ``lists``, ``columns`` of 0 and
-            1, or the separator between them.
+        multi_label: How the labels of a text are written: None for exactly one, ``lists``, ``columns`` of 0 and 1, or
+            their separator.
     """
 
     text: str | Sequence[str] = "text"

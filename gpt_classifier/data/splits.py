@@ -75,12 +75,12 @@ class Fold:
 
 
 def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class, or by label. Copies of a text may be in different splits."""
+    """A split stratified by class or label. Copies of a text may be in different splits."""
     return _split_units(table, single_rows(table), fractions, seed, fold)
 
 
 def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class, or by label, with near-duplicates and rows of a group in the same split."""
+    """A split stratified by class or label, with near-duplicates and rows of a group in the same split."""
     return _split_units(table, linked_rows(table), fractions, seed, fold)
 
 
@@ -179,16 +179,17 @@ def _around_test(
 def _split_multi_label(
     table: pd.DataFrame, units: pd.Series, fractions: Sequence[float], seed: int, fold: Fold | None
 ) -> Splits:
-    """Divides units of rows, each with all labels of its rows; a rare label may be missing in a split."""
+    """Splits units of rows, stratified by all labels of their rows; a rare label may be missing in a split."""
     unit, names = pd.factorize(units)
     one_each = table["label"].reset_index(drop=True).explode().dropna()
     label, labels = pd.factorize(one_each)
     has = np.zeros((len(names), len(labels)), dtype=bool)
     has[unit[one_each.index], label] = True
     shares = [1 / fold.count] * fold.count if fold else [fraction for fraction in fractions if fraction]
-    if len(names) < len(shares):
-        raise InputError(f"{len(names)} distinct texts are too few for {len(shares)} {'folds' if fold else 'splits'}")
     part = iterative_stratification(has, shares, seed)[unit]
+    if len(np.unique(part)) < len(shares):
+        what = f"{fold.count} folds" if fold else f"fractions {list(fractions)}"
+        raise InputError(f"{len(names)} distinct texts are too few for {what}: add rows, or change --data.splitting")
     if fold is not None:
         return _around_test(table, units, part == fold.number, fractions, seed)
     given = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
@@ -223,10 +224,10 @@ def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int
     while waiting.any():
         label = np.where(waiting > 0, waiting, len(has) + 1).argmin()
         for unit in rng.permutation(np.flatnonzero(has[:, label] & (part < 0))):
-            place(unit, np.lexsort((rng.random(len(room)), room, wanted[label], without[label]))[-1])
+            place(unit, int(np.lexsort((rng.random(len(room)), room, wanted[label], without[label]))[-1]))
             waiting -= has[unit]
     for unit in rng.permutation(np.flatnonzero(part < 0)):
-        place(unit, room.argmax())
+        place(unit, int(room.argmax()))
     return part
 
 

@@ -164,8 +164,8 @@ def train_baselines(
 
 def right(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(N,), whether the class of each text is right, or all its labels are."""
-    same = np.asarray(predicted == labels)
-    return same if same.ndim == 1 else same.all(1)
+    same: np.ndarray = np.equal(predicted, labels)
+    return same if same.ndim == 1 else np.all(same, axis=1)
 
 
 def _fit(model: Any, rows: Rows, class_weights: Mapping[str, float] | None) -> Any:

@@ -139,8 +139,8 @@ def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarra
         ranked, hits, said = scores[order], np.cumsum(positive[order]), np.arange(1, len(order) + 1)
         last = np.append(ranked[1:] < ranked[:-1], True)  # rows of one score are taken together
         if kind == MAX_F1:
-            best = np.where(last, 2 * hits / (said + positive.sum()), -1).argmax()
-            return float(ranked[best]) if positive.any() else 0.5
+            f1 = np.where(last, 2 * hits / (said + positive.sum()), -1)
+            return float(ranked[f1.argmax()]) if positive.any() else 0.5
         precision = hits / said
         good = np.flatnonzero((precision >= rate) & last)
         if not len(good):
@@ -297,15 +297,15 @@ def _rarer(labels: np.ndarray, class_names: Sequence[str]) -> int:
 
 def _thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
     """A threshold for each class, given as a mapping or as one number for all."""
-    by_name = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else None
-    values = [given if by_name is None else by_name.get(name) for name in class_names]
-    if (by_name and by_name.keys() - set(class_names)) or not all(
-        isinstance(value, int | float) and 0 <= value <= 1 for value in values
+    each = dict(given) if isinstance(given, Mapping) else dict.fromkeys(class_names, given)
+    by_name: dict[str, Any] = {str(name): value for name, value in each.items()}
+    if by_name.keys() != set(class_names) or not all(
+        isinstance(value, int | float) and 0 <= value <= 1 for value in by_name.values()
     ):
         raise InputError(
             f"thresholds are {given!r}, expected a number between 0 and 1, or one for each of {', '.join(class_names)}"
         )
-    return [float(value) for value in values]
+    return [float(by_name[name]) for name in class_names]
 
 
 def _costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:

@@ -132,7 +132,8 @@ class TextClassifier:
 
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         probabilities = self._probabilities(texts, max_batch_tokens)
-        words, sets = self.decision.words(probabilities, self.classes_), self.decision.sets(probabilities)
+        words = self.decision.words(probabilities, self._contents.class_names)
+        sets = self.decision.sets(probabilities)
         several = self.decision.multi_label
         makes_sets = several or self.decision.set_threshold > 0
         predictions = []

@@ -1,5 +1,6 @@
 """Scores of texts with any number of labels are scikit-learn's, whatever is absent, tied or alone."""
 
+import json
 import math
 import warnings
 
@@ -7,8 +8,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sk
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 
+from gpt_classifier.decision import Decision
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation import bootstrap
+from gpt_classifier.evaluation.baselines import Rows, train_baselines
 from gpt_classifier.evaluation.metrics import (
     Predictions,
     classification_scores,
@@ -16,6 +24,9 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
+from gpt_classifier.evaluation.operating_point import fit, log_odds
+from gpt_classifier.evaluation.report import report, tables
+from gpt_classifier.evaluation.verdict import against_baselines
 
 
 def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -111,6 +122,104 @@ def test_the_most_confident_errors_come_first():
     labels = torch.tensor([[1.0, 0], [1, 0], [0, 0], [1, 1]])
     logits = torch.tensor([[9.0, -9], [-1, 5], [-3, 0.5], [2, -3.0]])
     assert most_confident_errors(logits, labels, most=20) == [1, 3, 2]
+
+
+def test_every_report_is_json_and_a_table():
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        logits, labels = awkward(rng)
+        names = [f"label {c} with a long name [{c}]" for c in range(labels.shape[1])]
+        result = report(logits, labels, names, clusters=rng.integers(0, len(labels), len(labels)).tolist())
+        json.dumps(result, allow_nan=False)
+        assert all(name in tables(result, 100) for name in names)
+        assert result["accuracy"] == (labels.bool() == (logits >= 0)).all(1).double().mean()
+        scores = classification_scores(logits, labels, names)
+        for name in ("f1_macro", "f1_micro", "auroc", "average_precision_micro"):
+            assert result[name] == scores.get(name)
+        truth, found = labels.bool().numpy().ravel(), (logits >= 0).numpy().ravel()
+        for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+            expected = score(truth, found, zero_division=0)
+            assert (result[f"{name}_micro"] or 0) == pytest.approx(expected)
+
+
+def test_baselines_are_one_model_a_label_and_the_verdict_is_on_whole_texts():
+    rng = np.random.default_rng(4)
+    words = np.array(["bread", "piano", "tennis"])
+    labels = rng.random((300, 3)) < [0.5, 0.3, 0.0]  # a label without rows
+    texts = [" ".join([*words[row], *rng.choice(["so", "and", "on"], 3)]) for row in labels]
+    parts = [Rows(texts[start:stop], labels[start:stop]) for start, stop in ((0, 200), (200, 250), (250, 300))]
+    train, val, test = parts
+    found = train_baselines(train, val, test.texts)
+    assert not found.skipped
+    by_name = {each.name: each.predicted for each in found.trained}
+    assert all(predicted.shape == (50, 3) and predicted.dtype == bool for predicted in by_name.values())
+    assert (by_name["majority class"] == (train.labels.mean(0) > 0.5)).all()
+    words_only = OneVsRestClassifier(make_pipeline(CountVectorizer(), MultinomialNB())).fit(train.texts, train.labels)
+    assert (by_name["naive Bayes"] == words_only.predict(test.texts)).all()
+    compared = against_baselines(by_name["decision tree"], test.labels, found)
+    right = {name: (predicted == test.labels).all(1) for name, predicted in by_name.items()}
+    assert compared["difference"] == pytest.approx(right["decision tree"].mean() - right[compared["best"]].mean())
+    for model in compared["models"]:
+        each = [sk.f1_score(test.labels[:, c], by_name[model["name"]][:, c], zero_division=np.nan) for c in range(3)]
+        assert model["f1_macro"] == pytest.approx(np.nanmean(each))
+        assert model["accuracy"] == right[model["name"]].mean()
+
+
+# ---------------------------------------------------------------- thresholds
+
+
+def test_each_label_has_the_threshold_of_its_highest_f1():
+    rng = np.random.default_rng(5)
+    logits = rng.standard_normal((400, 4)).round(1)
+    labels = rng.random((400, 4)) < 1 / (1 + np.exp(-2 * logits + [0, 1, 3, 99]))
+    decision = fit(logits, labels, list("abcd"), "max_f1").decision
+    shares = decision.probabilities(logits)
+    for c in range(3):
+        scores = {t: sk.f1_score(labels[:, c], shares[:, c] >= t) for t in np.unique(shares[:, c])}
+        assert sk.f1_score(labels[:, c], decision.sets(shares)[:, c]) == pytest.approx(max(scores.values()))
+    assert decision.thresholds[3] == 0.5  # no row has it
+
+
+def test_a_recall_of_each_label_holds_on_unseen_rows_on_average():
+    def rows(n, seed):
+        rng = np.random.default_rng(seed)
+        logits = 2 * rng.standard_normal((n, 3)) - [0, 1, 2]
+        return 3 * logits, rng.random((n, 3)) < 1 / (1 + np.exp(-logits))
+
+    unseen, truth = rows(20000, 1000)
+    found = []
+    for seed in range(40):
+        point = fit(*rows(600, seed), list("abc"), {"min_recall": 0.9})
+        assert point.decision.temperature == pytest.approx(3, rel=0.4)
+        said = point.decision.sets(point.decision.probabilities(unseen))
+        found.append([said[truth[:, c], c].mean() for c in range(3)])
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (np.mean(found, axis=0) >= 0.9 - 3 * error).all()
+    assert (np.mean(found, axis=0) < 0.95).all()
+
+
+def test_labels_with_too_few_rows_are_named_with_the_rate_that_they_support():
+    logits, labels = np.zeros((50, 2)), np.arange(100).reshape(50, 2) % 4 == 0
+    with pytest.raises(InputError, match=r"25 rows of class a support min_recall up to 0\.9615; .* 0 rows of class b"):
+        fit(logits, labels, ["a", "b"], {"min_recall": 0.99})
+    only_a = fit(logits, labels, ["a", "b"], {"min_recall": 0.9, "of": "a"}).decision
+    assert only_a.thresholds == [0.5, 0.5]
+    for wrong in ("argmax", {"coverage": 0.9}, {"costs": {}}, {"min_recall": 0.9, "of": "c"}, {"min_recall": 2}):
+        with pytest.raises(InputError):
+            fit(logits, labels, ["a", "b"], wrong)
+
+
+def test_a_share_of_a_label_is_corrected_after_weighted_training():
+    rng = np.random.default_rng(6)
+    labels = rng.random(200_000) < 0.1
+    x = rng.standard_normal(len(labels)) + 2 * labels
+    weighted = np.stack([2 * x - 2] * 2, 1)  # the log-odds of two normal distributions, equally frequent
+    decision = Decision(log_priors=log_odds([0.5, 0.5], [0.1, 0.5]), multi_label=True)
+    assert decision.probabilities(weighted).mean(0) == pytest.approx([0.1, weighted_mean(weighted)], abs=0.003)
+
+
+def weighted_mean(logits: np.ndarray) -> float:
+    return float(Decision(multi_label=True).probabilities(logits)[:, 1].mean())
 
 
 # ---------------------------------------------------------------- intervals

@@ -34,13 +34,14 @@ def write(path, frame):
     return str(path)
 
 
-@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("written", ["|", ", ", "lists", "columns", "words"])
+FILES = [(e, w) for e in (".csv", ".jsonl", ".parquet") for w in ("|", ", ", "lists", "columns", "words")]
+FILES.remove((".csv", "lists"))
+
+
+@pytest.mark.parametrize(("ending", "written"), FILES)
 def test_labels_are_read_however_they_are_written(ending, written, tmp_path):
     settings = {"multi_label": written}
     if written == "lists":
-        if ending == ".csv":
-            pytest.skip("a CSV file has no lists")
         columns = {"label": [list(reversed(row)) for row in LABELS]}
     elif written in ("columns", "words"):
         columns = as_columns(LABELS)
@@ -184,3 +185,41 @@ def test_every_text_is_in_one_fold_and_every_label_in_each():
         assert all(table["label"].explode().nunique() == 5 for table in tables.values())
         assert sum(map(len, tables.values())) == 300
     assert sorted(tested) == list(range(300))
+
+
+# ---------------------------------------------------------------- audit
+
+
+def test_an_audit_counts_a_text_for_each_of_its_labels():
+    rng = np.random.default_rng(0)
+    words = {"food": "bread", "music": "piano", "Music": "drums"}
+    texts, labels = [], []
+    for n in range(400):
+        has = [name for name, share in zip(words, (0.5, 0.3, 0.05), strict=True) if rng.random() < share]
+        texts.append(" ".join([*(words[name] for name in has), *rng.choice(["so", "and", "on", "we"], 4), "y" * n]))
+        labels.append(tuple(sorted(has)))
+    labels[1] = () if labels[0] else ("food",)
+    texts[1] = texts[0]
+    data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=512)
+    audit = data.audit()
+    tables = data.tables
+    for name in words:
+        counted = {split: (table["label"].explode() == name).sum() for split, table in tables.items()}
+        assert {split: audit.classes[name][split] for split in tables} == counted
+        assert audit.words[name]["word"] == words[name]
+        assert audit.words[name]["precision"] > 0.97  # also where texts have other labels beside
+    kinds = {finding.kind: finding for finding in audit.findings}
+    assert kinds["label_conflicts"].sentence == "1 text has labels that differ, near-duplicates counting as one"
+    assert kinds["class_names"].count == sum("Music" in row for row in labels)
+    assert "the word 'bread' gives the class 'food' away" in " ".join(map(str, audit.findings))
+    most_frequent = tables["train"]["label"].mode()[0]
+    assert audit.trivial["nothing"] == np.mean([row == most_frequent for row in tables["test"]["label"]])
+
+
+def test_an_audit_names_labels_of_too_few_texts():
+    labels = [("rare",), *[("a",), ("b",), ("a", "b"), ()] * 10]
+    texts = [f"text {'abcdefghijk'[n % 11] * (1 + n // 11)}" for n in range(len(labels))]
+    data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=8)
+    found = {finding.kind: finding for finding in data.audit().findings}
+    assert str(found["rare_classes"]).startswith("class 'rare' has too few distinct texts for 3 splits")
+    assert [row.number for row in found["rare_classes"].rows] == [0]
