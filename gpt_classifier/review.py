@@ -314,13 +314,13 @@ def _fit_options(words: list[str], data: "TextDataModule", path: Path, groups: b
     if source is not None and Path(source).is_dir():
         config = bundle.model_folder(Path(source)).parent / "config.yaml"
         words = [*([f"--config={config}"] if config.is_file() else []), *words]
-    replaced = CommandParser(add_help=False, allow_abbrev=False)
+    parser = CommandParser(add_help=False, allow_abbrev=False)
     for key in needed:
-        replaced.add_argument(f"--data.{key}")
-    _, options = replaced.parse_known_args(words)
+        parser.add_argument(f"--data.{key}", dest=key)
+    typed, options = parser.parse_known_args(words)
     now = flat(data.hparams)
     for key, value in needed.items():
-        if value != now[key]:
+        if value != now[key] or getattr(typed, key) is not None:  # what was typed is replaced
             options += [f"--data.{key}", value if isinstance(value, str) else json.dumps(value)]
     return options
 
