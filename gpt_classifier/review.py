@@ -347,14 +347,10 @@ def _check_replaces_nothing(path: Path, data: "TextDataModule", review: str) -> 
 def _write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]], encoding: str) -> None:
     from gpt_classifier.files import whole_file
 
-    try:
-        with whole_file(path) as scratch, open(scratch, "w", newline="", encoding=encoding) as stream:
-            writer = csv.writer(stream)  # its line ends, CR LF, have it quote texts with either of them
-            writer.writerow(columns)
-            writer.writerows(lines)
-    except UnicodeEncodeError as error:
-        near = error.object[max(0, error.start - 30) : error.start + 1]
-        raise InputError(f"{near!r} ends with half of a surrogate pair, which no UTF-8 file can hold") from error
+    with whole_file(path) as scratch, open(scratch, "w", newline="", encoding=encoding) as stream:
+        writer = csv.writer(stream)  # its line ends, CR LF, have it quote texts with either of them
+        writer.writerow(columns)
+        writer.writerows(lines)
 
 
 def _listed(parts: Iterable[str]) -> str:
