@@ -11,6 +11,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gpt_classifier.errors import CommandParser, InputError, did_you_mean
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
     from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.splits import Splits
+    from gpt_classifier.evaluation.label_errors import Judge
 
-USAGE = """gpt-classifier review export [SOURCE] [--config CONFIG] [--data.KEY VALUE ...] [--output FILE] [--top N]
+USAGE = """gpt-classifier review export [SOURCE] [--config CONFIG] [--data.KEY VALUE ...] [--top N]
        gpt-classifier review apply REVIEW [SOURCE] [--config CONFIG] [--data.KEY VALUE ...] [--output FILE]"""
 DESCRIPTION = (
     "Find training labels that are probably wrong, and correct them. SOURCE (a data file, a model folder or a run), "
     "--config and the settings of data are those of fit. `export` ranks the training rows by suspicion: each is judged "
-    "by a quick model that was trained without it. Edit the column new_label: an empty cell leaves the label as it is, "
+    "by a model that was trained without it. Edit the column new_label: an empty cell leaves the label as it is, "
     "`drop` leaves the row out. `apply` checks the file and writes all rows of all splits with the new labels; val and "
     "test rows stay as they are, so that scores can be compared."
 )
@@ -45,6 +47,10 @@ def main(words: list[str]) -> None:
     parser = CommandParser("gpt-classifier review", USAGE, DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--output", help="file to write; by default review.csv, or SOURCE-reviewed.csv for apply")
     parser.add_argument("--top", type=int, metavar="N", help="export only the N most suspicious rows")
+    parser.add_argument(
+        "--with", dest="judge", choices=["quick", "network"], default="quick",
+        help="what judges the rows: a quick model, or the network that fit trains with these settings, five times",
+    )  # fmt: skip
     options, others = parser.parse_known_args(words)
     action, *others = others or ["nothing"]
     if action not in ("export", "apply"):
@@ -52,7 +58,7 @@ def main(words: list[str]) -> None:
     if options.top is not None and (options.top < 1 or action == "apply"):
         raise InputError(f"--top is {options.top}, expected a number of rows to export, at least 1")
     if action == "export":
-        _export(others, Path(options.output or "review.csv"), options.top)
+        _export(others, Path(options.output or "review.csv"), options.top, options.judge == "network")
     else:
         _apply(others, options.output)
 
@@ -99,11 +105,17 @@ def _what_was_read(data: "TextDataModule", tables: "Splits") -> str:
 # ---------------------------------------------------------------- export
 
 
-def _export(words: list[str], path: Path, top: int | None) -> None:
+def _export(words: list[str], path: Path, top: int | None, network: bool) -> None:
     import numpy as np
 
     from gpt_classifier.data.splits import linked_rows, units_of_classes
-    from gpt_classifier.evaluation.label_errors import FOLDS, confident_joint, cross_fitted_probabilities, suspicions
+    from gpt_classifier.evaluation.label_errors import (
+        FOLDS,
+        confident_joint,
+        cross_fitted_probabilities,
+        quick_judge,
+        suspicions,
+    )
 
     _check_csv(path)
     if path.exists():
@@ -114,7 +126,11 @@ def _export(words: list[str], path: Path, top: int | None) -> None:
     print(_what_was_read(data, tables))
     labels = train["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
     units = linked_rows(train)
-    p = cross_fitted_probabilities(train["text"].tolist(), labels, units.to_numpy(), len(names))
+    quick = quick_judge(train["text"].tolist(), labels, len(names))
+    judge = _network_judge(words, data, train) if network else quick
+    if network:
+        print(f"trains {FOLDS} networks, each without one fold of the training rows, and keeps none of them")
+    p = cross_fitted_probabilities(labels, units.to_numpy(), len(names), judge)
     suggested, suspicion = suspicions(p, labels)
     ranked = np.argsort(-suspicion, kind="stable")[:top]
     numbers, texts = train["row"].tolist(), train["text"].tolist()
@@ -132,6 +148,28 @@ def _export(words: list[str], path: Path, top: int | None) -> None:
     print(f"{len(ranked):,} rows, the most suspicious first: {path}")
     print("write into new_label (empty: as it is; drop: leave the row out), save as CSV, then")
     print(f"gpt-classifier {shlex.join(['review', 'apply', str(path), *words])}")
+
+
+def _network_judge(words: list[str], data: "TextDataModule", train: "pd.DataFrame") -> "Judge":
+    """Judges by the network that fit trains with ``words``; every tenth row to train on chooses its best epoch."""
+    import numpy as np
+
+    from gpt_classifier import commandline
+    from gpt_classifier.inference.classifier import TextClassifier
+    from gpt_classifier.training import cli
+
+    def judge(fitted: "np.ndarray", held_out: "np.ndarray") -> "np.ndarray":
+        split = np.full(len(train), "test", dtype=object)
+        split[fitted], split[fitted[::10]] = "train", "val"
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "fold.csv"
+            _write(path, ["text", "label", "split"], zip(train["text"], train["label"], split, strict=True), "utf-8")
+            options = _fit_options(words, data, path, groups=False)
+            own = [f"--data.class_names={json.dumps(data.class_names)}", f"--trainer.default_root_dir={folder}"]
+            cli.main(["fit", *commandline.prepared("fit", [*options, *own])])
+            return TextClassifier.load(folder).predict_proba(train["text"].iloc[held_out].tolist())
+
+    return judge
 
 
 def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:

@@ -11,8 +11,11 @@ from safetensors.torch import load_file
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.review import COLUMNS, _cell, _class_name
+from gpt_classifier.training import cli
 
+TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 ODD = [
     "=HYPERLINK(A1)", "+49 30 1234", "-1", "@home", "'quoted", '"', 'say "hi", then go', "a;b\tc", "line\nbreak",
     "line\r\nbreak", "line\rbreak", " leading", "trailing ", "\ufeffmark", "ünïcödé 🎉", "1/2", "01", "\uff1dA1", 
@@ -336,6 +339,26 @@ def test_a_run_names_its_own_data(trained, capsys):
     assert f"labels changed: 1 (1 {row['label']} to {row['suggested_label']})" in out
     assert command[2:4] == [f"--config={trained / 'config.yaml'}", "--data.source"]
     assert contents(reviewed("sample-reviewed.csv"))["test"] == contents(tables("sample"))["test"]
+
+
+def test_networks_judge_the_rows_that_they_were_not_trained_on(tmp_path, monkeypatch, capsys):
+    judged, fit = [], cli.main
+
+    def spy(words):
+        fold = pd.read_csv(next(word for word in words if word.endswith("fold.csv")))
+        judged.append(set(fold["text"][fold["split"] == "test"].map(near_duplicate_key)))
+        assert not judged[-1] & set(fold["text"][fold["split"] != "test"].map(near_duplicate_key))
+        fit(words)
+
+    monkeypatch.setattr(cli, "main", spy)
+    small = ["--trainer.max_epochs=1", "--data.max_length=64", f"--model.gpt={TINY}"]
+    assert main(["review", "export", "--config=quickstart", *small, "--with=network"]) == 0
+    train = tables("sample")["train"]
+    assert sum(map(len, judged)) == train["text"].map(near_duplicate_key).nunique()
+    assert sorted(int(row["row"]) for row in lines()) == train["row"].tolist()
+    assert all(float(row["p_label"]) + float(row["p_suggested_label"]) == pytest.approx(1, abs=2e-4) for row in lines())
+    assert [path.name for path in tmp_path.iterdir()] == ["review.csv"]
+    assert "trains 5 networks" in capsys.readouterr().out
 
 
 def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):

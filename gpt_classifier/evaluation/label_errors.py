@@ -7,7 +7,8 @@ that of the most probable one: there this module keeps to the paper's equation 1
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -16,41 +17,52 @@ from gpt_classifier.evaluation.baselines import character_svm
 
 FOLDS = 5
 
+# Takes the numbers of the rows to train on and of n rows to judge, and returns the latter's probabilities, (n, K).
+Judge = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-def cross_fitted_probabilities(
-    texts: Sequence[str], labels: np.ndarray, units: np.ndarray, classes: int
-) -> np.ndarray:  # (N, K)
-    """The probability of each class for each text, by a model that was trained without this text.
 
-    The model is the character SVM of the baselines with a logistic regression in place of the SVM, which has
-    probabilities. A class whose texts all lie in one fold has probability 0 there.
+def cross_fitted_probabilities(labels: np.ndarray, units: np.ndarray, classes: int, judge: Judge) -> np.ndarray:
+    """(N, K) the probability of each class for each text, by a model that was trained without this text.
 
     Args:
-        texts: N texts.
-        labels: (N,) number of the class that each was given.
+        labels: (N,) number of the class that each text was given.
         units: (N,) what near-duplicates have in common; they are in one fold, or a wrong label would vouch for itself.
         classes: Number of classes K, of which some may have no text.
+        judge: Trains and asks a model, once for each of FOLDS folds, which are stratified by class.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    probabilities = np.zeros((len(texts), classes))
+    probabilities = np.zeros((len(labels), classes))
     try:
-        features = character_svm()[:-1].fit_transform(texts)  # once for all folds, as it uses no labels
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of classes that are missing in a fold
-            probabilities[:, np.unique(labels)] = cross_val_predict(
-                LogisticRegression(C=10, max_iter=1000),
-                features,
-                labels,
-                groups=units,
-                cv=folds,
-                method="predict_proba",
-            )
+            warnings.simplefilter("ignore")  # of classes with fewer texts than folds
+            parts = list(folds.split(labels, labels, units))
+        for fitted, held_out in parts:
+            probabilities[held_out] = judge(fitted, held_out)
+    except InputError:
+        raise
     except ValueError as error:  # texts without any character, too few texts, or a single class to train on
-        raise InputError(f"{len(texts)} texts are too few for {FOLDS} folds ({reason(error)}): add rows") from error
+        raise InputError(f"{len(labels)} texts are too few for {FOLDS} folds ({reason(error)}): add rows") from error
     return probabilities
+
+
+def quick_judge(texts: Sequence[str], labels: np.ndarray, classes: int) -> Judge:
+    """Judges by the character SVM of the baselines, with a logistic regression in place of the SVM for probabilities.
+
+    A class without a text to train on has probability 0.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    features = cache(lambda: character_svm()[:-1].fit_transform(texts))  # once for all folds, as it uses no labels
+
+    def judge(fitted: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        model = LogisticRegression(C=10, max_iter=1000).fit(features()[fitted], labels[fitted])
+        probabilities = np.zeros((len(held_out), classes))
+        probabilities[:, model.classes_] = model.predict_proba(features()[held_out])
+        return probabilities
+
+    return judge
 
 
 def suspicions(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

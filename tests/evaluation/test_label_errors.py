@@ -6,7 +6,12 @@ import pytest
 from gpt_classifier.data import sources
 from gpt_classifier.data.splits import linked_rows
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.label_errors import confident_joint, cross_fitted_probabilities, suspicions
+from gpt_classifier.evaluation.label_errors import confident_joint, cross_fitted_probabilities, quick_judge, suspicions
+
+
+def quick(texts, labels, units, classes):
+    return cross_fitted_probabilities(labels, units, classes, quick_judge(texts, labels, classes))
+
 
 # Thresholds are the mean probabilities of the own label: (0.9 + 0.8 + 0.1) / 3 = 0.6 and (0.6 + 0.8 + 0.4) / 3 = 0.6.
 BY_HAND = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.2, 0.8], [0.6, 0.4]])
@@ -73,7 +78,7 @@ def test_most_of_the_flipped_labels_come_first():
     flipped = np.random.default_rng(0).choice(len(labels), 20, replace=False)
     labels[flipped] = 1 - labels[flipped]
     units = linked_rows(table).to_numpy()
-    probabilities = cross_fitted_probabilities(table["text"].tolist(), labels, units, 2)
+    probabilities = quick(table["text"].tolist(), labels, units, 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     first = np.argsort(-suspicions(probabilities, labels)[1])[:40]
     assert len(set(first) & set(flipped)) >= 17  # of 20; 40 rows chosen at random would have 2
@@ -89,7 +94,7 @@ def test_a_near_duplicate_with_the_same_wrong_label_does_not_vouch_for_it():
     together = np.array([*range(20), *[20] * 4])
     apart = np.arange(24)
     for units, expected in ((together, [1] * 4), (apart, [0] * 4)):
-        probabilities = cross_fitted_probabilities(texts, labels, units, 2)
+        probabilities = quick(texts, labels, units, 2)
         assert probabilities.argmax(axis=1)[20:].tolist() == expected
 
 
@@ -99,7 +104,7 @@ def test_a_class_that_a_fold_does_not_know_has_probability_0_there():
         "never seen",
     ]
     labels = np.array([0] * 9 + [2] * 9 + [3] * 9 + [1, 0])
-    probabilities = cross_fitted_probabilities(texts, labels, np.arange(len(texts)), 5)
+    probabilities = quick(texts, labels, np.arange(len(texts)), 5)
     assert probabilities[27, 1] == 0
     assert (probabilities[:, 4] == 0).all()  # a class without texts
     assert suspicions(probabilities, labels)[1][27] > 0.5
@@ -111,4 +116,4 @@ def test_a_class_that_a_fold_does_not_know_has_probability_0_there():
 )
 def test_texts_that_cannot_be_judged_are_refused_in_one_line(texts, labels):
     with pytest.raises(InputError, match=f"{len(texts)} texts are too few for 5 folds"):
-        cross_fitted_probabilities(texts, np.array(labels), np.arange(len(texts)), 2)
+        quick(texts, np.array(labels), np.arange(len(texts)), 2)
