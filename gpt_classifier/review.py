@@ -55,8 +55,10 @@ def main(words: list[str]) -> None:
     action, *others = others or ["nothing"]
     if action not in ("export", "apply"):
         raise InputError(f"review is followed by {action}, expected export or apply, as in review export messages.csv")
-    if options.top is not None and (options.top < 1 or action == "apply"):
-        raise InputError(f"--top is {options.top}, expected a number of rows to export, at least 1")
+    if options.top is not None and options.top < 1:
+        raise InputError(f"--top is {options.top}, expected a number of rows, at least 1")
+    if action == "apply" and (options.top is not None or options.judge == "network"):
+        raise InputError("--top and --with belong to review export: leave them out")
     if action == "export":
         _export(others, Path(options.output or "review.csv"), options.top, options.judge == "network")
     else:
@@ -126,10 +128,11 @@ def _export(words: list[str], path: Path, top: int | None, network: bool) -> Non
     print(_what_was_read(data, tables))
     labels = train["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
     units = linked_rows(train)
-    quick = quick_judge(train["text"].tolist(), labels, len(names))
-    judge = _network_judge(words, data, train) if network else quick
     if network:
         print(f"trains {FOLDS} networks, each without one fold of the training rows, and keeps none of them")
+        judge = _network_judge(words, data, train)
+    else:
+        judge = quick_judge(train["text"].tolist(), labels, len(names))
     p = cross_fitted_probabilities(labels, units.to_numpy(), len(names), judge)
     suggested, suspicion = suspicions(p, labels)
     ranked = np.argsort(-suspicion, kind="stable")[:top]

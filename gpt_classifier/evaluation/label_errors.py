@@ -8,11 +8,10 @@ that of the most probable one: there this module keeps to the paper's equation 1
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 
-from gpt_classifier.errors import InputError, reason
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import character_svm
 
 FOLDS = 5
@@ -33,17 +32,19 @@ def cross_fitted_probabilities(labels: np.ndarray, units: np.ndarray, classes: i
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    probabilities = np.zeros((len(labels), classes))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of classes with fewer texts than folds
-            parts = list(folds.split(labels, labels, units))
-        for fitted, held_out in parts:
-            probabilities[held_out] = judge(fitted, held_out)
-    except InputError:
-        raise
-    except ValueError as error:  # texts without any character, too few texts, or a single class to train on
-        raise InputError(f"{len(labels)} texts are too few for {FOLDS} folds ({reason(error)}): add rows") from error
+            parts = [(fitted, held_out) for fitted, held_out in folds.split(labels, labels, units) if len(held_out)]
+    except ValueError:  # no class has as many texts as there are folds
+        parts = []
+    if not parts or any(len(set(labels[fitted])) < 2 for fitted, _ in parts):
+        raise InputError(
+            f"{len(labels)} training texts are too few for {FOLDS} folds with two classes in each: add rows"
+        )
+    probabilities = np.zeros((len(labels), classes))
+    for fitted, held_out in parts:
+        probabilities[held_out] = judge(fitted, held_out)
     return probabilities
 
 
@@ -54,12 +55,12 @@ def quick_judge(texts: Sequence[str], labels: np.ndarray, classes: int) -> Judge
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = cache(lambda: character_svm()[:-1].fit_transform(texts))  # once for all folds, as it uses no labels
+    features = character_svm()[:-1].fit_transform(texts)  # once for all folds, as it uses no labels
 
     def judge(fitted: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-        model = LogisticRegression(C=10, max_iter=1000).fit(features()[fitted], labels[fitted])
+        model = LogisticRegression(C=10, max_iter=1000).fit(features[fitted], labels[fitted])
         probabilities = np.zeros((len(held_out), classes))
-        probabilities[:, model.classes_] = model.predict_proba(features()[held_out])
+        probabilities[:, model.classes_] = model.predict_proba(features[held_out])
         return probabilities
 
     return judge

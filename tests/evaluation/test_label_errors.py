@@ -112,8 +112,9 @@ def test_a_class_that_a_fold_does_not_know_has_probability_0_there():
 
 @pytest.mark.parametrize(
     ("texts", "labels"),
-    [(["a b", "c d", "e f"], [0, 1, 1]), ([""] * 20, [0, 1] * 10), ([f"x{n}" for n in range(20)], [0] * 20)],
+    [(["a b", "c d", "e f"], [0, 1, 1]), (["same"] * 9, [0] * 4 + [1] * 5), ([f"x{n}" for n in range(20)], [0] * 20)],
 )
 def test_texts_that_cannot_be_judged_are_refused_in_one_line(texts, labels):
-    with pytest.raises(InputError, match=f"{len(texts)} texts are too few for 5 folds"):
-        quick(texts, np.array(labels), np.arange(len(texts)), 2)
+    units = np.unique(texts, return_inverse=True)[1]
+    with pytest.raises(InputError, match=f"{len(texts)} training texts are too few for 5 folds"):
+        quick(texts, np.array(labels), units, 2)
