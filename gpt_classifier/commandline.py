@@ -327,13 +327,13 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
         if (source := data[name]) is None or sources.is_named(source):
             continue
         if command in ("fit", "audit"):
-            columns = [data[column] for column in COLUMNS]
+            text, label, group, split = (data[column] for column in COLUMNS)
             if name != "source":
-                columns[2:] = None, None  # one file for one split
+                group = split = None  # one file for one split
             delimiter, encoding, header = (data[f"file_format.{field}"] for field in groups("data")["file_format"])
             file_format = reading.FileFormat(delimiter, encoding, bool(header))
-            wanted_columns = sources.Columns(*columns, sources.DEFAULT.separator, data["multi_label"])
-            next(sources.read_chunks(source, wanted_columns, file_format, rows=2), None)
+            columns = sources.Columns(text, label, group, split, multi_label=data["multi_label"])
+            next(sources.read_chunks(source, columns, file_format, rows=2), None)
         else:  # which columns are read follows from the model
             sources.check_files(source)
 
