@@ -12,7 +12,9 @@ from sklearn import metrics as sk
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
 from gpt_classifier.bundle import load
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.decision import Decision
+from gpt_classifier.errors import InputError
 
 TOPICS = {"food": "bread", "music": "piano", "sport": "tennis"}
 NAMES = list(TOPICS)
@@ -186,3 +188,66 @@ def test_what_needs_one_label_a_text_is_refused_in_one_line(command, message, mo
     assert main(words) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gpt-classifier: error")]
     assert message in line
+
+
+# ---------------------------------------------------------------- in Python
+
+
+@pytest.fixture
+def data(tiny_data):
+    texts, labels = topics(80, 0)
+    return lambda **settings: tiny_data(texts, labels, multi_label="lists", split="random", **settings)
+
+
+def test_lists_in_python_become_tuples_of_labels(data, tiny_model, quick_trainer, tmp_path):
+    model = tiny_model()
+    quick_trainer().fit(model, data(balance="class_weights"))
+    classifier = model.to_text_classifier()
+    classifier.save(tmp_path / "model")
+    for prediction in TextClassifier.load(tmp_path / "model").predict(["bread", "tennis", ""]):
+        assert prediction.labels == tuple(n for n in NAMES if prediction.probabilities[n] >= 0.5)
+    with pytest.raises(InputError, match="one label a text, but the model was made for any number of labels"):
+        quick_trainer().test(model, _single(NAMES), verbose=False)
+
+
+def _single(names: list[str]) -> TextDataModule:
+    texts = [f"text {'x' * n}" for n in range(60)]
+    return TextDataModule.from_lists(texts, [names[n % 3] for n in range(60)], tokenizer="bytes", max_length=64)
+
+
+def test_a_cached_trunk_changes_no_loss(data, tiny_model, quick_trainer):
+    losses = []
+    for enabled in (True, False):
+        torch.manual_seed(1)
+        trainer = quick_trainer()
+        trainer.fit(tiny_model(trainable="head", cache={"enabled": enabled}), data())
+        losses.append([float(trainer.callback_metrics[name]) for name in ("train/epoch_loss", "val/loss")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_label_with_the_separator_in_its_name_is_refused(tiny_data, tiny_model, quick_trainer):
+    texts, labels = topics(80, 0)
+    labels = [tuple(name.replace("music", "rock|pop") for name in row) for row in labels]
+    with pytest.raises(InputError, match=r"the label 'rock\|pop' has a \|, which stands between labels"):
+        quick_trainer().fit(tiny_model(), tiny_data(texts, labels, multi_label="lists", split="random"))
+
+
+def test_a_run_is_continued_with_labels_written_as_before(data, tiny_model, quick_trainer, tmp_path):
+    trainer = quick_trainer()
+    trainer.fit(tiny_model(), data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    longer = quick_trainer(max_epochs=2)
+    continued = tiny_model()
+    longer.fit(continued, data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert continued.decision.multi_label
+    assert longer.current_epoch == 2
+    with pytest.raises(InputError, match=r"data\.multi_label is not that of the checkpoint"):
+        quick_trainer().fit(tiny_model(), _single(NAMES), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+
+
+def test_labels_of_another_kind_than_the_decision_s_are_refused(data, tiny_model, quick_trainer):
+    model, rows = tiny_model(), data()
+    quick_trainer().fit(model, rows)
+    batch = rows.encoded["train"][[0, 1]]
+    with pytest.raises(InputError, match="labels of a batch are expected as class numbers"):
+        model.training_step(batch._replace(labels=torch.tensor([0, 1])), 0)

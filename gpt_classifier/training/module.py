@@ -422,9 +422,11 @@ class GPTClassifier(L.LightningModule):
         self._seconds = saved.get("seconds")
         check_format(saved["config"], "the checkpoint")
         text_encoder = TextEncoder.restore(saved["config"]["text_encoder"], saved["tensors"][VOCABULARY])
+        decision = Decision(**saved["config"]["decision"])
         if not self._fits():
-            self.data_settings = saved["config"]["data"]
-            self.decision = Decision(**saved["config"]["decision"])
+            self.data_settings, self.decision = saved["config"]["data"], decision
+        elif decision.multi_label != self.decision.multi_label:
+            raise InputError("data.multi_label is not that of the checkpoint: continue with its settings")
         self._remember(saved["tensors"].get(TRAINED_ON))
         if self._trainer_if_any() is not None and self.text_encoder is not None:
             self._check_same(checkpoint["hyper_parameters"], text_encoder)
