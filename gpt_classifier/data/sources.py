@@ -181,7 +181,9 @@ def check_files(source: str | Sequence[str]) -> None:
 def _text(value: Any) -> str | None:
     if value is None or value is pd.NA or value != value:  # NaN differs from itself
         return None
-    return str(value)
+    text = str(value)
+    # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _several(value: Any, multi_label: str, row: int) -> tuple[str, ...] | None:

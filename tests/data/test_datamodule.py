@@ -2,6 +2,7 @@
 
 import json
 from itertools import permutations
+from string import ascii_lowercase
 from types import SimpleNamespace
 
 import pandas as pd
@@ -558,3 +559,17 @@ def test_data_take_over_nothing_from_a_model_that_is_not_ours(model):
     data.setup("fit")
     assert data.class_names == sorted(set(LABELS))
     assert isinstance(data.text_encoder, TextEncoder)
+
+
+def test_half_a_surrogate_pair_in_a_json_file_is_replaced(tmp_path):
+    """Emoji that a program cut in two: pandas' own strings cannot hold them, and the grouped split made such."""
+    path = tmp_path / "cut.jsonl"
+    lines = [
+        f'{{"text": "text {letter} {letter * n} \\ud83d", "label": "{"ab"[n % 2]}"}}'
+        for n, letter in enumerate(ascii_lowercase)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    data = TextDataModule(str(path), tokenizer="bytes")
+    data.setup("fit")
+    assert data.audit().rows == len(ascii_lowercase)
+    assert all(text.endswith("\N{REPLACEMENT CHARACTER}") for text in data.tables["train"]["text"])
