@@ -19,12 +19,15 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.operating_point import rates
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
+from gpt_classifier.report.command import write
 from gpt_classifier.settings import flat
-from gpt_classifier.training.callbacks.baselines import compared
+from gpt_classifier.training.callbacks.baselines import compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
+from gpt_classifier.training.callbacks.facts import facts
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
@@ -36,15 +39,16 @@ OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", 
 class TestResults(Callback):
     """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
 
-    Results on other rows than the run's own test rows, or of other weights than its model folder's, get other file
-    names. The run's own results also go into the model's card and into TensorBoard's hparams tab.
+    Beside them it writes the report of the test, ``report.html`` and ``report.md``. Results on other rows than the run's
+    own test rows, or of other weights than its model folder's, get other file names. The run's own results also go into the model's card and into TensorBoard's hparams tab.
 
     Args:
         baselines: Whether trivial models are trained on the same rows, for comparison.
+        report: Whether ``report.html`` and ``report.md`` are written too, and measured what only they say.
     """
 
-    def __init__(self, baselines: bool = True) -> None:
-        self.baselines = baselines
+    def __init__(self, baselines: bool = True, report: bool = True) -> None:
+        self.baselines, self.report = baselines, report
         self.seconds = 0.0  # of the test, without whatever callbacks draw of it
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,21 +65,23 @@ class TestResults(Callback):
         texts = evaluated_texts(trainer, "test", rows)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
         results = report(logits, labels, names, clusters)
+        run, data = run_folder(trainer), text_data(trainer)
+        trained: TextDataModule | InputError = InputError("they were not asked for")
+        if self.baselines or self.report:
+            trained = readable_training_data(data, model)
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
             if self.baselines:
-                results["baselines"] = compared(trainer, model, texts, clusters)
+                results["baselines"] = compared(trained, model, texts, clusters)
             if asked := model.decision.asked:
                 probabilities = model.decision.probabilities(logits.double().numpy())
                 decided = rates(model.decision, probabilities, labels.numpy(), names)
                 results["decision"] = {"asked": asked, "on_these_rows": decided}
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
-        run = run_folder(trainer)
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
-        data = text_data(trainer)
         ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
         known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
         about = {
@@ -84,12 +90,18 @@ class TestResults(Callback):
             "data": None if data is None else dict(data.hparams),
             "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
         }
+        reports = self.report and "accuracy" in results
+        if reports:
+            readable = None if isinstance(trained, InputError) else trained
+            results |= facts(trainer, model, run, texts, readable)
         with whole_file(run / f"scores{ending}.json") as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
         with whole_file(run / f"predictions{ending}.csv") as path:
             _write_predictions(path, logits, labels, rows, names)
         rank_zero_info(f"scores: {run / f'scores{ending}.json'}, predictions: {run / f'predictions{ending}.csv'}")
+        if reports:
+            rank_zero_info(f"report: {write(run / f'scores{ending}.json')}")
         if not ending and "accuracy" in results:
             _describe(run / "model" / "README.md", results)
             if isinstance(trainer.logger, TensorBoardLogger):
