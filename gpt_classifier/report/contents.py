@@ -12,6 +12,7 @@ from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.report import charts
 from gpt_classifier.report.document import (
     Block,
+    Cell,
     Document,
     Example,
     Examples,
@@ -65,8 +66,8 @@ def _measured(share: float | None, interval: Sequence[float] | None) -> Measured
     return Measured(percent(share), "" if interval is None else f"{100 * interval[0]:.1f}{DASH}{100 * interval[1]:.1f}")
 
 
-def _score(value: float | None, interval: Sequence[float] | None = None) -> Measured:
-    shown = DASH if value is None else f"{value:.4f}"
+def _score(value: float | None, interval: Sequence[float] | None = None, digits: int = 4) -> Measured:
+    shown = DASH if value is None else f"{value:.{digits}f}"
     return Measured(shown, "" if interval is None else f"{interval[0]:.3f}{DASH}{interval[1]:.3f}")
 
 
@@ -108,15 +109,23 @@ def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------- scores
 
 
-def _scores(test: SavedTest) -> Section:
-    facts = test.facts
-    accuracy = Measured(percent(facts["accuracy"], 2), _measured(0, facts["accuracy_interval"]).interval)
-    rows: list[list[Any]] = [["accuracy", accuracy]]
+def scored(facts: dict[str, Any]) -> list[tuple[str, Cell]]:
+    """The scores of all rows that there are, each with its interval where it has one."""
+    low, high = facts["accuracy_interval"]
+    rows: list[tuple[str, Cell]] = [
+        ("accuracy", Measured(percent(facts["accuracy"], 2), f"{100 * low:.1f}{DASH}{100 * high:.1f}"))
+    ]
     for key, name in SCORES.items():
         if facts.get(key) is not None:
-            rows.append([name, _score(facts[key], facts.get(f"{key}_interval"))])
+            rows.append((name, _score(facts[key], facts.get(f"{key}_interval"))))
+    return rows
+
+
+def _scores(test: SavedTest) -> Section:
+    facts = test.facts
+    rows = scored(facts)
     for k, share in facts.get("top_k", {}).items():
-        rows.append([f"right class among the {k} most probable", percent(share)])
+        rows.append((f"right class among the {k} most probable", percent(share)))
     blocks: list[Block] = [Table(["score", f"value, {INTERVAL}"], rows)]
     duplicates = facts["rows"] - facts.get("distinct_rows", facts["rows"])
     if duplicates:
@@ -145,7 +154,7 @@ def _classes(test: SavedTest) -> Section:
             _measured(shown, wilson(*counts)[1:] if counts[1] else None)
             for shown, counts in ((each["precision"], precision), (each["recall"], recall))
         ]
-        rows.append([each["class"], *shares, percent(each["f1"]), f"{each['rows']:,}"])
+        rows.append([each["class"], *shares, _score(each["f1"], digits=3), f"{each['rows']:,}"])
     how = (
         "Precision is the share of right answers among the texts that were given this class, recall the share of the "
         "class's texts that were found. The class with the lowest F1, the harmonic mean of both, comes first; below "
@@ -293,15 +302,14 @@ def _learning_curves(test: SavedTest) -> Section | None:
     curves = test.facts.get("learning_curves")
     if not curves:
         return None
-    points = [point for line in curves.values() for point in line if math.isfinite(point[1])]
-    if not points or (last := max(step for step, _ in points)) == 0:
+    points = [*curves["train"], *curves["val"]]
+    if (last := max((step for step, _ in points), default=0)) == 0:
         return None
     lines, legend = [], []
     about = {"train": ("muted", "training loss of single steps"), "val": ("c0", "validation loss")}
     for name, (colour, title) in about.items():
-        if finite := [(step, loss) for step, loss in curves[name] if math.isfinite(loss)]:
-            steps, losses = zip(*finite, strict=True)
-            lines.append(charts.Line(steps, losses, colour, points=name == "val"))
+        if curves[name]:
+            lines.append(charts.Line(*zip(*curves[name], strict=True), colour, points=name == "val"))
             legend.append((colour, title))
     steps = test.facts.get("trained_steps")
     mark = (steps, "tested") if steps and steps <= last else None
@@ -325,7 +333,7 @@ def _baselines(test: SavedTest) -> Section | None:
         return None
     how = (
         "A network that does not beat models of a second is not worth its cost. All were trained on the same training "
-        "rows as the network; the verdict compares it with the one that was best on rows that are no test rows."
+        "rows as the network; the verdict above compares it with the one that was best on rows that are no test rows."
     )
     if missing := baselines.get("missing"):
         return Section("Baselines", how, [Paragraph(f"There are none: {missing}.")])
@@ -336,16 +344,14 @@ def _baselines(test: SavedTest) -> Section | None:
         [
             each["name"],
             _measured(each["accuracy"], each["accuracy_interval"]),
-            _measured(each["f1_macro"], each.get("f1_macro_interval")),
+            _score(each["f1_macro"], each.get("f1_macro_interval"), digits=3),
             DASH if each["seconds"] is None else f"{each['seconds']:,.1f}",
         ]
         for each in (network, *baselines["models"])
     ]
     blocks: list[Block] = [Table(["model", "accuracy", "macro F1", "seconds"], rows)]
     blocks += [Paragraph(f"Without {name}: {why}.") for name, why in baselines["skipped"].items()]
-    if "verdict" in baselines:
-        blocks.append(Paragraph(baselines["verdict"]))
-    return Section("Baselines and verdict", how, blocks)
+    return Section("Baselines", how, blocks)
 
 
 def _group(name: str, group: dict[str, Any]) -> list[Any]:
@@ -368,11 +374,7 @@ def _leaks(test: SavedTest) -> Section | None:
     blocks: list[Block] = [Table(["texts", "error rate", "errors", "number"], rows)]
     if unseen["rows"]:
         accuracy = wilson(unseen["rows"] - unseen["errors"], unseen["rows"])
-        f1 = (
-            f", macro F1 {percent(unseen['f1_macro'])} ({percent(test.facts['f1_macro'])})"
-            if "f1_macro" in unseen
-            else ""
-        )
+        f1 = f", macro F1 {unseen['f1_macro']:.4f} ({test.facts['f1_macro']:.4f})" if "f1_macro" in unseen else ""
         said = f"Without them the accuracy is {accuracy} ({percent(test.facts['accuracy'], 2)} with them){f1}."
         blocks.insert(0, Paragraph(said))
     return Section("Training texts among the test texts", how, blocks)
@@ -386,8 +388,8 @@ def _errors(test: SavedTest) -> Section | None:
     for error in errors:
         about = [("true", error["true"]), ("predicted", f"{error['predicted']}, {error['probability']:.4f}")]
         if neighbour := error.get("neighbour"):
-            how = "near-duplicate" if neighbour["near_duplicate"] else f"similarity {neighbour['similarity']:.2f}"
-            about.append((f"in training, {how}", f"{neighbour['class']}: {neighbour['text']}"))
+            alike = "near-duplicate" if neighbour["near_duplicate"] else f"similarity {neighbour['similarity']:.2f}"
+            about.append(("in training", f"{neighbour['class']} ({alike}): {neighbour['text']}"))
         examples.append(Example(error["text"], about))
     how = (
         "The most confident errors come first. The training text that is most alike (cosine of tf-idf of runs of 3 "
@@ -403,12 +405,8 @@ def _groups(test: SavedTest) -> Section | None:
         truncated, whole = truncation["truncated"], truncation["whole"]
         limit = f"{truncation['max_length']:,} tokens"
         if truncated["rows"]:
-            blocks.append(
-                Paragraph(
-                    f"{truncated['rows']:,} of {test.facts['rows']:,} texts are longer than {limit} and were truncated "
-                    f"({truncation['kept']} kept)."
-                )
-            )
+            said = f"Longer than {limit} and truncated ({truncation['kept']} kept): {truncated['rows']:,} texts."
+            blocks.append(Paragraph(said))
             rows = [_group("truncated", truncated), _group("whole", whole)]
             blocks.append(Table(["texts", "error rate", "errors", "number"], rows))
         else:

@@ -1,6 +1,7 @@
 """Keeps the losses of a fit, in its checkpoints and in a file of the run."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,12 @@ class LearningCurves(Callback):
 
 
 def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """The points (step, loss) of a run's ``train`` and ``val`` losses; both empty where it kept none."""
+    """The points (step, loss) of a run's ``train`` and ``val`` losses that are finite; none where it kept none."""
     curves: dict[str, list[tuple[int, float]]] = {"train": [], "val": []}
     if (run / FILE).is_file():
         with open(run / FILE, newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 for name, points in curves.items():
-                    if row[f"{name}_loss"]:
+                    if row[f"{name}_loss"] and math.isfinite(float(row[f"{name}_loss"])):
                         points.append((int(row["step"]), float(row[f"{name}_loss"])))
     return curves

@@ -35,35 +35,30 @@ SHARE_OF_FIT = 0.02  # of the seconds of training, for the certificate of invari
 LEAST_SECONDS, UNKNOWN_SECONDS = 1.0, 10.0  # for it, after a short fit and after one of unknown length
 
 
-def facts(
-    trainer: Trainer, model: GPTClassifier, run: Path, texts: list[str] | None, trained: TextDataModule | None
-) -> dict[str, Any]:
-    """What there is to say of a model's last predictions; parts that nothing is known about are left out.
+def of_rows(trainer: Trainer, model: GPTClassifier, texts: list[str], trained: TextDataModule | None) -> dict[str, Any]:
+    """What there is to say of the rows of a model's last predictions; what nothing is known about is left out.
 
     Args:
         trainer: That of the test.
         model: The tested one.
-        run: The folder of its run.
-        texts: (N,) of the rows that were predicted, if known.
+        texts: (N,) of the rows.
         trained: Data with the training rows, if they could be read.
     """
-    found = _of_run(model, run, trained) | {"calibration": _calibration(model)}
-    curves = read_curves(run)
-    if curves["train"] or curves["val"]:
-        found["learning_curves"] = curves
-    if texts is not None:
-        found["leaks"] = _leaks(model, texts)
-        found["errors"] = _errors(model, texts, trained)
-        found |= _groups(text_data(trainer), model, texts)
-        if trainer.world_size == 1:  # other processes would not take part
-            found["invariance"] = _invariance(model, texts)
+    found = {"leaks": _leaks(model, texts), "errors": _errors(model, texts, trained)}
+    found |= _groups(text_data(trainer), model, texts)
+    if trainer.world_size == 1:  # other processes would not take part
+        found["invariance"] = _invariance(model, texts)
     return {name: value for name, value in found.items() if value is not None}
 
 
 # ---------------------------------------------------------------- the run
 
 
-def _of_run(model: GPTClassifier, run: Path, trained: TextDataModule | None) -> dict[str, Any]:
+def of_run(model: GPTClassifier, run: Path, trained: TextDataModule | None) -> dict[str, Any]:
+    """What the model is, what it was trained on and how, and the calibration of its last predictions.
+
+    ``trained`` holds the training rows, if they could be read; ``run`` is the folder of the model's run.
+    """
     config = model.model.backbone.config
     network = {
         "type": config.model_type,
@@ -93,6 +88,8 @@ def _of_run(model: GPTClassifier, run: Path, trained: TextDataModule | None) -> 
         "configuration": configuration,
         "versions": {"gpt_classifier": __version__, **versions, "python": platform.python_version()},
         "machine": _machine(),
+        "learning_curves": read_curves(run),
+        "calibration": _calibration(model),
     }
 
 

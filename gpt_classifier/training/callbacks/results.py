@@ -16,7 +16,7 @@ from torch import Tensor
 from gpt_classifier import __version__
 from gpt_classifier.card import with_section
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.fingerprints import digest, trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.errors import InputError
@@ -27,7 +27,7 @@ from gpt_classifier.report.command import write
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.baselines import compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
-from gpt_classifier.training.callbacks.facts import facts
+from gpt_classifier.training.callbacks.facts import of_rows, of_run
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
@@ -39,8 +39,9 @@ OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", 
 class TestResults(Callback):
     """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
 
-    Beside them it writes the report of the test, ``report.html`` and ``report.md``. Results on other rows than the run's
-    own test rows, or of other weights than its model folder's, get other file names. The run's own results also go into the model's card and into TensorBoard's hparams tab.
+    Beside them it writes the report of the test, ``report.html`` and ``report.md``. Results on other rows than the
+    run's own test rows, or of other weights than its model folder's, get other file names. The run's own results also
+    go into the model's card and into TensorBoard's hparams tab.
 
     Args:
         baselines: Whether trivial models are trained on the same rows, for comparison.
@@ -88,12 +89,15 @@ class TestResults(Callback):
             "version": __version__,
             "trained_steps": model.trained_steps() or None,  # a model folder does not know
             "data": None if data is None else dict(data.hparams),
+            "test_fingerprint": None if texts is None else digest(texts),
             "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
         }
+        readable = None if isinstance(trained, InputError) else trained
         reports = self.report and "accuracy" in results
-        if reports:
-            readable = None if isinstance(trained, InputError) else trained
-            results |= facts(trainer, model, run, texts, readable)
+        if "accuracy" in results:
+            about |= of_run(model, run, readable)
+        if reports and texts is not None:
+            results |= of_rows(trainer, model, texts, readable)
         with whole_file(run / f"scores{ending}.json") as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
