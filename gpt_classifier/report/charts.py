@@ -10,6 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 WIDTH, HEIGHT = 340, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 36  # margins of a chart, for its axes
@@ -17,14 +18,14 @@ MAX_POINTS = 300  # of a line, at most twice as many as there are pixels
 COLOURS = 10
 MUTED = "muted"  # class of what stays in the background
 MAX_NAME = 28  # columns of a name in a matrix; longer ones lose their middle
-LETTER = 6.1  # width of a column
+LETTER = 6.8  # width of a column of letters, in a wide font
 
 
 class Line(NamedTuple):
     """A line through points, or the points alone with an interval each."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: ArrayLike
+    y: ArrayLike
     colour: str  # a class of the page: c0 to c9, muted
     points: bool = False  # whether the points are marked
     intervals: Sequence[tuple[float, float]] = ()  # of each y; then no line joins the points
@@ -71,15 +72,18 @@ def chart(
             f'<text class="tick" x="{float(x) + shift}" y="{TOP + 10}" text-anchor="{side}">{escape(mark[1])}</text>'
         )
     for line in lines:
-        xs, ys = thinned(line.x, line.y)
+        every_x, every_y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
+        xs, ys = thinned(every_x, every_y)
         if line.intervals:
-            bars = [f"M{place(x, low)}L{place(x, high)}" for x, (low, high) in zip(line.x, line.intervals, strict=True)]
+            bars = [
+                f"M{place(x, low)}L{place(x, high)}" for x, (low, high) in zip(every_x, line.intervals, strict=True)
+            ]
             parts.append(f'<path class="line {line.colour}" d="{"".join(bars)}"/>')
         else:
             path = "L".join(place(x, y) for x, y in zip(xs, ys, strict=True))
             parts.append(f'<path class="line {line.colour}" d="M{path}"/>')
         if line.points:
-            dots = "".join(f"M{place(x, y)}h0" for x, y in zip(line.x, line.y, strict=True))
+            dots = "".join(f"M{place(x, y)}h0" for x, y in zip(every_x, every_y, strict=True))
             parts.append(f'<path class="dots {line.colour}" d="{dots}"/>')
     middle = LEFT + width / 2
     parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(labels[0])}</text>')
@@ -98,16 +102,14 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
-def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[Sequence[float], Sequence[float]]:
-    """At most about twice MAX_POINTS points: of the more of a long line, the lowest and highest of each stretch."""
+def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most about twice MAX_POINTS points: of a longer line, the lowest and the highest one of each stretch."""
     if len(x) <= 2 * MAX_POINTS:
         return x, y
-    kept: set[int] = {0, len(x) - 1}
-    values = np.asarray(y)
-    for part in np.array_split(np.arange(len(x)), MAX_POINTS):
-        kept |= {int(part[values[part].argmin()]), int(part[values[part].argmax()])}
-    order = sorted(kept)
-    return [x[i] for i in order], [y[i] for i in order]
+    parts = np.array_split(np.arange(len(x)), MAX_POINTS)
+    kept = [0, len(x) - 1, *(part[end(y[part])] for part in parts for end in (np.argmin, np.argmax))]
+    order = np.unique(kept)
+    return x[order], y[order]
 
 
 def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """What a test report says and in which words: from the results of a test to a document, whatever it is shown on."""
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from gpt_classifier.report.document import (
 from gpt_classifier.report.saved import SavedTest
 
 MOST_CONFUSIONS = 15
+MANY_CLASSES = 25  # shown at once
 MAX_CURVES = 8  # more curves than this in one chart cannot be told apart
 MAX_CLASSES = 80  # more than this beside one matrix cannot be read
 MAX_COUNTS = 10  # with more classes than this, rows of each split are summarised
@@ -60,6 +62,15 @@ def document(test: SavedTest) -> Document:
 
 def percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def isolated(name: str) -> str:
+    """A name within a sentence, whose direction of writing must not reach beyond it (Unicode's isolates)."""
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}" if _runs_to_the_left(name) else name
+
+
+def _runs_to_the_left(text: str) -> bool:
+    return any(unicodedata.bidirectional(c) in ("R", "AL") for c in text)
 
 
 def _measured(share: float | None, interval: Sequence[float] | None) -> Measured:
@@ -145,7 +156,7 @@ def _scores(test: SavedTest) -> Section:
 
 
 def _classes(test: SavedTest) -> Section:
-    classes = sorted(test.facts["classes"], key=lambda c: (c["f1"] is None, c["f1"], -c["rows"]))
+    classes = sorted(test.facts["classes"], key=lambda c: (not c["rows"], c["f1"] or 0.0, -c["rows"]))
     rows = []
     for each in classes:
         right = round((each["recall"] or 0) * each["rows"])
@@ -160,7 +171,11 @@ def _classes(test: SavedTest) -> Section:
         "class's texts that were found. The class with the lowest F1, the harmonic mean of both, comes first; below "
         f"each share stands its {INTERVAL} (Wilson), which is wide for a class of few texts."
     )
-    return Section("Classes", how, [Table(["class", "precision", "recall", "F1", "texts"], rows)])
+    header = ["class", "precision", "recall", "F1", "texts"]
+    blocks: list[Block] = [Table(header, rows[:MANY_CLASSES])]
+    if more := rows[MANY_CLASSES:]:
+        blocks.append(Table(header, more, folded=f"{len(more)} more classes, of higher F1 or without texts"))
+    return Section("Classes", how, blocks)
 
 
 def _confusions(test: SavedTest) -> Section:
@@ -200,10 +215,9 @@ def _ranking(test: SavedTest) -> Section | None:
         _curves(test, scores, measured, "average_precision", ranking.precision_recall, ("recall", "precision")),
         _curves(test, scores, measured, "auroc", ranking.roc, ("false positive rate", "true positive rate")),
     ]
-    rows = [
-        [test.names[c], *(_score(scores[test.names[c]][n]) for n in ("average_precision", "auroc"))] for c in measured
-    ]
-    rows.sort(key=lambda row: row[1])
+    measured.sort(key=lambda c: scores[test.names[c]]["average_precision"])
+    each = [scores[test.names[c]] for c in measured]
+    rows: list[list[Cell]] = [[c["class"], _score(c["average_precision"]), _score(c["auroc"])] for c in each]
     how = (
         "The curves show what every threshold on the probability of a class would give, so how well the probabilities "
         "rank the texts. The nearer a curve comes to the upper right corner (precision and recall) or upper left one "
@@ -227,10 +241,12 @@ def _curves(
     points = {c: curve(test.labels == c, test.probabilities[:, c]) for c in measured}
     lines, legend = [], []
     for n, c in enumerate(drawn):
-        lines.append(charts.Line(*(values.tolist() for values in points[c]), charts.colour(n)))
+        x, y = points[c]
+        lines.append(charts.Line(x, y, charts.colour(n)))
         legend.append((charts.colour(n), f"{test.names[c]}: {scores[test.names[c]][score]:.3f}"))
     if len(drawn) > 1:
-        lines.append(charts.Line(*(v.tolist() for v in ranking.mean_curve(list(points.values()))), "mean"))
+        x, y = ranking.mean_curve(list(points.values()))
+        lines.append(charts.Line(x, y, "mean"))
         value = np.mean([scores[test.names[c]][score] for c in measured])
         legend.append(("mean", f"macro mean of {len(measured)} classes: {value:.3f}"))
     title = {"average_precision": "average precision", "auroc": "area under the curve"}[score]
@@ -309,7 +325,8 @@ def _learning_curves(test: SavedTest) -> Section | None:
     about = {"train": ("muted", "training loss of single steps"), "val": ("c0", "validation loss")}
     for name, (colour, title) in about.items():
         if curves[name]:
-            lines.append(charts.Line(*zip(*curves[name], strict=True), colour, points=name == "val"))
+            x, y = zip(*curves[name], strict=True)
+            lines.append(charts.Line(x, y, colour, points=name == "val"))
             legend.append((colour, title))
     steps = test.facts.get("trained_steps")
     mark = (steps, "tested") if steps and steps <= last else None
@@ -386,10 +403,10 @@ def _errors(test: SavedTest) -> Section | None:
         return None
     examples = []
     for error in errors:
-        about = [("true", error["true"]), ("predicted", f"{error['predicted']}, {error['probability']:.4f}")]
+        about = [("true", error["true"]), ("predicted", f"{isolated(error['predicted'])}, {error['probability']:.4f}")]
         if neighbour := error.get("neighbour"):
             alike = "near-duplicate" if neighbour["near_duplicate"] else f"similarity {neighbour['similarity']:.2f}"
-            about.append(("in training", f"{neighbour['class']} ({alike}): {neighbour['text']}"))
+            about.append(("in training", f"{isolated(neighbour['class'])} ({alike}): {isolated(neighbour['text'])}"))
         examples.append(Example(error["text"], about))
     how = (
         "The most confident errors come first. The training text that is most alike (cosine of tf-idf of runs of 3 "

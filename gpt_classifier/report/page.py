@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, Template
+from markupsafe import Markup
 
 from gpt_classifier.report import document as parts
 
@@ -20,7 +21,7 @@ def html(document: parts.Document) -> str:
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["folded"] = folded
+    environment.filters |= {"folded": folded, "breakable": breakable}
     environment.tests["measured"] = lambda cell: isinstance(cell, parts.Measured)
     return environment.get_template("page.html")
 
@@ -33,3 +34,8 @@ def folded(text: str) -> tuple[str, str]:
     end = max(text.rfind(" ", SHOWN // 2, SHOWN), text.rfind("\n", SHOWN // 2, SHOWN))
     end = SHOWN if end < 0 else end
     return text[:end], text[end:]
+
+
+def breakable(name: str) -> Markup:
+    """A name that lines may break behind its underscores and other joints."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/.-])(?=\w)", name))

@@ -37,6 +37,8 @@ def read(path: Path) -> SavedTest:
             header, *lines = csv.reader(stream)
     except (OSError, ValueError) as error:
         raise InputError(f"{scores} and {predictions.name} cannot be read ({error}): test again") from error
+    if "accuracy" not in facts:  # of logits that are NaN or infinite
+        raise InputError(f"there are no scores in {scores}: the network diverged, so train with a lower learning rate")
     names = [name.removeprefix(PROBABILITY) for name in header if name.startswith(PROBABILITY)]
     if header[:3] != ["row", "label", "predicted"] or len(names) != len(header) - 3 or not lines:
         raise InputError(f"{predictions} does not hold the predictions of a test: test again")

@@ -31,8 +31,8 @@ def _block(block: Block) -> str:
             table = _table(header, rows, names)
             return f"{escaped(folded)}:\n\n{table}" if folded else table
         case Figure(_, caption, legend):
-            lines = "; ".join(escaped(name) for _, name in legend)
-            return f"Figure, drawn in the page: {escaped(caption)}" + (f" {lines}" if lines else "")
+            named = "; ".join(escaped(name) for _, name in legend)
+            return f"Figure, drawn in the page: {escaped(caption)} {named}".rstrip()
         case Examples(examples):
             lines = []
             for number, example in enumerate(examples, start=1):
