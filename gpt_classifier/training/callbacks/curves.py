@@ -13,7 +13,7 @@ from gpt_classifier.training.runs import run_folder
 from gpt_classifier.training.step_loss import is_logged
 
 FILE = "curves.csv"
-MAX_POINTS = 1000  # training losses that are kept; of more, every second one goes
+MAX_POINTS = 1000  # training losses, an even number: when there are so many, every second one goes
 
 
 class LearningCurves(Callback):
@@ -41,7 +41,7 @@ class LearningCurves(Callback):
             if self.skipped == self.stride:
                 self.skipped = 0
                 self.train.append((trainer.global_step, float(trainer.callback_metrics["train/loss"])))
-            if len(self.train) > MAX_POINTS:
+            if len(self.train) >= MAX_POINTS:
                 self.train, self.stride = self.train[1::2], 2 * self.stride
         self.step = trainer.global_step
 
