@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from sklearn import metrics as sk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -21,7 +22,7 @@ from gpt_classifier.data.fingerprints import fingerprints
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
 from gpt_classifier.training.callbacks import curves
-from gpt_classifier.training.callbacks.curves import read_curves
+from gpt_classifier.training.callbacks.curves import Curves, learning_curves
 
 
 @pytest.fixture
@@ -419,6 +420,12 @@ def test_rows_of_loaders_have_a_report_without_what_needs_their_texts(tiny_model
     page = next(tmp_path.rglob("report.html")).read_text(encoding="utf-8")
     assert "Calibration</h2>" in page
     assert "Invariance</h2>" not in page
+
+
+def read_curves(run: Path) -> Curves:
+    curves = learning_curves(Trainer(logger=False, enable_checkpointing=False), run)
+    assert curves is not None
+    return curves
 
 
 def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):

@@ -1,31 +1,28 @@
-"""Keeps the losses of a fit, in its checkpoints and in a file of the run."""
+"""Keeps the losses of a fit in its checkpoints, for the report of a test."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from gpt_classifier.files import whole_file
-from gpt_classifier.training.runs import run_folder
+from gpt_classifier.bundle import read_checkpoint
+from gpt_classifier.errors import InputError
 from gpt_classifier.training.step_loss import is_logged
 
-FILE = "curves.csv"
 MAX_POINTS = 1000  # training losses, an even number: when there are so many, every second one goes
+Curves = dict[str, list[tuple[int, float]]]  # points (step, loss), of ``train`` and ``val``
 
 
 class LearningCurves(Callback):
-    """Writes ``curves.csv`` into the run after each validation: step, training loss of that step, validation loss.
+    """Collects the training loss of logged steps and the loss of each validation.
 
-    A checkpoint holds the curves up to its step, and a resumed fit continues from there, so the file is that of a fit
+    A checkpoint holds the curves up to its step, and a resumed fit continues from there, so they are those of a fit
     that was never stopped.
     """
 
     def __init__(self) -> None:
-        self.train: list[tuple[int, float]] = []  # (step, loss) of steps that are logged
-        self.val: list[tuple[int, float]] = []
+        self.curves: Curves = {"train": [], "val": []}
         self.stride = 1  # how many logged steps there are for each that is kept
         self.skipped = 0
         self.step = 0
@@ -40,46 +37,34 @@ class LearningCurves(Callback):
             self.skipped += 1
             if self.skipped == self.stride:
                 self.skipped = 0
-                self.train.append((trainer.global_step, float(trainer.callback_metrics["train/loss"])))
-            if len(self.train) >= MAX_POINTS:
-                self.train, self.stride = self.train[1::2], 2 * self.stride
+                self._keep(trainer, "train")
+            if len(self.curves["train"]) >= MAX_POINTS:
+                self.curves["train"], self.stride = self.curves["train"][1::2], 2 * self.stride
         self.step = trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.val.append((trainer.global_step, float(trainer.callback_metrics["val/loss"])))
-            self._write(trainer)
+            self._keep(trainer, "val")
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
-
-    @rank_zero_only
-    def _write(self, trainer: Trainer) -> None:
-        if (run := run_folder(trainer)) is None:
-            return
-        losses = {step: [loss, ""] for step, loss in self.train}
-        for step, loss in self.val:
-            losses.setdefault(step, ["", ""])[1] = loss
-        with whole_file(run / FILE) as path, open(path, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["step", "train_loss", "val_loss"])
-            writer.writerows([step, *losses[step]] for step in sorted(losses))
+    def _keep(self, trainer: Trainer, name: str) -> None:
+        if math.isfinite(loss := float(trainer.callback_metrics[f"{name}/loss"])):
+            self.curves[name].append((trainer.global_step, loss))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"train": self.train, "val": self.val, "stride": self.stride, "skipped": self.skipped}
+        return {"curves": self.curves, "stride": self.stride, "skipped": self.skipped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.train, self.val = list(state_dict["train"]), list(state_dict["val"])
+        self.curves = {name: list(points) for name, points in state_dict["curves"].items()}
         self.stride, self.skipped = state_dict["stride"], state_dict["skipped"]
 
 
-def read_curves(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """The points (step, loss) of a run's ``train`` and ``val`` losses that are finite; none where it kept none."""
-    curves: dict[str, list[tuple[int, float]]] = {"train": [], "val": []}
-    if (run / FILE).is_file():
-        with open(run / FILE, newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                for name, points in curves.items():
-                    if row[f"{name}_loss"] and math.isfinite(float(row[f"{name}_loss"])):
-                        points.append((int(row["step"]), float(row[f"{name}_loss"])))
-    return curves
+def learning_curves(trainer: Trainer, run: Path) -> Curves | None:
+    """Those of the fit of a run: of this trainer if it was this one, else of the run's last checkpoint."""
+    kept = [callback.curves for callback in trainer.callbacks if isinstance(callback, LearningCurves)]  # type: ignore[attr-defined]
+    if kept and any(kept[0].values()):
+        return kept[0]
+    last = run / "checkpoints" / "last.ckpt"
+    try:
+        return read_checkpoint(last)["callbacks"][LearningCurves.__qualname__]["curves"]
+    except (InputError, KeyError):  # there is none, or an earlier version of the package wrote it
+        return None

@@ -25,7 +25,7 @@ from gpt_classifier.evaluation.neighbours import nearest
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.training.callbacks.classifier import class_names
-from gpt_classifier.training.callbacks.curves import read_curves
+from gpt_classifier.training.callbacks.curves import learning_curves
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
 
@@ -54,7 +54,7 @@ def of_rows(trainer: Trainer, model: GPTClassifier, texts: list[str], trained: T
 # ---------------------------------------------------------------- the run
 
 
-def of_run(model: GPTClassifier, run: Path, trained: TextDataModule | None) -> dict[str, Any]:
+def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataModule | None) -> dict[str, Any]:
     """What the model is, what it was trained on and how, and the calibration of its last predictions.
 
     ``trained`` holds the training rows, if they could be read; ``run`` is the folder of the model's run.
@@ -88,7 +88,7 @@ def of_run(model: GPTClassifier, run: Path, trained: TextDataModule | None) -> d
         "configuration": configuration,
         "versions": {"gpt_classifier": __version__, **versions, "python": platform.python_version()},
         "machine": _machine(),
-        "learning_curves": read_curves(run),
+        "learning_curves": learning_curves(trainer, run),
         "calibration": _calibration(model),
     }
 

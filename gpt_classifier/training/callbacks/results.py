@@ -95,7 +95,7 @@ class TestResults(Callback):
         readable = None if isinstance(trained, InputError) else trained
         reports = self.report and "accuracy" in results
         if "accuracy" in results:
-            about |= of_run(model, run, readable)
+            about |= of_run(trainer, model, run, readable)
         if reports and texts is not None:
             results |= of_rows(trainer, model, texts, readable)
         with whole_file(run / f"scores{ending}.json") as path:
