@@ -82,7 +82,10 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
     from gpt_classifier.evaluation.statistics import ALPHA, paired_difference, paired_p_value
 
     labels, one, other = _class_names(first), _class_names(first, True), _class_names(second, True)
-    texts = _texts(first)
+    try:
+        texts, missing = _texts(first), None
+    except InputError as error:
+        texts, missing = None, str(error)
     clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
     right = [predicted == labels for predicted in (one, other)]
     value, low, high = paired_difference(right[1], right[0], clusters)
@@ -103,6 +106,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
         "both_wrong": int((~right[0] & ~right[1]).sum()),
         "settings": _settings(first.facts, second.facts),
         "disagreements": int((one != other).sum()),
+        "texts_missing": missing,
         "examples": _examples(first, second, texts),
     }
 
@@ -134,21 +138,19 @@ def _settings(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, A
     ]
 
 
-def _texts(test: "SavedTest") -> list[str] | None:
-    """The texts of the rows in their order, read again from the source; None where it is not what it was."""
+def _texts(test: "SavedTest") -> list[str]:
+    """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
     from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
     from gpt_classifier.data.fingerprints import digest
 
     settings = test.facts.get("data") or {}
     if settings.get("source", IN_MEMORY) == IN_MEMORY:
-        return None
-    try:
-        table = TextDataModule(**settings).read_tables()["test"]
-    except (InputError, KeyError):
-        return None
+        raise InputError("they were given in memory, or as data loaders")
+    table = TextDataModule(**settings).read_tables()["test"]
     texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
-    same = not texts.isna().any() and digest(texts) == test.facts.get("test_fingerprint")
-    return texts.tolist() if same else None
+    if texts.isna().any() or digest(texts) != test.facts.get("test_fingerprint"):
+        raise InputError("they are not those any more that the runs were tested on")
+    return texts.tolist()
 
 
 def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) -> list[dict[str, Any]]:
@@ -189,11 +191,8 @@ def document(facts: dict[str, Any]) -> "Document":
     of_f1 = (
         "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
     )
-    scores = [
-        [name, *(cells[n] for cells in (dict(scored(run)) for run in facts["scores"]) for n in [name])]
-        for name, _ in scored(facts["scores"][0])
-        if name in dict(scored(facts["scores"][1]))
-    ]
+    one, other = (dict(scored(run)) for run in facts["scores"])
+    scores = [[name, one[name], other[name]] for name in one if name in other]
     counts = [
         ["both right", facts["both_right"]],
         ["only A right", facts["only_first_right"]],
@@ -237,7 +236,8 @@ def document(facts: dict[str, Any]) -> "Document":
         how_to_read = (
             "Of the rows with different answers, those on which the probabilities of the true class differ most."
         )
-        shown = f"{len(examples):,} of {facts['disagreements']:,} rows:"
+        shown = f"{len(examples):,} of {facts['disagreements']:,} rows"
+        shown += f", without their texts: {facts['texts_missing']}." if facts["texts_missing"] else ":"
         sections.append(Section("Disagreements", how_to_read, [Paragraph(shown), Examples(examples)]))
     return Document(
         "Comparison of two runs",

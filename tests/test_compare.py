@@ -93,6 +93,10 @@ def test_people_read_a_sentence_and_tables(runs, capsys, tmp_path):
     told = capsys.readouterr().out
     assert told.startswith("B is 10.00 points more accurate than A\n")
     assert "The test tells them apart." in told
+    assert "20 of 20 rows, without their texts: they were given in memory, or as data loaders." in " ".join(
+        told.split()
+    )
+    assert told.isascii()
     assert re.search(r"only B right +15 +15.0 %", told)
     assert re.search(r"model.pooling +mean +last_token", told)
     shown = page.read_text(encoding="utf-8")
@@ -170,6 +174,7 @@ def test_two_tested_runs_are_compared_with_the_texts_of_their_rows(trained, fit,
     assert names == {"model.pooling", "trainer.max_epochs"}
     table = TextDataModule("sample", tokenizer="bytes").read_tables()["test"].set_index("row")
     assert found["examples"]
+    assert found["texts_missing"] is None
     for each in found["examples"]:
         assert (each["text"], each["true"]) == (table["text"][each["row"]], table["label"][each["row"]])
     scores = [json.loads((run / "scores.json").read_text())["accuracy"] for run in both]

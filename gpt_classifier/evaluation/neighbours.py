@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-CHARACTERS = 2000  # of each text that are compared
+CHARACTERS = 1000  # of each text that are compared
 MAX_TEXTS = 20_000  # training texts that are compared: of more, a part of equal steps
 
 

@@ -12,6 +12,7 @@ from gpt_classifier.evaluation import ranking
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.report import charts
 from gpt_classifier.report.document import (
+    DASH,
     Block,
     Cell,
     Document,
@@ -32,7 +33,6 @@ MAX_CURVES = 8  # more curves than this in one chart cannot be told apart
 MAX_CLASSES = 80  # more than this beside one matrix cannot be read
 MAX_COUNTS = 10  # with more classes than this, rows of each split are summarised
 INTERVAL = "95 % interval"
-DASH = "\N{EN DASH}"  # between the ends of an interval, and where there is no value
 SCORES = {
     "f1_macro": "macro F1",
     "balanced_accuracy": "balanced accuracy",

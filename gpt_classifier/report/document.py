@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+DASH = "\N{EN DASH}"  # between the ends of an interval, and where there is no value
+
 
 class Measured(NamedTuple):
     """A value with its interval."""

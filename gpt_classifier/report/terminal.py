@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import fill
 
 from gpt_classifier.evaluation.report import table
-from gpt_classifier.report.document import Block, Cell, Document, Examples, Listing, Measured, Paragraph, Table
+from gpt_classifier.report.document import DASH, Block, Cell, Document, Examples, Listing, Measured, Paragraph, Table
 
 
 def lines(document: Document, width: int) -> str:
@@ -34,6 +34,8 @@ def _block(block: Block, width: int) -> Iterator[str]:
 
 
 def _plain(cell: Cell) -> str:
+    """In characters that every log file can show."""
     if isinstance(cell, Measured):
-        return f"{cell.value} [{cell.interval}]" if cell.interval else cell.value
+        interval = f" [{cell.interval.replace(DASH, ', ')}]" if cell.interval else ""
+        return f"{cell.value}{interval}".replace(DASH, "-")
     return cell

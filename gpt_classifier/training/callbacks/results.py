@@ -60,16 +60,49 @@ class TestResults(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = classifier(pl_module)
-        names = class_names(model)
+        model, run, data = classifier(pl_module), run_folder(trainer), text_data(trainer)
         logits, labels, rows = model.epoch_predictions
         texts = evaluated_texts(trainer, "test", rows)
-        clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
-        results = report(logits, labels, names, clusters)
-        run, data = run_folder(trainer), text_data(trainer)
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines or self.report:
             trained = readable_training_data(data, model)
+        results = self._results(trainer, model, texts, trained)
+        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
+        if run is None:
+            rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
+            return
+        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
+        readable, scored = None if isinstance(trained, InputError) else trained, "accuracy" in results
+        about = _about(model, data, texts) | (of_run(trainer, model, run, readable) if scored else {})
+        if self.report and scored and texts is not None:
+            results |= of_rows(trainer, model, texts, readable)
+        scores, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
+        with whole_file(scores) as path:
+            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            path.write_text(text + "\n", encoding="utf-8")
+        with whole_file(predictions) as path:
+            _write_predictions(path, logits, labels, rows, class_names(model))
+        rank_zero_info(f"scores: {scores}, predictions: {predictions}")
+        if self.report and scored:
+            rank_zero_info(f"report: {write(scores)}")
+        if not ending and scored:
+            _describe(run / "model" / "README.md", results)
+            if isinstance(trainer.logger, TensorBoardLogger):
+                shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
+                trainer.logger.log_metrics(shown, model.trained_steps())
+
+    def _results(
+        self,
+        trainer: Trainer,
+        model: GPTClassifier,
+        texts: list[str] | None,
+        trained: TextDataModule | InputError,
+    ) -> dict[str, Any]:
+        """Scores of the model's last predictions, of the baselines, and of the model's own decision."""
+        logits, labels, _ = model.epoch_predictions
+        names = class_names(model)
+        clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
+        results = report(logits, labels, names, clusters)
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
@@ -79,38 +112,19 @@ class TestResults(Callback):
                 probabilities = model.decision.probabilities(logits.double().numpy())
                 decided = rates(model.decision, probabilities, labels.numpy(), names)
                 results["decision"] = {"asked": asked, "on_these_rows": decided}
-        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
-        if run is None:
-            rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
-            return
-        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
-        known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
-        about = {
-            "version": __version__,
-            "trained_steps": model.trained_steps() or None,  # a model folder does not know
-            "data": None if data is None else dict(data.hparams),
-            "test_fingerprint": None if texts is None else digest(texts),
-            "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
-        }
-        readable = None if isinstance(trained, InputError) else trained
-        reports = self.report and "accuracy" in results
-        if "accuracy" in results:
-            about |= of_run(trainer, model, run, readable)
-        if reports and texts is not None:
-            results |= of_rows(trainer, model, texts, readable)
-        with whole_file(run / f"scores{ending}.json") as path:
-            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-            path.write_text(text + "\n", encoding="utf-8")
-        with whole_file(run / f"predictions{ending}.csv") as path:
-            _write_predictions(path, logits, labels, rows, names)
-        rank_zero_info(f"scores: {run / f'scores{ending}.json'}, predictions: {run / f'predictions{ending}.csv'}")
-        if reports:
-            rank_zero_info(f"report: {write(run / f'scores{ending}.json')}")
-        if not ending and "accuracy" in results:
-            _describe(run / "model" / "README.md", results)
-            if isinstance(trainer.logger, TensorBoardLogger):
-                shown = {f"final/test_{name}": float(trainer.callback_metrics[f"test/{name}"]) for name in FINAL}
-                trainer.logger.log_metrics(shown, model.trained_steps())
+        return results
+
+
+def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> dict[str, Any]:
+    """Which model was tested on which rows."""
+    known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
+    return {
+        "version": __version__,
+        "trained_steps": model.trained_steps() or None,  # a model folder does not know
+        "data": None if data is None else dict(data.hparams),
+        "test_fingerprint": None if texts is None else digest(texts),
+        "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
+    }
 
 
 def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:
