@@ -457,19 +457,21 @@ def _invariance(test: SavedTest) -> Section | None:
     )
     if missing := certificate.get("missing"):
         return Section("Invariance", how, [Paragraph(f"Not measured: {missing}.")])
-    rows = []
+    rows: list[list[Cell]] = []
+    without = []
     for each in certificate["variations"]:
         if "missing" in each:
-            rows.append([each["variation"], DASH, DASH, DASH, f"not available: {each['missing']}"])
+            without.append(Paragraph(f"Without {each['variation']}: {each['missing']}."))
             continue
-        result = {True: "pass", False: "fail", None: "no invariance: measured"}[each["passed"]]
-        tolerance = DASH if each["tolerance"] is None else f"{each['tolerance']:.0e}"
-        rows.append(
-            [each["variation"], f"{each['largest_change']:.1e}", f"{each['changed_answers']:,}", tolerance, result]
-        )
-    header = ["variation", "largest change of a probability", "changed answers", "tolerance", "result"]
-    said = f"Measured on {certificate['rows']:,} of {certificate['of']:,} test texts."
-    return Section("Invariance", how, [Paragraph(said), Table(header, rows)])
+        result = Measured("measured", "no invariance")
+        if each["passed"] is not None:
+            result = Measured("pass" if each["passed"] else "fail", f"tolerance {each['tolerance']:.0e}")
+        rows.append([each["variation"], result, f"{each['largest_change']:.1e}", f"{each['changed_answers']:,}"])
+    table = Table(["variation", "result", "largest change", "answers changed"], rows)
+    said = (
+        f"Measured on {certificate['rows']:,} of {certificate['of']:,} test texts: the largest change of a probability."
+    )
+    return Section("Invariance", how, [Paragraph(said), table, *without])
 
 
 def _decision(test: SavedTest) -> Section | None:

@@ -1,8 +1,11 @@
 """A document as Markdown; markup in texts and names is shown, not obeyed."""
 
+import re
 from collections.abc import Sequence
 
 from gpt_classifier.report.document import Block, Cell, Document, Examples, Figure, Listing, Measured, Paragraph, Table
+
+MARKUP = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word is one
 
 
 def markdown(document: Document) -> str:
@@ -20,7 +23,7 @@ def markdown(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """One line in which every character that Markdown or HTML would take for markup is itself."""
-    return "".join(f"&#{ord(c)};" if c in "\\`*_{}[]<>|#~&$" else c for c in " ".join(text.split()))
+    return MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
 def _block(block: Block) -> str:
@@ -52,5 +55,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Cell]], names: int) ->
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, Measured):
-        return f"{cell.value} &#91;{cell.interval}&#93;" if cell.interval else cell.value
+        return f"{cell.value} [{cell.interval}]" if cell.interval else cell.value
     return escaped(cell)

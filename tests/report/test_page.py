@@ -259,6 +259,10 @@ def test_markup_is_escaped_for_markdown():
     assert escaped("a|b <i> *c* `d`\n# e") == "a&#124;b &#60;i&#62; &#42;c&#42; &#96;d&#96; &#35; e"
 
 
+def test_an_underscore_within_a_word_is_no_markup():
+    assert escaped("bbc_news _emphasis_") == "bbc_news &#95;emphasis&#95;"
+
+
 def test_a_long_text_is_folded_behind_a_word_and_nothing_of_it_is_lost():
     text = "word " * 100
     shown, rest = folded(text)
