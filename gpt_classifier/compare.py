@@ -104,7 +104,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
         "only_first_right": int((right[0] & ~right[1]).sum()),
         "only_second_right": int((right[1] & ~right[0]).sum()),
         "both_wrong": int((~right[0] & ~right[1]).sum()),
-        "settings": _settings(first.facts, second.facts),
+        **_settings(first.facts, second.facts),
         "disagreements": int((one != other).sum()),
         "texts_missing": missing,
         "examples": _examples(first, second, texts),
@@ -123,19 +123,21 @@ def _scores(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: facts[name] for name in kept if facts.get(name) is not None}
 
 
-def _settings(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
-    """The settings that differ, by dotted key."""
+def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The sections of settings that are known of both runs, and the settings in them that differ, by dotted key."""
     from gpt_classifier.settings import flat
 
-    both = "configuration" in first and "configuration" in second
-    one, other = (
-        flat(facts["configuration"] if both else {"data": facts.get("data") or {}}) for facts in (first, second)
-    )
-    return [
+    both = [facts.get("configuration") or {"data": facts.get("data") or {}} for facts in (first, second)]
+    if ("trainer" in both[0]) != ("trainer" in both[1]):  # a model folder knows no more
+        both = [{"data": configuration.get("data") or {}} for configuration in both]
+    one, other = map(flat, both)
+    differ = [
         {"setting": name, "first": one.get(name), "second": other.get(name)}
         for name in dict.fromkeys([*one, *other])
         if one.get(name) != other.get(name) and name not in OF_FILES
     ]
+    sections = [name for name in both[0] if name in both[1] and isinstance(both[0][name], dict)]
+    return {"settings_of": sections, "settings": differ}
 
 
 def _texts(test: "SavedTest") -> list[str]:
@@ -228,7 +230,7 @@ def document(facts: dict[str, Any]) -> "Document":
         ),
         Section(
             "Settings that differ",
-            "Whatever differs may be the reason, also what is not a setting, such as chance.",
+            f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}.",
             [Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")],
         ),
     ]

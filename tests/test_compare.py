@@ -77,6 +77,16 @@ def test_only_settings_that_differ_are_named(runs, capsys):
     assert as_json(runs, capsys)["settings"] == [{"setting": "model.pooling", "first": "mean", "second": "last_token"}]
 
 
+def test_of_a_run_without_its_configuration_only_the_data_are_compared(tmp_path, capsys):
+    data = {"data": {"source": "a.csv", "max_length": 64}}
+    whole = {"configuration": {**data, "model": {"pooling": "mean"}, "trainer": {"max_epochs": 2}}}
+    of_folder = {"configuration": {"data": {"source": "a.csv", "max_length": 32}, "model": {"n_layer": 2}}}
+    both = [write(tmp_path / name, [0, 1], [0, 1], **facts) for name, facts in (("a", whole), ("b", of_folder))]
+    found = as_json(both, capsys)
+    assert found["settings_of"] == ["data"]
+    assert found["settings"] == [{"setting": "data.max_length", "first": 64, "second": 32}]
+
+
 def test_the_rows_shown_are_those_whose_probabilities_differ_most(runs, capsys):
     found = as_json(runs, capsys)
     assert found["disagreements"] == 20

@@ -1,12 +1,13 @@
 """Finds the training texts that are most like given ones, which often explain an error; knows nothing about models."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 CHARACTERS = 1000  # of each text that are compared
-MAX_TEXTS = 20_000  # training texts that are compared: of more, a part of equal steps
+MAX_CHARACTERS = 4_000_000  # of all training texts together, which take seconds: of more, every n-th text is compared
 
 
 class Neighbour(NamedTuple):
@@ -23,7 +24,7 @@ def nearest(texts: Sequence[str], training_texts: Sequence[str]) -> list[Neighbo
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    step = -(-len(training_texts) // MAX_TEXTS)
+    step = math.ceil(sum(min(len(text), CHARACTERS) for text in training_texts) / MAX_CHARACTERS) or 1
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, dtype=np.float32)
     try:
         known = vectorizer.fit_transform([text[:CHARACTERS] for text in training_texts[::step]])

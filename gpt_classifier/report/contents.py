@@ -452,8 +452,8 @@ def _invariance(test: SavedTest) -> Section | None:
         return None
     how = (
         "Whatever a text is padded to, whichever texts share its batch and wherever the model folder lies, its "
-        "probabilities must stay the same up to the tolerance. Number formats of less precision may change them, "
-        "which is measured, so that you know what they cost."
+        "probabilities must stay the same up to the tolerance. Where less precise numbers, or a pooling that counts "
+        "padding, may change them, the change is measured and not asserted, so that you know what it costs."
     )
     if missing := certificate.get("missing"):
         return Section("Invariance", how, [Paragraph(f"Not measured: {missing}.")])
@@ -463,7 +463,7 @@ def _invariance(test: SavedTest) -> Section | None:
         if "missing" in each:
             without.append(Paragraph(f"Without {each['variation']}: {each['missing']}."))
             continue
-        result = Measured("measured", "no invariance")
+        result = Measured("measured", "not asserted")
         if each["passed"] is not None:
             result = Measured("pass" if each["passed"] else "fail", f"tolerance {each['tolerance']:.0e}")
         rows.append([each["variation"], result, f"{each['largest_change']:.1e}", f"{each['changed_answers']:,}"])

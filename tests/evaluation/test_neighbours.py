@@ -30,7 +30,7 @@ def test_training_texts_without_a_word_have_no_neighbours():
     assert nearest(["a text"], ["", " "]) == []
 
 
-def test_of_very_many_training_texts_a_part_is_searched(monkeypatch):
-    monkeypatch.setattr(neighbours, "MAX_TEXTS", 2)
+def test_of_very_long_training_texts_a_part_is_searched(monkeypatch):
+    monkeypatch.setattr(neighbours, "MAX_CHARACTERS", sum(map(len, KNOWN)) - 1)
     assert [each.position for each in nearest([KNOWN[2]], KNOWN)] == [2]
     assert nearest([KNOWN[1]], KNOWN)[0].position in (0, 2)
