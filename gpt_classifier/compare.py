@@ -46,9 +46,10 @@ def main(arguments: list[str]) -> None:
     check_same_rows(first, second)
     facts = {"first": str(options.runs[0]), "second": str(options.runs[1])} | compared(first, second)
     if options.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        told = json.dumps(facts, indent=2, ensure_ascii=False)
     else:
-        print(lines(document(facts), shutil.get_terminal_size().columns))
+        told = lines(document(facts), shutil.get_terminal_size().columns)
+    print(told.encode("utf-8", "backslashreplace").decode())  # of a text with half a surrogate pair
     if options.html is not None:
         with whole_file(options.html) as path:
             path.write_text(html(document(facts)), encoding="utf-8", errors="backslashreplace")

@@ -32,4 +32,4 @@ def nearest(texts: Sequence[str], training_texts: Sequence[str]) -> list[Neighbo
         return []
     similarities = (vectorizer.transform([text[:CHARACTERS] for text in texts]) @ known.T).toarray()
     best = similarities.argmax(1)
-    return [Neighbour(int(b) * step, float(row[b])) for b, row in zip(best, similarities, strict=True)]
+    return [Neighbour(int(b) * step, min(1.0, float(row[b]))) for b, row in zip(best, similarities, strict=True)]

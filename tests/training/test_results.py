@@ -428,6 +428,14 @@ def read_curves(run: Path) -> Curves:
     return curves
 
 
+def test_a_text_with_half_a_surrogate_pair_has_a_report(tiny_model, tiny_data, quick_trainer, tmp_path):
+    texts = [f"half a pair \ud800 {'x' * n}" for n in range(40)]
+    result = fit_and_test(tiny_model, tiny_data(texts, ["a", "b"] * 20), quick_trainer, tmp_path)
+    assert all("\ud800" in error["text"] for error in result["errors"])
+    assert result["errors"]
+    assert "half a pair \\ud800" in next(tmp_path.rglob("report.html")).read_text(encoding="utf-8")
+
+
 def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):
     settings = ["--trainer.log_every_n_steps=2", "--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
     assert fit(tmp_path / "whole", *settings, "--trainer.max_epochs=3") == 0
