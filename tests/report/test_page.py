@@ -259,6 +259,12 @@ def test_markup_is_escaped_for_markdown():
     assert escaped("a|b <i> *c* `d`\n# e") == "a&#124;b &#60;i&#62; &#42;c&#42; &#96;d&#96; &#35; e"
 
 
+def test_a_text_with_half_a_surrogate_pair_which_no_file_can_hold_is_shown_escaped(tmp_path):
+    error = {"row": 0, "text": "half \ud800 a pair", "true": "a", "predicted": "b", "probability": 0.9}
+    page = write(saved(tmp_path, 2, errors=[error]))
+    assert "half \\ud800 a pair" in page.read_text(encoding="utf-8")
+
+
 def test_an_underscore_within_a_word_is_no_markup():
     assert escaped("bbc_news _emphasis_") == "bbc_news &#95;emphasis&#95;"
 

@@ -428,12 +428,22 @@ def read_curves(run: Path) -> Curves:
     return curves
 
 
-def test_a_text_with_half_a_surrogate_pair_has_a_report(tiny_model, tiny_data, quick_trainer, tmp_path):
-    texts = [f"half a pair \ud800 {'x' * n}" for n in range(40)]
-    result = fit_and_test(tiny_model, tiny_data(texts, ["a", "b"] * 20), quick_trainer, tmp_path)
-    assert all("\ud800" in error["text"] for error in result["errors"])
-    assert result["errors"]
-    assert "half a pair \\ud800" in next(tmp_path.rglob("report.html")).read_text(encoding="utf-8")
+def read_curves(run: Path) -> Curves:
+    curves = learning_curves(Trainer(logger=False, enable_checkpointing=False), run)
+    assert curves is not None
+    return curves
+
+
+def test_a_text_with_half_a_surrogate_pair_has_a_report(fit, tmp_path):
+    """As JSON can hold it and UTF-8 cannot."""
+    rows = [{"text": f"half a pair \ud800 {'x' * n}", "label": "ab"[n % 2]} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert fit(tmp_path, f"--data.source={tmp_path / 'rows.jsonl'}", "--trainer.max_epochs=1") == 0
+    run = tmp_path / "version_0"
+    assert main(["test", f"--model={run}"]) == 0
+    errors = scores(run)["errors"]
+    assert errors
+    assert all("\ud800" in error["text"] for error in errors)
 
 
 def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):
