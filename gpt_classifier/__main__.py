@@ -43,6 +43,8 @@ COMMANDS = {
     "calibrate": Command(
         "choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'", _in("calibrate")
     ),
+    "report": Command("render a test's report anew", "report checkpoints/spam/version_0", _in("report.command")),
+    "compare": Command("compare two tested runs", "compare version_0 version_1", _in("compare")),
     "study": Command("compare settings fairly", "study --config article", _in("study.command")),
     "search": Command("look for better settings", "search --config spam", _in("search.command")),
     "benchmark": Command("time it beside the alternatives", "benchmark --parts train", _in("benchmark.command")),

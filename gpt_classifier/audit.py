@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH = 120  # of output to files
 MOST_CLASSES = 20  # in the table; all are in the JSON object
+QUIETLY = "--seed_everything=false"  # only the split is random, and it has a seed of its own
 
 
 def main(words: list[str]) -> None:
@@ -32,7 +33,7 @@ def main(words: list[str]) -> None:
 
     from gpt_classifier.training.cli import DataCLI
 
-    data = DataCLI([*others, "--seed_everything=false"]).datamodule  # only the split is random; it has its own seed
+    data = DataCLI([*others, QUIETLY]).datamodule
     data.prepare_data()
     audit = data.audit()
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -21,7 +21,7 @@ SECTIONS = ("data", "model", "trainer")
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
 YAML_FILES = (".yaml", ".yml")
 COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.split_column")
-OF_COMMANDS = ("output", "keep", "baselines")  # options that one of the commands uses
+OF_COMMANDS = ("output", "keep", "baselines", "report")  # options that one of the commands uses
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "seed_everything", "print_config", *OF_COMMANDS)
 OTHER_NAMES = {  # what users of other programs type
     "epochs": "trainer.max_epochs",

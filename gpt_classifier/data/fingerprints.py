@@ -26,6 +26,11 @@ def training_fingerprints(texts: Iterable[str]) -> Tensor:
     return torch.from_numpy(np.unique(fingerprints(texts)))
 
 
+def digest(texts: Iterable[str]) -> str:
+    """A short hash of texts in their order, the same for texts that differ only as near-duplicates do."""
+    return blake2b(fingerprints(texts).astype("<i8").tobytes(), digest_size=8).hexdigest()
+
+
 def trained_on(texts: Iterable[str], known: Tensor) -> np.ndarray:
     """(N,) bool, whether a text or a near-duplicate of it has one of the fingerprints ``known`` (M,)."""
     return np.isin(fingerprints(texts), known.numpy())

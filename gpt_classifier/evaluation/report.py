@@ -178,13 +178,13 @@ def _of_classes(result: dict[str, Any], width: int) -> str:
     macro = [_four(result[f"{name}_macro"]) for name in ("precision", "recall", "f1")]
     micro = [_four(result.get(f"{name}_micro", result["accuracy"])) for name in ("precision", "recall", "f1")]
     means = [["macro", *macro, f"{result['rows']:,}"], ["micro", *micro, f"{result['rows']:,}"]]
-    return _table(["class", "precision", "recall", "F1", "rows"], [lines, means], 1, width)
+    return table(["class", "precision", "recall", "F1", "rows"], [lines, means], 1, width)
 
 
 def _of_confusions(result: dict[str, Any], width: int) -> str:
     shown = result["confusions"][:MOST_CONFUSIONS]
     lines = [[c["true"], c["predicted"], f"{c['rows']:,}", f"{c['share_of_class']:.1%}"] for c in shown]
-    return _table(["true class", "predicted instead", "rows", "of the class"], [lines], 2, width)
+    return table(["true class", "predicted instead", "rows", "of the class"], [lines], 2, width)
 
 
 def _of_class_mix(mix: dict[str, Any]) -> str:
@@ -218,7 +218,7 @@ def _of_baselines(result: dict[str, Any], width: int) -> str:
         [each["name"], _accuracy(each), _f1(each), "-" if each["seconds"] is None else f"{each['seconds']:,.1f}"]
         for each in (network, *baselines["models"])
     ]
-    parts = [_table(["model", "accuracy [95 %]", "macro F1, % [95 %]", "s"], [lines[:1], lines[1:]], 1, width)]
+    parts = [table(["model", "accuracy [95 %]", "macro F1, % [95 %]", "s"], [lines[:1], lines[1:]], 1, width)]
     about = f"The baselines learnt from the network's {baselines['training_rows']:,} training rows, in full length; "
     seconds = "s: seconds of training and of classifying the test texts, of the network up to its checkpoint."
     parts.append(_folded(about + seconds, width))
@@ -247,7 +247,7 @@ def _four(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _table(header: Sequence[str], sections: Sequence[Sequence[Sequence[str]]], names: int, width: int) -> str:
+def table(header: Sequence[str], sections: Sequence[Sequence[Sequence[str]]], names: int, width: int) -> str:
     """The first columns are ``names``, which get all the room that numbers leave; sections are parted by a line."""
     from rich.box import Box
     from rich.console import Console

@@ -108,6 +108,12 @@ class ClassifierCLI(LightningCLI):
             default="all",
             help="Trivial models that test trains on the same rows and compares the model with.",
         )
+        parser.add_argument(
+            "--report",
+            type=Literal["all", "none"],
+            default="all",
+            help="Report that test writes as report.html and report.md, with what is measured only for it.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, list), "as __init__ takes them"
@@ -202,8 +208,8 @@ class ClassifierCLI(LightningCLI):
             else:
                 kwargs["enable_progress_bar"] = False
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
-        baselines = self._of_command(self.config_init).get("baselines") != "none"
-        extra += callbacks.default_callbacks(checkpoints, baselines)
+        baselines, report = (self._of_command(self.config_init).get(name) != "none" for name in ("baselines", "report"))
+        extra += callbacks.default_callbacks(checkpoints, baselines, report)
         if self.subcommand == "predict":
             kwargs["logger"] = False
             if config.get("fast_dev_run"):

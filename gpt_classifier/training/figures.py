@@ -2,14 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
-from gpt_classifier.evaluation import metrics
+from gpt_classifier.evaluation import metrics, ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +21,6 @@ MAX_CLASSES_WITH_NUMBERS = 30  # cells of larger matrices have no room for a num
 MAX_NAME = 32  # columns of a name; longer ones lose their middle
 MAX_LINES = 6  # lines that name what is not drawn
 SMALLEST = 5  # points; smaller numbers cannot be read
-
-Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
@@ -83,31 +80,16 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
 
 def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
     """Precision against recall, one class against the rest, with the average precision of each."""
-    from sklearn.metrics import precision_recall_curve
-
-    def curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        precision, recall, _ = (values[::-1] for values in precision_recall_curve(truth, probability))
-        # Average precision is the area under steps: a recall is reached with the precision of its own threshold. Behind
-        # full recall there are only thresholds that let in rows of other classes.
-        kept = slice(np.searchsorted(recall, 0, side="right"), np.searchsorted(recall, 1) + 1)
-        return np.append(0, recall[kept]).repeat(2)[1:-1], precision[kept].repeat(2)
-
-    return _curves(logits, labels, names, "average_precision", curve, ("recall", "precision"))
+    return _curves(logits, labels, names, "average_precision", ranking.precision_recall, ("recall", "precision"))
 
 
 def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
     """True against false positive rate, one class against the rest, with the area under each curve."""
-    from sklearn.metrics import roc_curve
-
-    def curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        false, true, _ = roc_curve(truth, probability)
-        return false, true
-
-    return _curves(logits, labels, names, "auroc", curve, ("false positive rate", "true positive rate"))
+    return _curves(logits, labels, names, "auroc", ranking.roc, ("false positive rate", "true positive rate"))
 
 
 def _curves(
-    logits: Tensor, labels: Tensor, names: Sequence[str], score: str, curve: Curve, axis_names: tuple[str, str]
+    logits: Tensor, labels: Tensor, names: Sequence[str], score: str, curve: ranking.Curve, axis_names: tuple[str, str]
 ) -> "Figure":
     """The curves of the classes with the lowest ``score``, and the mean over all that have one.
 
@@ -142,16 +124,13 @@ def _curves(
     handles, legend = [], []
     figure, axes = _new(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
     probabilities = metrics.probabilities(logits, labels).numpy()
-    middles = (np.arange(500) + 0.5) / 500
-    at_middles = []
+    curves = {c: curve(truth[:, c].numpy(), probabilities[:, c]) for c in measured}
     for c in measured:
-        x, y = curve(truth[:, c].numpy(), probabilities[:, c])
-        at_middles.append(np.interp(middles, x, y))
         if c in drawn:
-            handles += axes.plot(x, y, linewidth=1.2)
+            handles += axes.plot(*curves[c], linewidth=1.2)
             legend.append(f"{scores[c]:.3f}  {shown_names[c]} ({rows[c]:,} texts)")
     if len(drawn) > 1:
-        handles += axes.plot(middles, np.mean(at_middles, axis=0), color="black", linewidth=2.2)
+        handles += axes.plot(*ranking.mean_curve(list(curves.values())), color="black", linewidth=2.2)
         legend.append(f"{scores.nanmean():.3f}  macro mean of {len(measured)} classes")
     if score == "auroc":
         handles += axes.plot([0, 1], [0, 1], ":", color="grey")

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_classifier.data.fingerprints import fingerprints, trained_on, training_fingerprints
+from gpt_classifier.data.fingerprints import digest, fingerprints, trained_on, training_fingerprints
 from gpt_classifier.data.splits import near_duplicate_key
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
@@ -28,3 +28,9 @@ def test_fingerprints_to_keep_are_sorted_distinct_whole_numbers():
     assert kept.dtype == torch.int64
     assert len(kept) == 3
     assert (np.diff(kept.numpy()) > 0).all()
+
+
+def test_a_digest_depends_on_the_texts_and_their_order_but_not_on_the_numbers_in_them():
+    texts = ["Call 123 now", "see you", ""]
+    assert digest(texts) == digest(["call 9  NOW", "see you", ""])
+    assert len({digest(texts), digest(texts[::-1]), digest(texts[:2]), digest([])}) == 4

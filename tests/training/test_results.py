@@ -2,19 +2,27 @@
 
 import csv
 import json
+import platform
+import re
 import shutil
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from sklearn import metrics as sk
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.__main__ import main
+from gpt_classifier.data.fingerprints import fingerprints
+from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
+from gpt_classifier.training.callbacks import curves
+from gpt_classifier.training.callbacks.curves import Curves, learning_curves
 
 
 @pytest.fixture
@@ -290,3 +298,165 @@ def test_rows_of_loaders_have_no_baselines(tiny_model, tiny_data, quick_trainer,
     trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False))
     trainer.test(model, data.test_dataloader(), verbose=False)
     assert "no baselines: the test rows were given without their texts" in caplog.text
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_a_test_writes_a_report_whose_every_section_is_filled(run):
+    assert main(["test", f"--model={run}"]) == 0
+    page, text = ((run / f"report.{ending}").read_text(encoding="utf-8") for ending in ("html", "md"))
+    found = scores(run)
+    assert f"{100 * found['accuracy']:.2f} %" in page
+    headings = (
+        "Baselines, Scores, Classes, Confusions, Ranking, Calibration, Learning curves, "
+        "Training texts among the test texts, Errors by length and script, Invariance, Settings"
+    )
+    for heading in headings.split(", "):
+        assert re.search(f"<h2 [^>]*>{heading}</h2>", page)
+        assert f"\n## {heading}\n" in text
+    assert (run / "report.html").stat().st_size < 2_000_000
+
+
+def test_the_facts_of_the_run_are_those_of_the_fit(run):
+    assert main(["test", f"--model={run}"]) == 0
+    found = scores(run)
+    data = TextDataModule("sample", tokenizer="bytes")
+    data.setup("fit")
+    for split, counts in found["training"]["rows"].items():
+        assert counts == data.tables[split]["label"].value_counts().reindex(data.class_names).to_dict()
+    known = np.unique(fingerprints(data.tables["train"]["text"]))
+    assert found["training"]["distinct_texts"] == len(known)
+    assert found["training"]["fingerprint"] == digest_of(known)
+    assert found["training"]["seed"] == 123
+    assert found["configuration"]["trainer"]["max_epochs"] == 2
+    assert found["versions"]["torch"] == torch.__version__
+    parameters = TextClassifier.load(run).model.parameters()
+    assert found["network"]["parameters"] == sum(parameter.numel() for parameter in parameters)
+    assert platform.node() not in json.dumps(found["machine"])
+
+
+def digest_of(known: np.ndarray) -> str:
+    return blake2b(known.astype("<i8").tobytes(), digest_size=8).hexdigest()
+
+
+def test_errors_lengths_and_truncation_are_those_of_the_rows(run):
+    assert main(["test", f"--model={run}", "--data.splitting.seed=5"]) == 0  # of which many were trained on
+    found = scores(run, "scores-sample.json")
+    data = TextDataModule("sample", tokenizer="bytes", max_length=64, splitting={"seed": 5})
+    data.setup("fit")
+    table = data.tables["test"].set_index("row")
+    classifier = TextClassifier.load(run)
+    with open(run / "predictions-sample.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    right = {int(row["row"]): row["label"] == row["predicted"] for row in rows}
+    tokens = {row: len(classifier.text_encoder.encode(text)[0]) for row, text in table["text"].items()}
+    cut = {row: classifier.text_encoder.encode(text)[1] for row, text in table["text"].items()}
+    for each in found["lengths"]:
+        inside = [row for row, n in tokens.items() if each["from"] <= n <= each["to"]]
+        assert (each["rows"], each["errors"]) == (len(inside), sum(not right[row] for row in inside))
+    truncated = [row for row in table.index if cut[row]]
+    assert 0 < len(truncated) < len(table)
+    assert found["truncation"]["truncated"]["rows"] == len(truncated)
+    assert found["truncation"]["truncated"]["errors"] == sum(not right[row] for row in truncated)
+    leaks = found["leaks"]
+    assert leaks["seen"]["rows"] == found["rows_trained_on"] > 0
+    assert leaks["seen"]["rows"] + leaks["unseen"]["rows"] == len(table)
+    assert leaks["seen"]["errors"] + leaks["unseen"]["errors"] == sum(not each for each in right.values())
+    wrong = sum(not each for each in right.values())
+    assert len(found["errors"]) == min(wrong, 20)
+    probabilities = [error["probability"] for error in found["errors"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    train = TextDataModule("sample", tokenizer="bytes").read_tables()["train"]
+    for error in found["errors"]:
+        assert error["text"] == table["text"][error["row"]]
+        assert (error["true"], right[error["row"]]) == (table["label"][error["row"]], False)
+        neighbour = error["neighbour"]
+        assert ((train["text"] == neighbour["text"]) & (train["label"] == neighbour["class"])).any()
+        assert neighbour["near_duplicate"] == (
+            near_duplicate_key(error["text"]) == near_duplicate_key(neighbour["text"])
+        )
+
+
+def test_calibration_is_that_before_and_after_the_models_own_decision(run):
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert "after" not in scores(run)["calibration"]
+    assert main(["calibrate", str(run)]) == 0
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    found = scores(run)["calibration"]
+    assert found["temperature"] == TextClassifier.load(run).decision.temperature
+    assert found["before"]["error"] != found["after"]["error"]
+    assert sum(each["rows"] for each in found["after"]["bins"]) == scores(run)["rows"]
+
+
+def test_the_certificate_of_a_sound_model_has_no_failure(run):
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    found = scores(run)["invariance"]
+    assert 0 < found["rows"] <= found["of"]
+    asserted = [each for each in found["variations"] if each.get("tolerance")]
+    assert len(asserted) == 4
+    assert all(each["passed"] and each["changed_answers"] == 0 for each in asserted)
+
+
+def test_without_a_report_the_scores_still_know_the_run(run, caplog):
+    assert main(["test", f"--model={run}", "--report=none", "--baselines=none"]) == 0
+    assert not list(run.glob("report*"))
+    found = scores(run)
+    assert "configuration" in found
+    assert not {"invariance", "errors", "lengths", "leaks"} & found.keys()
+    assert "report:" not in caplog.text
+
+
+def test_reports_are_all_or_none(run, capsys):
+    assert main(["test", f"--model={run}", "--report=pdf"]) == 2
+    assert "report is 'pdf', expected all or none" in capsys.readouterr().err
+
+
+def test_rows_of_loaders_have_a_report_without_what_needs_their_texts(tiny_model, tiny_data, quick_trainer, tmp_path):
+    model, data = tiny_model(), tiny_data()
+    quick_trainer().fit(model, data)
+    trainer = quick_trainer(callbacks=default_callbacks(checkpoints=False), logger=True, default_root_dir=tmp_path)
+    trainer.test(model, data.test_dataloader(), verbose=False)
+    page = next(tmp_path.rglob("report.html")).read_text(encoding="utf-8")
+    assert "Calibration</h2>" in page
+    assert "Invariance</h2>" not in page
+
+
+def read_curves(run: Path) -> Curves:
+    curves = learning_curves(Trainer(logger=False, enable_checkpointing=False), run)
+    assert curves is not None
+    return curves
+
+
+def test_a_text_with_half_a_surrogate_pair_has_a_report(fit, tmp_path):
+    """As JSON can hold it and UTF-8 cannot."""
+    rows = [{"text": f"half a pair \ud800 {'x' * n}", "label": "ab"[n % 2]} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert fit(tmp_path, f"--data.source={tmp_path / 'rows.jsonl'}", "--trainer.max_epochs=1") == 0
+    run = tmp_path / "version_0"
+    assert main(["test", f"--model={run}"]) == 0
+    errors = scores(run)["errors"]
+    assert errors
+    assert all("\ud800" in error["text"] for error in errors)
+
+
+def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):
+    settings = ["--trainer.log_every_n_steps=2", "--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
+    assert fit(tmp_path / "whole", *settings, "--trainer.max_epochs=3") == 0
+    again = tmp_path / "resumed"
+    assert fit(again, *settings, "--trainer.max_epochs=1") == 0
+    last = f"--ckpt_path={again / 'version_0' / 'checkpoints' / 'last.ckpt'}"
+    assert fit(again, *settings, last, "--trainer.max_epochs=3") == 0
+    whole, resumed = (read_curves(folder / "version_0") for folder in (tmp_path / "whole", again))
+    assert whole == resumed
+    assert len(whole["val"]) == 3
+    steps = [step for step, _ in whole["train"]]
+    assert steps == list(range(2, 2 * len(steps) + 1, 2))
+
+
+def test_of_a_long_fit_every_second_training_loss_goes(monkeypatch, fit, tmp_path):
+    monkeypatch.setattr(curves, "MAX_POINTS", 8)
+    assert fit(tmp_path, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1") == 0
+    steps = [step for step, _ in read_curves(tmp_path / "version_0")["train"]]
+    assert len(steps) <= 8
+    assert len(set(np.diff(steps))) == 1

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
@@ -19,26 +18,30 @@ from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.runs import text_data
 
 # Settings of a data module that do not change which rows are trained on.
 OF_BATCHES = {"batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
 
 
 def compared(
-    trainer: Trainer, model: GPTClassifier, texts: list[str] | None, clusters: Sequence[Hashable] | None
+    data: TextDataModule | InputError,
+    model: GPTClassifier,
+    texts: list[str] | None,
+    clusters: Sequence[Hashable] | None,
 ) -> dict[str, Any]:
     """Scores of the baselines and the verdict for a test report; ``missing`` holds the reason if there are none.
 
-    ``texts`` (N,) are the texts of the model's last predictions, if known.
+    Args:
+        data: With the model's training rows, or why there are none.
+        model: The network.
+        texts: (N,) of its last predictions, if known.
+        clusters: (N,) which of them are near-duplicates of each other.
     """
-    try:
-        if texts is None:
-            raise InputError("the test rows were given without their texts")
-        data = training_data(text_data(trainer), model)
-        return _compared(data, model, texts, clusters)
-    except InputError as error:
-        return {"missing": str(error)}
+    if texts is None:
+        return {"missing": "the test rows were given without their texts"}
+    if isinstance(data, InputError):
+        return {"missing": str(data)}
+    return _compared(data, model, texts, clusters)
 
 
 def _compared(
@@ -65,6 +68,14 @@ def _rows(table: pd.DataFrame, names: list[str]) -> Rows:
         table["text"].tolist(),
         encode_labels(labels, names).bool().numpy() if several else labels.to_numpy(dtype=object),
     )
+
+
+def readable_training_data(tested: TextDataModule | None, model: GPTClassifier) -> TextDataModule | InputError:
+    """:func:`training_data`, or the reason why there are none."""
+    try:
+        return training_data(tested, model)
+    except InputError as error:
+        return error
 
 
 def training_data(tested: TextDataModule | None, model: GPTClassifier) -> TextDataModule:

@@ -16,18 +16,21 @@ from torch import Tensor
 from gpt_classifier import __version__
 from gpt_classifier.card import with_section
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.fingerprints import digest, trained_on
 from gpt_classifier.data.sources import stem
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.decision import joined
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.class_mix import at_class_mix
 from gpt_classifier.evaluation.metrics import one_vs_rest, predicted_classes, probabilities
 from gpt_classifier.evaluation.operating_point import rates
 from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
+from gpt_classifier.report.command import write
 from gpt_classifier.settings import flat
-from gpt_classifier.training.callbacks.baselines import compared
+from gpt_classifier.training.callbacks.baselines import compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
+from gpt_classifier.training.callbacks.facts import of_rows, of_run
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
@@ -39,15 +42,17 @@ OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", 
 class TestResults(Callback):
     """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
 
-    Results on other rows than the run's own test rows, or of other weights than its model folder's, get other file
-    names. The run's own results also go into the model's card and into TensorBoard's hparams tab.
+    Beside them it writes the report of the test, ``report.html`` and ``report.md``. Results on other rows than the
+    run's own test rows, or of other weights than its model folder's, get other file names. The run's own results also
+    go into the model's card and into TensorBoard's hparams tab.
 
     Args:
         baselines: Whether trivial models are trained on the same rows, for comparison.
+        report: Whether ``report.html`` and ``report.md`` are written too, and measured what only they say.
     """
 
-    def __init__(self, baselines: bool = True) -> None:
-        self.baselines = baselines
+    def __init__(self, baselines: bool = True, report: bool = True) -> None:
+        self.baselines, self.report = baselines, report
         self.seconds = 0.0  # of the test, without whatever callbacks draw of it
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,10 +63,49 @@ class TestResults(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = classifier(pl_module)
-        names = class_names(model)
+        model, run, data = classifier(pl_module), run_folder(trainer), text_data(trainer)
         logits, labels, rows = model.epoch_predictions
         texts = evaluated_texts(trainer, "test", rows)
+        trained: TextDataModule | InputError = InputError("they were not asked for")
+        if self.baselines or self.report:
+            trained = readable_training_data(data, model)
+        results = self._results(trainer, model, texts, trained)
+        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
+        if run is None:
+            rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
+            return
+        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
+        readable, scored = None if isinstance(trained, InputError) else trained, "accuracy" in results
+        about = _about(model, data, texts) | (of_run(trainer, model, run, readable) if scored else {})
+        if self.report and scored and texts is not None:
+            results |= of_rows(trainer, model, texts, readable)
+        scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
+        with whole_file(scores_file) as path:
+            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            # A half of a surrogate pair, which no UTF-8 can hold, becomes its escape in JSON.
+            path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        with whole_file(predictions) as path:
+            _write_predictions(path, logits, labels, rows, class_names(model))
+        rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
+        if self.report and scored:
+            rank_zero_info(f"report: {write(scores_file)}")
+        if not ending and scored:
+            _describe(run / "model" / "README.md", results)
+            if isinstance(trainer.logger, TensorBoardLogger):
+                scores = {name: trainer.callback_metrics.get(f"test/{name}") for name in FINAL}
+                shown = {f"final/test_{name}": float(score) for name, score in scores.items() if score is not None}
+                trainer.logger.log_metrics(shown, model.trained_steps())
+
+    def _results(
+        self,
+        trainer: Trainer,
+        model: GPTClassifier,
+        texts: list[str] | None,
+        trained: TextDataModule | InputError,
+    ) -> dict[str, Any]:
+        """Scores of the model's last predictions, of the baselines, and of the model's own decision."""
+        logits, labels, _ = model.epoch_predictions
+        names = class_names(model)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
         results = report(logits, labels, names, clusters)
         if "accuracy" in results:
@@ -69,37 +113,24 @@ class TestResults(Callback):
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
             results["natural_mix"] = _at_natural_mix(text_data(trainer), logits, labels, names)
             if self.baselines:
-                results["baselines"] = compared(trainer, model, texts, clusters)
+                results["baselines"] = compared(trained, model, texts, clusters)
             if asked := model.decision.asked:
                 shares = model.decision.probabilities(logits.double().numpy())
                 decided = rates(model.decision, shares, labels.numpy(), names)
                 results["decision"] = {"asked": asked, "on_these_rows": decided}
-        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
-        run = run_folder(trainer)
-        if run is None:
-            rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
-            return
-        data = text_data(trainer)
-        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
-        known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
-        about = {
-            "version": __version__,
-            "trained_steps": model.trained_steps() or None,  # a model folder does not know
-            "data": None if data is None else dict(data.hparams),
-            "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
-        }
-        with whole_file(run / f"scores{ending}.json") as path:
-            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-            path.write_text(text + "\n", encoding="utf-8")
-        with whole_file(run / f"predictions{ending}.csv") as path:
-            _write_predictions(path, logits, labels, rows, names)
-        rank_zero_info(f"scores: {run / f'scores{ending}.json'}, predictions: {run / f'predictions{ending}.csv'}")
-        if not ending and "accuracy" in results:
-            _describe(run / "model" / "README.md", results)
-            if isinstance(trainer.logger, TensorBoardLogger):
-                scores = {name: trainer.callback_metrics.get(f"test/{name}") for name in FINAL}
-                shown = {f"final/test_{name}": float(score) for name, score in scores.items() if score is not None}
-                trainer.logger.log_metrics(shown, model.trained_steps())
+        return results
+
+
+def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> dict[str, Any]:
+    """Which model was tested on which rows."""
+    known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
+    return {
+        "version": __version__,
+        "trained_steps": model.trained_steps() or None,  # a model folder does not know
+        "data": None if data is None else dict(data.hparams),
+        "test_fingerprint": None if texts is None else digest(texts),
+        "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
+    }
 
 
 def _at_natural_mix(

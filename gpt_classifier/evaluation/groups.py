@@ -1,0 +1,48 @@
+"""Counts errors in groups of rows: by length, by script, with and without some rows; knows nothing about models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpt_classifier.data.scripts import letters
+from gpt_classifier.evaluation.statistics import wilson
+
+GROUPS = 5  # of lengths
+NO_LETTERS = "no letters"
+
+
+def group(right: np.ndarray) -> dict[str, Any]:
+    """How many of these rows (N,) there are, and the error rate with its 95 % Wilson interval; None of no rows."""
+    rows, errors = len(right), int((~right).sum())
+    rate = wilson(errors, rows) if rows else None
+    return {
+        "rows": rows,
+        "errors": errors,
+        "error_rate": rate and rate.value,
+        "error_rate_interval": rate and [rate.low, rate.high],
+    }
+
+
+def by_length(right: np.ndarray, lengths: np.ndarray, groups: int = GROUPS) -> list[dict[str, Any]]:
+    """Groups of about equal size from the shortest to the longest texts; equal lengths stay together.
+
+    Args:
+        right: (N,) whether each row was predicted correctly.
+        lengths: (N,) in tokens.
+        groups: Maximum number of groups.
+    """
+    ends = np.unique(np.quantile(lengths, np.arange(1, groups + 1) / groups, method="inverted_cdf"))
+    which = np.searchsorted(ends, lengths)
+    return [
+        {"from": int(lengths[which == g].min()), "to": int(lengths[which == g].max()), **group(right[which == g])}
+        for g in range(len(ends))
+    ]
+
+
+def by_script(right: np.ndarray, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """A group for each script that most letters of a text belong to, the largest first."""
+    found = letters(texts)
+    names = [*found.names, NO_LETTERS]  # whose number is -1
+    numbers, rows = np.unique(found.main, return_counts=True)
+    return [{"script": names[s], **group(right[found.main == s])} for s in numbers[np.argsort(-rows, kind="stable")]]
