@@ -82,8 +82,7 @@ class TestResults(Callback):
         scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
         with whole_file(scores_file) as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-            # A half of a surrogate pair, which no UTF-8 can hold, becomes its escape in JSON.
-            path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+            path.write_text(text + "\n", encoding="utf-8")
         with whole_file(predictions) as path:
             _write_predictions(path, logits, labels, rows, class_names(model))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
