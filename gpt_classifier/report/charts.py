@@ -10,7 +10,6 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 WIDTH, HEIGHT = 340, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 36  # margins of a chart, for its axes
@@ -24,8 +23,8 @@ LETTER = 6.8  # width of a column of letters, in a wide font
 class Line(NamedTuple):
     """A line through points, or the points alone with an interval each."""
 
-    x: ArrayLike
-    y: ArrayLike
+    x: np.ndarray | Sequence[float]
+    y: np.ndarray | Sequence[float]
     colour: str  # a class of the page: c0 to c9, muted
     points: bool = False  # whether the points are marked
     intervals: Sequence[tuple[float, float]] = ()  # of each y; then no line joins the points

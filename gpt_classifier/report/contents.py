@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -261,38 +261,15 @@ def _calibration(test: SavedTest) -> Section | None:
     if (calibration := test.facts.get("calibration")) is None:
         return None
     before, after = calibration["before"], calibration.get("after")
-    shown = {"c1" if after else "c0": ("softmax" if after else "", before)} | (
-        {"c0": ("decision", after)} if after else {}
-    )
-    bounds = [b["accuracy_interval"][0] for _, each in shown.values() for b in each["bins"]]
-    bounds += [b["confidence"] for _, each in shown.values() for b in each["bins"]]
-    low = math.floor(10 * min(bounds)) / 10 if min(bounds) < 1 else 0.9
-    lines = [
-        charts.Line(
-            [b["confidence"] for b in each["bins"]],
-            [b["accuracy"] for b in each["bins"]],
-            colour,
-            points=True,
-            intervals=[tuple(b["accuracy_interval"]) for b in each["bins"]],
-        )
-        for colour, (_, each) in shown.items()
-    ]
-    names = {"softmax": "softmax of the logits", "decision": "probabilities of the model's decision", "": ""}
-    legend = [
-        (colour, f"{names[name]}: {each['error']:.4f}".removeprefix(": ")) for colour, (name, each) in shown.items()
-    ]
-    labels = ("probability of the predicted class", "accuracy")
-    drawing = charts.chart(lines, labels, (low, 1), (low, 1), diagonal=True)
+    shown = {"softmax of the logits": ("c1" if after else "c0", before)}
+    said = f"Expected calibration error {before['error']:.4f}"
     if after:
-        said = (
-            f"Expected calibration error {before['error']:.4f} before and {after['error']:.4f} after the model's own "
-            f"decision (temperature {calibration['temperature']:.3g})."
-        )
+        shown["probabilities of the model's decision"] = ("c0", after)
+        said += f" before and {after['error']:.4f} after the model's own decision"
+        said += f" (temperature {calibration['temperature']:.3g})."
     else:
-        said = (
-            f"Expected calibration error {before['error']:.4f}. The model was not calibrated: its probabilities are "
-            "the softmax of the logits. gpt-classifier calibrate fits a temperature on validation rows."
-        )
+        said += ". The model was not calibrated: its probabilities are the softmax of the logits. gpt-classifier "
+        said += "calibrate fits a temperature on validation rows."
     tables = [
         Table(
             ["probability", f"accuracy, {INTERVAL}", "texts"],
@@ -300,9 +277,9 @@ def _calibration(test: SavedTest) -> Section | None:
                 [f"{b['confidence']:.4f}", _measured(b["accuracy"], b["accuracy_interval"]), f"{b['rows']:,}"]
                 for b in each["bins"]
             ],
-            folded=f"Bins of the {names[name] or 'softmax of the logits'}",
+            folded=f"Bins of the {name}",
         )
-        for name, each in shown.values()
+        for name, (_, each) in shown.items()
     ]
     how = (
         "Texts are ordered by the probability of the predicted class and divided into bins of about equal size. Of a "
@@ -310,8 +287,26 @@ def _calibration(test: SavedTest) -> Section | None:
         "model is overconfident. The expected calibration error is the mean distance from the diagonal, weighted by "
         "texts (Naeini et al., 2015; Guo et al., 2017)."
     )
-    figure = Figure(drawing, f"Reliability, with the {INTERVAL} of each bin.", legend if after else ())
+    legend = [(colour, f"{name}: {each['error']:.4f}") for name, (colour, each) in shown.items()]
+    figure = Figure(_reliability(shown.values()), f"Reliability, with the {INTERVAL} of each bin.", legend)
     return Section("Calibration", how, [Paragraph(said), figure, *tables])
+
+
+def _reliability(shown: Iterable[tuple[str, dict[str, Any]]]) -> str:
+    """Accuracy against confidence of bins in these colours; the axes begin where the lowest of them lies."""
+    lines = [
+        charts.Line(
+            [b["confidence"] for b in each["bins"]],
+            [b["accuracy"] for b in each["bins"]],
+            colour,
+            points=True,
+            intervals=[(b["accuracy_interval"][0], b["accuracy_interval"][1]) for b in each["bins"]],
+        )
+        for colour, each in shown
+    ]
+    lowest = min(min(*line.x, *(low for low, _ in line.intervals)) for line in lines)
+    low = min(math.floor(10 * lowest) / 10, 0.9)
+    return charts.chart(lines, ("probability of the predicted class", "accuracy"), (low, 1), (low, 1), diagonal=True)
 
 
 def _learning_curves(test: SavedTest) -> Section | None:

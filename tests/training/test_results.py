@@ -428,18 +428,6 @@ def read_curves(run: Path) -> Curves:
     return curves
 
 
-def test_a_text_with_half_a_surrogate_pair_has_a_report(fit, tmp_path):
-    """JSON can hold it, and UTF-8 cannot: it is replaced when it is read."""
-    rows = [{"text": f"half a pair \ud800 {'x' * n}", "label": "ab"[n % 2]} for n in range(40)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert fit(tmp_path, f"--data.source={tmp_path / 'rows.jsonl'}", "--trainer.max_epochs=1") == 0
-    run = tmp_path / "version_0"
-    assert main(["test", f"--model={run}"]) == 0
-    errors = scores(run)["errors"]
-    assert errors
-    assert all("half a pair \N{REPLACEMENT CHARACTER} x" in error["text"] for error in errors)
-
-
 def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):
     settings = ["--trainer.log_every_n_steps=2", "--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
     assert fit(tmp_path / "whole", *settings, "--trainer.max_epochs=3") == 0
