@@ -316,7 +316,7 @@ def test_a_study_of_texts_with_several_labels_is_refused(study, tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\na,x|y\nb,\nc,x\n")
     given = {"data.source": str(tmp_path / "rows.csv"), "data.multi_label": "|"}
     for run in plan.runs([plan.rows[0], plan.rows[3]], base, 1, 0, given, smoke=False):
-        with pytest.raises(InputError, match="a study compares models on one label a text"):
+        with pytest.raises(InputError, match=r"a study compares models on one label a text: leave out data"):
             perform(run, tmp_path, tmp_path)
 
 
