@@ -73,7 +73,7 @@ def fit(
         more = rates(decision, probabilities, labels, class_names) if multi_label else []
         return OperatingPoint(decision, (*notes, *more))
     kind, value, of = _rule(decide, class_names, multi_label)
-    asked = {kind: value} if of in (None, value) else {kind: value, "of": of}
+    asked = {kind: value} if of is None else {kind: value, "of": of}
     decision = replace(decision, asked=asked)
     if kind == "costs":
         decision = replace(decision, costs=_costs(value, class_names))
@@ -84,7 +84,7 @@ def fit(
         notes.append(f"prediction sets hold the true class of {covered} of these rows")
     elif kind == "thresholds":
         decision = replace(decision, thresholds=_thresholds(value, class_names))
-    elif of == EACH and EACH not in class_names:
+    elif (of == EACH and EACH not in class_names) or (multi_label and of is None):
         decision = replace(decision, thresholds=_thresholds_of(kind, value, probabilities, truth, class_names))
     elif multi_label:
         number, thresholds = list(class_names).index(str(of)), [0.5] * len(class_names)
@@ -193,7 +193,9 @@ def rates(decision: Decision, probabilities: np.ndarray, labels: np.ndarray, cla
     """What a decision does to these rows: sentences with 95 % intervals."""
     said = decision.sets(probabilities)
     lines = []
-    thresholds = dict(enumerate(decision.thresholds or [0.5] * len(class_names) * decision.multi_label))
+    thresholds = dict(enumerate(decision.thresholds))
+    if decision.multi_label and not thresholds:
+        thresholds = dict.fromkeys(range(len(class_names)), 0.5)
     if decision.positive is not None:
         thresholds = {decision.positive: decision.threshold}
     for number, threshold in thresholds.items():
@@ -271,17 +273,17 @@ def _rule(
 def _rule_of_labels(decide: str | Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, Any, str | None]:
     """The rule where a text may have several labels; a rate is one of each unless ``of`` names one."""
     if decide == MAX_F1:
-        return MAX_F1, EACH, EACH
+        return MAX_F1, EACH, None
     rule = dict(decide) if isinstance(decide, Mapping) else {}
-    of = str(rule.pop("of", EACH))
+    of = rule.pop("of", None)
     if len(rule) != 1 or (kind := next(iter(rule))) not in OF_LABELS:
         expected = ", ".join(f"{{{name}: 0.9}}" for name in OF_LABELS)
         raise InputError(f"decide is {decide!r}, expected for several labels a text {MAX_F1}, {expected}")
-    if of not in (*class_names, EACH):
+    if of is not None and str(of) not in (*class_names, EACH):
         raise InputError(f"decide is of label {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
     if kind != "thresholds":
         _check_rate(kind, rule[kind])
-    return kind, rule[kind], None if kind == "thresholds" else of
+    return kind, rule[kind], None if of is None else str(of)
 
 
 def _check_rate(kind: str, rate: Any) -> None:
