@@ -57,8 +57,10 @@ def main(arguments: list[str]) -> None:
 
 def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
     """Raises ``InputError`` unless both were tested on the same rows with the same labels."""
+    if any(test.facts.get("multi_label") for test in (first, second)):
+        raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
     one, other = (
-        dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.labels], strict=True))
+        dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.true.argmax(-1)], strict=True))
         for test in (first, second)
     )
     common = one.keys() & other.keys()
@@ -115,7 +117,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
 def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
     """(N,) the true or predicted class names, in the order of the rows."""
     order = np.argsort(test.rows)
-    return np.array(test.names, dtype=object)[(test.predicted if predicted else test.labels)[order]]
+    return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true)[order].argmax(-1)]
 
 
 def _scores(facts: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ ALLOWED = {
     "bundle": {"decision", "files", "encoding", "model"},
     "card": {"bundle"},
     "inference": {"bundle", "card", "decision", "encoding", "model", "inference"},
-    "report": {"data", "evaluation", "files", "report"},
+    "report": {"data", "decision", "evaluation", "files", "report"},
 }
 OUTERMOST = {"study", "search", "benchmark", "app", "__main__"}  # import anything, and nobody imports them
 FORBIDDEN = {name: {"lightning", "pandas"} for name in ("model", "inference", "bundle", "card", "report")}

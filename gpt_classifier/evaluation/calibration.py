@@ -44,9 +44,12 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
     Args:
         probabilities: (N, K), N > 0.
-        labels: (N,) class numbers.
+        labels: (N,) class numbers, or (N, K) which of several labels each row has: then each is a decision by itself.
         bins: Maximum number of bins.
     """
+    if labels.ndim == 2:
+        of_labels = probabilities.ravel()
+        probabilities, labels = np.stack([1 - of_labels, of_labels], -1), labels.ravel()
     confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order]

@@ -110,7 +110,7 @@ def _row(
     return {
         "variation": name,
         "largest_change": change,
-        "changed_answers": int((decision.answers(after) != decision.answers(before)).sum()),
+        "changed_answers": int((decision.sets(after) != decision.sets(before)).any(-1).sum()),
         "tolerance": tolerance,
         "passed": None if tolerance is None else change <= tolerance,
     }

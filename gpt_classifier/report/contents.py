@@ -35,6 +35,9 @@ MAX_COUNTS = 10  # with more classes than this, rows of each split are summarise
 INTERVAL = "95 % interval"
 SCORES = {
     "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "hamming_loss": "Hamming loss",
+    "label_ranking_average_precision": "label ranking average precision",
     "balanced_accuracy": "balanced accuracy",
     "mcc": "Matthews correlation",
     "auroc": "AUROC",
@@ -123,8 +126,9 @@ def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def scored(facts: dict[str, Any]) -> list[tuple[str, Cell]]:
     """The scores of all rows that there are, each with its interval where it has one."""
     low, high = facts["accuracy_interval"]
+    accuracy = "subset accuracy" if facts.get("multi_label") else "accuracy"
     rows: list[tuple[str, Cell]] = [
-        ("accuracy", Measured(percent(facts["accuracy"], 2), f"{100 * low:.1f}{DASH}{100 * high:.1f}"))
+        (accuracy, Measured(percent(facts["accuracy"], 2), f"{100 * low:.1f}{DASH}{100 * high:.1f}"))
     ]
     for key, name in SCORES.items():
         if facts.get(key) is not None:
@@ -178,7 +182,9 @@ def _classes(test: SavedTest) -> Section:
     return Section("Classes", how, blocks)
 
 
-def _confusions(test: SavedTest) -> Section:
+def _confusions(test: SavedTest) -> Section | None:
+    if test.facts.get("multi_label"):  # no wrong label stands for a right one
+        return None
     confusions = test.facts["confusions"]
     blocks: list[Block] = []
     if confusions:
@@ -191,7 +197,7 @@ def _confusions(test: SavedTest) -> Section:
     else:
         blocks.append(Paragraph("No text was given a wrong class."))
     k = len(test.names)
-    counts = np.bincount(test.labels * k + test.predicted, minlength=k * k).reshape(k, k)
+    counts = test.true.astype(int).T @ test.predicted.astype(int)
     order = np.argsort(-counts.sum(1), kind="stable")[:MAX_CLASSES] if k > MAX_CLASSES else np.arange(k)
     caption = (
         "Confusion matrix: true classes in rows, predicted ones in columns, shaded by the share of the true class."
@@ -235,10 +241,11 @@ def _curves(
     curve: ranking.Curve,
     labels: tuple[str, str],
 ) -> Figure:
-    """The curves of the classes with the lowest score, and the mean of all; of two classes that of the second."""
+    """The curves of the classes with the lowest score, and the mean of all; of one class in two that of the second."""
     ranked = sorted(measured, key=lambda c: scores[test.names[c]][score])
-    drawn = [c for c in measured if c == 1] if len(test.names) == 2 else ranked[:MAX_CURVES]
-    points = {c: curve(test.labels == c, test.probabilities[:, c]) for c in measured}
+    one_of_two = len(test.names) == 2 and not test.facts.get("multi_label")
+    drawn = [c for c in measured if c == 1] if one_of_two else ranked[:MAX_CURVES]
+    points = {c: curve(test.true[:, c], test.probabilities[:, c]) for c in measured}
     lines, legend = [], []
     for n, c in enumerate(drawn):
         x, y = points[c]
@@ -252,7 +259,7 @@ def _curves(
     title = {"average_precision": "average precision", "auroc": "area under the curve"}[score]
     what = {"average_precision": "Precision and recall", "auroc": "ROC"}[score]
     caption = f"{what}, with the {title}."
-    if len(drawn) < len(measured) and len(test.names) > 2:
+    if len(drawn) < len(measured) and not one_of_two:
         caption += f" Drawn are the {len(drawn)} lowest of {len(measured)} classes."
     return Figure(charts.chart(lines, labels, (0, 1), (0, 1), diagonal=score == "auroc"), caption, legend)
 

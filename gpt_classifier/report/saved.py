@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpt_classifier.decision import SEPARATOR
 from gpt_classifier.errors import InputError
 
 PROBABILITY = "probability_"  # begins the names of the columns of probabilities
@@ -18,8 +19,8 @@ class SavedTest(NamedTuple):
     facts: dict[str, Any]  # of scores.json
     names: list[str]  # (K,) of the classes, in the order of the probabilities
     rows: np.ndarray  # (N,) row numbers in the source
-    labels: np.ndarray  # (N,) numbers of the true classes
-    predicted: np.ndarray  # (N,) numbers of the predicted classes
+    true: np.ndarray  # (N, K) booleans, the true class of each row, or its labels
+    predicted: np.ndarray  # (N, K) booleans
     probabilities: np.ndarray  # (N, K)
 
 
@@ -42,15 +43,25 @@ def read(path: Path) -> SavedTest:
     names = [name.removeprefix(PROBABILITY) for name in header if name.startswith(PROBABILITY)]
     if header[:3] != ["row", "label", "predicted"] or len(names) != len(header) - 3 or not lines:
         raise InputError(f"{predictions} does not hold the predictions of a test: test again")
-    numbers = {name: number for number, name in enumerate(names)}
+    several = facts.get("multi_label", False)
     try:
         return SavedTest(
             facts,
             names,
             np.array([int(line[0]) for line in lines]),
-            np.array([numbers[line[1]] for line in lines]),
-            np.array([numbers[line[2]] for line in lines]),
+            _which([line[1] for line in lines], names, several),
+            _which([line[2] for line in lines], names, several),
             np.array([[float(value) for value in line[3:]] for line in lines]),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{predictions} does not hold the predictions of a test ({error!r}): test again") from error
+
+
+def _which(cells: list[str], names: list[str], several: bool) -> np.ndarray:
+    """(N, K) booleans, the classes that each of N cells names."""
+    numbers = {name: number for number, name in enumerate(names)}
+    which = np.zeros((len(cells), len(names)), dtype=bool)
+    for row, cell in enumerate(cells):
+        for name in filter(None, cell.split(SEPARATOR)) if several else (cell,):
+            which[row, numbers[name]] = True
+    return which

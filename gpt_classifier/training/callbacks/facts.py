@@ -17,10 +17,20 @@ from gpt_classifier.data import sources, splits
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.decision import SEPARATOR, joined
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
-from gpt_classifier.evaluation.metrics import by_class, class_counts, correct, most_confident_errors
+from gpt_classifier.evaluation.metrics import (
+    by_class,
+    class_counts,
+    confidence,
+    correct,
+    most_confident_errors,
+    one_vs_rest,
+    predicted_classes,
+    probabilities,
+)
 from gpt_classifier.evaluation.neighbours import nearest
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
@@ -77,7 +87,11 @@ def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataM
     if source := model.data_settings.get("source"):
         training["source"] = sources.title(source)
     if trained is not None:
-        counts = {name: trained.tables[name]["label"].value_counts() for name in splits.NAMES if name in trained.tables}
+        counts = {
+            name: trained.tables[name]["label"].explode().value_counts()
+            for name in splits.NAMES
+            if name in trained.tables
+        }
         training["rows"] = {
             split: {name: int(rows.get(name, 0)) for name in trained.class_names} for split, rows in counts.items()
         }
@@ -115,9 +129,9 @@ def _machine() -> dict[str, Any]:
 
 
 def _calibration(model: GPTClassifier) -> dict[str, Any]:
-    """The reliability of the softmax, and of the probabilities that the model's own decision makes of it."""
+    """The reliability of the uncalibrated probabilities, and of those of the model's own decision."""
     logits, labels, _ = model.epoch_predictions
-    raw = logits.double().softmax(-1).numpy()
+    raw = probabilities(logits, labels).numpy()
     decision = model.decision
     found: dict[str, Any] = {"before": reliability(raw, labels.numpy()).facts()}
     if decision.temperature != 1 or decision.log_priors:
@@ -168,16 +182,18 @@ def _errors(model: GPTClassifier, texts: list[str], trained: TextDataModule | No
     """The most confident errors, each with the training text that may explain it."""
     logits, labels, rows = model.epoch_predictions
     names, positions = class_names(model), most_confident_errors(logits, labels, ERRORS)
-    probabilities = logits.double().softmax(-1)
+    logits, labels, rows = logits[positions], labels[positions], rows[positions]
+    true = joined(one_vs_rest(labels, len(names)).numpy(), names)
+    predicted, confident = joined(predicted_classes(logits, labels).numpy(), names), confidence(logits, labels)
     found: list[dict[str, Any]] = [
         {
-            "row": int(rows[i]),
-            "text": _shortened(texts[i]),
-            "true": names[labels[i]],
-            "predicted": names[logits[i].argmax()],
-            "probability": float(probabilities[i].max()),
+            "row": int(rows[n]),
+            "text": _shortened(texts[position]),
+            "true": true[n],
+            "predicted": predicted[n],
+            "probability": float(confident[n]),
         }
-        for i in positions
+        for n, position in enumerate(positions)
     ]
     if found and trained is not None:
         table = trained.tables["train"]
@@ -187,7 +203,7 @@ def _errors(model: GPTClassifier, texts: list[str], trained: TextDataModule | No
             position, similarity, near_duplicate = neighbour
             error["neighbour"] = {
                 "text": _shortened(table["text"].iloc[position]),
-                "class": table["label"].iloc[position],
+                "class": _label(table["label"].iloc[position]),
                 "similarity": similarity,
                 "near_duplicate": near_duplicate,
             }
@@ -203,6 +219,10 @@ def _neighbours(texts: list[str], training_texts: list[str]) -> list[tuple[int, 
         copy = keys.get(near_duplicate_key(text))
         found.append((position, similarity, False) if copy is None else (copy, 1.0, True))
     return found
+
+
+def _label(label: str | tuple[str, ...]) -> str:
+    return label if isinstance(label, str) else SEPARATOR.join(label)
 
 
 def _shortened(text: str) -> str:
