@@ -198,6 +198,12 @@ class TextEncoder:
         unpadded.pad_to = None
         return unpadded
 
+    def read_in(self, windows: WindowsConfig | None) -> "TextEncoder":
+        """The same text encoder, except that longer texts are read in these windows, or truncated."""
+        other = copy.copy(self)
+        other.windows = windows
+        return other
+
     def rows_by_length(
         self, lengths: Sequence[int] | np.ndarray, tokens: int, windows: Sequence[int] | np.ndarray | None = None
     ) -> list[list[int]]:

@@ -175,3 +175,16 @@ def test_the_summary_counts_texts_that_are_read_in_windows(tiny_data):
     shown = ", ".join(f"{count} in {name}" for name, count in counts.items())
     assert f"texts longer than 16 tokens, read in windows: {shown}" in data.summary()
     assert "texts read in 4 windows with gaps" in data.summary()
+
+
+def test_the_report_tells_what_truncation_would_cost(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "version_0")
+    assert main(["test", "--model", str(run), "--baselines=none"]) == 0
+    found = json.loads((run / "scores.json").read_text(encoding="utf-8"))["truncation"]
+    assert found["windows"] == {"stride": 8, "aggregate": "max", "limit": 16}
+    assert found["longer"]["rows"] > 0
+    assert found["otherwise"]["windows"] is None
+    assert found["otherwise"]["as_read"] == found["longer"]
+    page = (run / "report.md").read_text(encoding="utf-8")
+    assert f"Longer than 16 tokens and read in windows every 8 tokens: {found['longer']['rows']} texts." in page
+    assert "Truncated (head kept) instead, without training again" in page

@@ -378,6 +378,26 @@ def _group(name: str, group: dict[str, Any]) -> list[Any]:
     return [name, rate, f"{group['errors']:,}", f"{group['rows']:,}"]
 
 
+def _class_mix(test: SavedTest) -> Section | None:
+    if (mix := test.facts.get("natural_mix")) is None:
+        return None
+    how = (
+        "The test rows were balanced, while the classes are not where the model is used: what depends on their "
+        "frequencies, as precision does, differs there. Each test row is weighted by the natural frequency of its "
+        "class over that among the test rows, which leaves recall as it is. Intervals are by bootstrap."
+    )
+    scores: list[list[Cell]] = [
+        ["accuracy", _measured(mix["accuracy"], mix["accuracy_interval"])],
+        ["macro F1", _score(mix["f1_macro"], mix["f1_macro_interval"], digits=3)],
+    ]
+    scores += [
+        [f"precision of {isolated(name)}", _measured(value, mix["precision_interval"][name])]
+        for name, value in mix["precision"].items()
+    ]
+    shares = ", ".join(f"{percent(share)} {isolated(name)}" for name, share in mix["shares"].items())
+    return Section("At the natural class mix", how, [Paragraph(f"{shares}."), Table(["score", "value"], scores)])
+
+
 def _leaks(test: SavedTest) -> Section | None:
     if (leaks := test.facts.get("leaks")) is None:
         return None
@@ -421,15 +441,7 @@ def _errors(test: SavedTest) -> Section | None:
 def _groups(test: SavedTest) -> Section | None:
     blocks: list[Block] = []
     if truncation := test.facts.get("truncation"):
-        truncated, whole = truncation["truncated"], truncation["whole"]
-        limit = f"{truncation['max_length']:,} tokens"
-        if truncated["rows"]:
-            said = f"Longer than {limit} and truncated ({truncation['kept']} kept): {truncated['rows']:,} texts."
-            blocks.append(Paragraph(said))
-            rows = [_group("truncated", truncated), _group("whole", whole)]
-            blocks.append(Table(["texts", "error rate", "errors", "number"], rows))
-        else:
-            blocks.append(Paragraph(f"No text is longer than {limit}: none was truncated."))
+        blocks += _truncation(truncation)
     if len(lengths := test.facts.get("lengths", [])) > 1:
         rows = [_group(_span(each["from"], each["to"]), each) for each in lengths]
         blocks.append(Table(["tokens", "error rate", "errors", "number"], rows))
@@ -443,6 +455,32 @@ def _groups(test: SavedTest) -> Section | None:
         "tokens, as the network reads them, in groups of about equal size; a script is that of most letters of a text."
     )
     return Section("Errors by length and script", how, blocks) if blocks else None
+
+
+def _truncation(facts: dict[str, Any]) -> list[Block]:
+    limit, longer = f"{facts['max_length']:,} tokens", facts["longer"]
+    if not longer["rows"]:
+        return [Paragraph(f"No text is longer than {limit}: none was truncated.")]
+    windows = facts["windows"]
+    how = f"read in windows every {windows['stride']:,} tokens" if windows else f"truncated ({facts['kept']} kept)"
+    rows = [_group(f"longer than {limit}", longer), _group("not longer", facts["whole"])]
+    blocks: list[Block] = [
+        Paragraph(f"Longer than {limit} and {how}: {longer['rows']:,} texts."),
+        Table(["texts", "error rate", "errors", "number"], rows),
+    ]
+    if (other := facts["otherwise"]) is not None:
+        value, low, high = (100 * share for share in other["difference"])
+        told = other["windows"]
+        what = f"Read in windows every {told['stride']:,} tokens" if told else f"Truncated ({facts['kept']} kept)"
+        rates = [percent(other[name]["error_rate"]) for name in ("otherwise", "as_read")]
+        blocks.append(
+            Paragraph(
+                f"{what} instead, without training again, {other['as_read']['rows']:,} of them have an error rate of "
+                f"{rates[0]}, not {rates[1]}: {value:+.1f} points of accuracy (paired {INTERVAL} {low:+.1f} to "
+                f"{high:+.1f})."
+            )
+        )
+    return blocks
 
 
 def _span(low: int, high: int) -> str:
@@ -516,6 +554,7 @@ SECTIONS: tuple[Callable[[SavedTest], Section | None], ...] = (
     _ranking,
     _calibration,
     _learning_curves,
+    _class_mix,
     _leaks,
     _errors,
     _groups,

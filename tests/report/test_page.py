@@ -93,8 +93,15 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "truncation": {
             "max_length": 50,
             "kept": "head",
-            "truncated": group(right[lengths > 50]),
+            "windows": None,
+            "longer": group(right[lengths > 50]),
             "whole": group(right[lengths <= 50]),
+            "otherwise": {
+                "windows": {"stride": 25, "aggregate": "mean", "limit": 16},
+                "as_read": group(right[lengths > 50]),
+                "otherwise": group(np.ones((lengths > 50).sum(), dtype=bool)),
+                "difference": [0.12, -0.01, 0.25],
+            },
         },
         "invariance": {
             "rows": 9,

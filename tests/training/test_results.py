@@ -20,6 +20,7 @@ from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.fingerprints import fingerprints
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.encoding import TextEncoder, WindowsConfig
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
 from gpt_classifier.training.callbacks import curves
 from gpt_classifier.training.callbacks.curves import Curves, learning_curves
@@ -357,8 +358,16 @@ def test_errors_lengths_and_truncation_are_those_of_the_rows(run):
         assert (each["rows"], each["errors"]) == (len(inside), sum(not right[row] for row in inside))
     truncated = [row for row in table.index if cut[row]]
     assert 0 < len(truncated) < len(table)
-    assert found["truncation"]["truncated"]["rows"] == len(truncated)
-    assert found["truncation"]["truncated"]["errors"] == sum(not right[row] for row in truncated)
+    assert found["truncation"]["longer"]["rows"] == len(truncated)
+    assert found["truncation"]["longer"]["errors"] == sum(not right[row] for row in truncated)
+    otherwise = found["truncation"]["otherwise"]
+    classifier.text_encoder = TextEncoder("bytes", 64, windows=WindowsConfig(stride=32))
+    answers = classifier.predict(table["text"][truncated].tolist())
+    wrong = sum(answer.label != label for answer, label in zip(answers, table["label"][truncated], strict=True))
+    assert (otherwise["otherwise"]["errors"], otherwise["as_read"]["rows"]) == (wrong, len(truncated))
+    assert otherwise["as_read"]["errors"] == found["truncation"]["longer"]["errors"]
+    gain = (otherwise["as_read"]["errors"] - wrong) / len(truncated)
+    assert otherwise["difference"][0] == pytest.approx(gain)
     leaks = found["leaks"]
     assert leaks["seen"]["rows"] == found["rows_trained_on"] > 0
     assert leaks["seen"]["rows"] + leaks["unseen"]["rows"] == len(table)

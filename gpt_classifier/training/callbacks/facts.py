@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.decision import SEPARATOR, joined
+from gpt_classifier.encoding import WindowsConfig
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
@@ -32,6 +34,7 @@ from gpt_classifier.evaluation.metrics import (
     probabilities,
 )
 from gpt_classifier.evaluation.neighbours import nearest
+from gpt_classifier.evaluation.statistics import paired_difference
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.training.callbacks.classifier import class_names
@@ -41,6 +44,7 @@ from gpt_classifier.training.runs import text_data
 
 ERRORS = 20
 CHARACTERS = 600  # of a text that a report keeps
+MAX_LONGER = 200  # texts that are read in two ways
 SHARE_OF_FIT = 0.02  # of the seconds of training, for the certificate of invariances
 LEAST_SECONDS, UNKNOWN_SECONDS = 1.0, 10.0  # for it, after a short fit and after one of unknown length
 
@@ -154,7 +158,7 @@ def _leaks(model: GPTClassifier, texts: list[str]) -> dict[str, Any] | None:
 
 
 def _groups(data: TextDataModule | None, model: GPTClassifier, texts: list[str]) -> dict[str, Any]:
-    """Error rates by length, by script, and of truncated texts."""
+    """Error rates by length, by script, and of texts longer than ``max_length``."""
     assert data is not None, "it has the texts"
     logits, labels, rows = model.epoch_predictions
     right = correct(logits, labels).numpy()
@@ -162,19 +166,43 @@ def _groups(data: TextDataModule | None, model: GPTClassifier, texts: list[str])
     order = np.argsort(encoded.rows.numpy())
     lengths = encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), rows.numpy(), sorter=order)]]
     encoder = encoded.text_encoder
-    truncated = np.array(
+    longer = np.array(
         [n >= encoder.max_length and encoder.encode(text)[1] for n, text in zip(lengths, texts, strict=True)]
     )
-    scripts = by_script(right, texts)
     return {
         "lengths": by_length(right, lengths),
         "truncation": {
             "max_length": encoder.max_length,
             "kept": encoder.truncation,
-            "truncated": group(right[truncated]),
-            "whole": group(right[~truncated]),
+            "windows": encoder.windows and asdict(encoder.windows),
+            "longer": group(right[longer]),
+            "whole": group(right[~longer]),
+            "otherwise": _read_otherwise(model, texts, longer) if longer.any() else None,
         },
-        "scripts": scripts,
+        "scripts": by_script(right, texts),
+    }
+
+
+def _read_otherwise(model: GPTClassifier, texts: list[str], longer: np.ndarray) -> dict[str, Any]:
+    """What truncation costs: errors on the ``longer`` texts, as they were read and in the other of both ways.
+
+    Truncated ones are read in windows that overlap by half, windowed ones are truncated; nothing is trained again.
+    """
+    encoder = model.text_encoder
+    assert encoder is not None, "the texts were encoded"
+    rows = np.flatnonzero(longer)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_LONGER)).round().astype(int))]
+    windows = None if encoder.windows else WindowsConfig(stride=max(1, encoder.max_length // 2))
+    classifier = TextClassifier(model.bundle(), model.device)
+    classifier.text_encoder = encoder.read_in(windows)
+    logits, labels, _ = model.epoch_predictions
+    as_read = correct(logits[rows], labels[rows]).numpy()
+    otherwise = correct(torch.from_numpy(classifier.logits([texts[row] for row in rows])), labels[rows]).numpy()
+    return {
+        "windows": windows and asdict(windows),
+        "as_read": group(as_read),
+        "otherwise": group(otherwise),
+        "difference": list(paired_difference(otherwise, as_read)),
     }
 
 
