@@ -23,7 +23,7 @@ from torch import Tensor
 from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import whole_file
+from gpt_classifier.files import find_in_run, whole_file
 from gpt_classifier.model.build import Specification, build
 from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
 from gpt_classifier.model.pretrained import read_tensors
@@ -255,18 +255,3 @@ def trained_on_before(weights: Path) -> Tensor | None:
         return None
     with safe_open(path, framework="pt") as stream:
         return stream.get_tensor(TRAINED_ON) if TRAINED_ON in stream.keys() else None  # noqa: SIM118 - not a dict
-
-
-def find_in_run(path: Path, *names: str) -> Path | None:
-    """The first of these files that the run has or, where ``path`` is a folder of runs, the newest run that has it."""
-    for name in names:
-        for found in (path / name, newest(path, name)):
-            if found is not None and found.is_file():
-                return found
-    return None
-
-
-def newest(root: Path, name: str) -> Path | None:
-    """``root/version_N/name`` of the highest N that has it; runs in one folder are numbered."""
-    runs = {int(run.name[8:]): run / name for run in root.glob("version_*") if run.name[8:].isdigit()}
-    return next((runs[n] for n in sorted(runs, reverse=True) if runs[n].exists()), None)

@@ -32,7 +32,7 @@ OF_FILES = (
 def main(arguments: list[str]) -> None:
     parser = CommandParser("gpt-classifier compare", description=DESCRIPTION)
     add = parser.add_argument
-    add("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder, or one of its files of scores")
+    add("runs", nargs=2, type=Path, metavar="RUN", help="a run, a folder of runs (the newest tested one) or its scores")
     add("--json", action="store_true", help="print everything as JSON")
     add("--html", type=Path, metavar="FILE", help="write a page too")
     options = parser.parse_args(arguments)

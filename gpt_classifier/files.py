@@ -1,4 +1,4 @@
-"""Manages cache folders and writes files atomically; knows nothing about their contents."""
+"""Manages cache folders, finds the files of runs, writes files atomically; knows nothing about their contents."""
 
 import hashlib
 import os
@@ -99,3 +99,18 @@ def check_sha256(path: Path, expected: str) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != expected:
         raise InputError(f"{path} has SHA-256 {found}, expected {expected}: delete it and fetch it again")
+
+
+def find_in_run(path: Path, *names: str) -> Path | None:
+    """The first of these files that the run has or, where ``path`` is a folder of runs, the newest run that has it."""
+    for name in names:
+        for found in (path / name, newest(path, name)):
+            if found is not None and found.is_file():
+                return found
+    return None
+
+
+def newest(root: Path, name: str) -> Path | None:
+    """``root/version_N/name`` of the highest N that has it; runs in one folder are numbered."""
+    runs = {int(run.name[8:]): run / name for run in root.glob("version_*") if run.name[8:].isdigit()}
+    return next((runs[n] for n in sorted(runs, reverse=True) if runs[n].exists()), None)

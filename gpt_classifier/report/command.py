@@ -6,7 +6,7 @@ from gpt_classifier.errors import CommandParser
 from gpt_classifier.files import whole_file
 from gpt_classifier.report.contents import document
 from gpt_classifier.report.page import html
-from gpt_classifier.report.saved import read
+from gpt_classifier.report.saved import read, scores_file
 from gpt_classifier.report.text import markdown
 
 DESCRIPTION = "Renders the report of a test anew, from the scores.json and predictions.csv of its run."
@@ -14,14 +14,15 @@ DESCRIPTION = "Renders the report of a test anew, from the scores.json and predi
 
 def main(arguments: list[str]) -> None:
     parser = CommandParser("gpt-classifier report", description=DESCRIPTION)
-    parser.add_argument("run", type=Path, help="a run's folder, or one of its files of scores, as scores-new.json")
+    about = "a run, a folder of runs (the newest tested one), or a file of scores, such as scores-new.json"
+    parser.add_argument("run", type=Path, help=about)
     print(f"report: {write(parser.parse_args(arguments).run)}")
 
 
 def write(path: Path) -> Path:
     """Writes both files beside the scores in ``path``, with the same ending; returns that of the page."""
-    scores = path / "scores.json" if path.is_dir() else path
-    found = document(read(path))
+    scores = scores_file(path)
+    found = document(read(scores))
     page = scores.with_name(f"report{scores.stem.removeprefix('scores')}.html")
     for target, text in ((page.with_suffix(".md"), markdown(found)), (page, html(found))):
         with whole_file(target) as scratch:

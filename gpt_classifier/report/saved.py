@@ -9,6 +9,7 @@ import numpy as np
 
 from gpt_classifier.decision import SEPARATOR
 from gpt_classifier.errors import InputError
+from gpt_classifier.files import find_in_run
 
 PROBABILITY = "probability_"  # begins the names of the columns of probabilities
 
@@ -25,8 +26,8 @@ class SavedTest(NamedTuple):
 
 
 def read(path: Path) -> SavedTest:
-    """From a run's folder, or from one of its files of scores, such as ``scores-new.json``."""
-    scores = path / "scores.json" if path.is_dir() else path
+    """From a run, a folder of runs (the newest tested one), or a file of scores, such as ``scores-new.json``."""
+    scores = scores_file(path)
     if not scores.is_file():
         raise InputError(f"no scores at {scores}: gpt-classifier test --model {path} writes them")
     if not scores.name.startswith("scores"):
@@ -55,6 +56,11 @@ def read(path: Path) -> SavedTest:
         )
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{predictions} does not hold the predictions of a test ({error!r}): test again") from error
+
+
+def scores_file(path: Path) -> Path:
+    """``path`` itself, or the scores of the run, or of the newest tested run, in this folder."""
+    return (find_in_run(path, "scores.json") or path / "scores.json") if path.is_dir() else path
 
 
 def _which(cells: list[str], names: list[str], several: bool) -> np.ndarray:

@@ -19,13 +19,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.bundle import decision_of, load, newest, read_checkpoint
+from gpt_classifier.bundle import decision_of, load, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.encoding import WindowsConfig
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import cache_folder, tokenizer_folder, writable_folder
+from gpt_classifier.files import cache_folder, newest, tokenizer_folder, writable_folder
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier

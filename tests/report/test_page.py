@@ -285,6 +285,14 @@ def test_a_long_text_is_folded_behind_a_word_and_nothing_of_it_is_lost():
     assert len(folded("w" * 1000)[0]) == 240
 
 
+def test_of_a_folder_of_runs_the_newest_tested_one_is_meant(tmp_path):
+    for number, classes in ((2, 3), (10, 4)):
+        saved(tmp_path / f"version_{number}", classes)
+    (tmp_path / "version_11").mkdir()  # not tested
+    assert len(read(tmp_path).names) == 4
+    assert write(tmp_path) == tmp_path / "version_10" / "report.html"
+
+
 def test_other_rows_have_a_report_of_their_own(tmp_path):
     folder = saved(tmp_path, 2)
     for name, ending in (("scores", "json"), ("predictions", "csv")):
