@@ -83,6 +83,8 @@ def _data(words: Sequence[str]) -> "TextDataModule":
     data = DataCLI([*trained, *commandline.prepared("audit", settings), "--data.balance=none", QUIETLY]).datamodule
     if data.source == IN_MEMORY:
         raise InputError(f"{source} was not trained on a file, so name one: --data.source FILE")
+    if data.multi_label:
+        raise InputError("a text may have several labels here, and review is for one: leave out data.multi_label")
     return data
 
 

@@ -373,3 +373,8 @@ def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):
     assert shlex.split(capsys.readouterr().out.splitlines()[-1])[2:] == [
         word.replace("messages-reviewed", "twice") for word in command[2:]
     ]
+
+
+def test_texts_with_several_labels_are_refused_in_one_line(messages, capsys):
+    assert main(["review", "export", *WORDS, "--data.multi_label=|"]) == 2
+    assert "review is for one: leave out data.multi_label" in capsys.readouterr().err
