@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SECONDS = 60.0  # for all baselines of a test together
+SECONDS = 60.0  # for all baselines of a test together, after a fit of ten minutes or less
 MANY_ROWS = 4000  # of more training rows, a part tells how long all would take
 PART = 20  # of such, every 20th
 

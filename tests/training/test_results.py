@@ -22,8 +22,9 @@ from gpt_classifier.data.fingerprints import fingerprints
 from gpt_classifier.data.splits import near_duplicate_key
 from gpt_classifier.encoding import TextEncoder, WindowsConfig
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
-from gpt_classifier.training.callbacks import curves
+from gpt_classifier.training.callbacks import baselines, curves
 from gpt_classifier.training.callbacks.curves import Curves, learning_curves
+from gpt_classifier.training.module import GPTClassifier
 
 
 @pytest.fixture
@@ -185,6 +186,15 @@ def test_baselines_none_leaves_them_out(run, caplog):
     assert main(["test", f"--model={run}", "--baselines=none"]) == 0
     assert "baselines" not in scores(run)
     assert "Verdict" not in caplog.text
+
+
+@pytest.mark.parametrize(("trained_seconds", "limit"), [(None, 60), (30.0, 60), (7200.0, 720)])
+def test_baselines_have_a_minute_or_a_tenth_of_a_long_fit(trained_seconds, limit, run, monkeypatch):
+    train, limits = baselines.train_baselines, []
+    monkeypatch.setattr(GPTClassifier, "trained_seconds", lambda self: trained_seconds)
+    monkeypatch.setattr(baselines, "train_baselines", lambda *given: limits.append(given[-1]) or train(*given))
+    assert main(["test", f"--model={run}", "--report=none"]) == 0
+    assert limits == [limit]
 
 
 def test_baselines_are_all_or_none(run, capsys):

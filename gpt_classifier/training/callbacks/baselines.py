@@ -12,12 +12,14 @@ from gpt_classifier.data.encoded import encode_labels
 from gpt_classifier.data.fingerprints import trained_on
 from gpt_classifier.data.sources import is_multi_label
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import Rows, train_baselines
+from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
 from gpt_classifier.evaluation.metrics import predicted_classes
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.module import GPTClassifier
+
+SHARE_OF_FIT = 0.1  # of its seconds, for all baselines of a test after a long fit
 
 # Settings of a data module that do not change which rows are trained on.
 OF_BATCHES = {"batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
@@ -58,7 +60,8 @@ def _compared(
         truth, predicted = labels.bool().numpy(), predicted_classes(logits, labels).numpy()
     else:
         truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in (labels, logits.argmax(-1)))
-    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name), clusters)
+    seconds = max(SECONDS, SHARE_OF_FIT * (model.trained_seconds() or 0.0))
+    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name, seconds), clusters)
 
 
 def _rows(table: pd.DataFrame, names: list[str]) -> Rows:
