@@ -301,7 +301,7 @@ def configuration(seen: Seen, name: str) -> str:
         "batching": "saves padding",
         "tokenizer": tokenizer,
         "max_length": f"99 % of the texts have up to {p99:,} {seen.unit}; longer ones are truncated",
-        "truncation": "the part of a longer text that is kept: head, tail or head+tail",
+        "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
         "weights": "random initial weights" if scratch else "OpenAI's, 0.5 GB to download",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
         "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
