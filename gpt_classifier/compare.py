@@ -186,8 +186,9 @@ def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) 
 def document(facts: dict[str, Any]) -> "Document":
     """What :func:`compared` found, for people; the first run is called A and the second one B."""
     from gpt_classifier.evaluation.statistics import number
-    from gpt_classifier.report.contents import percent, scored
     from gpt_classifier.report.document import Document, Example, Examples, Paragraph, Section, Table
+    from gpt_classifier.report.scores import scored
+    from gpt_classifier.report.words import percent
 
     points, (low, high) = 100 * facts["difference"], (100 * bound for bound in facts["difference_interval"])
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"

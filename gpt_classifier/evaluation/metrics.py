@@ -80,7 +80,7 @@ def classification_scores(logits: Tensor, labels: Tensor, names: Sequence[str]) 
 
     Where a logit is NaN or infinite, as those of a network that diverged, every score is NaN.
     """
-    counts = class_counts(logits, labels)
+    counts = counts_by_class(logits, labels)
     each = by_class(counts)
     scores = {"accuracy": float(correct(logits, labels).double().mean())}
     if labels.is_floating_point():
@@ -172,7 +172,7 @@ class Counts(NamedTuple):
     right: Tensor  # rows of the class for which it is predicted
 
 
-def class_counts(logits: Tensor, labels: Tensor) -> Counts:
+def counts_by_class(logits: Tensor, labels: Tensor) -> Counts:
     truth, predicted = one_vs_rest(labels, logits.shape[1]), predicted_classes(logits, labels)
     return Counts(*(which.sum(0).double() for which in (truth, predicted, truth & predicted)))
 

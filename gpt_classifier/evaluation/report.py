@@ -12,10 +12,10 @@ from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import (
     Counts,
     by_class,
-    class_counts,
     classification_scores,
     confusion_matrix,
     correct,
+    counts_by_class,
     predicted_classes,
     ranking_scores,
 )
@@ -53,7 +53,7 @@ def report(
     if strange:
         return {"rows": len(labels), "rows_with_logits_not_finite": strange}
     multi_label = labels.is_floating_point()
-    of_classes = class_counts(logits, labels)
+    of_classes = counts_by_class(logits, labels)
     rows, predicted, _ = (count.long().tolist() for count in of_classes)
     each, ranking = by_class(of_classes), ranking_scores(logits, labels)
     right = correct(logits, labels).numpy()

@@ -25,9 +25,9 @@ from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.metrics import (
     by_class,
-    class_counts,
     confidence,
     correct,
+    counts_by_class,
     most_confident_errors,
     one_vs_rest,
     predicted_classes,
@@ -153,7 +153,7 @@ def _leaks(model: GPTClassifier, texts: list[str]) -> dict[str, Any] | None:
     right = correct(logits, labels).numpy()
     found: dict[str, Any] = {"seen": group(right[known]), "unseen": group(right[~known])}
     if known.any() and not known.all():
-        found["unseen"]["f1_macro"] = float(by_class(class_counts(logits[~known], labels[~known])).f1.nanmean())
+        found["unseen"]["f1_macro"] = float(by_class(counts_by_class(logits[~known], labels[~known])).f1.nanmean())
     return found
 
 
