@@ -11,6 +11,7 @@ import numpy as np
 
 from gpt_classifier.decision import Decision
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.statistics import wilson
 
 RATES = ("max_fpr", "min_recall", "min_precision", "coverage")
@@ -24,7 +25,6 @@ EXAMPLES = (
     "{thresholds: 0.7}, {coverage: 0.95} or {costs: {spam: 1, ham: 20}}"
 )
 SHOWN = 5  # classes that one message names
-BINS = 15  # of the expected calibration error, as in Guo et al.
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def fit(
     truth = labels.astype(bool) if multi_label else labels[:, None] == np.arange(len(class_names))  # (N, K)
     raw = Decision(log_priors=list(log_priors), multi_label=multi_label)
     decision = replace(raw, temperature=temperature(logits, labels, raw))
-    before, after = (calibration_error(each.probabilities(logits), labels) for each in (raw, decision))
+    before, after = (reliability(each.probabilities(logits), labels).error for each in (raw, decision))
     notes = [
         f"temperature {decision.temperature:.3g} from {len(labels):,} rows: expected calibration error "
         f"{before:.4f} before, {after:.4f} after, on these same rows"
@@ -111,20 +111,6 @@ def temperature(logits: np.ndarray, labels: np.ndarray, decision: Decision) -> f
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The expected calibration error of the predicted classes, over bins of equal width (Guo et al., 2017).
-
-    Of several labels (N, K), that of all their probabilities.
-    """
-    if labels.ndim == 2:
-        confidence, right = probabilities.ravel(), labels.ravel() > 0
-    else:
-        confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.abs(np.bincount(bins, right, BINS) - np.bincount(bins, confidence, BINS))
-    return float(gaps.sum() / len(right))
 
 
 def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarray, name: str) -> float:

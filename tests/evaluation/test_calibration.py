@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
 from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.statistics import wilson
@@ -64,3 +65,21 @@ def test_facts_hold_wilsons_interval_of_each_bin():
     facts = reliability(probabilities, labels, bins=2).facts()
     assert [b["rows"] for b in facts["bins"]] == [2, 1]
     assert facts["bins"][0]["accuracy_interval"] == list(wilson(1, 2)[1:])
+
+
+def test_the_bins_are_those_of_scikit_learns_curve_by_quantiles():
+    rng = np.random.default_rng(2)
+    high = rng.uniform(0.5, 1, 3000)  # all different, so that quantiles leave no choice
+    probabilities, labels = np.stack([high, 1 - high], -1), (rng.random(3000) > high**2).astype(int)
+    observed, predicted = calibration_curve(labels == 0, high, n_bins=15, strategy="quantile")
+    found = reliability(probabilities, labels)
+    assert found.confidence == pytest.approx(predicted)
+    assert found.right / found.rows == pytest.approx(observed)
+    assert found.error == pytest.approx(np.abs(observed - predicted) @ found.rows / 3000)
+
+
+def test_each_of_several_labels_is_a_decision_by_itself():
+    probabilities, labels = np.array([[0.9, 0.2], [0.6, 0.4]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    found = reliability(probabilities, labels, bins=4)
+    assert found.confidence.tolist() == pytest.approx([0.6, 0.8, 0.9])  # two are alike, and stay together
+    assert (found.right.tolist(), found.rows.tolist()) == ([0, 1, 1], [2, 1, 1])

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
 
 from gpt_classifier.decision import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.operating_point import calibration_error, fit, log_priors, temperature
+from gpt_classifier.evaluation.calibration import reliability
+from gpt_classifier.evaluation.operating_point import fit, log_priors, temperature
 
 NAMES = ("ham", "spam")
 
@@ -23,18 +23,8 @@ def rows(n: int, seed: int, k: int = 2, scale: float = 1.0, positive: float = 0.
 def test_the_temperature_is_that_of_the_logits():
     logits, labels = rows(20000, 1, k=4, scale=3.0)
     assert temperature(logits, labels, Decision()) == pytest.approx(3.0, rel=0.05)
-    before, after = (calibration_error(Decision(t).probabilities(logits), labels) for t in (1.0, 3.0))
+    before, after = (reliability(Decision(t).probabilities(logits), labels).error for t in (1.0, 3.0))
     assert after < 0.02 < 0.08 < before
-
-
-def test_the_calibration_error_is_that_of_scikit_learns_curve():
-    logits, labels = rows(3000, 2, scale=2.0)
-    probabilities = Decision().probabilities(logits)
-    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
-    observed, predicted = calibration_curve(right, confidence, n_bins=15)
-    counts = np.histogram(confidence, bins=np.linspace(0, 1, 16))[0]
-    expected = np.abs(observed - predicted) @ counts[counts > 0] / len(labels)
-    assert calibration_error(probabilities, labels) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
