@@ -1,11 +1,5 @@
-"""The command ``review``: a person corrects the labels that are probably wrong, in a file for spreadsheets.
+"""The command ``review``: a person corrects the labels that are probably wrong, in a file for spreadsheets."""
 
-A spreadsheet takes cells for formulas, numbers and dates. So a cell that has a digit or begins like a formula begins
-with an apostrophe here, which is no part of it; and what a spreadsheet may change in a cell (white space, upper case,
-the zeros of a number) makes no difference when the file is read again.
-"""
-
-import csv
 import json
 import shlex
 from collections import Counter
@@ -14,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from gpt_classifier import spreadsheet
 from gpt_classifier.errors import CommandParser, InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,11 +28,7 @@ DESCRIPTION = (
     "`drop` leaves the row out. `apply` checks the file and writes all rows of all splits with the new labels; val and "
     "test rows stay as they are, so that scores can be compared."
 )
-COLUMNS = ("row", "label", "suggested_label", "new_label", "suspicion", "p_label", "p_suggested_label", "text")
-READ = ("row", "label", "new_label", "text")  # those that are read again
 DROP = "drop"  # the new label of a row to leave out, unless a class has this name
-LONGEST = 32_000  # characters of a text that are shown: a cell of a spreadsheet holds 32,767
-FORMULA = "=+-@'\uff1d\uff0b\uff0d\uff20"  # also the apostrophe itself, and the full-width forms of these signs
 MOST = 10  # rows or classes that a message names
 SAME = "are source and settings of the data those of review export?"
 
@@ -140,12 +131,14 @@ def _export(words: list[str], path: Path, top: int | None, network: bool) -> Non
     ranked = np.argsort(-suspicion, kind="stable")[:top]
     numbers, texts = train["row"].tolist(), train["text"].tolist()
     lines = (
-        [numbers[i], _cell(names[labels[i]]), _cell(names[suggested[i]]), ""]
+        [numbers[i], spreadsheet.cell(names[labels[i]]), spreadsheet.cell(names[suggested[i]]), ""]
         + [f"{value:.4f}" for value in (suspicion[i], p[i, labels[i]], p[i, suggested[i]])]
-        + [_cell(_shown(texts[i]))]
+        + [spreadsheet.cell(spreadsheet.one_line(texts[i]))]
         for i in ranked
     )
-    _write(path, COLUMNS, lines, "utf-8-sig")  # without the byte order mark, Excel would not read it as UTF-8
+    spreadsheet.write(
+        path, spreadsheet.COLUMNS, lines, "utf-8-sig"
+    )  # without the byte order mark, Excel would not read it as UTF-8
     print(_estimate(confident_joint(p, labels), names))
     distinct = units_of_classes(train, units)
     if few := [name for name in names if distinct.get(name, 0) < FOLDS]:
@@ -168,7 +161,9 @@ def _network_judge(words: list[str], data: "TextDataModule", train: "pd.DataFram
         split[fitted], split[fitted[::10]] = "train", "val"
         with TemporaryDirectory() as folder:
             path = Path(folder) / "fold.csv"
-            _write(path, ["text", "label", "split"], zip(train["text"], train["label"], split, strict=True), "utf-8")
+            spreadsheet.write(
+                path, ["text", "label", "split"], zip(train["text"], train["label"], split, strict=True), "utf-8"
+            )
             options = _fit_options(words, data, path, groups=False)
             own = [f"--data.class_names={json.dumps(data.class_names)}", f"--trainer.default_root_dir={folder}"]
             cli.main(["fit", *commandline.prepared("fit", [*options, *own])])
@@ -190,21 +185,6 @@ def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:
             share = f"about {wrong[i]:,.0f} of {counts[i]:,.0f} ({wrong[i] / counts[i]:.1%})"
             lines.append(f"  {names[i]}: {share}, most of which may be {most}")
     return "\n".join(lines)
-
-
-def _cell(content: str) -> str:
-    """``content`` behind an apostrophe where a spreadsheet could take it for a formula, a number or a date."""
-    risky = content.startswith(tuple(FORMULA)) or any(map(str.isdigit, content))
-    return f"'{content}" if risky else content
-
-
-def _content(cell: str) -> str:
-    return cell.removeprefix("'")
-
-
-def _shown(text: str) -> str:
-    """A text as one line that a cell can hold."""
-    return " ".join(text.split())[:LONGEST]
 
 
 # ---------------------------------------------------------------- apply
@@ -235,7 +215,7 @@ def _apply(words: list[str], output: str | None) -> None:
         ).items()  # in the order of the splits, in which fit will read them
         for row in table.to_dict("records")
     )
-    _write(path, ["text", "label", "split", "source_row", *groups], lines, "utf-8")
+    spreadsheet.write(path, ["text", "label", "split", "source_row", *groups], lines, "utf-8")
     print(_what_was_read(data, tables))
     print(_changes(new, train))
     print(f"{sum(map(len, tables.values())) - len(train) + len(kept):,} rows: {path}")
@@ -258,21 +238,23 @@ def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dic
             rows = f"row{'s' * (len(found) > 1)} {', '.join(str(row) for row in found[:MOST])}{more}"
             raise InputError(f"{review}, {rows}: {what}")
 
-    lines = _lines(review)
+    lines = spreadsheet.read(review)
     given = train.set_index("row")
     refuse(~lines["row"].isin(given.index), f"no such training row; {SAME}")
     refuse(lines["row"].duplicated(), "there are several lines for it; leave one")
     rows = given.loc[lines["row"]]
     other = [
-        near_duplicate_key(_shown(text)) != near_duplicate_key(_content(cell))
+        near_duplicate_key(spreadsheet.one_line(text)) != near_duplicate_key(spreadsheet.content(cell))
         for text, cell in zip(rows["text"], lines["text"], strict=True)
     ]
     refuse(other, f"the text is another one; was a column sorted without the others, or {SAME}")
-    other = [_class_name(cell, names) != label for cell, label in zip(lines["label"], rows["label"], strict=True)]
+    other = [
+        spreadsheet.class_name(cell, names) != label for cell, label in zip(lines["label"], rows["label"], strict=True)
+    ]
     refuse(other, f"the label is another one; correct it in new_label, or {SAME}")
     choices = list(dict.fromkeys([*names, DROP]))
     answers = {
-        row: (cell, _class_name(cell, choices))
+        row: (cell, spreadsheet.class_name(cell, choices))
         for row, cell in zip(lines["row"], lines["new_label"], strict=True)
         if cell.strip()
     }
@@ -281,43 +263,6 @@ def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dic
         expected = f"expected {', '.join(choices)}{did_you_mean(wrong[0], choices)}"
         refuse(lines["row"].isin(unknown), f"new_label is {', '.join(map(repr, wrong[:MOST]))}, {expected}")
     return {row: None if name == DROP and DROP not in names else name for row, (_, name) in answers.items()}
-
-
-def _lines(review: str) -> "pd.DataFrame":
-    """The columns READ of a file that a spreadsheet may have saved, without its empty lines; rows are whole numbers."""
-    import pandas as pd
-
-    from gpt_classifier.data.reading import read_columns
-
-    if not Path(review).is_file():
-        raise InputError(f"no file {review}: expected one that review export wrote")
-    try:
-        Path(review).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{review} is not UTF-8: save it as CSV UTF-8 in the spreadsheet") from error
-    lines = pd.concat(read_columns(review, READ, hint="Leave the columns of review export")).fillna("")
-    lines = lines[(lines != "").any(axis=1)].reset_index(drop=True)
-    numbers = lines["row"].str.strip().str.removesuffix(".0")
-    if (wrong := ~numbers.str.fullmatch("[0-9]+")).any():
-        raise InputError(f"{review}: row is {lines['row'][wrong].iloc[0]!r}, expected the number of a row")
-    return lines.assign(row=numbers.astype(int))
-
-
-def _class_name(cell: str, names: Sequence[str]) -> str | None:
-    """The name that a cell stands for, also where a spreadsheet changed it if it can be no other name's."""
-    if (name := next((exact for exact in (_content(cell), cell) if exact in names), None)) is not None:
-        return name
-    alike = [name for name in names if _as_typed(name) == _as_typed(_content(cell))]
-    return alike[0] if len(alike) == 1 else None
-
-
-def _as_typed(name: str) -> str:
-    """What is left of a name whatever a spreadsheet or a hurried person does to it: 01, 1 and 1.0 are one."""
-    word = " ".join(name.split()).casefold()
-    try:
-        return str(float(word))
-    except ValueError:
-        return word
 
 
 def _changes(new: dict[int, str | None], train: "pd.DataFrame") -> str:
@@ -385,15 +330,6 @@ def _check_replaces_nothing(path: Path, data: "TextDataModule", review: str) -> 
     files = [file for source in sources if not is_named(source) for file in paths(source)]
     if path.resolve() in [Path(file).resolve() for file in (*files, review)]:
         raise InputError(f"--output {path} would replace a file that it is made of: name another")
-
-
-def _write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]], encoding: str) -> None:
-    from gpt_classifier.files import whole_file
-
-    with whole_file(path) as scratch, open(scratch, "w", newline="", encoding=encoding) as stream:
-        writer = csv.writer(stream)  # its line ends, CR LF, have it quote texts with either of them
-        writer.writerow(columns)
-        writer.writerows(lines)
 
 
 def _listed(parts: Iterable[str]) -> str:

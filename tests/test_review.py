@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from gpt_classifier import spreadsheet
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.splits import near_duplicate_key
-from gpt_classifier.review import COLUMNS, _cell, _class_name
+from gpt_classifier.spreadsheet import COLUMNS, class_name
 from gpt_classifier.training import cli
 
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
@@ -221,8 +222,8 @@ def test_a_file_that_a_spreadsheet_saved_is_read_alike(how, messages, capsys):
     ],
 )
 def test_a_cell_stands_for_the_only_name_that_it_can_be(cell, names, name):
-    assert _class_name(cell, names) == name
-    assert all(_class_name(_cell(each), names) == each for each in names)
+    assert class_name(cell, names) == name
+    assert all(class_name(spreadsheet.cell(each), names) == each for each in names)
 
 
 def test_a_class_may_be_called_drop(messages, capsys):
