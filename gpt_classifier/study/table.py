@@ -360,7 +360,7 @@ def _how(table: Sequence[Line]) -> str:
         )
     if rarer := sorted({line.rarer for line in done if line.average_precision}):
         text.append(
-            f"Average precision is that of class {' or '.join(rarer)}, a mean over seeds; the interval is for other texts"
+            f"Average precision: of class {' or '.join(rarer)}, mean over seeds; the interval is for other texts"
         )
     text.append("s: seconds of training; GB: peak memory of the process")
     return ". ".join(text) + "."
