@@ -27,6 +27,8 @@ class Row:
         question: Key of the question that it answers; the first row, with which others are compared, answers none.
         settings: Settings that it changes.
         classical: Name of a model of evaluation/baselines.py to train instead of a network.
+        pretrain: Settings of ``pretrain`` with which the network first learns the texts of the same training rows,
+            without their labels; ``{}`` for those of configs/pretrain.yaml. The seconds of the run include it.
         published: Published scores for comparison: train, val and test accuracy in percent, minutes.
         smoke: Further settings that it changes in a smoke test, which uses tiny models.
         note: Remark below the table.
@@ -37,6 +39,7 @@ class Row:
     question: str | None = None
     settings: Settings = field(default_factory=dict)
     classical: str | None = None
+    pretrain: Settings | None = None
     published: dict[str, float] | None = None
     smoke: Settings = field(default_factory=dict)
     note: str = ""
@@ -70,6 +73,7 @@ class Run:
     weights: str
     given: Settings = field(default_factory=dict)  # those of the settings that came from the command line
     smoke: bool = False
+    pretrain: Settings | None = None
 
     @property
     def key(self) -> str:
@@ -117,7 +121,8 @@ class Study:
                 parts = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
                 for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # no randomness
                     changed = settings | parts
-                    runs.append(Run(row.name, seed, fold, base, changed, row.classical, self.weights, given, smoke))
+                    facts = (base, changed, row.classical, self.weights, given, smoke, row.pretrain)
+                    runs.append(Run(row.name, seed, fold, *facts))
         return runs
 
 
@@ -146,7 +151,7 @@ def read_study(path: Path) -> tuple[Study, str]:
         if asked.first not in ("", *FAMILIES):
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
         answering = [row for row in rows if row.question == key]
-        if asked.about and not any(concerns(asked.about, row.settings) for row in answering):
+        if asked.about and not any(concerns(asked.about, changes(row)) for row in answering):
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for row in rows:
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
@@ -155,6 +160,10 @@ def read_study(path: Path) -> tuple[Study, str]:
             known_questions = ", ".join(study.questions) or "there are none"
             raise InputError(
                 f"row {row.name} of {path} answers {row.question!r}, expected one of its questions: {known_questions}"
+            )
+        if row.pretrain is not None and (row.classical is not None or not isinstance(row.pretrain, dict)):
+            raise InputError(
+                f"pretrain of row {row.name} of {path} is {row.pretrain!r}, expected settings for a network"
             )
         if row.classical is not None and row.classical not in CLASSICAL:
             raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
@@ -168,6 +177,11 @@ def read_study(path: Path) -> tuple[Study, str]:
     rows = [replace(row, settings=spread(row.settings), smoke=spread(row.smoke)) for row in rows]
     study = replace(study, rows=rows, settings=spread(study.settings), smoke=spread(study.smoke))
     return study, read_base(path, study.base)
+
+
+def changes(row: Row) -> list[str]:
+    """Keys of all that the row changes: its settings, and ``pretrain`` if it has that."""
+    return [*row.settings, *([] if row.pretrain is None else ["pretrain"])]
 
 
 def question(value: Any) -> Question:

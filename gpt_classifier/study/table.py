@@ -13,7 +13,7 @@ import numpy as np
 from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import found_at
 from gpt_classifier.evaluation.statistics import ALPHA, Proportion, holm, mean_accuracy, number, paired_p_value
-from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, concerns
+from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, changes, concerns
 from gpt_classifier.variants import Settings
 
 RATES = (0.001, 0.01)  # false-positive rates at which recall is reported
@@ -100,10 +100,10 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
         return f"row {first.row.name} has no result"
     if question.first and question.first != first.family:
         return f"row {first.row.name} is {first.family}, not {question.first}"
-    keys, own = line.settings.keys() | first.settings.keys(), set(line.row.settings)
+    keys, own = line.settings.keys() | first.settings.keys(), set(changes(line.row))
     if "classical" in (line.family, first.family):  # its result depends on settings of the data only
         keys = {key for key in keys if key.startswith("data.")}
-        own |= set(first.row.settings)
+        own |= set(changes(first.row))
     different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
     if others := {key for key in different if not concerns(key, own | {"data.splitting.fold"})}:
         return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
