@@ -20,7 +20,6 @@ from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
 from gpt_classifier.settings import check_choice
-from gpt_classifier.tokenizer import OWN
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -98,9 +97,11 @@ def build_network(
     """
     encoder = settings.get("encoder")
     if encoder is not None and weights == "pretrained" and text_encoder is not None:
-        tokenizer = text_encoder.settings()["tokenizer"]
-        if tokenizer in OWN:
-            raise InputError(f"tokenizer is {tokenizer}, which {encoder} does not know: set --data.tokenizer {encoder}")
+        tokenizer = text_encoder.settings()
+        if tokenizer.get("library") is None:
+            raise InputError(
+                f"tokenizer is {tokenizer['tokenizer']}, which {encoder} does not know: set --data.tokenizer {encoder}"
+            )
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
