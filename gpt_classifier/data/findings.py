@@ -211,7 +211,7 @@ def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str | TrainTo
     if shares and tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
         fix = (
-            "--model.encoder of the language with its --data.tokenizer, or, from random weights, "
+            "--model.backbone of the language with its --data.tokenizer, or, from random weights, "
             "--data.tokenizer '{train: 4096}'"
         )
         yield Finding("foreign_script", "warning", what, setting=fix)

@@ -69,7 +69,7 @@ class GPTClassifier(L.LightningModule):
     Args:
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and
             optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
-        encoder: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
+        backbone: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
             fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its
             own tokenizer, and usually pooling ``first_token``.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or encoder), ``random``, or a
@@ -104,7 +104,7 @@ class GPTClassifier(L.LightningModule):
     def __init__(
         self,
         gpt: str | dict[str, Any] = "gpt2",
-        encoder: str | dict[str, Any] | None = None,
+        backbone: str | dict[str, Any] | None = None,
         weights: str | None = "pretrained",
         pooling: Pooling = "last_token",
         head: str | dict[str, Any] = "linear",
@@ -128,7 +128,7 @@ class GPTClassifier(L.LightningModule):
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        network = {"gpt": gpt, "encoder": encoder, "head": head, "decide": decide}
+        network = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide}
         self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
         groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
         self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})

@@ -6,6 +6,7 @@ Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPT
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
 from gpt_classifier.settings import check_choice
+from gpt_classifier.tokenizer import OWN, BytePairs, stored_tokenizer
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -53,35 +55,35 @@ class ComputeConfig:
 
 def check_network(settings: Mapping[str, Any]) -> None:
     """Raises ``InputError`` for invalid ``settings``, before anything is downloaded."""
-    gpt, encoder, trainable, lora = (settings[name] for name in ("gpt", "encoder", "trainable", "lora"))
+    gpt, backbone, trainable, lora = (settings[name] for name in ("gpt", "backbone", "trainable", "lora"))
     check_choice("pooling", settings["pooling"], Pooling)
     if lora is not None and trainable != "lora":
         raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
     config = gpt_config(gpt)
-    trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
-    if trainable == "lora" and encoder is None:
+    trainable_blocks(trainable, config.n_layer if backbone is None else sys.maxsize)
+    if trainable == "lora" and backbone is None:
         build(
             Specification.from_settings(settings, num_classes=2), weights=None
         )  # raises InputError for a pattern that matches no layer
     if settings["weights"] != "pretrained":
         return
-    if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
+    if backbone is None and not isinstance(gpt, str) and "size" not in gpt:
         raise InputError(
             f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
         )
-    if isinstance(encoder, Mapping):
-        raise InputError(f"weights are pretrained, but encoder is {encoder}: name one, or use weights random")
+    if isinstance(backbone, Mapping):
+        raise InputError(f"weights are pretrained, but backbone is {backbone}: name one, or use weights random")
 
 
 def download(settings: Mapping[str, Any]) -> None:
     """Downloads the files that :func:`build_network` will need."""
-    encoder, pretrained = settings["encoder"], settings["weights"] == "pretrained"
-    if pretrained and encoder is None:
+    backbone, pretrained = settings["backbone"], settings["weights"] == "pretrained"
+    if pretrained and backbone is None:
         fetch_pretrained(_published(settings))
     elif pretrained:
-        pretrained_encoder(encoder)
-    elif isinstance(encoder, str):
-        encoder_config(encoder)
+        pretrained_encoder(backbone)
+    elif isinstance(backbone, str):
+        encoder_config(backbone)
 
 
 def build_network(
@@ -95,13 +97,8 @@ def build_network(
         num_classes: Number of classes K.
         text_encoder: Encodes the texts; the network must accept all its token ids and lengths.
     """
-    encoder = settings.get("encoder")
-    if encoder is not None and weights == "pretrained" and text_encoder is not None:
-        tokenizer = text_encoder.settings()
-        if tokenizer.get("library") is None:
-            raise InputError(
-                f"tokenizer is {tokenizer['tokenizer']}, which {encoder} does not know: set --data.tokenizer {encoder}"
-            )
+    if text_encoder is not None:
+        _check_tokenizer(settings, weights, text_encoder.settings())
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
@@ -110,9 +107,26 @@ def build_network(
     return model
 
 
+def _check_tokenizer(settings: Mapping[str, Any], weights: str, tokenizer: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` if ``weights`` were trained with other tokens than those of ``tokenizer``'s settings."""
+    name, byte_pairs, backbone = tokenizer["tokenizer"], tokenizer.get("library") is None, settings.get("backbone")
+    if weights == "pretrained" and backbone is not None and byte_pairs:
+        raise InputError(f"tokenizer is {name}, which {backbone} does not know: set --data.tokenizer {backbone}")
+    if weights == "pretrained" and backbone is None and name != "gpt2":
+        raise InputError(f"tokenizer is {name}, but weights pretrained need tokenizer gpt2: set one, or weights random")
+    if weights not in ("random", "pretrained") and byte_pairs:
+        folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+        kept = stored_tokenizer(folder)
+        if isinstance(kept, BytePairs) and (known := kept.settings()["tokenizer"]) != name:
+            raise InputError(
+                f"tokenizer is {name}, but the weights in {folder} were trained with {known}: set --data.tokenizer "
+                f"{known if known in OWN else folder}"
+            )
+
+
 def _published(settings: Mapping[str, Any]) -> str:
     """The name of the published weights."""
-    setting = settings.get("encoder") or settings["gpt"]
+    setting = settings.get("backbone") or settings["gpt"]
     return setting if isinstance(setting, str) else setting["size"]
 
 

@@ -251,14 +251,14 @@ def test_settings_of_the_command_line_are_named():
 # ---------------------------------------------------------------- what was trained
 
 
-def described(config, encoder=None, weights="pretrained", trainable="last_block", lora=None, pooling="last_token"):
+def described(config, backbone=None, weights="pretrained", trainable="last_block", lora=None, pooling="last_token"):
     with without_weights():
         network = GPT(config) if isinstance(config, GPTConfig) else random_encoder(config, None)
         model = SequenceClassifier(network, 2, pooling)
         if lora:
             model.add_lora(lora)
     settings = {"trainable": trainable, "lora": asdict(lora) if lora else None, "pooling": pooling}
-    return description(SimpleNamespace(model=model, hparams=settings), encoder, weights)
+    return description(SimpleNamespace(model=model, hparams=settings), backbone, weights)
 
 
 def test_a_network_is_called_what_it_is():
