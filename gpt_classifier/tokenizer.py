@@ -1,8 +1,10 @@
 """Converts text to token ids; knows nothing about truncation, batches and models.
 
-GPT-2's byte pairs and plain bytes use tiktoken, the tokenizers of encoders the library ``tokenizers``.
+GPT-2's byte pairs, those learned from one's own texts and plain bytes use tiktoken, the tokenizers of encoders the
+library ``tokenizers``.
 """
 
+import json
 import math
 import os
 import re
@@ -12,7 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import tiktoken
+import tokenizers
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
@@ -50,8 +54,30 @@ class Tokenizer(Protocol):
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer ``gpt2``, ``bytes``, or that of an encoder, by its name on the Hugging Face hub or its folder."""
-    return BytePairs(_encoding(name)) if name in OWN else Published(_published(name), _public_name(name))
+    """The tokenizer ``gpt2``, ``bytes``, that of a model folder, or that of an encoder, by its name or folder."""
+    if name in OWN:
+        return BytePairs(_encoding(name))
+    if (kept := stored_tokenizer(Path(name))) is not None:
+        return kept
+    return Published(_published(name), _public_name(name))
+
+
+def stored_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a model folder of this package; None if the folder is none.
+
+    Raises ``InputError`` if its files are damaged.
+    """
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    if not (config.is_file() and weights.is_file()):
+        return None
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8")).get("text_encoder")
+        if settings is None:  # the folder of a published encoder
+            return None
+        with safe_open(weights, framework="pt") as stream:
+            return restore_tokenizer(settings, stream.get_tensor("tokenizer"))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the tokenizer in the model folder {folder} cannot be read ({reason(error)})") from error
 
 
 def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
@@ -165,9 +191,7 @@ class Published:
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "Published":
         try:
-            tokenizer = _library().from_str(vocabulary.numpy().tobytes().decode())
-        except InputError:
-            raise
+            tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
         except Exception as error:  # tokenizers raises plain Exceptions
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
@@ -200,9 +224,8 @@ def _encoding(name: str) -> tiktoken.Encoding:
 
 def _published(name: str) -> Any:
     """The tokenizer of an encoder, downloaded if needed."""
-    library = _library()
     try:
-        return _from_file(library, name) or _converted(library, name)
+        return _from_file(name) or _converted(name)
     except InputError:
         raise
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
@@ -211,25 +234,25 @@ def _published(name: str) -> Any:
         )
         raise InputError(
             f"tokenizer is {name!r}, expected {', '.join(OWN)}, the name of an encoder on the Hugging Face hub, or a "
-            f"folder with its tokenizer.json; it could not be loaded ({reason(error)}){advice}"
+            f"folder with its tokenizer.json, or a model folder; it could not be loaded ({reason(error)}){advice}"
         ) from error
 
 
-def _from_file(library: Any, name: str) -> Any:
+def _from_file(name: str) -> Any:
     """The tokenizer of ``tokenizer.json``, or None if there is no such file."""
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
-        return library.from_file(str(file)) if file.is_file() else None
+        return tokenizers.Tokenizer.from_file(str(file)) if file.is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return library.from_file(hf_hub_download(name, "tokenizer.json"))
+        return tokenizers.Tokenizer.from_file(hf_hub_download(name, "tokenizer.json"))
     except EntryNotFoundError:
         return None
 
 
-def _converted(library: Any, name: str) -> Any:
+def _converted(name: str) -> Any:
     """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
     try:
         from transformers import AutoTokenizer
@@ -238,15 +261,9 @@ def _converted(library: Any, name: str) -> Any:
             f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
             'pip install "gpt-classifier[encoders]"'
         ) from error
-    return library.from_str(AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str())
-
-
-def _library() -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise InputError('an encoder\'s tokenizer needs tokenizers: pip install "gpt-classifier[encoders]"') from error
-    return Tokenizer
+    return tokenizers.Tokenizer.from_str(
+        AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str()
+    )
 
 
 def _public_name(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpt_classifier.data import facts, findings, reading, sources, splits, wording
 from gpt_classifier.data.findings import Finding
 from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.learned_tokenizer import tokenizer_for
 
 if TYPE_CHECKING:
     from gpt_classifier.data.datamodule import TextDataModule
@@ -66,7 +67,8 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     distinct = rows.drop_duplicates("key")[:MAX_COMPARED]
     words = wording.words(distinct["text"])
     rows = facts.mark_duplicates(rows, distinct, words)
-    measured = facts.measured(rows, data.tokenizer)
+    training = rows if refused else rows[rows["split"] == "train"]
+    measured = facts.measured(rows, tokenizer_for(data.tokenizer, training["text"]))
     pad_to = data.batching.pad_to
     limit = facts.length_limit(measured, data.max_length, pad_to)
     shares, rows = facts.find_scripts(rows)

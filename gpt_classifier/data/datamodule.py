@@ -24,7 +24,9 @@ from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
 from gpt_classifier.encoding import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
 from gpt_classifier.errors import InputError
+from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
 from gpt_classifier.settings import check_choice, grouped
+from gpt_classifier.tokenizer import Tokenizer
 
 MAX_CLASSES = 10  # with more classes than this, a summary names only the most frequent ones
 IN_MEMORY = "the given table"  # stands for a source that is no file
@@ -63,8 +65,9 @@ class TextDataModule(L.LightningDataModule):
             rows, or ``merge`` them into one class ``other``.
         split: ``grouped`` (stratified by class or label, near-duplicates in the same split), ``random`` (stratified),
             or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
-        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), or the tokenizer of an encoder:
-            its name on the Hugging Face hub, or a folder with its tokenizer.json.
+        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), ``{train: 4096}`` (byte pairs
+            of that many tokens, learned from the training rows), a model folder of this package for its tokenizer, or
+            the tokenizer of an encoder: its name on the Hugging Face hub, or a folder with its tokenizer.json.
         max_length: Maximum number of tokens per text.
         truncation: Which part of a longer text is kept: ``head``, ``tail`` or ``head+tail``.
         windows: Windows in which texts beyond ``max_length`` are read as a whole, instead of being truncated:
@@ -89,7 +92,7 @@ class TextDataModule(L.LightningDataModule):
         empty: Empty = "drop",
         rare_classes: RareClasses = "error",
         split: Split = "grouped",
-        tokenizer: str = "gpt2",
+        tokenizer: str | dict[str, int] = "gpt2",
         max_length: int = 1024,
         truncation: Truncation = "head",
         windows: WindowsConfig | None = None,
@@ -104,9 +107,11 @@ class TextDataModule(L.LightningDataModule):
         self.splitting = grouped(SplittingConfig, "splitting", splitting)
         self.batching = grouped(BatchingConfig, "batching", batching)
         self.windows = None if windows is None else grouped(WindowsConfig, "windows", windows)
+        self.tokenizer = tokenizer if isinstance(tokenizer, str) else grouped(TrainTokenizer, "tokenizer", tokenizer)
         # Plain values, for checkpoints and model folders.
         plain: dict[str, Any] = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
         plain["windows"] = None if self.windows is None else asdict(self.windows)
+        plain["tokenizer"] = self.tokenizer if isinstance(self.tokenizer, str) else asdict(self.tokenizer)
         self.hparams.update(plain, file_format=asdict(self.file_format))
         check_choice("split", split, Split)
         check_choice("balance", balance, Balance)
@@ -147,7 +152,7 @@ class TextDataModule(L.LightningDataModule):
         self.multi_label = multi_label is not None
         self.declared_class_names, self.rare_classes = names or None, rare_classes
         self.split, self.balance, self.empty = split, balance, empty
-        self.tokenizer, self.max_length, self.truncation = tokenizer, max_length, truncation
+        self.max_length, self.truncation = max_length, truncation
         self.batch_size = batch_size
 
         self.class_names: list[str] = names
@@ -219,7 +224,7 @@ class TextDataModule(L.LightningDataModule):
         for source in (self.source, self.val_source, self.test_source):
             if source is not None and self._given is None:
                 sources.prepare(source)
-        if self._model.text_encoder is None:
+        if self._model.text_encoder is None and isinstance(self.tokenizer, str):
             TextEncoder(self.tokenizer)
 
     @property
@@ -237,7 +242,7 @@ class TextDataModule(L.LightningDataModule):
         text_encoder = self._model.text_encoder
         self.declared_class_names = self._model.class_names or self.declared_class_names
         if stage == "predict":
-            self.text_encoder = text_encoder or self._new_text_encoder()
+            self.text_encoder = text_encoder or self._new_text_encoder(self._new_tokenizer())
         elif (needed := self._needed(stage)) not in self.encoded:
             self.notes = []
             self._setup_tables(needed, self._read(needed))
@@ -385,19 +390,32 @@ class TextDataModule(L.LightningDataModule):
         fractions = [0.0 if name in given and name != "train" else fraction for name, fraction in named]
         return tuple(fraction / sum(fractions) for fraction in fractions)
 
-    def _new_text_encoder(self, longest_train: int | None = None) -> TextEncoder:
+    def _new_tokenizer(self) -> Tokenizer:
+        """The tokenizer that the settings name, or the one that they let be learned from the training rows."""
+        tokenizer = tokenizer_for(self.tokenizer, self.tables["train"]["text"] if "train" in self.tables else None)
+        asked, learned = getattr(self.tokenizer, "train", 0), tokenizer.vocab_size - 1
+        if learned < asked:
+            why = "no further pair occurs twice in the training rows"
+            self.notes.append(f"tokenizer: {learned:,} tokens learned, not {asked:,}, as {why}")
+        return tokenizer
+
+    def _new_text_encoder(self, tokenizer: Tokenizer, longest_train: int | None = None) -> TextEncoder:
         pad_to = self.batching.pad_to
         width = {"longest": None, "longest_train": longest_train}.get(str(pad_to), pad_to)
         pad_to_width = None if width is None else int(width)
-        return TextEncoder(self.tokenizer, self.max_length, self.truncation, pad_to_width, self.windows)
+        return TextEncoder(tokenizer, self.max_length, self.truncation, pad_to_width, self.windows)
 
-    def _encode(self, text_encoder: TextEncoder | None) -> None:
-        self.text_encoder = text_encoder or self._new_text_encoder()
+    def _encode(self, given: TextEncoder | None) -> None:
+        if given is None:
+            tokenizer = self._new_tokenizer()
+            self.text_encoder = self._new_text_encoder(tokenizer)
+        else:
+            self.text_encoder = given
         self.encoded.clear()
         if "train" in self.tables:
             self.encoded["train"] = self._encode_table("train")
-        if text_encoder is None and self.batching.pad_to == "longest_train":
-            self.text_encoder = self._new_text_encoder(int(self.encoded["train"].lengths.max()))
+        if given is None and self.batching.pad_to == "longest_train":
+            self.text_encoder = self._new_text_encoder(tokenizer, int(self.encoded["train"].lengths.max()))
             self.encoded["train"].text_encoder = self.text_encoder
         for name in self.tables:
             if name != "train":

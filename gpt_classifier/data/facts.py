@@ -18,6 +18,7 @@ from gpt_classifier.data import reading, scripts, wording
 from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.splits import NAMES, Splits
 from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.tokenizer import Tokenizer
 
 Rows = pd.DataFrame
 
@@ -95,7 +96,7 @@ def count_duplicates(rows: Rows) -> dict[str, dict[str, int]]:
     return counts
 
 
-def measured(rows: Rows, tokenizer: str) -> Rows:
+def measured(rows: Rows, tokenizer: Tokenizer) -> Rows:
     """The rows, or every n-th if they exceed :data:`MAX_CHARACTERS`, with their number of ``tokens``."""
     rows = rows[:: max(1, -(-int(rows["text"].str.len().sum()) // MAX_CHARACTERS))]
     encoder = TextEncoder(tokenizer, sys.maxsize)

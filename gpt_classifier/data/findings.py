@@ -9,6 +9,7 @@ import pandas as pd
 from gpt_classifier.data import facts, splits
 from gpt_classifier.data.facts import Rows
 from gpt_classifier.data.sources import is_multi_label
+from gpt_classifier.learned_tokenizer import TrainTokenizer
 
 Severity = Literal["warning", "note"]
 
@@ -190,7 +191,7 @@ def of_duplicates(rows: Rows, split: str) -> Iterator[Finding]:
     yield from _finding("similar_inside", "note", what, within)
 
 
-def of_lengths(rows: Rows, limit: int, tokenizer: str, pad_to: int | str) -> Iterator[Finding]:
+def of_lengths(rows: Rows, limit: int, tokenizer: str | TrainTokenizer, pad_to: int | str) -> Iterator[Finding]:
     """Truncated texts; ``rows`` are measured."""
     truncated = rows[rows["tokens"] > limit]
     share = len(truncated) / max(1, len(rows))
@@ -205,12 +206,13 @@ def of_lengths(rows: Rows, limit: int, tokenizer: str, pad_to: int | str) -> Ite
     yield from _finding("truncated", "warning" if share >= 0.01 else "note", what, truncated, fix)
 
 
-def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str) -> Iterator[Finding]:
+def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str | TrainTokenizer) -> Iterator[Finding]:
     """Letters that GPT-2 encodes badly, and texts in another script than most; ``rows`` have their main ``script``."""
     if shares and tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
         fix = (
-            "--model.backbone of the language with its --data.tokenizer, or --data.tokenizer bytes from random weights"
+            "--model.backbone of the language with its --data.tokenizer, or, from random weights, "
+            "--data.tokenizer '{train: 4096}'"
         )
         yield Finding("foreign_script", "warning", what, setting=fix)
     usual = [*list(shares)[:1], *(name for name, share in shares.items() if share >= 0.1)]

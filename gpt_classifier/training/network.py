@@ -6,6 +6,7 @@ Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPT
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
 from gpt_classifier.settings import check_choice
-from gpt_classifier.tokenizer import OWN
+from gpt_classifier.tokenizer import OWN, BytePairs, stored_tokenizer
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -96,19 +97,31 @@ def build_network(
         num_classes: Number of classes K.
         text_encoder: Encodes the texts; the network must accept all its token ids and lengths.
     """
-    backbone = settings.get("backbone")
-    if backbone is not None and weights == "pretrained" and text_encoder is not None:
-        tokenizer = text_encoder.settings()["tokenizer"]
-        if tokenizer in OWN:
-            raise InputError(
-                f"tokenizer is {tokenizer}, which {backbone} does not know: set --data.tokenizer {backbone}"
-            )
+    if text_encoder is not None:
+        _check_tokenizer(settings, weights, text_encoder.settings())
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
     if text_encoder is not None:
         check_room(model.backbone.config, text_encoder)
     return model
+
+
+def _check_tokenizer(settings: Mapping[str, Any], weights: str, tokenizer: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` if ``weights`` were trained with other tokens than those of ``tokenizer``'s settings."""
+    name, byte_pairs, backbone = tokenizer["tokenizer"], tokenizer.get("library") is None, settings.get("backbone")
+    if weights == "pretrained" and backbone is not None and byte_pairs:
+        raise InputError(f"tokenizer is {name}, which {backbone} does not know: set --data.tokenizer {backbone}")
+    if weights == "pretrained" and backbone is None and name != "gpt2":
+        raise InputError(f"tokenizer is {name}, but weights pretrained need tokenizer gpt2: set one, or weights random")
+    if weights not in ("random", "pretrained") and byte_pairs:
+        folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+        kept = stored_tokenizer(folder)
+        if isinstance(kept, BytePairs) and (known := kept.settings()["tokenizer"]) != name:
+            raise InputError(
+                f"tokenizer is {name}, but the weights in {folder} were trained with {known}: set --data.tokenizer "
+                f"{known if known in OWN else folder}"
+            )
 
 
 def _published(settings: Mapping[str, Any]) -> str:
