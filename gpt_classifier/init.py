@@ -22,6 +22,7 @@ ROWS = 100_000  # maximum number of rows that are read
 MAX_CLASSES = 1000
 UNEQUAL = 5  # ratio of the largest to the smallest class above which classes are called unequal
 CONTEXT = 1024  # GPT-2's
+LEARNED = {"train": 4096}  # tokenizer for scripts that GPT-2's does not know
 CHARACTERS_OF_A_TOKEN = 4  # of English, in GPT-2's tokens
 FOREIGN = (
     "most letters are not Latin: GPT-2 was hardly trained on them and needs a token for every byte or two; compare "
@@ -77,8 +78,8 @@ class Seen:
     without_text: int
     without_label: int
     scripts: dict[str, float]  # fractions of the letters, the largest first
-    tokenizer: str
-    unit: str  # unit of the lengths: bytes, tokens or estimated tokens
+    tokenizer: str | dict[str, int]
+    unit: str  # unit of the lengths: tokens or estimated tokens
     lengths: dict[int, int]  # length by percentile: 50, 90, 99, 100
 
     @property
@@ -132,8 +133,8 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
     distinct = both.groupby("label")["key"].nunique()
     shares = scripts.shares(scripts.letters([text[:1000] for text in texts.head(2000)]))
-    # A small network from scratch can learn bytes; pretrained weights need GPT-2's tokens.
-    tokenizer = "bytes" if weights == "random" and _is_foreign(shares) else "gpt2"
+    # A small network from scratch can have tokens of its own; pretrained weights need GPT-2's.
+    tokenizer = LEARNED if weights == "random" and _is_foreign(shares) else "gpt2"
     lengths, unit = _token_counts(list(texts), tokenizer)
     return Seen(
         file=file,
@@ -191,15 +192,14 @@ def _is_foreign(shares: dict[str, float]) -> bool:
     return bool(shares) and shares.get("Latin", 0.0) < 0.5
 
 
-def _token_counts(texts: list[str], tokenizer: str) -> tuple[Sequence[int], str]:
+def _token_counts(texts: list[str], tokenizer: str | dict[str, int]) -> tuple[Sequence[int], str]:
     """The length of each text, or of 5,000 of them, and its unit. Nothing is downloaded."""
-    if tokenizer == "bytes":
-        return [len(text.encode("utf-8", "replace")) for text in texts], "bytes"
-    if _has_gpt2():
-        from gpt_classifier.tokenizer import tokenizer_named
+    if tokenizer == LEARNED or _has_gpt2():
+        from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
 
-        gpt2 = tokenizer_named("gpt2")
-        return [len(gpt2.ids(text)) for text in texts[:: max(1, len(texts) // 5000)]], "tokens"
+        some = texts[:: max(1, len(texts) // 5000)]
+        known = tokenizer_for(tokenizer if isinstance(tokenizer, str) else TrainTokenizer(**tokenizer), some)
+        return [len(known.ids(text)) for text in some], "tokens"
     return [_estimate(text) for text in texts], "estimated tokens"
 
 
@@ -286,12 +286,12 @@ def configuration(seen: Seen, name: str) -> str:
         model["gpt"]["context_length"] = max_length
     trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
     del trainer["callbacks"]  # added below
-    if seen.tokenizer == "bytes":
-        tokenizer = "most letters are not Latin, and GPT-2's tokenizer would split them into bytes too"
+    if seen.tokenizer == LEARNED:
+        tokenizer = "learned from the training rows: most letters are not Latin, which GPT-2's splits into bytes"
     elif _is_foreign(seen.scripts):
         tokenizer = FOREIGN
     else:
-        tokenizer = "GPT-2's; or bytes, which needs no download" if scratch else "the tokenizer of the weights"
+        tokenizer = "GPT-2's; or {train: 4096}, one's own, or bytes" if scratch else "the tokenizer of the weights"
     reasons = {
         "text_column": _lengths(seen),
         "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",

@@ -95,11 +95,11 @@ def test_unequal_classes_are_pointed_out_and_a_rare_one_is_left_out(capsys):
     assert "left out: c" in capsys.readouterr().out
 
 
-def test_letters_that_gpt2_does_not_know_become_bytes_from_scratch_and_a_note_before(capsys):
+def test_letters_that_gpt2_does_not_know_get_tokens_of_their_own_from_scratch_and_a_note_before(capsys):
     write("a.csv", {"text": [f"привет {'мир ' * (n % 7)}{n}" for n in range(48)], "label": two_classes()})
     main(["init", "a.csv", "--weights", "random"])
     settings = written("a.yaml")
-    assert settings["data"]["tokenizer"] == "bytes"
+    assert settings["data"]["tokenizer"] == {"train": 4096}
     assert settings["model"]["gpt"]["context_length"] == settings["data"]["max_length"]
     main(["init", "a.csv", "--force"])
     assert written("a.yaml")["data"]["tokenizer"] == "gpt2"

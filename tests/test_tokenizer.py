@@ -90,16 +90,6 @@ def test_the_settings_do_not_tell_where_the_folder_was(folder):
     assert TextEncoder(str(folder)).settings()["tokenizer"] == folder.name
 
 
-def test_without_the_library_the_error_names_what_to_install(folder, monkeypatch):
-    text_encoder = TextEncoder(str(folder))
-    kept = text_encoder.settings(), text_encoder.vocabulary()
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
-        TextEncoder(str(folder))
-    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
-        TextEncoder.restore(*kept)
-
-
 def test_a_broken_tokenizer_is_named(folder, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=str(tmp_path)):

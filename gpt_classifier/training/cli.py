@@ -27,8 +27,10 @@ from gpt_classifier.encoding import WindowsConfig
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import cache_folder, newest, tokenizer_folder, writable_folder
 from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.tokenizer import OWN
 from gpt_classifier.training import callbacks
 from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.network import check_published
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of, trained_model
 
@@ -180,10 +182,18 @@ class ClassifierCLI(LightningCLI):
                 self.checkpoint = _checkpoint(self.given_checkpoint, config)
                 read_checkpoint(self.checkpoint)  # raises InputError for a file that this package did not write
                 config["ckpt_path"] = str(self.checkpoint)
+            self._check_tokenizer(config)
             if isinstance(config.model.head, dict) and "class_path" in config.model.head:
                 _import(config.model.head["class_path"])
         elif self.subcommand == "predict":
             config["return_predictions"] = False  # predictions are written to the file, batch by batch
+
+    @staticmethod
+    def _check_tokenizer(config: Namespace) -> None:
+        """Raises ``InputError`` if published weights are not for this tokenizer, before they are downloaded."""
+        tokenizer = config.data.tokenizer
+        if not isinstance(tokenizer, str) or tokenizer in OWN:
+            check_published(config.model, str(tokenizer).replace("'", ""))
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()

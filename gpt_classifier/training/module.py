@@ -473,6 +473,12 @@ class GPTClassifier(L.LightningModule):
         for name in now | then:
             may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
             if now.get(name) != then.get(name) and not may_change:
+                if name == "encoding.tokenizer" and all(str(each[name]).startswith("bpe-") for each in (now, then)):
+                    raise InputError(
+                        f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is "
+                        f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
+                        "start a new run"
+                    )
                 raise InputError(
                     f"{name} is {now.get(name)!r}, but the checkpoint was written with {then.get(name)!r}: continue "
                     "with the checkpoint's settings, or start a new run from its model folder with --model.weights "

@@ -98,7 +98,10 @@ def build_network(
         text_encoder: Encodes the texts; the network must accept all its token ids and lengths.
     """
     if text_encoder is not None:
-        _check_tokenizer(settings, weights, text_encoder.settings())
+        tokenizer = text_encoder.settings()
+        if tokenizer.get("library") is None:  # else it is that of a published backbone
+            check_published({**settings, "weights": weights}, tokenizer["tokenizer"])
+            _check_stored(weights, tokenizer["tokenizer"])
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
@@ -107,21 +110,29 @@ def build_network(
     return model
 
 
-def _check_tokenizer(settings: Mapping[str, Any], weights: str, tokenizer: Mapping[str, Any]) -> None:
-    """Raises ``InputError`` if ``weights`` were trained with other tokens than those of ``tokenizer``'s settings."""
-    name, byte_pairs, backbone = tokenizer["tokenizer"], tokenizer.get("library") is None, settings.get("backbone")
-    if weights == "pretrained" and backbone is not None and byte_pairs:
-        raise InputError(f"tokenizer is {name}, which {backbone} does not know: set --data.tokenizer {backbone}")
-    if weights == "pretrained" and backbone is None and name != "gpt2":
-        raise InputError(f"tokenizer is {name}, but weights pretrained need tokenizer gpt2: set one, or weights random")
-    if weights not in ("random", "pretrained") and byte_pairs:
-        folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
-        kept = stored_tokenizer(folder)
-        if isinstance(kept, BytePairs) and (known := kept.settings()["tokenizer"]) != name:
-            raise InputError(
-                f"tokenizer is {name}, but the weights in {folder} were trained with {known}: set --data.tokenizer "
-                f"{known if known in OWN else folder}"
-            )
+def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:
+    """Raises ``InputError`` if published weights do not know the byte pairs ``tokenizer``, by their name."""
+    backbone = settings.get("backbone")
+    if settings["weights"] != "pretrained" or (backbone is None and tokenizer == "gpt2"):
+        return
+    if backbone is None:
+        raise InputError(
+            f"tokenizer is {tokenizer}, but weights pretrained need tokenizer gpt2: set it, or --model.weights random"
+        )
+    raise InputError(f"tokenizer is {tokenizer}, which {backbone} does not know: set --data.tokenizer {backbone}")
+
+
+def _check_stored(weights: str, tokenizer: str) -> None:
+    """Raises ``InputError`` if a model folder's weights were trained with other byte pairs than ``tokenizer``."""
+    if weights in ("random", "pretrained"):
+        return
+    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+    kept = stored_tokenizer(folder)
+    if isinstance(kept, BytePairs) and (known := kept.settings()["tokenizer"]) != tokenizer:
+        raise InputError(
+            f"tokenizer is {tokenizer}, but the weights in {folder} were trained with {known}: set --data.tokenizer "
+            f"{known if known in OWN else folder}"
+        )
 
 
 def _published(settings: Mapping[str, Any]) -> str:

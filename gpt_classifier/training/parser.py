@@ -130,6 +130,8 @@ def _of_value(key: str, message: str) -> str:
         literals += map(str, ast.literal_eval(f"[{literal}]"))
         types += [TYPES.get(name, f"a {name}") for name in [kind.rpartition(".")[2]] if name]
     choices = list(dict.fromkeys(literals + types))
+    if found := re.fullmatch(r"NestedArg\(key='(\w+)', val='?(.*?)'?\)", given):  # within a mapping, --key.name
+        key, given, choices = f"{key}.{found[1]}", found[2], [c for c in choices if c != TYPES["str"]]
     if not choices or not given:
         return f"{key}: {message}"
     listed = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
