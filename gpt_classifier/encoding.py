@@ -135,6 +135,10 @@ class TextEncoder:
         """Token id of padding."""
         return self._tokenizer.padding_id
 
+    def byte_lengths(self) -> Tensor:
+        """(V,) number of bytes that each token id stands for; 0 for special tokens."""
+        return self._tokenizer.byte_lengths()
+
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The text's token ids, at least one and at most ``max_length``, and whether the text was truncated.
 

@@ -5,6 +5,7 @@ GPT-2's byte pairs and plain bytes use tiktoken, the tokenizers of encoders the 
 
 import math
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from torch import Tensor
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import tokenizer_folder
 
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space in SentencePiece's tokens
 OWN = ("gpt2", "bytes")  # names of tokenizers that do not belong to an encoder
 
 
@@ -35,6 +38,9 @@ class Tokenizer(Protocol):
 
     def ids(self, text: str) -> list[int]:
         """Token ids of ``text``, without special tokens even if it contains their names."""
+
+    def byte_lengths(self) -> Tensor:
+        """(V,) number of bytes that each token id stands for, in int64; 0 for special tokens."""
 
     def settings(self) -> dict[str, Any]:
         """All but the vocabulary, as plain values for :func:`restore_tokenizer`."""
@@ -75,6 +81,12 @@ class BytePairs:
 
     def ids(self, text: str) -> list[int]:
         return self._encoding.encode_ordinary(text)
+
+    def byte_lengths(self) -> Tensor:
+        lengths = torch.zeros(self.vocab_size, dtype=torch.long)
+        for token, number in self._encoding._mergeable_ranks.items():
+            lengths[number] = len(token)
+        return lengths
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -130,6 +142,18 @@ class Published:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         return [number for number in ids if number not in self._never]
+
+    def byte_lengths(self) -> Tensor:
+        lengths = torch.zeros(self.vocab_size, dtype=torch.long)
+        by_bytes = "ByteLevel" in self._tokenizer.to_str()  # one character of a token is one byte, as in GPT-2
+        for token, number in self._tokenizer.get_vocab().items():
+            if number in self._never:
+                continue
+            if by_bytes or BYTE.fullmatch(token):
+                lengths[number] = len(token) if by_bytes else 1
+            else:
+                lengths[number] = len(token.removeprefix("##").replace(SPACE, " ").encode())
+        return lengths
 
     def settings(self) -> dict[str, Any]:
         return {"tokenizer": self._name, "library": "tokenizers"}

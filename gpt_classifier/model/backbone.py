@@ -68,6 +68,10 @@ class Backbone(Protocol):
         """Name of the ``nn.Embedding`` of token ids if its unused rows can be frozen, else None."""
 
     @property
+    def output_embedding(self) -> Tensor | None:
+        """(V, C) the token embeddings if they are the output layer of the language model too ("tied"), else None."""
+
+    @property
     def starts_at(self) -> Collection[int]:
         """Numbers of the blocks that ``run_blocks`` can start with, 0 among them; ``n_layer`` runs none."""
 

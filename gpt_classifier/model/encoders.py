@@ -89,6 +89,10 @@ class Encoder(nn.Module):
         )
 
     @property
+    def output_embedding(self) -> None:
+        """None, as a bidirectional encoder predicts no next token."""
+
+    @property
     def starts_at(self) -> tuple[int, int]:
         """Numbers of the blocks that ``run_blocks`` can start with: it runs all blocks, or none."""
         return 0, self.config.n_layer

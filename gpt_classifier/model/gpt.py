@@ -84,6 +84,11 @@ class GPT(nn.Module):
         return self.finish(self.run_blocks(self.embed(input_ids), lengths=lengths))
 
     @property
+    def output_embedding(self) -> Tensor | None:
+        """(V, C) the token embeddings, which are also GPT-2's output layer; None without causal attention."""
+        return self.wte.weight if self.config.causal else None
+
+    @property
     def starts_at(self) -> range:
         """Numbers of the blocks that ``run_blocks`` can start with; n_layer runs none."""
         return range(self.config.n_layer + 1)
