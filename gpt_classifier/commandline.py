@@ -29,6 +29,7 @@ OTHER_NAMES = {  # what users of other programs type
     "lr": "model.learning_rate",
     "seed": "seed_everything",
     "checkpoint": "ckpt_path",
+    "encoder": "model.backbone",
     "gradient_checkpointing": "model.compute.activation_checkpointing",
 }
 

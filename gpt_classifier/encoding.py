@@ -61,6 +61,7 @@ class Batch(NamedTuple):
     share: float = 1.0  # weight of the batch's mean loss in its optimizer step
     texts: Tensor | None = None  # (W,) int64, which of the B texts each input is a window of; None if each is a text
     aggregate: Aggregate = "mean"
+    ids: Tensor | None = None  # (W, T) int64, token ids of inputs that are hidden states, for a language-model loss
 
     def of_texts(self, logits: Tensor) -> Tensor:
         """Logits (W, K) of the inputs -> (B, K) of the texts."""

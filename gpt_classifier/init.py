@@ -25,7 +25,7 @@ CONTEXT = 1024  # GPT-2's
 CHARACTERS_OF_A_TOKEN = 4  # of English, in GPT-2's tokens
 FOREIGN = (
     "most letters are not Latin: GPT-2 was hardly trained on them and needs a token for every byte or two; compare "
-    "with init --weights random, and with an encoder for the language (model.encoder and data.tokenizer)"
+    "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
 

@@ -45,6 +45,10 @@ QUICK = {
     "another section": ("fit --model.source x", "did you mean --data.source?"),
     "an option without section": ("fit --learning_rate 3", "did you mean --model.learning_rate?"),
     "an option of former days": ("fit --trainer.gpus 1", "did you mean --trainer.devices?"),
+    "the backbone's former name": (
+        "fit --model.encoder bert",
+        "no option --model.encoder: did you mean --model.backbone?",
+    ),
     "a configuration": ("fit --config spamm", "no file spamm: did you mean --config spam?"),
     "a configuration with its ending": ("fit --config configs/spam.yaml", "did you mean --config spam?"),
     "a configuration of no name": ("fit --config zzz", "article, csv, imdb"),
@@ -76,6 +80,10 @@ FILES = {
     "nothing": ("# a comment", "is empty"),
     "a list": ("- 1", "is no configuration"),
     "a setting": ("data:\n  source: sample\n  tokeniser: bytes", "line 3: there is no setting data.tokeniser: did you"),
+    "a setting of former days": (
+        "model:\n  encoder: bert",
+        "line 2: there is no setting model.encoder: did you mean model.backbone?",
+    ),
     "a section": ("seed_everything: 1\nmodle:\n  gpt: gpt2", "line 2: there is no section modle: did you mean model?"),
     "a trainer's setting": ("trainer: {max_epoch: 3}", "line 1: there is no setting trainer.max_epoch"),
     "a file that is not there": ("data:\n  source: no.csv", "no file no.csv"),

@@ -209,7 +209,9 @@ def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str) -> Itera
     """Letters that GPT-2 encodes badly, and texts in another script than most; ``rows`` have their main ``script``."""
     if shares and tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
-        fix = "--model.encoder of the language with its --data.tokenizer, or --data.tokenizer bytes from random weights"
+        fix = (
+            "--model.backbone of the language with its --data.tokenizer, or --data.tokenizer bytes from random weights"
+        )
         yield Finding("foreign_script", "warning", what, setting=fix)
     usual = [*list(shares)[:1], *(name for name, share in shares.items() if share >= 0.1)]
     other = rows[~rows["script"].isin([*usual, ""])]

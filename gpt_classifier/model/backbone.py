@@ -6,7 +6,7 @@ GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) implemen
 - a network that implements :class:`Backbone`,
 - ``FAMILIES["mine"] = Family(...)``, which says how such networks are built.
 
-Once that file is imported, ``GPTClassifier(encoder={"model_type": "mine", ...}, weights="random")`` trains such a
+Once that file is imported, ``GPTClassifier(backbone={"model_type": "mine", ...}, weights="random")`` trains such a
 network, and its model folders can be loaded; tests/model/test_build.py has an example.
 
 Shapes: B texts, T tokens, C channels.

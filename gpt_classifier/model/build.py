@@ -55,7 +55,7 @@ class Specification:
         """The specification that a user's settings describe.
 
         Args:
-            settings: ``gpt``, or ``encoder`` if there is one, and ``pooling``, ``head`` and ``lora``, as
+            settings: ``gpt``, or ``backbone`` if there is one, and ``pooling``, ``head`` and ``lora``, as
                 :class:`~gpt_classifier.training.module.GPTClassifier` explains them.
             num_classes: Number of classes K.
             vocab_size: Number of token ids, if the settings do not give it.
@@ -63,21 +63,21 @@ class Specification:
         Raises:
             InputError: The settings do not describe a network.
         """
-        encoder = settings.get("encoder")
-        family = "gpt" if encoder is None else "encoder"
-        if isinstance(encoder, Mapping) and str(encoder.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
-            encoder = dict(encoder)
-            family = encoder.pop("model_type")
-        backbone = FAMILIES[family].fields(settings["gpt"] if encoder is None else encoder, vocab_size)
+        backbone = settings.get("backbone")
+        family = "gpt" if backbone is None else "encoder"
+        if isinstance(backbone, Mapping) and str(backbone.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
+            backbone = dict(backbone)
+            family = backbone.pop("model_type")
+        dimensions = FAMILIES[family].fields(settings["gpt"] if backbone is None else backbone, vocab_size)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
         others = {name: settings[name] for name in ("pooling", "head") if name in settings}
-        return cls(family, backbone, num_classes, **others, lora=lora)
+        return cls(family, dimensions, num_classes, **others, lora=lora)
 
     def settings(self) -> dict[str, Any]:
-        """The setting, ``gpt`` or ``encoder``, that describes the backbone in full."""
+        """The setting, ``gpt`` or ``backbone``, that describes the backbone in full."""
         if self.family == "gpt":
             return {"gpt": self.backbone}
-        return {"encoder": {"model_type": self.family} | self.backbone}  # an encoder's fields override model_type
+        return {"backbone": {"model_type": self.family} | self.backbone}  # an encoder's fields override model_type
 
 
 def build(

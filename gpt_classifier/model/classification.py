@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.backbone import Backbone
+from gpt_classifier.model.gpt import take
 from gpt_classifier.model.lora import LoRAConfig, add_lora, merge_lora
 
 Pooling = Literal["last_token", "first_token", "mean", "last_position", "mean_positions"]
@@ -78,15 +79,27 @@ class SequenceClassifier(nn.Module):
             return self.backbone.block_of(name.removeprefix(BACKBONE))
         return self.backbone.config.n_layer
 
-    def forward(self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids") -> Tensor:
-        """Computes the network from ``depth`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C)."""
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids", with_states: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Computes the network from ``depth`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C).
+
+        ``with_states``, also returns the hidden states (B, T, C) of all positions after the final norm, which a
+        language model needs. The last block then computes every position, also if the pooling reads a single one.
+        """
         if depth == "pooled":
             return self.classify(inputs)
         if depth == "ids":
-            return self.classify(self.pooled(self.backbone.embed(inputs), lengths))
-        if inputs.is_floating_point():  # cached hidden states may have another dtype
-            inputs = inputs.to(next(self.backbone.parameters()).dtype)
-        return self.classify(self.pooled(inputs, lengths, depth))
+            x, depth = self.backbone.embed(inputs), 0
+        else:  # cached hidden states may have another dtype
+            x = inputs.to(next(self.backbone.parameters()).dtype) if inputs.is_floating_point() else inputs
+        if not with_states:
+            return self.classify(self.pooled(x, lengths, depth))
+        lengths = self.text_lengths(lengths, x.shape[1])
+        states = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths))
+        position = read_position(self.pooling, lengths)
+        pooled = mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
+        return self.classify(pooled), states
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
         """Hidden states (B, T, C) that enter block ``depth`` -> pooled ones for the head, (B, C) in float32."""

@@ -168,7 +168,7 @@ def pretrained_encoder(name: str) -> Encoder:
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
             f"could not load the weights of the encoder {name!r} ({reason(error)}). Fetch its files elsewhere and "
-            "give their folder as --model.encoder FOLDER, or train from scratch with `--model.weights random`."
+            "give their folder as --model.backbone FOLDER, or train from scratch with `--model.weights random`."
         ) from error
     blocks = encoder.blocks.removeprefix("network")
     problems = [f"missing {key}" for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
@@ -212,13 +212,13 @@ def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = No
             config = transformers.AutoConfig.for_model(**fields)
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
-            f"encoder is {_short(encoder)}, expected an encoder of transformers: its name on the Hugging Face hub, its "
-            f"folder, or a mapping with a model_type and fields of that type ({reason(error)})"
+            f"backbone is {_short(encoder)}, expected an encoder of transformers: its name on the Hugging Face hub, "
+            f"its folder, or a mapping with a model_type and fields of that type ({reason(error)})"
         ) from error
     needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
         raise InputError(
-            f"encoder is {_short(encoder)}, whose type {config.model_type} is not a bidirectional encoder like BERT: "
+            f"backbone is {_short(encoder)}, whose type {config.model_type} is not a bidirectional encoder like BERT: "
             f"expected {', '.join(needed)} in its configuration, and no decoder"
         )
     return config

@@ -73,7 +73,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
         "family": model.model.backbone.config.family,
-        "trained": description(model, settings["model.encoder"], weights),
+        "trained": description(model, settings["model.backbone"], weights),
         "settings": settings,
     }
 
@@ -142,19 +142,19 @@ def _result(scores: dict[str, Scored], class_names: Sequence[str]) -> Result:
 # ---------------------------------------------------------------- descriptions of models, for titles and comparisons
 
 
-def description(model: GPTClassifier, encoder: Any, weights: str) -> str:
+def description(model: GPTClassifier, backbone: Any, weights: str) -> str:
     """The network and its trained parts in words, such as ``GPT-2 124M, last block, last token``.
 
     Args:
         model: After training.
-        encoder: The setting ``model.encoder``.
+        backbone: The setting ``model.backbone``.
         weights: The setting ``model.weights``, from which training started.
     """
     network, spec = model.model.backbone, Specification.of(model.model)
     config, policy = network.config, model.hparams["trainable"]
     size = sum(tensor.numel() for name, tensor in network.state_dict().items() if ".lora_" not in name)
-    if isinstance(encoder, str):
-        name = f"{Path(encoder).name} {size / 1e6:.0f}M"
+    if isinstance(backbone, str):
+        name = f"{Path(backbone).name} {size / 1e6:.0f}M"
     elif spec.backbone | {"dropout": 0.0, "causal": True} in [size.fields for size in SIZES.values()]:
         name = f"GPT-2 {size / 1e6:.0f}M"
     else:
@@ -181,7 +181,7 @@ def _settings(cli: ClassifierCLI) -> Settings:
     sections = json.loads(cli.parser.dump(cli.config, format="json"))
     settings = {f"{s}.{key}": v for s in SECTIONS for key, v in by_dotted_key(s, sections[s]).items()}
     del settings["trainer.default_root_dir"]  # it differs in each run
-    settings.setdefault("model.encoder", None)
+    settings.setdefault("model.backbone", None)
     if isinstance(settings["model.gpt"], str):
         settings["model.gpt"] = {"size": settings["model.gpt"]}
     return settings

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
+from gpt_classifier.model.freezing import frozen_depth, trainable_names
+from gpt_classifier.training.language_model import multiplications
 
 
 def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str, device: torch.device) -> list[str]:
@@ -27,12 +29,28 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
             f"weights are random and trainable is {settings['trainable']}: {frozen:.0%} of the network, its embeddings "
             "included, keep their random values. To train all from scratch: --model.trainable all, or --config scratch"
         )
+    if settings["lm_loss"] > 0:
+        lines.append(_costs_of_next_tokens(settings, model))
     if "16" in precision and device.type == "cpu" and not has_bf16():
         lines.append(
             f"precision is {precision}, but this processor has no bfloat16 instructions and emulates them: "
             "--trainer.precision 32-true is faster here"
         )
     return lines
+
+
+def _costs_of_next_tokens(settings: Mapping[str, Any], model: SequenceClassifier) -> str:
+    """What the auxiliary loss adds to the work of a step, and, if so, that it changes nothing."""
+    policy, pooling = settings["trainable"], settings["pooling"]
+    one_position = pooling in ("last_token", "first_token", "last_position")
+    cached = frozen_depth(model, policy) if settings["cache"]["enabled"] else 0
+    alone, both = multiplications(model.backbone, cached, one_position)
+    off = ["the last block computes every position, not only the one that classifies"] if one_position else []
+    times = f", {both / alone:.1f} times as many as without" if alone else ""
+    line = f"lm_loss {settings['lm_loss']:g}: {both / 1e6:,.2f} million multiplications for a token{times}"
+    if not any(name.startswith(BACKBONE) for name in trainable_names(model, policy)):
+        off = ["but no parameter of the network below the head trains, so this loss is measured and changes nothing"]
+    return "; ".join([line, *off])
 
 
 def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -41,6 +41,7 @@ from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.settings import flat, grouped
 from gpt_classifier.training.hints import hints
+from gpt_classifier.training.language_model import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
@@ -68,7 +69,7 @@ class GPTClassifier(L.LightningModule):
     Args:
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and
             optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
-        encoder: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
+        backbone: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
             fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its
             own tokenizer, and usually pooling ``first_token``.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or encoder), ``random``, or a
@@ -80,6 +81,8 @@ class GPTClassifier(L.LightningModule):
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
         learning_rate: Peak learning rate.
+        lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
+            of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
             the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``;
@@ -101,12 +104,13 @@ class GPTClassifier(L.LightningModule):
     def __init__(
         self,
         gpt: str | dict[str, Any] = "gpt2",
-        encoder: str | dict[str, Any] | None = None,
+        backbone: str | dict[str, Any] | None = None,
         weights: str | None = "pretrained",
         pooling: Pooling = "last_token",
         head: str | dict[str, Any] = "linear",
         trainable: str | int = "last_block",
         learning_rate: float = 5e-5,
+        lm_loss: float = 0.0,
         monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
         decide: str | dict[str, Any] | None = None,
@@ -124,11 +128,11 @@ class GPTClassifier(L.LightningModule):
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        network = {"gpt": gpt, "encoder": encoder, "head": head, "decide": decide}
+        network = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide}
         self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
         groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
         self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
-        check_training(learning_rate, monitor, patience)
+        check_training(learning_rate, monitor, patience, lm_loss)
         check_network(self.hparams)
         self.class_names = class_names
         self.text_encoder: TextEncoder | None = None
@@ -141,6 +145,7 @@ class GPTClassifier(L.LightningModule):
         self._fit_began: float | None = None  # a time of time.perf_counter, less the seconds of earlier fits
         self._seconds: float | None = None  # total time of all fits so far
         self.trunk: TrunkCache | None = None  # created with the first data loader
+        self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Submodules, so that Lightning moves them to the device of the predictions that they collect.
@@ -211,7 +216,14 @@ class GPTClassifier(L.LightningModule):
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
         if not hasattr(self, "model"):
             self._build()
-        if self._fits() and (data := text_data(self.trainer)) is not None:
+        if self.hparams["lm_loss"] > 0:
+            output = output_layer(self.model.backbone, self.hparams["lm_loss"])
+            if self._trainer_if_any() is not None and not self._has_whole_weights():
+                raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
+            # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
+            known = None if self.text_encoder is None else self.text_encoder.byte_lengths()
+            self.language_model = LanguageModelLoss(known if known is not None else torch.zeros(len(output)).long())
+        elif self._fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
@@ -274,6 +286,7 @@ class GPTClassifier(L.LightningModule):
                 int(self.cache.gigabytes * 2**30),
                 str(trainer.precision),
                 trainer.precision_plugin.forward_context,
+                settings["lm_loss"] > 0,
             )
         return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
 
@@ -290,21 +303,22 @@ class GPTClassifier(L.LightningModule):
         return batch.of_texts(self.model(batch.inputs, batch.lengths, batch.depth))
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
-        logits, labels = self._classify(batch, self.train_predictions)
-        loss = self.loss(logits, labels)
+        loss, lm_loss = self._losses(batch, "train")
         if (trainer := self._trainer_if_any()) is not None:
             shown = is_shown(trainer)
             if shown or is_logged(trainer, trainer.global_step + 1):
-                self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(labels))
-        return loss * batch.share
+                losses = {"train/loss": loss} | ({} if lm_loss is None else {"train/lm_loss": lm_loss})
+                self.log_dict(losses, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.lengths))
+        return (loss if lm_loss is None else loss + self.hparams["lm_loss"] * lm_loss) * batch.share
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
-        self._classify(batch, self.val_predictions)
+        self._losses(batch, "val")
 
     def test_step(self, batch: Batch, batch_number: int) -> None:
-        self._classify(batch, self.test_predictions)
+        self._losses(batch, "test")
 
-    def _classify(self, batch: Batch, predictions: Predictions) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None]:
+        """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.rows is not None
         if batch.labels.is_floating_point() != self.decision.multi_label:
@@ -312,9 +326,19 @@ class GPTClassifier(L.LightningModule):
                 "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
                 "1.0 (B, K)"
             )
-        logits = self.logits(batch)
-        predictions.update(logits, batch.labels, batch.rows)
-        return logits, batch.labels
+        lm_loss = None
+        if self.language_model is None:
+            logits = self.logits(batch)
+        else:
+            logits, states = self.model(batch.inputs, batch.lengths, batch.depth, with_states=True)
+            logits = batch.of_texts(logits)
+            output = output_layer(self.model.backbone, self.hparams["lm_loss"])
+            lm_loss = self.language_model(states, batch, output, stage)
+        self._predictions(stage).update(logits, batch.labels, batch.rows)
+        return self.loss(logits, batch.labels), lm_loss
+
+    def _predictions(self, stage: str) -> Predictions:
+        return {"train": self.train_predictions, "val": self.val_predictions, "test": self.test_predictions}[stage]
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
@@ -326,32 +350,42 @@ class GPTClassifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
-            self._score("train", self.train_predictions)
+            self._score("train")
 
     def on_validation_epoch_end(self) -> None:
-        self._score("val", self.val_predictions)
+        self._score("val")
 
     def on_test_epoch_end(self) -> None:
-        self._score("test", self.test_predictions)
+        self._score("test")
 
-    def _score(self, stage: str, predictions: Predictions) -> None:
+    def _score(self, stage: str) -> None:
+        predictions = self._predictions(stage)
         self.epoch_predictions = predictions.gathered()  # for the callbacks, which run after this
         predictions.reset()
+        of_tokens = self._language_model_scores(stage)
         if self.trainer.sanity_checking:
             return
         logits, labels, _ = self.epoch_predictions
         weights = None if self.class_weights is None else self.class_weights.cpu()
         scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
-        scores |= classification_scores(logits, labels, self.class_names or [])
+        scores |= classification_scores(logits, labels, self.class_names or []) | of_tokens
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
         # Lightning recommends once for each score, would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
         # train/loss is the loss of a step, so the loss of a training epoch has another name.
-        names = {"loss": "train/epoch_loss"} if stage == "train" else {}
+        names = {"loss": "train/epoch_loss", "lm_loss": "train/epoch_lm_loss"} if stage == "train" else {}
         logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
         if not self.trainer.training and self.trainer.state.fn != "fit":
             logged["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         self.log_dict(logged)
+
+    def _language_model_scores(self, stage: str) -> dict[str, float]:
+        if self.language_model is None:
+            return {}
+        scores = self.language_model.scores(stage)
+        values = scores.compute()
+        scores.reset()
+        return values
 
     def trained_steps(self) -> int:
         """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
@@ -461,8 +495,10 @@ class GPTClassifier(L.LightningModule):
             unfreeze_other_tokens(self.model.backbone)
 
 
-def check_training(learning_rate: float, monitor: str, patience: int | None) -> None:
+def check_training(learning_rate: float, monitor: str, patience: int | None, lm_loss: float) -> None:
     """Raises ``InputError`` for invalid values, before anything is built."""
+    if not 0 <= lm_loss < math.inf:
+        raise InputError(f"lm_loss is {lm_loss}, expected a weight of 0 or more")
     if learning_rate <= 0:
         raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
     if not str(monitor).startswith("val/"):

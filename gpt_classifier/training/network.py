@@ -54,35 +54,35 @@ class ComputeConfig:
 
 def check_network(settings: Mapping[str, Any]) -> None:
     """Raises ``InputError`` for invalid ``settings``, before anything is downloaded."""
-    gpt, encoder, trainable, lora = (settings[name] for name in ("gpt", "encoder", "trainable", "lora"))
+    gpt, backbone, trainable, lora = (settings[name] for name in ("gpt", "backbone", "trainable", "lora"))
     check_choice("pooling", settings["pooling"], Pooling)
     if lora is not None and trainable != "lora":
         raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
     config = gpt_config(gpt)
-    trainable_blocks(trainable, config.n_layer if encoder is None else sys.maxsize)
-    if trainable == "lora" and encoder is None:
+    trainable_blocks(trainable, config.n_layer if backbone is None else sys.maxsize)
+    if trainable == "lora" and backbone is None:
         build(
             Specification.from_settings(settings, num_classes=2), weights=None
         )  # raises InputError for a pattern that matches no layer
     if settings["weights"] != "pretrained":
         return
-    if encoder is None and not isinstance(gpt, str) and "size" not in gpt:
+    if backbone is None and not isinstance(gpt, str) and "size" not in gpt:
         raise InputError(
             f"weights are pretrained, but gpt is {gpt}: name a size ({', '.join(SIZES)}), or use weights random"
         )
-    if isinstance(encoder, Mapping):
-        raise InputError(f"weights are pretrained, but encoder is {encoder}: name one, or use weights random")
+    if isinstance(backbone, Mapping):
+        raise InputError(f"weights are pretrained, but backbone is {backbone}: name one, or use weights random")
 
 
 def download(settings: Mapping[str, Any]) -> None:
     """Downloads the files that :func:`build_network` will need."""
-    encoder, pretrained = settings["encoder"], settings["weights"] == "pretrained"
-    if pretrained and encoder is None:
+    backbone, pretrained = settings["backbone"], settings["weights"] == "pretrained"
+    if pretrained and backbone is None:
         fetch_pretrained(_published(settings))
     elif pretrained:
-        pretrained_encoder(encoder)
-    elif isinstance(encoder, str):
-        encoder_config(encoder)
+        pretrained_encoder(backbone)
+    elif isinstance(backbone, str):
+        encoder_config(backbone)
 
 
 def build_network(
@@ -96,11 +96,13 @@ def build_network(
         num_classes: Number of classes K.
         text_encoder: Encodes the texts; the network must accept all its token ids and lengths.
     """
-    encoder = settings.get("encoder")
-    if encoder is not None and weights == "pretrained" and text_encoder is not None:
+    backbone = settings.get("backbone")
+    if backbone is not None and weights == "pretrained" and text_encoder is not None:
         tokenizer = text_encoder.settings()["tokenizer"]
         if tokenizer in OWN:
-            raise InputError(f"tokenizer is {tokenizer}, which {encoder} does not know: set --data.tokenizer {encoder}")
+            raise InputError(
+                f"tokenizer is {tokenizer}, which {backbone} does not know: set --data.tokenizer {backbone}"
+            )
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
@@ -111,7 +113,7 @@ def build_network(
 
 def _published(settings: Mapping[str, Any]) -> str:
     """The name of the published weights."""
-    setting = settings.get("encoder") or settings["gpt"]
+    setting = settings.get("backbone") or settings["gpt"]
     return setting if isinstance(setting, str) else setting["size"]
 
 

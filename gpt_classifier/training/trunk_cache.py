@@ -74,6 +74,7 @@ class TrunkCache:
         dtype: Number format of the cached states.
         limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
         precision: Name of the precision that ``context`` sets while the trunk runs.
+        next_tokens: Whether next tokens are predicted too: batches then have their ids and the states of all positions.
     """
 
     def __init__(
@@ -85,10 +86,12 @@ class TrunkCache:
         limit: int = 10 * 2**30,
         precision: str = "32-true",
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
+        next_tokens: bool = False,
     ) -> None:
-        self.model, self.context = model, context
+        self.model, self.context, self.next_tokens = model, context, next_tokens
         self.depth = frozen_depth(model, policy)
-        self.pooled = not any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
+        trains_backbone = any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
+        self.pooled = not (trains_backbone or next_tokens)
         self.text_encoder = text_encoder if model.pooling in PADDING_COUNTS else text_encoder.unpadded()
         self.width = self.text_encoder.pad_to
         self.tokens, self.seconds = 0, 0.0  # total of all passes
@@ -155,7 +158,8 @@ class TrunkCache:
         store.load(distinct)
         left = {key: row for key, row in distinct.items() if key not in store}
         self._run(left, encoded, Share())  # usually empty, unless the files of another run made the processes disagree
-        return CachedTexts(encoded, [store[key] for key in keys], "pooled" if self.pooled else self.depth)
+        depth: Depth = "pooled" if self.pooled else self.depth
+        return CachedTexts(encoded, [store[key] for key in keys], depth, self.next_tokens)
 
     def _key(self, ids: np.ndarray) -> bytes:
         facts = f"{len(ids)} {self.width} ".encode()
@@ -202,8 +206,8 @@ class TrunkCache:
 class CachedTexts(Dataset[Batch]):
     """Replaces :class:`EncodedTexts`: the same rows as hidden states instead of token ids."""
 
-    def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth) -> None:
-        self.texts, self.depth = texts, depth
+    def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth, with_ids: bool = False) -> None:
+        self.texts, self.depth, self.with_ids = texts, depth, with_ids
         self.states = states  # of each window
 
     def __len__(self) -> int:
@@ -218,6 +222,8 @@ class CachedTexts(Dataset[Batch]):
         states = torch.cat(chosen) if pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.from_numpy(texts.window_lengths[windows])
         batch = Batch(states, lengths, texts.labels[rows], texts.rows[rows], self.depth)
+        if self.with_ids:
+            batch = batch._replace(ids=texts.text_encoder.batch([texts.ids(window) for window in windows]).inputs)
         if (config := texts.text_encoder.windows) is None:
             return batch
         return batch._replace(texts=texts_of_windows(texts.windows[rows]), aggregate=config.aggregate)

@@ -67,7 +67,7 @@ def test_settings_describe_a_specification_and_it_describes_them(specification):
 def test_an_encoder_is_of_a_type_that_transformers_knows(model_type):
     pytest.importorskip("transformers")
     with pytest.raises(InputError, match="expected an encoder of transformers"):
-        Specification.from_settings({"encoder": {"model_type": model_type}}, 2)
+        Specification.from_settings({"backbone": {"model_type": model_type}}, 2)
 
 
 def test_a_head_that_is_no_head_is_named():
@@ -145,7 +145,7 @@ def bag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained_bag(quick_trainer, tiny_data, **settings: Any) -> GPTClassifier:
     model = GPTClassifier(
-        encoder={"model_type": "bag", "n_embd": 12}, weights="random", pooling="mean", learning_rate=0.01, **settings
+        backbone={"model_type": "bag", "n_embd": 12}, weights="random", pooling="mean", learning_rate=0.01, **settings
     )
     quick_trainer(max_epochs=2).fit(model, tiny_data())
     return model
@@ -156,7 +156,7 @@ def test_another_family_trains_and_its_folder_loads(bag, trainable, quick_traine
     adapted = {"lora": {"targets": r"layers\.1$"}} if trainable == "lora" else {}
     model = trained_bag(quick_trainer, tiny_data, trainable=trainable, **adapted)
     assert (model.trunk is not None) == (trainable != "all")  # its frozen blocks ran once
-    assert model.hparams["encoder"] == {"model_type": "bag", **BagConfig(257, 12).fields}
+    assert model.hparams["backbone"] == {"model_type": "bag", **BagConfig(257, 12).fields}
     save_folder(tmp_path, model.bundle(), "")
     expected = TextClassifier(model.bundle()).predict_proba(TEXTS)
     assert TextClassifier.load(tmp_path).predict_proba(TEXTS) == pytest.approx(expected, abs=1e-6)
@@ -167,7 +167,7 @@ def test_another_family_trains_and_its_folder_loads(bag, trainable, quick_traine
 def test_another_family_begins_with_the_weights_of_its_own_folder(bag, quick_trainer, tiny_data, tmp_path):
     first = trained_bag(quick_trainer, tiny_data, trainable="all")
     save_folder(tmp_path, first.bundle(), "")
-    settings = {"encoder": {"model_type": "bag", "n_embd": 12}, "weights": str(tmp_path), "trainable": "head"}
+    settings = {"backbone": {"model_type": "bag", "n_embd": 12}, "weights": str(tmp_path), "trainable": "head"}
     second = GPTClassifier(**settings)
     quick_trainer().fit(second, tiny_data())
     for name, tensor in first.model.backbone.state_dict().items():

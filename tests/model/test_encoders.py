@@ -91,7 +91,7 @@ def classifier(kind: str, pooling: str = "first_token") -> SequenceClassifier:
 
 def settings(kind: str, **others: object) -> dict[str, object]:
     """Of a module that trains a tiny random encoder on bytes."""
-    defaults = {"encoder": ENCODERS[kind], "weights": "random", "pooling": "first_token", "learning_rate": 1e-3}
+    defaults = {"backbone": ENCODERS[kind], "weights": "random", "pooling": "first_token", "learning_rate": 1e-3}
     return defaults | others
 
 
@@ -232,7 +232,7 @@ TEXTS = ["WIN a car, call now!", "See you", "[SEP] </s>", ""]
 
 
 def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_trainer, tiny_data, tmp_path):
-    module = GPTClassifier(encoder=str(saved), trainable="last_block", pooling="first_token")
+    module = GPTClassifier(backbone=str(saved), trainable="last_block", pooling="first_token")
     trainer = quick_trainer()
     trainer.fit(module, tiny_data(tokenizer=str(saved)))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -251,7 +251,7 @@ def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_tr
 def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit, published, tmp_path):
     tokenizer = published("wordpiece")
     encoder = json.dumps(ENCODERS["distilbert"])
-    settings = [f"--model.encoder={encoder}", f"--data.tokenizer={tokenizer}", "--model.pooling=first_token"]
+    settings = [f"--model.backbone={encoder}", f"--data.tokenizer={tokenizer}", "--model.pooling=first_token"]
     assert fit(tmp_path / "run", *settings) == 0
     tokenizer.rename(tmp_path / "elsewhere")
     folder = tmp_path / "run" / "version_0" / "model"
@@ -280,7 +280,7 @@ def test_a_fit_is_resumed(quick_trainer, tiny_data, tmp_path):
 
 
 def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_data, tmp_path):
-    module = GPTClassifier(encoder=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
+    module = GPTClassifier(backbone=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
     quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
     bundle.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
     expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
@@ -357,23 +357,23 @@ def test_published_weights_that_do_not_fit_are_named(saved, kind):
 
 def test_a_pretrained_encoder_wants_its_own_tokenizer(saved, quick_trainer, tiny_data):
     with pytest.raises(InputError, match=r"set --data\.tokenizer"):
-        quick_trainer().fit(GPTClassifier(encoder=str(saved)), tiny_data())
+        quick_trainer().fit(GPTClassifier(backbone=str(saved)), tiny_data())
 
 
 def test_fields_have_no_pretrained_weights():
-    with pytest.raises(InputError, match="weights are pretrained, but encoder is"):
-        GPTClassifier(encoder=ENCODERS["bert"])
+    with pytest.raises(InputError, match="weights are pretrained, but backbone is"):
+        GPTClassifier(backbone=ENCODERS["bert"])
 
 
 def test_a_wrong_policy_is_refused_before_anything_is_fetched():
     with pytest.raises(InputError, match="trainable is 'first_block'"):
-        GPTClassifier(encoder="nobody/nowhere", trainable="first_block")
+        GPTClassifier(backbone="nobody/nowhere", trainable="first_block")
 
 
 def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny_data):
     roberta = ENCODERS["roberta"] | {"max_position_embeddings": 65}
     with pytest.raises(InputError, match="64 tokens, but the model's context has 63"):
-        quick_trainer().fit(GPTClassifier(**settings("roberta", encoder=roberta)), tiny_data())
+        quick_trainer().fit(GPTClassifier(**settings("roberta", backbone=roberta)), tiny_data())
 
 
 def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_path):
