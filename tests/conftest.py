@@ -30,6 +30,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.gpt import GPTConfig
 from gpt_classifier.training.module import GPTClassifier
 
+ACCELERATOR = os.environ.get("TEST_ACCELERATOR", "cpu")  # TEST_ACCELERATOR=gpu trains on a GPU in the tests
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 
@@ -100,11 +101,16 @@ def tiny_model() -> Callable[..., GPTClassifier]:
 
 @pytest.fixture
 def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
-    """Makes a trainer that runs one epoch on the CPU and neither logs nor saves, unless told otherwise."""
+    """Makes a trainer that runs one epoch and neither logs nor saves, unless told otherwise."""
 
     def make(**settings: Any) -> L.Trainer:
         quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-        defaults = {"max_epochs": 1, "accelerator": "cpu", "num_sanity_val_steps": 0, "default_root_dir": tmp_path}
+        defaults = {
+            "max_epochs": 1,
+            "accelerator": ACCELERATOR,
+            "num_sanity_val_steps": 0,
+            "default_root_dir": tmp_path,
+        }
         return L.Trainer(**dict.fromkeys(quiet, False) | defaults | settings)
 
     return make
@@ -116,7 +122,8 @@ def fit() -> Callable[..., int]:
 
     def run(root: Path, *arguments: str) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
-        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", "--data.max_length=64", *settings, *arguments])
+        settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
+        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
 
     return run
 

@@ -3,8 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
-from gpt_classifier.benchmark.runner import Runner, machine, say
+from gpt_classifier.benchmark.runner import Precision, Runner, machine, say
 from gpt_classifier.errors import CommandParser, InputError
 
 
@@ -44,13 +45,16 @@ def main(arguments: list[str]) -> None:
     add("--model", help="a trained model to classify with and to score; by default an untrained one of --gpt")
     add("--messages", type=int, default=0, help="number of messages to classify; 0 for all of the source")
     add("--rows", type=int, default=1_000_000, help="number of rows of the largest file of growth")
+    add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto is cuda where there is a GPU")
+    about = "of train and inference, for all systems: as trainer.precision"
+    add("--precision", default="32-true", choices=get_args(Precision), help=about)
     add("--output", default="benchmark.json", help="file for all measurements")
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise InputError(f"--repeats is {options.repeats}, expected at least 1")
     with TemporaryDirectory() as scratch:
         runner = Runner(options, Path(scratch))
-        say(f"{machine()}; {options.repeats} runs of each job in turn, medians")
+        say(f"{machine(runner.device)}; {options.precision}; {options.repeats} runs of each job in turn, medians")
         for part in options.parts:
             import_module(f"gpt_classifier.benchmark.{part}").measure(runner)
     print(f"\nall measurements: {options.output}")

@@ -24,8 +24,13 @@ def measure(runner: Runner) -> None:
     files = {name: _rows_file(runner.scratch, count, words) for name, (count, words) in kinds.items()}
     files[runner.options.source] = runner.options.source
     checkpoint, output = _tiny_checkpoint(runner), str(runner.scratch / "out.csv")
-    jobs: list[tuple[str, Job]] = [(name, LoadRows("load rows", file, tokenizer)) for name, file in files.items()]
-    jobs += [(name, PredictRows("predict rows", file, checkpoint, output)) for name, file in files.items()]
+    jobs: list[tuple[str, Job]] = [
+        (name, LoadRows("load rows", "cpu", "32-true", file, tokenizer)) for name, file in files.items()
+    ]
+    jobs += [
+        (name, PredictRows("predict rows", runner.device, "32-true", file, checkpoint, output))
+        for name, file in files.items()
+    ]
     say(f"\nMemory as data grows ({tokenizer} tokenizer, 256 tokens at most; a tiny model predicts)\n")
     say("| job | rows | s | peak GB |\n|---|---|---|---|")
     for name, job in jobs:
@@ -62,7 +67,8 @@ class PredictRows(Job):
         from gpt_classifier.training.cli import main
 
         began = time.perf_counter()
-        main(["predict", "--ckpt_path", self.checkpoint, "--data.source", self.file, "--output", self.output])
+        device = f"--trainer.accelerator={self.device}"
+        main(["predict", device, "--ckpt_path", self.checkpoint, "--data.source", self.file, "--output", self.output])
         return {"seconds": time.perf_counter() - began}
 
 

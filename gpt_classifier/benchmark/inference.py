@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
-from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
+from gpt_classifier.benchmark.measures import computing, now
+from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
 from gpt_classifier.bundle import load
 from gpt_classifier.data import sources
 from gpt_classifier.evaluation.statistics import wilson
@@ -27,16 +28,21 @@ def measure(runner: Runner) -> None:
     o = runner.options
     table = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
     texts, labels = table["text"].tolist(), table["label"].tolist()
-    systems = ["predict", "int8"]
+    systems = ["predict", "int8"] if runner.device == "cpu" else ["predict"]
     if o.tokenizer == "gpt2" and installed(NAMES["pipeline"], "transformers"):
         systems.append("pipeline")
-    results = runner.run_in_turn({(system,): Inference(system, texts, runner.model_folder) for system in systems})
-    say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}\n")
+
+    def job(system: str) -> Inference:
+        return Inference(system, runner.device, o.precision, texts, runner.model_folder)
+
+    results = runner.run_in_turn({(system,): job(system) for system in systems})
+    say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}, {o.precision}\n")
     _print_speeds(results)
-    exact, rounded = results["predict",][0]["answers"], results["int8",][0]["answers"]
-    _print_shifts(exact, rounded)
+    answers_of = {NAMES[system]: results[system,][0]["answers"] for system in systems if system != "pipeline"}
+    if "int8" in systems:
+        _print_shifts(*answers_of.values())
     if o.model:
-        for name, answers in (("float32", exact), ("int8", rounded)):
+        for name, answers in answers_of.items():
             correct = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
             say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
 
@@ -51,19 +57,20 @@ class Inference(Job):
     def run(self) -> Result:
         texts = self.texts
         if self.system == "pipeline":
-            predict, one, note = _pipeline(self.model, texts)
+            predict, one, note = _pipeline(self.model, self.device, self.precision, texts)
         else:
-            classifier = TextClassifier.load(self.model, int8=self.system == "int8")
+            classifier = TextClassifier.load(self.model, self.device, int8=self.system == "int8")
             predict, one, note = classifier.predict, classifier.predict, ""
-        predict(texts[:64])
-        began = time.perf_counter()
-        answers = predict(texts)
-        seconds = time.perf_counter() - began
-        latencies = []
-        for text in texts[:100]:
-            start = time.perf_counter()
-            one(text)
-            latencies.append(time.perf_counter() - start)
+        with computing(self.device, self.precision):
+            predict(texts[:64])
+            began = now(self.device)
+            answers = predict(texts)
+            seconds = now(self.device) - began
+            latencies = []
+            for text in texts[:100]:
+                start = time.perf_counter()
+                one(text)
+                latencies.append(time.perf_counter() - start)
         return {
             "seconds": seconds,
             "messages_per_second": len(texts) / seconds,
@@ -73,17 +80,22 @@ class Inference(Job):
         }
 
 
-def _pipeline(folder: str, texts: list[str]) -> tuple[Callable[..., Any], Callable[..., Any], str]:
+def _pipeline(
+    folder: str, device: str, precision: Precision, texts: list[str]
+) -> tuple[Callable[..., Any], Callable[..., Any], str]:
     """A text-classification pipeline of ``transformers`` with the same weights, at its fastest batch size."""
     hf = transformers_package()
     contents = load(folder)
     model = as_transformers(contents.model.backbone, contents.text_encoder.padding_id, len(contents.class_names)).eval()
-    pipe = hf.pipeline("text-classification", model=model, tokenizer=_tokenizer(contents.text_encoder.padding_id))
+    tokenizer = _tokenizer(contents.text_encoder.padding_id)
+    pipe = hf.pipeline("text-classification", model=model, tokenizer=tokenizer, device=device)
     sample, times = texts[: min(256, len(texts))], {}
-    for size in (1, 8, 16, 32, 64):
-        began = time.perf_counter()
-        pipe(sample, batch_size=size)
-        times[size] = time.perf_counter() - began
+    with computing(device, precision):
+        pipe(sample[:64], batch_size=16)
+        for size in (1, 8, 16, 32, 64) if device == "cpu" else (8, 32, 64, 128, 256):
+            began = now(device)
+            pipe(sample, batch_size=size)
+            times[size] = now(device) - began
     best = min(times, key=times.__getitem__)
     return (lambda many: pipe(many, batch_size=best)), pipe, f"batch size {best}"
 

@@ -24,11 +24,14 @@ def main() -> None:
     fields = json.loads(path.read_text())
     job = KINDS[fields.pop("kind")](**fields)
     warnings.filterwarnings("ignore")
-    peaks = [matrix_peak()] if job.beside_peak else []
+    peaks = [matrix_peak(job.device, job.precision)] if job.beside_peak else []
+    if job.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     result = job.run()
-    peaks += [matrix_peak()] if job.beside_peak else []
+    result["peak_memory"] = torch.cuda.max_memory_allocated() if job.device == "cuda" else peak_memory()
+    peaks += [matrix_peak(job.device, job.precision)] if job.beside_peak else []
     result["matrix_peak"] = max(peaks, default=None)
-    result["peak_memory"] = peak_memory()
     result["threads"] = torch.get_num_threads()
     path.write_text(json.dumps(result))
     os._exit(0)  # without waiting for the threads of libraries

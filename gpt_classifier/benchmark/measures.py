@@ -1,31 +1,55 @@
-"""Measures of training speed: seconds per step, FLOPs per step, and the peak FLOP/s of the processor."""
+"""Measures of training speed: seconds per step, FLOPs per step, and the peak FLOP/s of a device."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpt_classifier.benchmark.runner import Precision
 from gpt_classifier.encoding import Batch
 
-PEAK_SIZE = 2304
+PEAK_SIZE = {"cpu": 2304, "cuda": 8192}
 
 
 class Steps:
-    """The moments at which steps ended."""
+    """The moments at which steps ended; on a GPU those of its own clock, as it runs behind the program."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.ends: list[Any] = []
 
     def end(self) -> None:
-        self.ends.append(time.perf_counter())
+        if self.device == "cuda":
+            self.ends.append(torch.cuda.Event(enable_timing=True))
+            self.ends[-1].record()
+        else:
+            self.ends.append(time.perf_counter())
 
     def median(self) -> float:
-        return statistics.median(np.diff(self.ends)) if len(self.ends) > 1 else float("nan")
+        if len(self.ends) < 2:
+            return float("nan")
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+            return statistics.median(a.elapsed_time(b) / 1000 for a, b in pairwise(self.ends))
+        return statistics.median(b - a for a, b in pairwise(self.ends))
+
+
+def now(device: str) -> float:
+    """Seconds of a clock, when everything that was asked of the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def computing(device: str, precision: Precision) -> AbstractContextManager[object]:
+    """The context in which every system computes with this precision."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_batches: int = 8) -> float:
@@ -48,13 +72,13 @@ def _positions(batch: Batch | Mapping[str, Tensor]) -> int:
     return batch.inputs.shape[0] * (1 if batch.depth == "pooled" else batch.inputs.shape[1])
 
 
-def matrix_peak(seconds: float = 1.0, n: int = PEAK_SIZE) -> float:
-    """Maximum FLOP/s of repeated float32 products of square matrices."""
-    a, b = torch.randn(n, n), torch.randn(n, n)
+def matrix_peak(device: str, precision: Precision, seconds: float = 1.0, n: int | None = None) -> float:
+    """Maximum FLOP/s of repeated products of square matrices."""
+    n = n or PEAK_SIZE[device]
+    a, b = torch.randn(2, n, n, device=device, dtype=torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
     best = 0.0
-    stop = time.perf_counter() + seconds
-    while time.perf_counter() < stop:
-        began = time.perf_counter()
+    stop = now(device) + seconds
+    while (began := now(device)) < stop:
         torch.mm(a, b)
-        best = max(best, 2 * n**3 / (time.perf_counter() - began))
+        best = max(best, 2 * n**3 / (now(device) - began))
     return best

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
 
 Result = dict[str, Any]  # measurements of a job, by name
+Precision = Literal["32-true", "bf16-mixed"]  # of Lightning's precisions, those that every system has
 Key = tuple[str, ...]  # the name of a job, in parts
 say = partial(print, flush=True)  # a line of the report; progress goes to standard error
 
@@ -31,6 +32,8 @@ class Job(ABC):
     """One measurement. Its fields are passed as JSON to the process that runs it."""
 
     system: str
+    device: str  # cpu or cuda
+    precision: Precision
     beside_peak: ClassVar[bool] = True  # whether the peak speed of matrix products is measured before and after it
 
     @abstractmethod
@@ -52,6 +55,7 @@ class Runner:
             self.gpt = json.loads(options.gpt) if options.gpt.startswith("{") else options.gpt
         except ValueError as error:
             raise InputError(f"--gpt is {options.gpt}, expected the name of a size or a mapping in JSON") from error
+        self.device = usable_device(options.device)
         self.weights = self._weights()
         self.results: list[Result] = []
 
@@ -88,7 +92,7 @@ class Runner:
         """Adds a result to the file ``--output``, which is complete even if the benchmark is stopped."""
         self.results.append({name: value for name, value in result.items() if name != "answers"})
         with whole_file(self.options.output) as path:
-            report = {"machine": machine(), "options": vars(self.options), "results": self.results}
+            report = {"machine": machine(self.device), "options": vars(self.options), "results": self.results}
             path.write_text(json.dumps(report, indent=1))
 
     def _weights(self) -> str:
@@ -132,6 +136,16 @@ class Runner:
         return str(folder)
 
 
+def usable_device(device: str) -> str:
+    """``device``, or for ``auto`` the GPU if there is one. Raises ``InputError`` for a GPU that is not there."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise InputError("--device is cuda, which PyTorch does not find here: expected cpu, or auto")
+    return ("cuda" if there else "cpu") if device == "auto" else device
+
+
 def installed(system: str, *packages: str) -> bool:
     """Whether the ``packages`` that a system needs are installed; says so if not."""
     missing = [name for name in packages if find_spec(name) is None]
@@ -144,11 +158,15 @@ def median(runs: Sequence[Result], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def machine() -> str:
-    """The processor's name and its number of usable cores."""
+def machine(device: str) -> str:
+    """The names of the device and of the processor, and its number of usable cores."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
+    if device == "cuda":
+        import torch
+
+        name = f"{torch.cuda.get_device_name()}; {name}"
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"

@@ -1,23 +1,23 @@
 """The part ``train``: this package compared with the article's loop and the Trainer of ``transformers``."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn import functional as F
 
 from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
-from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, flops_per_step
+from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, computing, flops_per_step, now
 from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sampling import BatchingConfig, TrainingBatches
-from gpt_classifier.encoding import batch_tokens
+from gpt_classifier.encoding import Batch, batch_tokens
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.model.build import gpt_config
 from gpt_classifier.model.freezing import trainable_blocks
@@ -42,7 +42,7 @@ def measure(runner: Runner) -> None:
     o = runner.options
     results = runner.run_in_turn(_jobs(runner))
     what = "steps only" if o.max_steps else f"{o.epochs} epochs, accuracy of train, val and test"
-    say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}: {what}\n")
+    say(f"\nTraining on {o.source} ({o.split}), {o.gpt}, batch {o.batch_size}, {o.precision}: {what}\n")
     _print_table(results, compared="step_seconds" if o.max_steps else "seconds")
     _print_notes(results)
 
@@ -78,6 +78,8 @@ def _jobs(runner: Runner) -> dict[Key, Job]:
                 continue  # nothing is frozen
             jobs[policy, system] = Training(
                 system="cached" if system == "again" else system,
+                device=runner.device,
+                precision=o.precision,
                 policy=policy,
                 seed=124 if system == "again" else 123,
                 epochs=o.epochs,
@@ -109,7 +111,7 @@ def _print_table(results: dict[Key, list[Result]], compared: str) -> None:
             NAMES[system],
             f"{median(runs, 'seconds'):.1f}",
             f"{ratio:.2f}",
-            f"{median(runs, 'step_seconds'):.4f}",
+            f"{median(runs, 'step_seconds'):.5f}",
             f"{median(runs, 'tokens_per_second'):,.0f}",
             f"{flops / 1e9:.0f} ({flops / peak:.0%})",
             f"{median(runs, 'peak_memory') / 2**30:.1f}",
@@ -123,7 +125,7 @@ def _print_notes(results: dict[Key, list[Result]]) -> None:
     for (policy, system), runs in results.items():
         if runs[0].get("bare_step_seconds"):
             bare, step = median(runs, "bare_step_seconds"), median(runs, "step_seconds")
-            say(f"\n{policy}, {NAMES[system]}: a step takes {step:.4f} s, without trainer and metrics {bare:.4f} s")
+            say(f"\n{policy}, {NAMES[system]}: a step takes {step:.5f} s, without trainer and metrics {bare:.5f} s")
         if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
             seconds, rate, peak = (
                 median(trunk, key) for key in ("seconds", "flops_per_second", "peak_flops_per_second")
@@ -152,6 +154,10 @@ def _data(job: Training, **settings: Any) -> TextDataModule:
     return data
 
 
+def _to(device: str, batch: Batch) -> Batch:
+    return move_data_to_device(batch, torch.device(device))
+
+
 def train_ours(job: Training) -> Result:
     """This package, its Lightning module and trainer, with or without the trunk cache."""
     L.seed_everything(job.seed, verbose=False)
@@ -161,11 +167,13 @@ def train_ours(job: Training) -> Result:
     model = GPTClassifier(
         gpt=job.gpt, weights=job.weights, trainable=job.policy, cache=CacheConfig(job.system == "cached")
     )
-    steps = Steps()
+    steps = Steps(job.device)
     trainer = L.Trainer(
         max_epochs=job.epochs,
         max_steps=job.max_steps or -1,
-        accelerator="cpu",
+        accelerator=job.device,
+        devices=1,
+        precision=job.precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -173,61 +181,76 @@ def train_ours(job: Training) -> Result:
         limit_val_batches=0,
         callbacks=[_Clock(steps)],
     )
-    began = time.perf_counter()
+    began = now(job.device)
     trainer.fit(model, data)
-    fitted = time.perf_counter()
-    accuracy = _accuracies(job, lambda name: _our_predictions(model, data, name))
-    ended = time.perf_counter()
-    flops = flops_per_step(data.train_dataloader(), lambda batch: model.loss(model.logits(batch), batch.labels))
+    fitted = now(job.device)
+    model.to(job.device)  # Lightning takes it back to the CPU
+    accuracy = _accuracies(job, lambda name: _our_predictions(job, model, data, name))
+    ended = now(job.device)
+
+    def loss(batch: Batch) -> Tensor:
+        batch = _to(job.device, batch)
+        assert batch.labels is not None
+        with computing(job.device, job.precision):
+            return model.loss(model.logits(batch), batch.labels)
+
+    flops = flops_per_step(data.train_dataloader(), loss)
     result = _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
-    result["bare_step_seconds"] = _bare_steps(model, data)
+    result["bare_step_seconds"] = _bare_steps(job, model, data, loss)
     if model.trunk is not None and model.trunk.seconds:
-        result["trunk"] = {"seconds": model.trunk.seconds} | _trunk_beside_peak(model.trunk, data)
+        result["trunk"] = {"seconds": model.trunk.seconds} | _trunk_beside_peak(job, model.trunk, data)
     return result
 
 
-def _trunk_beside_peak(trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
+def _trunk_beside_peak(job: Training, trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
     """FLOP/s of batches of the trunk's pass and of a matrix product, in turn, for the same load of the machine."""
     encoded, config = data.encoded["train"], trunk.model.backbone.config
-    batches = trunk.text_encoder.rows_by_length(encoded.lengths, batch_tokens("cpu"))
-    a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    batches = trunk.text_encoder.rows_by_length(encoded.lengths, batch_tokens(job.device))
+    size = PEAK_SIZE[job.device]
+    a, b = torch.randn(
+        2, size, size, device=job.device, dtype=torch.bfloat16 if job.precision == "bf16-mixed" else torch.float32
+    )
     spent = {"trunk": 0.0, "peak": 0.0}
     tokens, chosen = 0, batches[:: max(1, len(batches) // max_batches)]
     for rows in chosen:
         ids = [encoded.ids(row) for row in rows]
-        moments = [time.perf_counter()]
+        moments = [now(job.device)]
         trunk.states_of(ids)
-        moments.append(time.perf_counter())
+        moments.append(now(job.device))
         torch.mm(a, b)
-        moments.append(time.perf_counter())
+        moments.append(now(job.device))
         spent["trunk"] += moments[1] - moments[0]
         spent["peak"] += moments[2] - moments[1]
         tokens += sum(map(len, ids))
     products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs per token, without attention
-    peak = 2 * PEAK_SIZE**3 * len(chosen) / spent["peak"]
+    peak = 2 * size**3 * len(chosen) / spent["peak"]
     return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
 
 
-def _bare_steps(model: GPTClassifier, data: TextDataModule, max_steps: int = 60) -> float:
+def _bare_steps(
+    job: Training, model: GPTClassifier, data: TextDataModule, loss: Callable[[Batch], Tensor], max_steps: int = 60
+) -> float:
     """Median seconds of the same steps without trainer, metrics and logging, to measure their overhead."""
     model.train()
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Optimizer), "without a schedule"
-    steps = Steps()
+    steps = Steps(job.device)
     for batch, _ in zip(data.train_dataloader(), range(max_steps), strict=False):
-        loss = model.loss(model.logits(batch), batch.labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss(batch).backward()
         optimizer.step()
         steps.end()
     return steps.median()
 
 
 @torch.inference_mode()
-def _our_predictions(model: GPTClassifier, data: TextDataModule, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _our_predictions(
+    job: Training, model: GPTClassifier, data: TextDataModule, name: str
+) -> Iterator[tuple[Tensor, Tensor]]:
     model.eval()
     for batch in data.evaluation_dataloader(name):
-        yield model.logits(batch).argmax(-1), batch.labels
+        with computing(job.device, job.precision):
+            yield model.logits(_to(job.device, batch)).argmax(-1).cpu(), batch.labels
 
 
 def train_plain(job: Training) -> Result:
@@ -241,19 +264,22 @@ def train_plain(job: Training) -> Result:
     gpt = GPT(gpt_config(job.gpt, data.text_encoder.vocab_size))
     if job.weights != "random":
         load_weights(gpt, job.weights)
-    model = TextbookClassifier(gpt, len(data.class_names))
+    model = TextbookClassifier(gpt, len(data.class_names)).to(job.device)
     model.train_last_blocks(trainable_blocks(job.policy, gpt.config.n_layer))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-5, weight_decay=0.1)
     encoded = data.encoded
-    steps, epoch = Steps(), 0
+    steps, epoch = Steps(job.device), 0
     order = TrainingBatches(encoded["train"].lengths, job.batch_size, job.seed, lambda: epoch)
 
-    def logits(batch: Any) -> Tensor:
-        return model(batch.inputs)[torch.arange(len(batch.lengths)), batch.lengths - 1]
+    def logits(batch: Batch) -> Tensor:
+        with computing(job.device, job.precision):
+            every = model(batch.inputs.to(job.device))
+        return every[torch.arange(len(batch.lengths)), batch.lengths - 1]
 
-    def loss(batch: Any) -> Tensor:
-        return F.cross_entropy(logits(batch), batch.labels)
+    def loss(batch: Batch) -> Tensor:
+        assert batch.labels is not None
+        return F.cross_entropy(logits(batch), batch.labels.to(job.device))
 
     @torch.no_grad()
     def predictions(name: str, max_batches: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -261,9 +287,9 @@ def train_plain(job: Training) -> Result:
         for start in range(0, len(rows) if max_batches is None else max_batches * size, size):
             batch = encoded[name][rows[start : start + size]]
             assert batch.labels is not None
-            yield logits(batch).argmax(-1), batch.labels
+            yield logits(batch).argmax(-1).cpu(), batch.labels
 
-    began = time.perf_counter()
+    began = now(job.device)
     for epoch in range(job.epochs):  # noqa: B007 - used by ``order``
         for rows in order:
             optimizer.zero_grad()
@@ -276,9 +302,9 @@ def train_plain(job: Training) -> Result:
                 break
         if len(steps.ends) == job.max_steps:
             break
-    fitted = time.perf_counter()
+    fitted = now(job.device)
     accuracy = _accuracies(job, predictions)
-    ended = time.perf_counter()
+    ended = now(job.device)
     flops = flops_per_step((encoded["train"][rows] for rows in order), loss, max_batches=2)
     return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
 
@@ -317,7 +343,7 @@ def train_transformers(job: Training) -> Result:
         labels = torch.tensor([row["labels"] for row in batch])
         return {"input_ids": padded.inputs, "attention_mask": mask, "labels": labels}
 
-    steps = Steps()
+    steps = Steps(job.device)
     with tempfile.TemporaryDirectory() as folder:
         trainer = hf.Trainer(
             model,
@@ -335,24 +361,30 @@ def train_transformers(job: Training) -> Result:
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
-                use_cpu=True,
+                use_cpu=job.device == "cpu",
+                bf16=job.precision == "bf16-mixed",
                 seed=job.seed,
             ),
             data_collator=collate,
             train_dataset=rows["train"],
             callbacks=[Clock()],
         )
-        began = time.perf_counter()
+        began = now(job.device)
         trainer.train()
-        fitted = time.perf_counter()
+        fitted = now(job.device)
 
         def predictions(name: str) -> Iterator[tuple[Tensor, Tensor]]:
             output = trainer.predict(rows[name])
             yield torch.from_numpy(output.predictions).argmax(-1), torch.from_numpy(output.label_ids)
 
         accuracy = _accuracies(job, predictions)
-        ended = time.perf_counter()
-        flops = flops_per_step(trainer.get_train_dataloader(), lambda batch: model(**batch).loss)
+        ended = now(job.device)
+
+        def loss(batch: dict[str, Tensor]) -> Tensor:
+            with computing(job.device, job.precision):
+                return model(**move_data_to_device(batch, torch.device(job.device))).loss
+
+        flops = flops_per_step(trainer.get_train_dataloader(), loss)
     return _result(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
 
 

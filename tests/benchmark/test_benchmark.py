@@ -57,16 +57,18 @@ def test_the_transformers_model_gives_our_logits(ours):
 
 
 def test_the_matrix_peak_is_a_rate():
-    assert matrix_peak(0.01, 64) > 1e6
+    assert matrix_peak("cpu", "32-true", 0.01, 64) > 1e6
 
 
-TRAINING = Training("plain", "head", 1, 1, 0, 8, "sample", "grouped", "bytes", 64, {"n_layer": 1}, "random")
+TRAINING = Training(
+    "plain", "cpu", "32-true", "head", 1, 1, 0, 8, "sample", "grouped", "bytes", 64, {"n_layer": 1}, "random"
+)
 JOBS = [
     TRAINING,
     replace(TRAINING, gpt="gpt2"),
-    Inference("int8", ["a text"], "checkpoints/sample-bytes"),
-    LoadRows("load rows", "messages.csv", "bytes"),
-    PredictRows("predict rows", "messages.csv", "best.ckpt", "out.csv"),
+    Inference("int8", "cpu", "32-true", ["a text"], "checkpoints/sample-bytes"),
+    LoadRows("load rows", "cpu", "32-true", "messages.csv", "bytes"),
+    PredictRows("predict rows", "cpu", "32-true", "messages.csv", "best.ckpt", "out.csv"),
 ]
 
 
@@ -82,6 +84,7 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     gpt = '{"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64}'
     options = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--gpt", gpt]
     options += ["--epochs", "1", "--repeats", "1", "--policies", "last_block", "--rows", "20000", "--messages", "50"]
+    options += ["--device", "cpu"]
     assert main(["benchmark", *options, "--output", str(output)]) == 0
     table = capsys.readouterr().out
     for system in ("second run", "no trunk cache", "plain loop", "transformers Trainer", "int8", "predict rows"):
@@ -98,6 +101,7 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     [
         (["--parts", "lunch"], "'lunch'"),
         (["--repeats", "0"], "--repeats is 0"),
+        (["--device", "tpu"], "'tpu'"),
         (["--gpt", "{n_layer: 1}"], "--gpt is {n_layer: 1}"),
         (["--gpt", "gpt9"], "gpt is 'gpt9'"),
         (["--weights", "pretrained", "--gpt", '{"n_layer": 1}'], "weights are pretrained"),
@@ -139,8 +143,8 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys):
     model = Path(__file__).parents[2] / "checkpoints" / "sample-bytes"
-    options = [*SMALL, "--parts", "inference", "--messages", "60"]
+    options = [*SMALL, "--parts", "inference", "--messages", "60", "--device", "cpu"]
     assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
-    shown = re.findall(r"accuracy of all these messages, (\w+): ([\d.]+) %", capsys.readouterr().out)
-    assert [name for name, _ in shown] == ["float32", "int8"]
+    shown = re.findall(r"accuracy of all these messages, ([^:]+): ([\d.]+) %", capsys.readouterr().out)
+    assert [name for name, _ in shown] == ["gpt_classifier", "gpt_classifier, int8"]
     assert all(float(accuracy) > 80 for _, accuracy in shown)  # by chance it would be about 50
