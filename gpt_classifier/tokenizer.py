@@ -3,9 +3,11 @@
 GPT-2's byte pairs and plain bytes use tiktoken, the tokenizers of encoders the library ``tokenizers``.
 """
 
+import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import tiktoken
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
@@ -39,6 +42,9 @@ class Tokenizer(Protocol):
     def ids(self, text: str) -> list[int]:
         """Token ids of ``text``, without special tokens even if it contains their names."""
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these token ids; bytes that are no valid UTF-8 are replaced."""
+
     def byte_lengths(self) -> Tensor:
         """(V,) number of bytes that each token id stands for, in int64; 0 for special tokens."""
 
@@ -51,7 +57,14 @@ class Tokenizer(Protocol):
 
 def tokenizer_named(name: str) -> Tokenizer:
     """The tokenizer ``gpt2``, ``bytes``, or that of an encoder, by its name on the Hugging Face hub or its folder."""
+    if name not in OWN and (Path(name) / "model.safetensors").is_file() and (own := _of_model(Path(name))) is not None:
+        return own
     return BytePairs(_encoding(name)) if name in OWN else Published(_published(name), _public_name(name))
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
+    return [*tokenizer.after[-1:], *tokenizer.before[:1], tokenizer.padding_id][0]
 
 
 def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
@@ -81,6 +94,9 @@ class BytePairs:
 
     def ids(self, text: str) -> list[int]:
         return self._encoding.encode_ordinary(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._encoding.decode(list(ids))
 
     def byte_lengths(self) -> Tensor:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
@@ -143,6 +159,9 @@ class Published:
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         return [number for number in ids if number not in self._never]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids))
+
     def byte_lengths(self) -> Tensor:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
         by_bytes = "ByteLevel" in self._tokenizer.to_str()  # one character of a token is one byte, as in GPT-2
@@ -173,6 +192,18 @@ class Published:
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error
         return cls(tokenizer, settings["tokenizer"])
+
+
+def _of_model(folder: Path) -> Tokenizer | None:
+    """The tokenizer in a model folder of this package, None if another program wrote the folder."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "text_encoder" not in config:
+        return None
+    with safe_open(folder / "model.safetensors", framework="pt") as stream:
+        return restore_tokenizer(config["text_encoder"], stream.get_tensor("tokenizer"))
 
 
 def _uint8(content: bytes) -> Tensor:
