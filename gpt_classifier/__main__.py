@@ -29,6 +29,11 @@ COMMANDS = {
     "init": Command("look at a file, write its configuration", "init messages.csv", _in("init")),
     "audit": Command("say whether to trust labelled texts", "audit messages.csv", _in("audit")),
     "review": Command("correct labels that are probably wrong", "review export messages.csv", _in("review")),
+    "pretrain": Command(
+        "train a network on texts without labels",
+        "pretrain --config pretrain --data.source texts.csv",
+        _in("pretraining.command"),
+    ),
     "fit": Command("train a model", "fit --config spam", _in("training.cli", "main", "fit")),
     "validate": Command(
         "score it on validation rows", "validate --model checkpoints/spam", _in("training.cli", "main", "validate")

@@ -72,6 +72,59 @@ class Bundle:
         return replace(self, model=model)
 
 
+def network_settings(weights: Path) -> dict[str, Any] | None:
+    """The settings of ``model`` and ``data`` with which the network in a folder of ours is trained further.
+
+    None for other folders and files. Settings that are not its own have precedence over these.
+    """
+    if not (weights / WEIGHTS).is_file() or (config := _own_config(weights)) is None:
+        return None
+    specification = Specification(config["model"]["family"], config["model"]["backbone"], 1)
+    context = specification.backbone.get("context_length")
+    encoder = {"tokenizer": str(weights)} | ({} if context is None else {"max_length": context})
+    return {"model": specification.settings(), "data": encoder}
+
+
+def check_fits(weights: str | Path, specification: Specification, text_encoder: TextEncoder | None) -> None:
+    """Raises ``InputError`` if a folder of ours has a network of other dimensions, or another tokenizer."""
+    weights = Path(weights)
+    if not (weights / WEIGHTS).is_file() or (config := _own_config(weights)) is None:
+        return
+    network, setting = config["model"]["backbone"], next(iter(specification.settings()))
+    same_family = config["model"]["family"] == specification.family
+    wrong = {
+        name: value
+        for name, value in network.items()
+        if name != "dropout" and specification.backbone.get(name) != value
+    }
+    with safe_open(weights / WEIGHTS, framework="pt") as stream:
+        vocabulary = stream.get_tensor(VOCABULARY)
+    other = text_encoder is not None and not torch.equal(text_encoder.vocabulary(), vocabulary)
+    if text_encoder is not None and other:
+        raise InputError(
+            f"texts are encoded with the tokenizer {text_encoder.settings()['tokenizer']}, but {weights} was trained "
+            f"with another one ({config['text_encoder']['tokenizer']}): give --data.tokenizer {weights}"
+        )
+    if wrong or not same_family:
+        own = {name: value for name, value in network.items() if name in wrong} if same_family else network
+        name = "gpt" if config["model"]["family"] == "gpt" else "backbone"
+        raise InputError(
+            f"the network in {weights} has {own}, other than model.{setting}: leave out --model.{setting}, or give "
+            f"--model.{name} '{json.dumps(network)}'"
+        )
+
+
+def _own_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of a folder that this package wrote, None if another program wrote it."""
+    if not (folder / "config.json").is_file():
+        return None
+    config = _read_config(folder)
+    if not {"format", "text_encoder", "model"} <= config.keys():
+        return None
+    check_format(config, folder)
+    return config
+
+
 def check_format(config: Any, where: Path | str) -> None:
     """Raises ``InputError`` unless this version of the package wrote ``config``. ``where`` only serves the message."""
     found = config.get("format") if isinstance(config, dict) else None
@@ -85,6 +138,10 @@ def check_format(config: Any, where: Path | str) -> None:
 def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
     """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
     check_format(config, where)
+    if "pretrained_on" in config:
+        raise InputError(
+            f"{where} is a pretrained network without a classification head: fit --model.weights {where} trains one"
+        )
     try:
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         text_encoder = TextEncoder.restore(config["text_encoder"], vocabulary)

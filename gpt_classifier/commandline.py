@@ -5,6 +5,7 @@ Refuses only what the parser and the data module would refuse some seconds later
 
 import ast
 from collections.abc import Container, Iterator, Mapping
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +17,19 @@ from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import InputError, closest, did_you_mean
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-CONFIGURED = (*TRAINER_COMMANDS, "audit", "download", "study", "search")  # the commands that take --config
+CONFIGURED = (*TRAINER_COMMANDS, "pretrain", "audit", "download", "study", "search")  # the commands that take --config
 SECTIONS = ("data", "model", "trainer")
 DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
 YAML_FILES = (".yaml", ".yml")
 COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.split_column")
 OF_COMMANDS = ("output", "keep", "baselines", "report")  # options that one of the commands uses
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "seed_everything", "print_config", *OF_COMMANDS)
+CLASSIFICATION = {"data": ("data/datamodule.py", "TextDataModule"), "model": ("training/module.py", "GPTClassifier")}
+PRETRAINING = {
+    "data": ("pretraining/datamodule.py", "PretrainingData"),
+    "model": ("pretraining/module.py", "LanguageModel"),
+}
+COMMAND = ContextVar("command", default="fit")  # whose settings are meant
 OTHER_NAMES = {  # what users of other programs type
     "epochs": "trainer.max_epochs",
     "gpus": "trainer.devices",
@@ -39,6 +46,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
 
     Raises ``InputError`` for what the command would not take.
     """
+    COMMAND.set(command)
     if command not in CONFIGURED:
         return words
     if command == "audit" and words and not words[0].startswith("-") and not _is_configuration(words[0]):
@@ -58,7 +66,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
                 given = content.get("data") or {}
                 data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
-    if command != "download" and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
+    if command not in ("download", "pretrain") and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
         _check_files(command, data, dict(_data_options(words)))
     return words
 
@@ -105,21 +113,24 @@ def _path_of(command: str, given: str) -> str:
 # ---------------------------------------------------------------- settings
 
 
-@cache
 def settings(section: str) -> Mapping[str, Any]:
-    """The settings of ``data``, ``model`` or ``trainer`` with their defaults, None where they are no plain values.
+    """The settings of ``data``, ``model`` or ``trainer`` of the current command, as :func:`_declared` reads them."""
+    if section == "trainer":
+        lightning = find_spec("lightning")
+        assert lightning is not None
+        assert lightning.origin is not None
+        return _declared(Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer")
+    file, name = (PRETRAINING if COMMAND.get() == "pretrain" else CLASSIFICATION)[section]
+    return _declared(Path(__file__).parent / file, name)
+
+
+@cache
+def _declared(file: Path, name: str) -> Mapping[str, Any]:
+    """The settings of a class with their defaults, None where they are no plain values.
 
     Those of a group have dotted keys: ``optimizer.weight_decay``. All are read from the source of the constructor and
     of the groups' dataclasses, which declare them: importing these takes seconds.
     """
-    package, lightning = Path(__file__).parent, find_spec("lightning")
-    assert lightning is not None
-    assert lightning.origin is not None
-    file, name = {
-        "data": (package / "data" / "datamodule.py", "TextDataModule"),
-        "model": (package / "training" / "module.py", "GPTClassifier"),
-        "trainer": (Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer"),
-    }[section]
     module = ast.parse(file.read_text(encoding="utf-8"))
     body = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name).body
     arguments = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
@@ -135,7 +146,6 @@ def settings(section: str) -> Mapping[str, Any]:
     return found
 
 
-@cache
 def groups(section: str) -> Mapping[str, tuple[str, ...]]:
     """The groups of settings in a section, each with the names of its fields."""
     found: dict[str, tuple[str, ...]] = {}
@@ -186,7 +196,7 @@ def _is_configuration(word: str) -> bool:
 
 def unknown_setting(key: str) -> str:
     """What to say of a key of a configuration that is none."""
-    return f"there is no setting {key}{_close(key, '{}') or ': fit --help lists them'}"
+    return f"there is no setting {key}{_close(key, '{}') or f': {COMMAND.get()} --help lists them'}"
 
 
 def _close(key: str, ask: str) -> str:

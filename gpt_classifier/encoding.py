@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice
-from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_named
+from gpt_classifier.tokenizer import Tokenizer, end_of_text, restore_tokenizer, tokenizer_named
 
 Truncation = Literal["head", "tail", "head+tail"]
 TRUNCATIONS = get_args(Truncation)
@@ -139,6 +139,19 @@ class TextEncoder:
     def byte_lengths(self) -> Tensor:
         """(V,) number of bytes that each token id stands for; 0 for special tokens."""
         return self._tokenizer.byte_lengths()
+
+    @property
+    def end_of_text(self) -> int:
+        """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
+        return end_of_text(self._tokenizer)
+
+    def tokens(self, text: str) -> list[int]:
+        """All token ids of the text, without special tokens."""
+        return self._tokenizer.ids(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these token ids."""
+        return self._tokenizer.decode(ids)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The text's token ids, at least one and at most ``max_length``, and whether the text was truncated.

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +43,9 @@ class Tokenizer(Protocol):
 
     def ids(self, text: str) -> list[int]:
         """Token ids of ``text``, without special tokens even if it contains their names."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these token ids; bytes that are no valid UTF-8 are replaced."""
 
     def byte_lengths(self) -> Tensor:
         """(V,) number of bytes that each token id stands for, in int64; 0 for special tokens."""
@@ -80,6 +84,11 @@ def stored_tokenizer(folder: Path) -> Tokenizer | None:
         raise InputError(f"the tokenizer in the model folder {folder} cannot be read ({reason(error)})") from error
 
 
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
+    return [*tokenizer.after[-1:], *tokenizer.before[:1], tokenizer.padding_id][0]
+
+
 def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
     """The tokenizer with these ``settings()`` and this ``vocabulary()``, without a download."""
     if settings.get("library") == "tokenizers":
@@ -107,6 +116,9 @@ class BytePairs:
 
     def ids(self, text: str) -> list[int]:
         return self._encoding.encode_ordinary(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._encoding.decode(list(ids))
 
     def byte_lengths(self) -> Tensor:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
@@ -168,6 +180,9 @@ class Published:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         return [number for number in ids if number not in self._never]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids))
 
     def byte_lengths(self) -> Tensor:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)

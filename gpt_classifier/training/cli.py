@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.bundle import decision_of, load, read_checkpoint
+from gpt_classifier.bundle import decision_of, load, network_settings, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
@@ -71,7 +71,7 @@ class ClassifierCLI(LightningCLI):
     trained_path: Path  # its checkpoint or folder
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        _quiet()
+        quiet()
         self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
         self.has_commands = run
         super().__init__(
@@ -121,7 +121,8 @@ class ClassifierCLI(LightningCLI):
         assert isinstance(args, list), "as __init__ takes them"
         if self.has_commands:  # TestResults prints the same scores and more
             parser.set_defaults({"test.verbose": False})
-        self.config = parser.parse_args(args)  # Lightning's own method warns about arguments other than sys.argv
+        # Lightning's own method warns about arguments other than sys.argv
+        self.config = with_defaults_of_weights(parser, args, "fit" if self.has_commands else None)
         if not self.has_commands:
             return
         command = self.config.subcommand
@@ -145,7 +146,7 @@ class ClassifierCLI(LightningCLI):
         if self.given_model is not None:
             self.trained_path = trained_model(Path(self.given_model))
         else:
-            self.trained_path = _checkpoint(self.given_checkpoint or "best", config)
+            self.trained_path = checkpoint_path(self.given_checkpoint or "best", config)
         if self.trained_path.is_file():
             read_checkpoint(self.trained_path)  # raises InputError for a file that this package did not write
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
@@ -179,7 +180,7 @@ class ClassifierCLI(LightningCLI):
             return
         if self.subcommand == "fit":
             if self.given_checkpoint:
-                self.checkpoint = _checkpoint(self.given_checkpoint, config)
+                self.checkpoint = checkpoint_path(self.given_checkpoint, config)
                 read_checkpoint(self.checkpoint)  # raises InputError for a file that this package did not write
                 config["ckpt_path"] = str(self.checkpoint)
             self._check_tokenizer(config)
@@ -294,7 +295,7 @@ def download(args: list[str]) -> None:
         print(f"weights: {HF_HUB_CACHE}")
 
 
-def _checkpoint(given: str, config: Namespace) -> Path:
+def checkpoint_path(given: str, config: Namespace) -> Path:
     """The given file; for ``last`` and ``best``, that file of the newest run that has one."""
     if given not in ("last", "best"):
         return Path(given)
@@ -305,6 +306,24 @@ def _checkpoint(given: str, config: Namespace) -> Path:
             "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
         )
     return path
+
+
+def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], command: str | None = None) -> Namespace:
+    """What the options say; where they name a model folder as weights, its network and tokenizer are the defaults.
+
+    Args:
+        parser: Reads the options from left to right; the right one has precedence.
+        args: The words of a command line.
+        command: The subcommand to which this applies, which is the first word; None if there are no subcommands.
+    """
+    config = parser.parse_args(args)
+    if command is not None and config.subcommand != command:
+        return config
+    weights = (config if command is None else config[command]).model.weights
+    if weights in (None, "random", "pretrained") or (defaults := network_settings(Path(weights))) is None:
+        return config
+    first = [] if command is None else [command]
+    return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
 
 
 def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
@@ -349,7 +368,7 @@ def _import(class_path: str) -> None:
         raise InputError(f"{module} has no class {name}{did_you_mean(name, dir(imported))}")
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silences Lightning's tips and those warnings that do not concern the run."""
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
     # When a fit is resumed, its folder is not empty, and the data do resume at the right batch (a test checks that).

@@ -18,11 +18,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gpt_classifier.bundle import TRAINED_ON, VOCABULARY, Bundle, check_format, read_checkpoint, trained_on_before
+from gpt_classifier.bundle import (
+    TRAINED_ON,
+    VOCABULARY,
+    Bundle,
+    check_fits,
+    check_format,
+    read_checkpoint,
+    trained_on_before,
+)
 from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.data.fingerprints import training_fingerprints
+from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.decision import SEPARATOR, Decision
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
@@ -73,7 +81,8 @@ class GPTClassifier(L.LightningModule):
             fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its
             own tokenizer, and usually pooling ``first_token``.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or encoder), ``random``, or a
-            .safetensors file or folder.
+            .safetensors file or folder; of a model folder, also one of ``pretrain``, its network and tokenizer are the
+            defaults of the command line.
         pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
             article, ``last_position`` and ``mean_positions``, which include padding.
         head: ``linear``, ``mlp``, or the class_path and init_args of a module that maps (B, C) to (B, K).
@@ -230,11 +239,33 @@ class GPTClassifier(L.LightningModule):
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
         weights = self._initial_weights()
+        if weights not in ("random", "pretrained"):
+            vocab_size = None if self.text_encoder is None else self.text_encoder.vocab_size
+            specification = Specification.from_settings(self.hparams, len(self.class_names), vocab_size)
+            check_fits(weights, specification, self.text_encoder)
         self.model = build_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if weights not in ("random", "pretrained"):
-            self._remember(trained_on_before(Path(weights)))
+            before = trained_on_before(Path(weights))
+            self._warn_of_leaks(before, weights)
+            self._remember(before)
         self._complete()
         self.compute.apply(self.model)
+
+    def _warn_of_leaks(self, before: Tensor | None, weights: str) -> None:
+        """Says how many rows that will be scored are among the texts ``before`` of the training of ``weights``."""
+        data = text_data(self.trainer)
+        if before is None or data is None:
+            return
+        copies = {
+            name: int(trained_on(data.tables[name]["text"], before).sum())
+            for name in ("val", "test")
+            if name in data.tables
+        }
+        if counts := " and ".join(f"{count:,} {name}" for name, count in copies.items() if count):
+            rank_zero_info(
+                f"warning: {counts} rows, or near-duplicates of them, are among the texts that {weights} was trained "
+                "on: their scores are optimistic"
+            )
 
     def _complete(self) -> None:
         """Freezes parameters as the settings say, and adds the network's full specification to the settings."""

@@ -21,7 +21,6 @@ from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
 from gpt_classifier.settings import check_choice
-from gpt_classifier.tokenizer import OWN, BytePairs, stored_tokenizer
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -101,7 +100,6 @@ def build_network(
         tokenizer = text_encoder.settings()
         if tokenizer.get("library") is None:  # else it is that of a published backbone
             check_published({**settings, "weights": weights}, tokenizer["tokenizer"])
-            _check_stored(weights, tokenizer["tokenizer"])
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
@@ -120,19 +118,6 @@ def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:
             f"tokenizer is {tokenizer}, but weights pretrained need tokenizer gpt2: set it, or --model.weights random"
         )
     raise InputError(f"tokenizer is {tokenizer}, which {backbone} does not know: set --data.tokenizer {backbone}")
-
-
-def _check_stored(weights: str, tokenizer: str) -> None:
-    """Raises ``InputError`` if a model folder's weights were trained with other byte pairs than ``tokenizer``."""
-    if weights in ("random", "pretrained"):
-        return
-    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
-    kept = stored_tokenizer(folder)
-    if isinstance(kept, BytePairs) and (known := kept.settings()["tokenizer"]) != tokenizer:
-        raise InputError(
-            f"tokenizer is {tokenizer}, but the weights in {folder} were trained with {known}: set --data.tokenizer "
-            f"{known if known in OWN else folder}"
-        )
 
 
 def _published(settings: Mapping[str, Any]) -> str:

@@ -1,0 +1,163 @@
+"""Callbacks of pretraining: lines of progress, checkpoints within epochs, samples of text, the model folder."""
+
+import math
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from gpt_classifier.data import sources
+from gpt_classifier.files import whole_file
+from gpt_classifier.pretraining.datamodule import PretrainingData
+from gpt_classifier.pretraining.folder import save
+from gpt_classifier.pretraining.generation import generate
+from gpt_classifier.pretraining.module import LanguageModel
+from gpt_classifier.pretraining.packing import Blocks
+from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.runs import run_folder
+from gpt_classifier.training.step_loss import is_logged
+
+PROMPT, SAMPLE = 8, 40  # tokens of a prompt, and of its continuation
+
+
+def _parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, PretrainingData]:
+    data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+    assert isinstance(module, LanguageModel)
+    assert isinstance(data, PretrainingData)
+    return module, data
+
+
+class StepCheckpoint(LastCheckpoint):
+    """Saves ``last.ckpt`` every so many steps and after each epoch, whole or not at all."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every, self.saved = every, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self.saved and trainer.global_step % self.every == 0:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        assert self.dirpath is not None, "set when fitting starts"
+        path = Path(self.dirpath) / "last.ckpt"
+        with whole_file(path) if trainer.is_global_zero else nullcontext(path) as scratch:
+            trainer.save_checkpoint(scratch, weights_only=False)
+        self.saved = self._last_global_step_saved = trainer.global_step
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self.save(trainer)
+
+
+class Progress(Callback):
+    """Prints a line for each validation or epoch, and logs tokens per second."""
+
+    def __init__(self) -> None:
+        self.tokens, self.began, self.seconds, self.step = 0, 0.0, 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.tokens, self.began, self.seconds, self.step = 0, time.monotonic(), 0.0, trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Blocks, batch_idx: int
+    ) -> None:
+        self.tokens += batch.ids[:, 1:].numel() * trainer.world_size
+        if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):
+            pl_module.log("train/tokens_per_second", self.speed())
+        self.step = trainer.global_step
+
+    def speed(self) -> float:
+        return self.tokens / max(1e-9, self.seconds + time.monotonic() - self.began)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds += time.monotonic() - self.began
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.began = time.monotonic()
+        scores = trainer.callback_metrics
+        train = float(scores.get("train/loss", math.nan))
+        rank_zero_info(
+            f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}: train loss {train:.4f}, "
+            f"val loss {float(scores['val/lm_loss']):.4f}, "
+            f"{float(scores.get('val/bits_per_byte', math.nan)):.4f} bits per byte, {self.speed():,.0f} tokens/s"
+        )
+
+
+class Samples(Callback):
+    """Writes to TensorBoard how the model continues the first words of some validation texts."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module, data = _parts(trainer, pl_module)
+        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger) and not trainer.sanity_checking:
+            written = samples(module, data.facts["prompts"][: module.hparams["samples"]])
+            text = "\n\n".join(f"{prompt} **{more}**" for prompt, more in written)
+            if text:
+                trainer.logger.experiment.add_text("val/samples", text, trainer.global_step)
+
+
+def samples(module: LanguageModel, texts: list[str], seed: int = 0) -> list[tuple[str, str]]:
+    """The first tokens of each text, and what the model writes after them; the same seed gives the same samples."""
+    encoder, backbone = module.text_encoder, module.model.backbone
+    was_training = module.training
+    module.eval()
+    written = []
+    for text in texts:
+        ids = encoder.tokens(text)[:PROMPT]
+        more = generate(backbone, [encoder.end_of_text, *ids], SAMPLE, seed, stop=encoder.end_of_text)
+        written.append((encoder.decode(ids), encoder.decode(more)))
+    module.train(was_training)
+    return written
+
+
+class ModelFolder(Callback):
+    """Writes the folder ``model`` after each validation with a lower loss than all before; without any, at the end."""
+
+    def __init__(self) -> None:
+        self.best = math.inf
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = float(trainer.callback_metrics["val/lm_loss"])
+        if not trainer.sanity_checking and loss < self.best:
+            self.best = loss
+            self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if math.isinf(self.best):
+            self._save(trainer, pl_module)
+        if (folder := run_folder(trainer)) is not None:
+            rank_zero_info(f"pretrained network: {folder / 'model'}")
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module, data = _parts(trainer, pl_module)
+        folder = run_folder(trainer)
+        if folder is None or not trainer.is_global_zero:
+            return
+        scores = {
+            name: round(float(value), 4)
+            for name in ("lm_loss", "bits_per_byte")
+            if isinstance(value := trainer.callback_metrics.get(f"val/{name}"), Tensor)
+        }
+        facts = {
+            "source": sources.title(data.source),
+            "texts": data.facts["texts"]["train"],
+            "tokens": data.packed["train"].tokens,
+            "steps": trainer.global_step,
+            "weights": module.hparams["weights"],
+        }
+        save(folder / "model", module.model.backbone, module.text_encoder, module.trained_on, facts | scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]

@@ -1,0 +1,65 @@
+"""Saves a pretrained network as a folder that ``fit --model.weights`` takes; knows nothing about training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gpt_classifier import __version__
+from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS
+from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.files import whole_file
+from gpt_classifier.model.backbone import Backbone
+from gpt_classifier.model.classification import BACKBONE
+
+CARD = """\
+# Pretrained network: {model_type}
+
+A language model without a classification head, pretrained with gpt_classifier {version}. Train a classifier with it:
+
+```
+gpt-classifier fit --model.weights path/to/this/folder --data.source messages.csv
+```
+
+The folder has the weights, the tokenizer and hashes of the training texts, by which `fit` recognises them in its test.
+
+| | |
+|---|---|
+{rows}
+"""
+
+
+def save(
+    folder: Path, backbone: Backbone, text_encoder: TextEncoder, trained_on: Tensor, facts: dict[str, Any]
+) -> None:
+    """Writes the three files, each whole or not at all; the weights last.
+
+    Args:
+        folder: Where to.
+        backbone: The network.
+        text_encoder: Its tokenizer, and the length of its blocks.
+        trained_on: Fingerprints of the training texts.
+        facts: What it was trained on and how well it predicts, as plain values.
+    """
+    config = backbone.config
+    size = f"{config.n_layer} blocks, {config.n_embd} channels, {config.n_head} heads"
+    known = {"network": f"{size}, context {config.context_length} tokens"} | facts
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in known.items())
+    with whole_file(folder / "README.md") as path:
+        card = CARD.format(model_type=config.model_type, version=__version__, rows=rows)
+        path.write_text(card, encoding="utf-8")
+    contents = {
+        "format": FORMAT,
+        "model": {"family": config.family, "backbone": config.fields},
+        "text_encoder": text_encoder.settings(),
+        "pretrained_on": facts,
+    }
+    with whole_file(folder / "config.json") as path:
+        path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    state = backbone.state_dict()  # type: ignore[attr-defined]  # it is a module
+    tensors = {f"{BACKBONE}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with whole_file(folder / WEIGHTS) as path:
+        kept = {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on}
+        save_file(tensors | kept, path, metadata={"format": "pt"})
