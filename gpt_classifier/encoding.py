@@ -88,8 +88,9 @@ class TextEncoder:
     """Encodes texts with a tokenizer, truncates them to ``max_length`` tokens and pads batches.
 
     Args:
-        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), or the tokenizer of an
-            encoder: its name on the Hugging Face hub, or a folder with its ``tokenizer.json``.
+        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), a model folder of this
+            package, or the tokenizer of an encoder: its name on the Hugging Face hub, or a folder with its
+            ``tokenizer.json``; or a tokenizer itself.
         max_length: Maximum number of tokens per text, including the special tokens that some tokenizers add.
         truncation: Which part of a longer text is kept: its ``head``, its ``tail``, or half of each (``head+tail``).
         pad_to: Width of every batch in tokens, or None for the longest text of each batch.

@@ -248,8 +248,9 @@ def _published(name: str) -> Any:
             "" if find_spec("sentencepiece") else '; some need sentencepiece: pip install "gpt-classifier[encoders]"'
         )
         raise InputError(
-            f"tokenizer is {name!r}, expected {', '.join(OWN)}, a model folder, the name of an encoder on the "
-            f"Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded ({reason(error)}){advice}"
+            f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of an "
+            "encoder on the Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded "
+            f"({reason(error)}){advice}"
         ) from error
 
 
