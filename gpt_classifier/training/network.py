@@ -6,7 +6,6 @@ Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPT
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
