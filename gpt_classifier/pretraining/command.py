@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +107,14 @@ class PretrainingCLI(LightningCLI):
         return None if folder is None else folder / "model"
 
 
-def pretrain(settings: Mapping[str, Any], folder: Path) -> Path:
-    """Pretrains with these settings, as in a configuration, in a run below ``folder``; returns the model folder."""
-    found = _run([f"--config={json.dumps(settings)}", f"--trainer.default_root_dir={folder}"])
+def pretrain(settings: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Pretrains in a run below ``folder`` and returns the model folder.
+
+    Args:
+        settings: Contents of configurations; later ones have precedence.
+        folder: Folder of runs.
+    """
+    found = _run([*(f"--config={json.dumps(each)}" for each in settings), f"--trainer.default_root_dir={folder}"])
     assert found is not None, "the trainer has a logger by default"
     return found
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +17,22 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier.commandline import SECTIONS, by_dotted_key
+from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
 from gpt_classifier.model.build import Specification
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.pretraining.command import pretrain
+from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.study.plan import SPLITS, Result, Run
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.variants import Settings, build
+from gpt_classifier.variants import Settings, build, overrides, parse_yaml
+
+PRETRAINED = "pretrained on the training texts"
 
 
 def perform(run: Run, scratch: Path, logs: Path) -> Result:
@@ -37,10 +43,37 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
         scratch: Folder of temporary files.
         logs: Folder of TensorBoard's files.
     """
-    cli = build(run.base, run.settings | {"seed_everything": run.seed}, scratch)
+    settings = run.settings | {"seed_everything": run.seed}
+    cli = build(run.base, settings, scratch)
     if cli.datamodule.multi_label:
         raise InputError("a study compares models on one label a text: leave out data.multi_label, or use fit and test")
-    return _classical(run, cli) if run.classical else _network(run, cli, scratch, logs)
+    if run.classical:
+        return _classical(run, cli)
+    if run.pretrain is None:
+        return _network(run, cli, scratch, logs)
+    asked, began = _settings(cli), time.perf_counter()
+    weights = str(_pretrained(run, asked, scratch / "pretrained"))
+    seconds = time.perf_counter() - began
+    learned = {"model.weights": weights, "data.tokenizer": weights}
+    result = _network(run, build(run.base, settings | learned, scratch), scratch, logs)
+    return result | {
+        "seconds": result["seconds"] + seconds,
+        "initial_weights": PRETRAINED,
+        "trained": result["trained"].replace(f"weights of {weights}", PRETRAINED),
+        "settings": asked | {"pretrain": run.pretrain},
+    }
+
+
+def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
+    """The model folder of a network that learned the training texts of ``run``, whose settings are ``asked``."""
+    assert run.pretrain is not None
+    shared = {f"data.{name}" for name in signature(PretrainingData).parameters} - {"data.batch_size"}
+    shared |= {"model.gpt", "model.backbone", "model.weights"}
+    shared |= {f"trainer.{name}" for name in ("accelerator", "devices", "precision")}
+    same = {key: value for key, value in asked.items() if key in shared or key.rpartition(".")[0] in shared}
+    base = shipped()["pretrain"].read_text(encoding="utf-8")
+    changed = overrides(base, same | run.pretrain | {"seed_everything": run.seed})
+    return pretrain([parse_yaml(base), changed, {"trainer": {"enable_progress_bar": False}}], folder)
 
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:

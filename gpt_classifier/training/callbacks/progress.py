@@ -92,6 +92,8 @@ class EpochLines(Callback):
             if self.val_accuracy:
                 line += f", val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
                 line += f", val macro-F1 {scores.get('val/f1_macro', math.nan):.4f}"
+            if "val/bits_per_byte" in scores:
+                line += f", val {scores['val/bits_per_byte']:.3f} bits per byte"
             rank_zero_info(f"{line}, {time.monotonic() - self.began:.1f} s")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
