@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import found_at
 from gpt_classifier.evaluation.statistics import ALPHA, Proportion, holm, mean_accuracy, number, paired_p_value
 from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, concerns
@@ -35,6 +36,7 @@ class Line:
     texts: int = 0  # number of test texts
     rarer: str = ""  # name of the class with fewer test texts, if there are two classes
     recalls: dict[float, Proportion] = field(default_factory=dict)  # of it, by maximum false-positive rate
+    average_precision: Proportion | None = None  # of it, with an interval for other texts
     seconds: float = 0.0
     trainable: int = 0
     memory: int = 0  # bytes
@@ -127,7 +129,8 @@ def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
     line.texts = _texts("test", list(by_seed.values()))
     line.f1 = float(np.mean([_macro_f1(folds) for folds in by_seed.values()]))
     if line.complete and all("test_log_odds" in result for result in good):
-        line.rarer, line.recalls = _recalls(list(by_seed.values()))
+        line.rarer, ranked = _ranked(list(by_seed.values()))
+        line.recalls, line.average_precision = _recalls(ranked), _average_precision(ranked)
     line.seconds = float(np.mean([result["seconds"] for result in good]))
     line.trainable = good[0]["trainable"]
     line.memory = max(result["peak_memory"] for result in good)
@@ -157,24 +160,41 @@ def _macro_f1(folds: list[Result]) -> float:
     return float(np.mean([2 * right / (rows + predicted) for rows, predicted, right in total.values()]))
 
 
-def _recalls(by_seed: list[list[Result]]) -> tuple[str, dict[float, Proportion]]:
-    """The rarer class and its recall at each of RATES, where the texts support it: means over seeds.
+Ranked = list[tuple[np.ndarray, np.ndarray]]  # of each seed, whether each text is of the class, and its score
+
+
+def _ranked(by_seed: list[list[Result]]) -> tuple[str, Ranked]:
+    """The rarer class, and the scores of all texts for it.
 
     The texts of all folds are ranked together, as each was scored by a model that had not seen it.
     """
     ones = [np.array([c == "1" for result in folds for c in result["test_labels"]]) for folds in by_seed]
     log_odds = [np.array([value for result in folds for value in result["test_log_odds"]]) for folds in by_seed]
     second = bool(2 * ones[0].sum() <= len(ones[0]))
+    pairs = zip(ones, log_odds, strict=True)
+    ranked = [(truth, scores) if second else (~truth, -scores) for truth, scores in pairs]
+    return by_seed[0][0]["class_names"][int(second)], ranked
+
+
+def _recalls(ranked: Ranked) -> dict[float, Proportion]:
+    """The recall at each of RATES, where the texts support it: means over seeds."""
     recalls = {}
     for rate in RATES:
-        found = [
-            found_at(rate, scores if second else -scores, truth if second else ~truth)
-            for scores, truth in zip(log_odds, ones, strict=True)
-        ]
+        found = [found_at(rate, scores, truth) for truth, scores in ranked]
         counts = [count for count in found if count is not None]
         if len(counts) == len(found):
             recalls[rate] = mean_accuracy([hits / total for hits, total in counts], min(total for _, total in counts))
-    return by_seed[0][0]["class_names"][int(second)], recalls
+    return recalls
+
+
+def _average_precision(ranked: Ranked) -> Proportion | None:
+    """The mean over seeds, and its interval over resampled texts; None if no text is of the class."""
+    if not all(truth.any() for truth, _ in ranked):
+        return None
+    score = bootstrap.mean([bootstrap.average_precision(truth, scores) for truth, scores in ranked])
+    value = float(score(np.ones((1, len(ranked[0][0]))))[0])
+    interval = bootstrap.intervals(ranked[0][0].astype(int), {"score": score})["score"]
+    return Proportion(value, *(interval or (value, value)))
 
 
 def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
@@ -268,6 +288,8 @@ def markdown(table: Sequence[Line]) -> str:
     head += ["test % [95 % interval]", "test macro-F1 %"]
     rates = [rate for rate in RATES if any(rate in line.recalls for line in table)]
     head += [f"recall at FPR {rate:.1%}" for rate in rates]
+    ranked = any(line.average_precision for line in table)
+    head += ["average precision % [95 % interval]"] if ranked else []
     head += ["published test %"] if published else []
     head += [f"p against row {table[0].row.name}", "s", "GB"]
     rows = []
@@ -290,6 +312,8 @@ def markdown(table: Sequence[Line]) -> str:
                 f"{100 * line.f1:.2f}",
             ]
         cells += [str(line.recalls[rate]).replace(" %", "") if rate in line.recalls else "" for rate in rates]
+        if ranked:
+            cells.append(str(line.average_precision or "").replace(" %", ""))
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
         cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
@@ -334,6 +358,10 @@ def _how(table: Sequence[Line]) -> str:
             f"Recall at FPR: % of class {' or '.join(rarer)} found where at most this share of the other class "
             "passes the threshold, which the interval takes as given"
         )
+    if rarer := sorted({line.rarer for line in done if line.average_precision}):
+        text.append(
+            f"Average precision: of class {' or '.join(rarer)}, mean over seeds; the interval is for other texts"
+        )
     text.append("s: seconds of training; GB: peak memory of the process")
     return ". ".join(text) + "."
 
@@ -363,6 +391,7 @@ def comma_separated(table: Sequence[Line]) -> str:
         *splits,
         "test_f1_macro",
         *recalls,
+        *(f"average_precision{end}" for end in ("", "_low", "_high")),
         "difference_points",
         "p",
         "p_corrected",
@@ -378,7 +407,7 @@ def comma_separated(table: Sequence[Line]) -> str:
         for accuracy in (line.train, line.val, line.test):
             cells += [""] * 3 if accuracy is None else list(accuracy)
         found = [line.recalls[rate].value if rate in line.recalls else None for rate in RATES]
-        values = (line.f1, *found, line.difference, line.p, line.p_corrected)
+        values = (line.f1, *found, *(line.average_precision or [None] * 3), line.difference, line.p, line.p_corrected)
         cells += ["" if value is None else value for value in values]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         writer.writerow([*cells, line.error])

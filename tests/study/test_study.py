@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_curve
+from sklearn.metrics import average_precision_score, f1_score, roc_curve
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.errors import InputError
@@ -347,11 +347,12 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
 def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
     rng = np.random.default_rng(1)
     spam = rng.random(1500) < 0.2
-    runs, recalls = [], []
+    runs, recalls, precisions = [], [], []
     for seed in (1, 2):
         scores = rng.normal(3 * spam).round(5)
         fpr, tpr, _ = roc_curve(spam, scores, drop_intermediate=False)
         recalls.append([tpr[fpr <= rate].max() for rate in tables.RATES])
+        precisions.append(average_precision_score(spam, scores))
         labels = np.where(spam, "spam", "ham").astype(object)
         log_odds = scores if names[1] == "spam" else -scores
         for fold, part in enumerate((slice(700), slice(700, None))):
@@ -361,11 +362,15 @@ def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
     (line,) = table_of(runs)
     assert line.rarer == "spam"
     assert [line.recalls[rate].value for rate in tables.RATES] == pytest.approx(np.mean(recalls, axis=0))
+    assert line.average_precision.value == pytest.approx(np.mean(precisions))
+    assert line.average_precision.low < line.average_precision.value < line.average_precision.high
     shown = tables.markdown([line])
+    assert f"| {str(line.average_precision).replace(' %', '')} |" in shown
     assert "| recall at FPR 0.1% | recall at FPR 1.0% |" in shown
     assert f"| {str(line.recalls[0.01]).replace(' %', '')} |" in shown
     assert "% of class spam found" in shown
     (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
+    assert float(row["average_precision"]) == line.average_precision.value
     assert float(row["recall_at_fpr_0.001"]) == line.recalls[0.001].value
     (few,) = table_of(runs[:1])
     assert set(few.recalls) == {0.01}  # of fewer than 1,000 others one is already more than 0.1 %

@@ -124,11 +124,12 @@ def test_a_run_resumed_within_an_epoch_goes_on_with_the_same_steps(step, quick_t
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
 @pytest.mark.parametrize("grouped", [False, True], ids=["", "grouped"])
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(2, 1), (2, 2), (1, 2), (2, 4)])
+@pytest.mark.parametrize("lm_loss", [0.0, 0.5])
 def test_the_mean_over_processes_is_the_mean_over_texts(
-    world_size, balance, grouped, batch_size, accumulate, tiny_model
+    world_size, balance, grouped, batch_size, accumulate, lm_loss, tiny_model
 ):
     """What each process contributes to a step, put together as DDP would: the mean over processes."""
-    module = tiny_model(**SGD, class_names=["ham", "spam"])
+    module = tiny_model(**SGD, class_names=["ham", "spam"], lm_loss=lm_loss)
     module.configure_model()
 
     def gradient(loss: torch.Tensor) -> torch.Tensor:
@@ -160,12 +161,13 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
     for step in zip(*processes, strict=True):
         together = sum(part for window in step for _, part in window) / world_size
         batch = data.encoded["train"][[row for window in step for rows, _ in window for row in rows]]
-        expected = gradient(module.loss(module.logits(batch), batch.labels))
+        expected = gradient(module.training_step(batch, 0) / batch.share)
         torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path):
+@pytest.mark.parametrize("lm_loss", [0.0, 0.5])
+def test_two_processes_learn_what_one_does(lm_loss, tmp_path):
     source = tmp_path / "eleven.csv"
     TRAIN.to_csv(source, index=False)
     weights = []
@@ -177,6 +179,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
             "model.trainable": "all",
             "model.optimizer.name": "SGD",
             "model.learning_rate": 0.1,
+            "model.lm_loss": lm_loss,
             "data.source": source,
             "data.val_source": source,
             "data.splitting.fractions": [0.5, 0.5, 0.0],
