@@ -84,13 +84,21 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.monotonic()
-        scores = trainer.callback_metrics
-        train = float(scores.get("train/loss", math.nan))
-        rank_zero_info(
-            f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}: train loss {train:.4f}, "
-            f"val loss {float(scores['val/lm_loss']):.4f}, "
-            f"{float(scores.get('val/bits_per_byte', math.nan)):.4f} bits per byte, {self.speed():,.0f} tokens/s"
+        self._say(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if "val/lm_loss" not in trainer.callback_metrics:
+            self._say(trainer)
+
+    def _say(self, trainer: Trainer) -> None:
+        names = {"train/loss": "train loss", "val/lm_loss": "val loss", "val/bits_per_byte": "bits per byte"}
+        scores = ", ".join(
+            f"{name} {float(trainer.callback_metrics[key]):.4f}"
+            for key, name in names.items()
+            if key in trainer.callback_metrics
         )
+        place = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        rank_zero_info(f"{place}: {scores}, {self.speed():,.0f} tokens/s")
 
 
 class Samples(Callback):

@@ -26,7 +26,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import computed_folder, whole_file, writable_folder
 from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
-from gpt_classifier.pretraining.packing import Blocks, Packed, pack, token_dtype
+from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
 from gpt_classifier.pretraining.texts import documents, files, has_labels, is_held_out
 from gpt_classifier.settings import grouped
 from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_named
@@ -95,7 +95,7 @@ class PretrainingData(L.LightningDataModule):
         self.max_length, self.batch_size = max_length, batch_size
         self.columns = Columns(text_column, None, separator=text_separator)
         self.tokenizer = tokenizer if isinstance(tokenizer, str) else grouped(TrainTokenizer, "tokenizer", tokenizer)
-        as_fit = {
+        as_fit: dict[str, Any] = {
             "source": source,
             "val_source": val_source,
             "test_source": test_source,
@@ -280,8 +280,9 @@ class PretrainingData(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["texts"] != self._identity():
             raise InputError(
-                "the texts, the tokenizer, data.max_length or data.batch_size are not those of the checkpoint: continue "
-                "with its settings and files, or start a new run from its model folder with --model.weights FOLDER"
+                "the texts, the tokenizer, data.max_length or data.batch_size are not those of the checkpoint: "
+                "continue with its settings and files, or start a new run from its model folder with --model.weights "
+                "FOLDER"
             )
         self._batches_begun = state_dict["batches_begun"]
 
@@ -289,5 +290,5 @@ class PretrainingData(L.LightningDataModule):
         return [self._folder(self._tokenizer()).name, self.max_length, self.batch_size]
 
 
-def _as_it_is(batch: Blocks) -> Blocks:
-    return batch
+def _as_it_is(item: Any) -> Any:
+    return item

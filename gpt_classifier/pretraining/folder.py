@@ -58,7 +58,7 @@ def save(
     }
     with whole_file(folder / "config.json") as path:
         path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    state = backbone.state_dict()  # type: ignore[attr-defined]  # it is a module
+    state = backbone.state_dict()
     tensors = {f"{BACKBONE}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with whole_file(folder / WEIGHTS) as path:
         kept = {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on}

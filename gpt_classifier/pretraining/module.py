@@ -104,8 +104,8 @@ class LanguageModel(L.LightningModule):
         self.model.head.requires_grad_(False)
         if self.model.backbone.output_embedding is None:
             raise InputError(
-                f"this network ({self.model.backbone.config.model_type}) predicts no next token, so there is nothing to "
-                "pretrain: expected causal attention and an output layer that is tied to the token embeddings"
+                f"this network ({self.model.backbone.config.model_type}) predicts no next token, so there is nothing "
+                "to pretrain: expected causal attention and an output layer that is tied to the token embeddings"
             )
         self.compute.apply(self.model)
         self.scores = LanguageModelScores(self.text_encoder.byte_lengths())

@@ -30,15 +30,15 @@ def files(source: str | Sequence[str]) -> list[str]:
         raise InputError(f"data.source is an empty list: expected {SOURCES}")
     if repeated := [path for path in found if found.count(path) > 1]:
         raise InputError(f"{repeated[0]} is named twice as a source: its texts would be read twice")
-    for path in found:
-        if not Path(path).is_file():
+    for path in map(Path, found):
+        if not path.is_file():
             raise InputError(f"no file {path}: expected {SOURCES}")
-        if not is_plain(path) and not any(ending in reading.FORMATS for ending in Path(path).suffixes):
+        if not is_plain(path) and not any(ending in reading.FORMATS for ending in path.suffixes):
             raise InputError(f"{path} has no known format: expected {SOURCES}")
     return found
 
 
-def is_plain(path: str) -> bool:
+def is_plain(path: str | Path) -> bool:
     return Path(path).suffix.lower() == PLAIN
 
 
@@ -90,7 +90,8 @@ def has_labels(source: str | Sequence[str], label_column: str | list[str] | None
         return False
     wanted = [label_column] if isinstance(label_column, str) else label_column
     for path in files(source):
-        columns = [] if is_plain(path) else next(reading.read_columns(path, None, 1, file_format=file_format)).columns
+        frame = None if is_plain(path) else next(reading.read_columns(path, None, 1, file_format=file_format))
+        columns = () if frame is None else frame.columns
         if missing := [name for name in wanted if name not in columns]:
             if wanted != ["label"]:
                 raise InputError(f"{path} has no column {missing[0]!r}: correct --data.label_column, or give null")

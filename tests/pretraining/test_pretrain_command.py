@@ -1,0 +1,338 @@
+"""The command pretrain: which texts it reads, what it leaves, how it continues, and what fit does with its folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gpt_classifier import TextClassifier, TextDataModule
+from gpt_classifier.__main__ import main
+from gpt_classifier.bundle import network_settings
+from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
+from gpt_classifier.errors import InputError
+from gpt_classifier.pretraining.command import PretrainingCLI, pretrain
+from gpt_classifier.pretraining.datamodule import PretrainingData
+from gpt_classifier.pretraining.generation import generate
+from gpt_classifier.pretraining.packing import Packed
+from gpt_classifier.tokenizer import tokenizer_named
+
+GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32, "dropout": 0.2}
+SETTINGS = {
+    "data": {"source": "sample", "tokenizer": "bytes", "max_length": 32, "batch_size": 32},
+    "model": {"gpt": GPT, "learning_rate": 0.003, "samples": 1, "optimizer": {"warmup": 0.1, "schedule": "cosine"}},
+    "trainer": {"max_epochs": 1, "accelerator": "cpu", "limit_train_batches": 4, "limit_val_batches": 2},
+}
+
+
+def changed(data=None, model=None, trainer=None):
+    parts = {"data": data, "model": model, "trainer": trainer}
+    return {name: SETTINGS[name] | (part or {}) for name, part in parts.items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def computed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPT_CLASSIFIER_COMPUTED", str(tmp_path_factory.mktemp("computed")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, computed):
+    """A network that was pretrained on the training texts of the sample."""
+    return pretrain(SETTINGS, tmp_path_factory.mktemp("pretrained"))
+
+
+def prepared(**settings):
+    data = PretrainingData(**{"tokenizer": "bytes", "max_length": 16} | settings)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def decoded(packed):
+    tokens = np.fromfile(packed._path, dtype=packed._dtype).tolist()
+    pieces, tokenizer = [], tokenizer_named("bytes")
+    for token in tokens:
+        if token == 256:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return [tokenizer.decode(piece) for piece in pieces]
+
+
+# ---------------------------------------------------------------- texts
+
+
+@pytest.mark.parametrize("settings", [{}, {"split": "random"}, {"splitting": {"seed": 7, "folds": 3, "fold": 1}}])
+def test_texts_with_labels_are_divided_as_by_fit_and_no_test_text_is_among_the_tokens(settings):
+    data = prepared(source="sample", **settings)
+    tables = TextDataModule(source="sample", **settings).read_tables()
+    assert decoded(data.packed["train"]) == tables["train"]["text"].tolist()
+    assert decoded(data.packed["val"]) == (tables["val"]["text"].tolist() if "val" in tables else [])
+    test = set(tables["test"]["text"]) - set(tables["train"]["text"])
+    assert test
+    assert not test & {*decoded(data.packed["train"]), *decoded(data.packed["val"])}
+
+
+def test_texts_without_labels_are_held_out_by_their_hash_from_several_sources(tmp_path):
+    texts = [f"text number {'x' * n}" for n in range(200)]
+    pd.DataFrame({"text": texts[:100]}).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "b.txt").write_text("\n\n".join(texts[100:]), encoding="utf-8")
+    data = prepared(source=[str(tmp_path / "a.csv"), str(tmp_path / "b.txt")], val_share=0.2)
+    train, val = decoded(data.packed["train"]), decoded(data.packed["val"])
+    assert sorted([*train, *val]) == sorted(texts)
+    assert 20 < len(val) < 60
+    assert trained_on(train, data.trained_on).all()
+    assert not trained_on(val, data.trained_on).any()
+
+
+def test_with_null_a_column_of_labels_is_ignored(tmp_path):
+    pd.DataFrame({"text": ["a long text", "b text"] * 30, "label": ["x", "y"] * 30}).to_csv(tmp_path / "a.csv")
+    data = prepared(source=str(tmp_path / "a.csv"), label_column=None, val_share=0.0)
+    assert data.facts["texts"] == {"train": 60, "val": 0}
+
+
+def test_the_files_of_tokens_are_written_once(tmp_path):
+    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
+    first = prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path
+    written = first.stat().st_mtime_ns
+    assert prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path.stat().st_mtime_ns == written
+    (tmp_path / "a.txt").write_text("other text\n\n" * 30, encoding="utf-8")
+    assert prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path != first
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, "has no .txt file"),
+        ({"a.txt": "  \n\n \n"}, "no text to train on"),
+        ({"a.txt": "abc"}, "less than one block"),
+        ({"a.txt": "abc\0" * 100}, "is no text file"),
+    ],
+)
+def test_what_cannot_be_pretrained_on_is_one_line_and_exit_code_2(files, expected, tmp_path, capsys):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name, content in files.items():
+        (texts / name).write_text(content)
+    small = ["--data.tokenizer=bytes", f"--model.gpt={json.dumps(GPT)}", "--data.max_length=32", "--data.val_share=0"]
+    code = main(["pretrain", f"--data.source={texts}", *small, f"--trainer.default_root_dir={tmp_path}"])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert expected in error
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--data.val_shere=0.1", "data.val_share"),
+        ("--model.smaples=1", "model.samples"),
+        ("--model.pooling=mean", "no option --model.pooling"),
+        ("--learning_rate=1", "--model.learning_rate"),
+    ],
+)
+def test_a_misspelt_setting_is_one_line_about_the_settings_of_pretrain(option, expected, capsys):
+    assert main(["pretrain", option]) == 2
+    assert expected in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_help_explains_its_own_settings(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    text = capsys.readouterr().out
+    assert "--data.val_share" in text
+    assert "--model.checkpoint_every" in text
+    assert "--model.trainable" not in text
+
+
+def test_an_encoder_predicts_no_next_token(tmp_path):
+    pytest.importorskip("transformers")
+    backbone = {"model_type": "distilbert", "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    settings = changed(model={"backbone": backbone})
+    with pytest.raises(InputError, match="predicts no next token"):
+        pretrain(settings, tmp_path)
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def test_the_folder_says_what_it_was_pretrained_on(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["pretrained_on"]["source"] == "sample"
+    assert config["pretrained_on"]["steps"] == 4
+    assert 0 < config["pretrained_on"]["bits_per_byte"] < 9
+    assert "without a classification head" in (folder / "README.md").read_text()
+    train = TextDataModule(source="sample").read_tables()["train"]["text"]
+    assert torch.equal(load_file(folder / "model.safetensors")["trained_on"], training_fingerprints(train))
+
+
+def test_it_is_no_classifier(folder):
+    with pytest.raises(InputError, match=r"without a classification head: fit --model\.weights"):
+        TextClassifier.load(folder)
+
+
+def fit(folder, tmp_path, *options):
+    return main(
+        [
+            "fit",
+            f"--model.weights={folder}",
+            "--data.source=sample",
+            "--trainer.accelerator=cpu",
+            "--trainer.max_epochs=1",
+            "--trainer.limit_train_batches=2",
+            f"--trainer.default_root_dir={tmp_path}",
+            *options,
+        ]
+    )
+
+
+def test_fit_takes_its_network_and_tokenizer_and_the_result_classifies(folder, tmp_path, capsys):
+    assert fit(folder, tmp_path, "--model.trainable=head") == 0
+    classifier = TextClassifier.load(tmp_path)
+    assert classifier.predict("you won a prize").label in ("ham", "spam")
+    ours, theirs = (load_file(path / "model.safetensors") for path in (tmp_path / "version_0" / "model", folder))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items() if name.startswith("backbone."))
+    assert "among the texts" not in capsys.readouterr().err  # test rows were left out
+
+
+def test_a_classifier_of_ours_can_be_trained_further_without_its_dimensions(folder, tmp_path):
+    assert fit(folder, tmp_path / "first") == 0
+    assert fit(tmp_path / "first" / "version_0" / "model", tmp_path / "second") == 0
+
+
+def test_settings_of_a_network_have_precedence_and_a_mismatch_is_one_line(folder, tmp_path, capsys):
+    assert fit(folder, tmp_path, "--data.tokenizer=bytes", "--model.gpt.dropout=0.1") == 0  # the same vocabulary
+    capsys.readouterr()
+    assert fit(folder, tmp_path, "--model.gpt={n_layer: 2, n_head: 2, n_embd: 16, context_length: 32}") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "'n_layer': 1" in error
+    assert "leave out --model.gpt" in error
+
+
+def test_another_tokenizer_is_one_line(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {"[UNK]": 0, "a": 1}
+    tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "[UNK]")).save(str(other / "tokenizer.json"))
+    assert fit(folder, tmp_path, f"--data.tokenizer={other}") == 2
+    assert f"give --data.tokenizer {folder}" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_fit_warns_of_test_texts_that_were_pretrained_on(tmp_path, caplog, capsys):
+    everything = TextDataModule(source="sample")
+    tables = everything.read_tables()
+    texts = pd.concat(tables.values())["text"]
+    texts.to_frame().to_csv(tmp_path / "texts.csv", index=False)
+    folder = pretrain(changed(data={"source": str(tmp_path / "texts.csv"), "val_share": 0.0}), tmp_path / "pre")
+    with caplog.at_level("INFO"):
+        assert fit(folder, tmp_path) == 0
+    said = caplog.text + "".join(capsys.readouterr())
+    assert f"warning: {len(tables['val'])} val and {len(tables['test'])} test rows" in said
+
+
+def test_a_pretraining_continues_from_a_folder_with_other_texts(folder, tmp_path):
+    (tmp_path / "a.txt").write_text("some quite other text\n\n" * 30, encoding="utf-8")
+    settings = {"data": {"source": str(tmp_path / "a.txt"), "val_share": 0.0}, "model": {"weights": str(folder)}}
+    second = pretrain(settings | {"trainer": SETTINGS["trainer"]}, tmp_path)
+    assert network_settings(second)["model"] == network_settings(folder)["model"]
+    known = load_file(second / "model.safetensors")["trained_on"]
+    assert trained_on(["some quite other text"], known).all()
+    assert set(load_file(folder / "model.safetensors")["trained_on"].tolist()) < set(known.tolist())
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_the_model_learns(tmp_path):
+    (tmp_path / "a.txt").write_text("the cat sat on the mat and the dog lay on the rug\n\n" * 100, encoding="utf-8")
+    settings = changed({"source": str(tmp_path / "a.txt"), "label_column": None, "val_share": 0.0})
+    settings["data"] |= {"batch_size": 8}
+    settings["trainer"] |= {"limit_train_batches": 1.0, "max_epochs": 20}
+    settings["model"] |= {"learning_rate": 0.02, "gpt": GPT | {"dropout": 0.0}}
+    cli = PretrainingCLI([f"--config={json.dumps(settings)}", f"--trainer.default_root_dir={tmp_path}"])
+    cli.pretrain()
+    assert float(cli.trainer.callback_metrics["train/loss"]) < 1.0  # 5.5 at first
+    backbone, prompt = cli.model.model.eval().backbone, [256, *b"the "]
+    first, again = (generate(backbone, prompt, 20, seed=3) for _ in range(2))
+    assert first == again
+    assert first != generate(backbone, prompt, 20, seed=4, temperature=2.0)
+
+
+def test_accumulated_batches_have_the_gradient_of_one_large_batch(tmp_path):
+    weights = []
+    for batch_size, accumulate in ((8, 1), (4, 2)):
+        settings = changed({"batch_size": batch_size}, {"gpt": GPT | {"dropout": 0.0}, "optimizer": {"name": "SGD"}})
+        settings["trainer"] |= {"limit_train_batches": 4 * accumulate, "accumulate_grad_batches": accumulate}
+        settings["trainer"] |= {"limit_val_batches": 0}
+        weights.append(load_file(pretrain(settings, tmp_path / str(batch_size)) / "model.safetensors"))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
+    settings = changed(model={"checkpoint_every": 7}, data={"batch_size": 8})
+    settings["trainer"] |= {"max_epochs": 3, "limit_train_batches": 60}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(settings))
+
+    def command(folder, *more):
+        words = [f"--config={config}", f"--trainer.default_root_dir={tmp_path / folder}", *more]
+        return [sys.executable, "-m", "gpt_classifier", "pretrain", *words]
+
+    subprocess.run(command("whole"), check=True, env=os.environ, capture_output=True)
+    checkpoint = tmp_path / "killed" / "version_0" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(command("killed"), env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (checkpoint.is_file() and torch.load(checkpoint, weights_only=False)["global_step"] > 60):
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = torch.load(checkpoint, weights_only=False)["global_step"]
+    assert 60 < step < 180
+    subprocess.run(command("killed", "--ckpt_path=last"), check=True, env=os.environ, capture_output=True)
+    whole, resumed = (
+        torch.load(tmp_path / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=False)
+        for name in ("whole", "killed")
+    )
+    assert whole["global_step"] == resumed["global_step"] == 180
+    assert all(torch.equal(tensor, resumed["state_dict"][name]) for name, tensor in whole["state_dict"].items())
+    folders = [load_file(tmp_path / name / "version_0" / "model" / "model.safetensors") for name in ("whole", "killed")]
+    assert all(torch.equal(tensor, folders[1][name]) for name, tensor in folders[0].items())
+
+
+def test_a_run_is_not_continued_with_other_settings(folder, tmp_path):
+    run = folder.parent
+    words = [
+        f"--config={json.dumps(changed(model={'learning_rate': 0.5}))}",
+        f"--trainer.default_root_dir={run.parent}",
+    ]
+    with pytest.raises(InputError, match=r"learning_rate is 0\.5, but the checkpoint"):
+        PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
+    words[0] = f"--config={json.dumps(changed(data={'batch_size': 7}))}"
+    with pytest.raises(InputError, match="not those of the checkpoint"):
+        PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
+
+
+def test_the_blocks_of_an_epoch_are_shared_by_processes(tmp_path):
+    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
+    data = prepared(source=str(tmp_path / "a.txt"), val_share=0.0, batch_size=2)
+    assert isinstance(data.packed["train"], Packed)
+    blocks = []
+    for rank in range(3):
+        data._process = lambda rank=rank: (rank, 3)
+        loader = data.train_dataloader()
+        blocks += [number for batch in loader.sampler for number in batch]
+    assert len(blocks) == len(set(blocks)) == len(data.packed["train"]) // 3 * 3
