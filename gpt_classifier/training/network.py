@@ -87,7 +87,7 @@ def download(settings: Mapping[str, Any]) -> None:
 def build_network(
     settings: Mapping[str, Any], weights: str, num_classes: int, text_encoder: TextEncoder | None
 ) -> SequenceClassifier:
-    """The network that ``settings`` describe.
+    """The network that ``settings`` describe, in float32: so a seed gives the same weights in every precision.
 
     Args:
         settings: See :meth:`~gpt_classifier.model.build.Specification.from_settings`.
@@ -101,7 +101,12 @@ def build_network(
             check_published({**settings, "weights": weights}, tokenizer["tokenizer"])
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
-    model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
+    default = torch.get_default_dtype()  # bfloat16 while Lightning builds with precision bf16-true
+    torch.set_default_dtype(torch.float32)
+    try:
+        model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
+    finally:
+        torch.set_default_dtype(default)
     if text_encoder is not None:
         check_room(model.backbone.config, text_encoder)
     return model

@@ -4,8 +4,10 @@ import argparse
 import ast
 import inspect
 import re
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, NoReturn, get_args
 
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
@@ -62,6 +64,10 @@ class Parser(LightningArgumentParser):
             "-h", "--help", action=Help, nargs="?", choices=["trainer"], default="==SUPPRESS==", help=about
         )
 
+    def add_lightning_class_args(self, lightning_class: Any, *args: Any, **settings: Any) -> list[str]:
+        _whole_numbers_first(inspect.unwrap(lightning_class.__init__))
+        return super().add_lightning_class_args(lightning_class, *args, **settings)
+
     def format_help(self, *args: Any) -> str:
         everything = self._action_groups
         self.prog = self.prog.replace(" [options]", "")
@@ -77,6 +83,17 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise InputError(readable(" ".join(message.split()))) from ex
+
+
+def _whole_numbers_first(function: Callable[..., Any]) -> None:
+    """Reads 1 as a whole number where int and float are accepted: limit_test_batches=1 is one batch, 1.0 is all.
+
+    ``typing`` keeps one ``Union[int, float]`` for both orders, the one that any library happened to write first.
+    """
+    for name, hint in function.__annotations__.items():
+        kinds = get_args(hint)
+        if int in kinds and float in kinds:
+            function.__annotations__[name] = reduce(or_, sorted(kinds, key=lambda kind: kind is not int))
 
 
 def _place(group: argparse._ArgumentGroup) -> int:

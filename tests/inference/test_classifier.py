@@ -174,7 +174,7 @@ def test_a_position_in_a_stream_is_counted_from_its_beginning(classifier):
 
 def test_its_description_tells_classes_network_and_device(classifier):
     assert re.fullmatch(
-        r"TextClassifier\(2 classes: ham, spam; GPT: 2 blocks, 32 channels, [\d,]+ parameters; on cpu\)",
+        r"TextClassifier\(2 classes: ham, spam; GPT: 2 blocks, 32 channels, [\d,]+ parameters; on (cpu|cuda)\)",
         repr(classifier),
     )
 

@@ -90,7 +90,7 @@ def test_a_truncated_file_is_named(left, saved, tiny_config):
 
 
 def test_a_model_folder_gives_its_network(trained):
-    model = TextClassifier.load(trained / "model").model
+    model = TextClassifier.load(trained / "model", device="cpu").model
     gpt = GPT(model.backbone.config)
     load_weights(gpt, trained / "model")
     assert all(torch.equal(tensor, model.backbone.state_dict()[name]) for name, tensor in gpt.state_dict().items())

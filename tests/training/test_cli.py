@@ -8,6 +8,7 @@ import sys
 from itertools import cycle, islice
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from gpt_classifier import TextClassifier, TextDataModule
 from gpt_classifier.__main__ import main
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.training.parser import Parser
 
 SAMPLE = ["--data.source=sample", "--data.tokenizer=bytes"]
 
@@ -364,3 +366,15 @@ def test_two_processes_write_the_predictions_that_one_writes(predict, trained, t
     on_two_processes("predict", f"--ckpt_path={checkpoint}", f"--data.source={source}", f"--output={two}", *SAMPLE[1:])
     assert two.read_bytes() == (tmp_path / "out" / "predictions.csv").read_bytes()
     assert list(files(two.parent)) == ["predictions.csv"]
+
+
+@pytest.mark.parametrize(("given", "read"), [("1", 1), ("1.0", 1.0), ("null", None)])
+def test_one_batch_is_not_all_batches(given, read):
+    class Trainer(L.Trainer):
+        def __init__(self, batches: float | int | None = None) -> None:  # the order that Lightning's own types may have
+            super().__init__()
+
+    parser = Parser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    found = parser.parse_args([f"--trainer.batches={given}"]).trainer.batches
+    assert (found, type(found)) == (read, type(read))

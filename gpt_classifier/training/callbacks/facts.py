@@ -4,10 +4,10 @@ import os
 import platform
 from dataclasses import asdict
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 import yaml
@@ -99,7 +99,7 @@ def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataM
         training["rows"] = {
             split: {name: int(rows.get(name, 0)) for name in trained.class_names} for split, rows in counts.items()
         }
-    versions = {name: version(name) for name in ("torch", "lightning")}
+    versions = {"torch": str(torch.__version__), "lightning": L.__version__}
     return {
         "network": network,
         "training": training,
