@@ -101,7 +101,6 @@ class PretrainingCLI(LightningCLI):
     def pretrain(self) -> Path | None:
         """Trains, and returns the model folder; None if the trainer has no folder, as with ``fast_dev_run``."""
         checkpoint = None if self.checkpoint is None else str(self.checkpoint)
-        # The file is our own, or one that the user names: Lightning's loader of plain values refuses its loops' state.
         self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=checkpoint)
         folder = run_folder(self.trainer)
         return None if folder is None else folder / "model"

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -147,8 +148,10 @@ class LanguageModel(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         scores = self.scores.compute()
         self.scores.reset()
+        # Computed over all processes, so every one logs the same value: sync_dist=True would average equal numbers.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True")
         if not self.trainer.sanity_checking:
-            self.log_dict({f"val/{name}": value for name, value in scores.items()}, rank_zero_only=False)
+            self.log_dict({f"val/{name}": value for name, value in scores.items()})
 
     # ---------------------------------------------------------------- optimization and checkpoints
 
