@@ -246,8 +246,8 @@ def test_the_weights_of_a_folder_with_another_tokenizer_are_refused(run, tmp_pat
     folder = run / "model"
     assert fit(tmp_path, "--data.tokenizer={train: 301}", f"--model.weights={folder}") != 0
     error = capsys.readouterr().err
-    assert re.search(r"tokenizer is bpe-301-\w+, but the weights in \S+ were trained with bpe-300-\w+: ", error)
-    assert f"set --data.tokenizer {folder}" in error
+    assert re.search(r"the tokenizer bpe-301-\w+, but \S+ was trained with another one \(bpe-300-\w+\): ", error)
+    assert f"give --data.tokenizer {folder}" in error
 
 
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors"])
