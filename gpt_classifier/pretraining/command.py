@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,12 @@ class PretrainingCLI(LightningCLI):
         return None if folder is None else folder / "model"
 
 
-def pretrain(settings: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+def pretrain(folder: Path, *settings: Mapping[str, Any]) -> Path:
     """Pretrains in a run below ``folder`` and returns the model folder.
 
     Args:
-        settings: Contents of configurations; later ones have precedence.
         folder: Folder of runs.
+        settings: Contents of configurations; later ones have precedence.
     """
     found = _run([*(f"--config={json.dumps(each)}" for each in settings), f"--trainer.default_root_dir={folder}"])
     assert found is not None, "the trainer has a logger by default"

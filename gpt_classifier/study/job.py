@@ -73,7 +73,7 @@ def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
     same = {key: value for key, value in asked.items() if key in shared or key.rpartition(".")[0] in shared}
     base = shipped()["pretrain"].read_text(encoding="utf-8")
     changed = overrides(base, same | run.pretrain | {"seed_everything": run.seed})
-    return pretrain([parse_yaml(base), changed, {"trainer": {"enable_progress_bar": False}}], folder)
+    return pretrain(folder, parse_yaml(base), changed, {"trainer": {"enable_progress_bar": False}})
 
 
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:

@@ -47,7 +47,7 @@ def computed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, computed):
     """A network that was pretrained on the training texts of the sample."""
-    return pretrain(SETTINGS, tmp_path_factory.mktemp("pretrained"))
+    return pretrain(tmp_path_factory.mktemp("pretrained"), SETTINGS)
 
 
 def prepared(**settings):
@@ -161,7 +161,7 @@ def test_an_encoder_predicts_no_next_token(tmp_path):
     backbone = {"model_type": "distilbert", "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
     settings = changed(model={"backbone": backbone})
     with pytest.raises(InputError, match="predicts no next token"):
-        pretrain(settings, tmp_path)
+        pretrain(tmp_path, settings)
 
 
 # ---------------------------------------------------------------- the folder
@@ -235,7 +235,7 @@ def test_fit_warns_of_test_texts_that_were_pretrained_on(tmp_path, caplog, capsy
     tables = everything.read_tables()
     texts = pd.concat(tables.values())["text"]
     texts.to_frame().to_csv(tmp_path / "texts.csv", index=False)
-    folder = pretrain(changed(data={"source": str(tmp_path / "texts.csv"), "val_share": 0.0}), tmp_path / "pre")
+    folder = pretrain(tmp_path / "pre", changed(data={"source": str(tmp_path / "texts.csv"), "val_share": 0.0}))
     with caplog.at_level("INFO"):
         assert fit(folder, tmp_path) == 0
     said = caplog.text + "".join(capsys.readouterr())
@@ -245,7 +245,7 @@ def test_fit_warns_of_test_texts_that_were_pretrained_on(tmp_path, caplog, capsy
 def test_a_pretraining_continues_from_a_folder_with_other_texts(folder, tmp_path):
     (tmp_path / "a.txt").write_text("some quite other text\n\n" * 30, encoding="utf-8")
     settings = {"data": {"source": str(tmp_path / "a.txt"), "val_share": 0.0}, "model": {"weights": str(folder)}}
-    second = pretrain(settings | {"trainer": SETTINGS["trainer"]}, tmp_path)
+    second = pretrain(tmp_path, settings | {"trainer": SETTINGS["trainer"]})
     assert network_settings(second)["model"] == network_settings(folder)["model"]
     known = load_file(second / "model.safetensors")["trained_on"]
     assert trained_on(["some quite other text"], known).all()
@@ -276,7 +276,7 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(tmp_path):
         settings = changed({"batch_size": batch_size}, {"gpt": GPT | {"dropout": 0.0}, "optimizer": {"name": "SGD"}})
         settings["trainer"] |= {"limit_train_batches": 4 * accumulate, "accumulate_grad_batches": accumulate}
         settings["trainer"] |= {"limit_val_batches": 0}
-        weights.append(load_file(pretrain(settings, tmp_path / str(batch_size)) / "model.safetensors"))
+        weights.append(load_file(pretrain(tmp_path / str(batch_size), settings) / "model.safetensors"))
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
 
