@@ -114,16 +114,26 @@ def _meant(name: str, words: list[str]) -> str:
 
 def cache(arguments: list[str]) -> None:
     """Says how much room the cached states take, or removes them."""
-    parser = CommandParser("gpt-classifier cache", description="Cached states of frozen blocks.")
+    parser = CommandParser(
+        "gpt-classifier cache", description="Cached states of frozen blocks, and tokens of pretraining."
+    )
     parser.add_argument("action", nargs="?", choices=["show", "clear"], default="show")
     options = parser.parse_args(arguments)
 
+    import shutil
+
+    from gpt_classifier.files import PRETRAINING, computed_folder
     from gpt_classifier.training import state_store
 
-    size = state_store.size()
+    tokens = computed_folder() / PRETRAINING
+    sizes = {state_store.folder(): state_store.size()}
+    if tokens.is_dir():
+        sizes[tokens] = sum(path.stat().st_size for path in tokens.rglob("*") if path.is_file())
     if options.action == "clear":
         state_store.clear()
-    print(f"{state_store.folder()}: {size / 2**20:,.1f} MB{' removed' if options.action == 'clear' else ''}")
+        shutil.rmtree(tokens, ignore_errors=True)
+    for folder, size in sizes.items():
+        print(f"{folder}: {size / 2**20:,.1f} MB{' removed' if options.action == 'clear' else ''}")
 
 
 if __name__ == "__main__":

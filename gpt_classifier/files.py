@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gpt_classifier.errors import InputError, reason
 
+PRETRAINING = "pretraining"  # folder of the files of tokens, among the computed files
+
 
 def cache_folder() -> Path:
     """``$GPT_CLASSIFIER_CACHE``, or the cache folder of the operating system."""

@@ -24,7 +24,7 @@ from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
-from gpt_classifier.files import computed_folder, whole_file, writable_folder
+from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
 from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
 from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
 from gpt_classifier.pretraining.texts import documents, files, has_labels, is_held_out
@@ -167,7 +167,7 @@ class PretrainingData(L.LightningDataModule):
 
     @staticmethod
     def _computed(depends: list[Any]) -> Path:
-        return computed_folder() / "pretraining" / blake2b(json.dumps(depends).encode(), digest_size=12).hexdigest()
+        return computed_folder() / PRETRAINING / blake2b(json.dumps(depends).encode(), digest_size=12).hexdigest()
 
     def _texts(self) -> list[Any]:
         """What the training texts depend on, as plain values."""
@@ -217,6 +217,11 @@ class PretrainingData(L.LightningDataModule):
             return {name: lambda name=name: texts[name] for name in texts}, divided  # type: ignore[misc]
         if self.val_source is not None or self.test_source is not None:
             raise InputError("val_source and test_source are for texts with labels: leave them out, or name the column")
+        if (column := self.splitting.split_column) is not None:
+            raise InputError(
+                f"splitting.split_column is {column}, but the texts have no labels, so they are not divided as by fit: "
+                "name the label column, or leave out split_column and the test rows"
+            )
 
         def part(held_out: bool) -> Callable[[], Iterable[str]]:
             return lambda: (

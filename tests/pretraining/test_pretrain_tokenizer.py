@@ -48,6 +48,14 @@ def test_it_is_learned_from_training_texts_only(tmp_path):
     assert len(data.text_encoder.encode("message")[0]) < 4
 
 
+def test_a_split_column_without_labels_is_refused_as_its_test_rows_would_be_read(tmp_path, capsys):
+    path = tmp_path / "texts.csv"
+    pd.DataFrame({"text": ["one two", "three"], "part": ["train", "test"]}).to_csv(path, index=False)
+    options = [f"--data.source={path}", "--data.splitting.split_column=part", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["pretrain", *options, "--data.tokenizer=bytes", "--trainer.accelerator=cpu"]) == 2
+    assert "split_column is part, but the texts have no labels" in capsys.readouterr().err
+
+
 def test_fit_takes_network_and_tokenizer(folder, tmp_path):
     options = ["--data.source=sample", "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}"]
     assert main(["fit", f"--model.weights={folder}", "--trainer.accelerator=cpu", *options]) == 0
