@@ -2,12 +2,12 @@
 
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -32,12 +32,24 @@ def _parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, Pr
     return module, data
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all; Lightning's own is copied if temporary files lie on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with whole_file(path) as scratch:
+            super().save_checkpoint(checkpoint, scratch, storage_options)
+
+
 class StepCheckpoint(LastCheckpoint):
     """Saves ``last.ckpt`` every so many steps and after each epoch, whole or not at all."""
 
     def __init__(self, every: int) -> None:
         super().__init__()
         self.every, self.saved = every, 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = trainer.global_step
@@ -46,17 +58,8 @@ class StepCheckpoint(LastCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step != self.saved and trainer.global_step % self.every == 0:
+            self.saved = trainer.global_step
             self.save(trainer)
-
-    def save(self, trainer: Trainer) -> None:
-        assert self.dirpath is not None, "set when fitting starts"
-        path = Path(self.dirpath) / "last.ckpt"
-        with whole_file(path) if trainer.is_global_zero else nullcontext(path) as scratch:
-            trainer.save_checkpoint(scratch, weights_only=False)
-        self.saved = self._last_global_step_saved = trainer.global_step
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        self.save(trainer)
 
 
 class Progress(Callback):
