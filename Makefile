@@ -6,6 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: quickstart test check tensorboard clean
 
 quickstart: $(VENV)/installed
+	$(BIN)/python -m gpt_classifier classify "You have won a prize, call 0900 123 4567 to claim it" "See you at five, love"
 	$(BIN)/python -m gpt_classifier fit --config configs/quickstart.yaml
 	$(BIN)/python -m gpt_classifier test --config configs/quickstart.yaml
 	$(BIN)/python -m gpt_classifier classify --model checkpoints/quickstart \

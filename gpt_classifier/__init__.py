@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpt_classifier.data.datamodule import TextDataModule
+    from gpt_classifier.estimator import GPTTextClassifier
     from gpt_classifier.inference.classifier import TextClassifier
     from gpt_classifier.model.gpt import GPT, GPTConfig
     from gpt_classifier.training.callbacks import default_callbacks
     from gpt_classifier.training.module import GPTClassifier
 
 __version__ = "0.1.0"
-__all__ = ["GPT", "GPTClassifier", "GPTConfig", "TextClassifier", "TextDataModule", "default_callbacks"]
+__all__ = [
+    "GPT",
+    "GPTClassifier",
+    "GPTConfig",
+    "GPTTextClassifier",
+    "TextClassifier",
+    "TextDataModule",
+    "default_callbacks",
+]
 
 _HOMES = {
     "GPT": "gpt_classifier.model.gpt",
     "GPTConfig": "gpt_classifier.model.gpt",
     "GPTClassifier": "gpt_classifier.training.module",
+    "GPTTextClassifier": "gpt_classifier.estimator",
     "TextClassifier": "gpt_classifier.inference.classifier",
     "default_callbacks": "gpt_classifier.training.callbacks",
     "TextDataModule": "gpt_classifier.data.datamodule",

@@ -45,8 +45,14 @@ COMMANDS = {
         _in("training.cli", "main", "predict"),
     ),
     "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command")),
+    "app": Command("classify on a page and over HTTP", "app --model checkpoints/spam", _in("app.command")),
     "calibrate": Command(
         "choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'", _in("calibrate")
+    ),
+    "export": Command(
+        "write a model for other programs",
+        "export checkpoints/spam --to onnx --output spam-onnx",
+        _in("inference.export"),
     ),
     "report": Command("render a test's report anew", "report checkpoints/spam/version_0", _in("report.command")),
     "compare": Command("compare two tested runs", "compare version_0 version_1", _in("compare")),
@@ -61,13 +67,14 @@ ALSO_CALLED = {"train": "fit", "evaluate": "test", "eval": "test", "score": "tes
 
 def usage() -> str:
     """The help of the program."""
-    from gpt_classifier.configurations import shipped
+    from gpt_classifier import shipped
 
+    names = ", ".join(shipped.configurations())
     lines = (f"  {name:9} {command.about + ':':40} {command.example}\n" for name, command in COMMANDS.items())
     return (
         "usage: gpt-classifier COMMAND ...\n\n"
         f"Train a GPT-2 text classifier and use it. COMMAND is one of\n\n{''.join(lines)}\n"
-        f"--config takes a file or one of these, which come with the package:\n  {', '.join(shipped())}\n\n"
+        f"--config takes a file or one of these, which come with the package:\n  {names}\n\n"
         "gpt-classifier COMMAND --help explains a command; --version prints the version.\n"
     )
 

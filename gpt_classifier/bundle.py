@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpt_classifier import huggingface
 from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
@@ -197,7 +198,7 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
 def load_adapter(folder: Path, base: str | Path) -> Bundle:
     """An adapter on top of the weights ``base``: a published size (``gpt2``), or a .safetensors file or its folder.
 
-    For an encoder, ``base`` is its name on the Hugging Face hub or its folder.
+    For a network of transformers, ``base`` is its name on the Hugging Face hub or its folder.
 
     Raises ``InputError`` if the adapter was trained on other weights.
     """
@@ -206,15 +207,13 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     tensors = read_tensors(folder / ADAPTER)
     try:
         expected = config["base_sha256"]
-        plain = replace(Specification.restore(config["model"]), lora=None)
-        backbone = build(plain, "pretrained", published=str(base)).backbone
+        # In the number format of training (bf16-true), as the weights were when their checksum was taken.
+        dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        below = base_tensors(Specification.restore(config["model"]), base, dtype)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the config in {folder} is not that of an adapter ({reason(error)})") from error
-    # In the number format of training (bf16-true), as the weights were when their checksum was taken.
-    backbone.to(next(t.dtype for t in tensors.values() if t.is_floating_point()))
-    below = {f"{BACKBONE}{name}": tensor for name, tensor in backbone.state_dict().items()}
     below = {name: tensor for name, tensor in below.items() if name not in tensors}
     if (found := _checksum(below)) != expected:
         raise InputError(
@@ -222,6 +221,13 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
             "give the weights that training began with"
         )
     return restore(config, below | tensors, folder)
+
+
+def base_tensors(specification: Specification, base: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights ``base`` under the names that they have in the classifier; see :func:`load_adapter`."""
+    backbone = build(replace(specification, lora=None), "pretrained", published=str(base)).backbone
+    backbone.to(dtype)
+    return {f"{BACKBONE}{name}": tensor for name, tensor in backbone.state_dict().items()}
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -235,7 +241,7 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     """From a model folder, a ``.ckpt`` file, a run (``version_N``) or a folder of runs (the newest finished one).
 
     Of a run that was stopped before it wrote its model folder, the best checkpoint, else the last. An adapter folder
-    needs its ``base``, see :func:`load_adapter`.
+    needs its ``base``, see :func:`load_adapter`. A folder of GPT2ForSequenceClassification is one, too.
     """
     path = Path(path)
     if (path / ADAPTER).is_file():
@@ -255,8 +261,10 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         raise InputError(
             f"no model at {path}: expected a folder with config.json and {WEIGHTS}, a run's folder, or a .ckpt file"
         )
-    card = found / "README.md"
-    contents = restore(_read_config(found), read_tensors(found), found)
+    card, config = found / "README.md", _read_config(found)
+    if huggingface.is_classifier(config):
+        return Bundle(*huggingface.read_classifier(found, config), decision=huggingface.decision(config))
+    contents = restore(config, read_tensors(found), found)
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 
 

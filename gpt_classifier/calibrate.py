@@ -31,6 +31,12 @@ def main(arguments: list[str]) -> None:
         help="share of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by "
         "default that of the validation rows",
     )
+    add(
+        "--early",
+        metavar="LEVELS",
+        help="also print what the answers score if a text is read only until a class has this probability, and how "
+        "much of it that is, as [0.9, 0.99]; for models that classify --trace can follow; changes nothing in the model",
+    )
     add("folder", nargs="?", help="the model, if --model does not name it")
     data, others = _of_data(arguments)
     options = parser.parse_args(others)
@@ -47,7 +53,11 @@ def main(arguments: list[str]) -> None:
     contents = bundle.load(folder)
     decide, shares = (None if given is None else parse_yaml(given) for given in (options.decide, options.prevalence))
     prevalence = None if shares is None else _shares(shares, contents.class_names)
-    contents, lines = calibrated(contents, _rows(contents, given_settings(data)), decide, prevalence)
+    levels = None if options.early is None else _levels(parse_yaml(options.early), contents)
+    rows = _rows(contents, given_settings(data))
+    contents, lines = calibrated(contents, rows, decide, prevalence)
+    if levels is not None:
+        lines += _early(contents, rows, levels)
     bundle.save_config(folder, contents)
     if contents.card:
         with whole_file(folder / "README.md") as path:
@@ -110,6 +120,29 @@ def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
     if len(table) < 2:
         raise InputError(f"{len(table)} validation rows are left, expected more: --data.val_source FILE")
     return table
+
+
+def _levels(given: Any, contents: "Bundle") -> list[float]:
+    """The levels of ``--early``; refuses what is none, and models whose answers cannot be followed."""
+    from gpt_classifier.inference.classifier import TextClassifier
+    from gpt_classifier.inference.trace import check_level, check_traceable
+
+    levels = given if isinstance(given, list) else [given]
+    if not levels or not all(isinstance(level, int | float) for level in levels):
+        raise InputError(f"--early is {given!r}, expected probabilities, such as [0.9, 0.99]")
+    for level in levels:
+        check_level(level)
+    check_traceable(TextClassifier(contents))
+    return levels
+
+
+def _early(contents: "Bundle", rows: "pd.DataFrame", levels: list[float]) -> list[str]:
+    from gpt_classifier.evaluation.early import early_scores, early_table
+    from gpt_classifier.inference.classifier import TextClassifier
+
+    classifier = TextClassifier(contents)
+    scores = early_scores(map(classifier.trace, rows["text"]), rows["label"].tolist(), levels)
+    return [f"answers before the end of a text, on these {len(rows):,} rows:", early_table(scores)]
 
 
 def _shares(given: Any, names: list[str]) -> list[float]:

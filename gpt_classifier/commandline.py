@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from gpt_classifier.configurations import shipped
+from gpt_classifier import shipped
 from gpt_classifier.errors import InputError, closest, did_you_mean
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
@@ -37,6 +37,7 @@ OTHER_NAMES = {  # what users of other programs type
     "seed": "seed_everything",
     "checkpoint": "ckpt_path",
     "encoder": "model.backbone",
+    "decoder": "model.backbone",
     "gradient_checkpointing": "model.compute.activation_checkpointing",
 }
 
@@ -55,7 +56,8 @@ def prepared(command: str, words: list[str]) -> list[str]:
         raise InputError(unrecognized(words[0]))
     words = _with_paths(command, words)
     for word in words:
-        if (command, word.partition("=")[0]) != ("study", "--folds"):  # its own; elsewhere data.folds is meant
+        own = command == "study" and word.partition("=")[0] in ("--folds", "--fractions")  # elsewhere those of data
+        if not own:
             _check_option(word, whole=command in ("study", "search"))
     data: dict[str, Any] = {}
     for path in map(Path, _values(words, "--config", "-c")):
@@ -90,7 +92,7 @@ def _with_paths(command: str, words: list[str]) -> list[str]:
 
 def _path_of(command: str, given: str) -> str:
     """A file as it is given; else the shipped configuration of that name, for studies and searches first their own."""
-    known, path = shipped(), Path(given)
+    known, path = shipped.configurations(), Path(given)
     if not given:
         raise InputError("--config needs a value")
     if any(sign in given for sign in "{\n") or given == "-" or ": " in given or "://" in given:
@@ -191,7 +193,7 @@ def unrecognized(word: str) -> str:
 
 
 def _is_configuration(word: str) -> bool:
-    return Path(word).suffix in YAML_FILES or word in shipped()
+    return Path(word).suffix in YAML_FILES or word in shipped.configurations()
 
 
 def unknown_setting(key: str) -> str:

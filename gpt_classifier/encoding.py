@@ -88,8 +88,8 @@ class TextEncoder:
     """Encodes texts with a tokenizer, truncates them to ``max_length`` tokens and pads batches.
 
     Args:
-        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), a model folder of this
-            package, or the tokenizer of an encoder: its name on the Hugging Face hub, or a folder with its
+        tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), a model folder or run
+            of this package, or the tokenizer of a published network: its name on the hub, or a folder with its
             ``tokenizer.json``; or a tokenizer itself.
         max_length: Maximum number of tokens per text, including the special tokens that some tokenizers add.
         truncation: Which part of a longer text is kept: its ``head``, its ``tail``, or half of each (``head+tail``).
@@ -160,19 +160,40 @@ class TextEncoder:
         A special token that is written in a text (``<|endoftext|>``, ``[SEP]``) is ordinary text; the tokenizer's own
         special tokens are added after truncation. An empty text without any becomes one padding token.
         """
-        truncated, limit = len(text) > self._max_characters, self._max_text_tokens
-        if truncated:
-            n = int(self._max_characters)
-            parts = {"head": (text[:n],), "tail": (text[-n:],)}.get(self.truncation, (text[:n], text[-n:]))
-        else:
-            parts = (text,)
+        parts = self._parts(text)
         # Tokens next to the cuts may not be those of the whole text: truncation drops them below.
-        ids = [token for part in parts for token in self._tokenizer.ids(part)]
-        if len(ids) > limit:
-            truncated = True
-            tail = {"head": 0, "tail": limit, "head+tail": limit // 2}[self.truncation]
-            ids = ids[: limit - tail] + (ids[-tail:] if tail else [])
-        return self._completed(ids), truncated
+        ids = [token for start, end in parts for token in self._tokenizer.ids(text[start:end])]
+        kept = self._kept(ids)
+        return self._completed(kept), parts != [(0, len(text))] or len(kept) < len(ids)
+
+    def spans(self, text: str) -> list[tuple[int, int] | None]:
+        """For each id of :meth:`encode` the start and end of its characters in ``text``; None for special tokens.
+
+        Tokens that are parts of one character have the same span.
+        """
+        spans = [
+            (begin + start, begin + end)
+            for begin, stop in self._parts(text)
+            for start, end in self._tokenizer.spans(text[begin:stop])
+        ]
+        before, after = (len(added) for added in (self._tokenizer.before, self._tokenizer.after))
+        return [None] * before + self._kept(spans) + [None] * after or [None]
+
+    def _parts(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of the parts of a text that have the tokens which truncation keeps; usually it is whole."""
+        if len(text) <= self._max_characters:
+            return [(0, len(text))]
+        n = int(self._max_characters)
+        head, tail = (0, n), (len(text) - n, len(text))
+        return {"head": [head], "tail": [tail]}.get(self.truncation, [head, tail])
+
+    def _kept(self, tokens: list[Any]) -> list[Any]:
+        """Those of a text's tokens that truncation keeps."""
+        limit = self._max_text_tokens
+        if len(tokens) <= limit:
+            return tokens
+        tail = {"head": 0, "tail": limit, "head+tail": limit // 2}[self.truncation]
+        return tokens[: limit - tail] + (tokens[-tail:] if tail else [])
 
     def encode_windows(self, text: str) -> tuple[list[list[int]], bool]:
         """The text's windows, each as :meth:`encode` returns ids, and whether tokens are in none of them.

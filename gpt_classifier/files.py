@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,25 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that becomes it on success and is deleted on failure.
+
+    Raises ``InputError`` if ``folder`` is a file, or has something in it already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder: name another one, or remove it")
+    scratch = writable_folder(folder.absolute().parent) / f".{folder.absolute().name}.{os.getpid()}.part"
+    scratch.mkdir()
+    try:
+        yield scratch
+        if folder.exists():
+            folder.rmdir()  # empty, and in the way where a folder cannot be replaced
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from gpt_classifier.configurations import shipped
+from gpt_classifier import shipped
 from gpt_classifier.errors import CommandParser, InputError, did_you_mean
 from gpt_classifier.files import tokenizer_folder, whole_file
 
@@ -264,7 +264,7 @@ def _line(text: str) -> str:
 def configuration(seen: Seen, name: str) -> str:
     """A YAML configuration with the reasons in comments; ``name`` is the name of the folder for its runs."""
     scratch = seen.weights == "random"
-    recipe = yaml.safe_load(shipped()[RECIPES[seen.weights]].read_text(encoding="utf-8"))
+    recipe = yaml.safe_load(shipped.configurations()[RECIPES[seen.weights]].read_text(encoding="utf-8"))
     p99, counts = seen.lengths[99], seen.kept.values()
     max_length = min(CONTEXT, max(32, math.ceil(p99 / 32) * 32))
     unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"

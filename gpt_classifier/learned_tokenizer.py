@@ -4,12 +4,12 @@ The library ``tokenizers`` counts and merges; tiktoken, which is faster, then en
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import tiktoken
 import tokenizers
-from tokenizers import models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.tokenizer import BytePairs, Tokenizer, tokenizer_named
@@ -96,6 +96,34 @@ def from_library(library: tokenizers.Tokenizer) -> BytePairs:
     name = f"bpe-{len(ranks)}-{hashlib.sha256(WORDS.encode() + identity).hexdigest()[:8]}"
     special = {"<|endoftext|>": len(ranks)}
     return BytePairs(tiktoken.Encoding(name, pat_str=WORDS, mergeable_ranks=ranks, special_tokens=special))
+
+
+def to_library(tokenizer: BytePairs) -> tokenizers.Tokenizer:
+    """The inverse of :func:`from_library`, for GPT-2's byte pairs and plain bytes too; with ``<|endoftext|>`` added."""
+    ranks, symbols, settings = tokenizer.ranks(), _symbols(), tokenizer.settings()
+    text = {token: "".join(symbols[byte] for byte in token) for token in ranks}
+    merges = [_parts(token, ranks) for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
+    library = tokenizers.Tokenizer(
+        models.BPE({text[token]: rank for token, rank in ranks.items()}, [(text[a], text[b]) for a, b in merges])
+    )
+    by_byte = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=settings["tokenizer"] == "gpt2")
+    own_words = merges and settings["tokenizer"] != "gpt2"  # plain bytes need none; GPT-2's are the library's default
+    words = [pre_tokenizers.Split(tokenizers.Regex(settings["pattern"]), "isolated")] if own_words else []
+    library.pre_tokenizer = pre_tokenizers.Sequence([*words, by_byte])
+    library.decoder = decoders.ByteLevel()
+    library.add_special_tokens(["<|endoftext|>"])
+    assert library.token_to_id("<|endoftext|>") == settings["end_of_text"]
+    return library
+
+
+def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
+    """The two tokens that were merged into ``token``: what earlier merges make of its bytes."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        # Every token but a byte was learned as a pair, so there is one to merge.
+        where = min(range(len(parts) - 1), key=lambda n: ranks.get(parts[n] + parts[n + 1], len(ranks)))
+        parts[where : where + 2] = [parts[where] + parts[where + 1]]
+    return parts[0], parts[1]
 
 
 def _symbols() -> dict[int, str]:

@@ -1,6 +1,6 @@
 """Converts text to token ids; knows nothing about truncation, batches and models.
 
-GPT-2's byte pairs, those learned from one's own texts and plain bytes use tiktoken, the tokenizers of encoders the
+GPT-2's byte pairs, those learned from one's own texts and plain bytes use tiktoken, those of published networks the
 library ``tokenizers``.
 """
 
@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import tokenizer_folder
+from gpt_classifier.files import find_in_run, tokenizer_folder
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space in SentencePiece's tokens
-OWN = ("gpt2", "bytes")  # names of tokenizers that do not belong to an encoder
+SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|.", re.DOTALL)  # a pair that stands for one character, or any
+OWN = ("gpt2", "bytes")  # names of tokenizers that do not belong to a network of transformers
 
 
 class Tokenizer(Protocol):
@@ -44,6 +46,12 @@ class Tokenizer(Protocol):
     def ids(self, text: str) -> list[int]:
         """Token ids of ``text``, without special tokens even if it contains their names."""
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each of ``ids(text)`` the start and end of its characters in ``text``.
+
+        A token that is a part of a character has the span of the whole one.
+        """
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these token ids; bytes that are no valid UTF-8 are replaced."""
 
@@ -58,7 +66,7 @@ class Tokenizer(Protocol):
 
 
 def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer ``gpt2``, ``bytes``, that of a model folder, or that of an encoder, by its name or folder."""
+    """The tokenizer ``gpt2``, ``bytes``, or that of a model folder, run or published network, by its name or folder."""
     if name in OWN:
         return BytePairs(_encoding(name))
     if (kept := stored_tokenizer(Path(name))) is not None:
@@ -67,16 +75,18 @@ def tokenizer_named(name: str) -> Tokenizer:
 
 
 def stored_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer in a model folder of this package; None if the folder is none.
+    """The tokenizer of a model folder of this package, of a run, or of the newest run in a folder; None without one.
 
     Raises ``InputError`` if its files are damaged.
     """
+    if (of_run := find_in_run(folder, "model/model.safetensors")) is not None:
+        folder = of_run.parent
     config, weights = folder / "config.json", folder / "model.safetensors"
     if not (config.is_file() and weights.is_file()):
         return None
     try:
         settings = json.loads(config.read_text(encoding="utf-8")).get("text_encoder")
-        if settings is None:  # the folder of a published encoder
+        if settings is None:  # the folder of a published network
             return None
         with safe_open(weights, framework="pt") as stream:
             return restore_tokenizer(settings, stream.get_tensor("tokenizer"))
@@ -117,6 +127,12 @@ class BytePairs:
     def ids(self, text: str) -> list[int]:
         return self._encoding.encode_ordinary(text)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        characters, borders = _valid(text), _borders(text)
+        of_byte = [place for place, c in enumerate(characters) for _ in c.encode()]  # the character of each byte
+        ends = accumulate(map(len, self._encoding.decode_tokens_bytes(self.ids(text))), initial=0)
+        return [(borders[of_byte[start]], borders[of_byte[end - 1] + 1]) for start, end in pairwise(ends)]
+
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoding.decode(list(ids))
 
@@ -125,6 +141,10 @@ class BytePairs:
         for token, number in self._encoding._mergeable_ranks.items():
             lengths[number] = len(token)
         return lengths
+
+    def ranks(self) -> dict[bytes, int]:
+        """The bytes of every ordinary token, and its id, which also says when it was learned."""
+        return self._encoding._mergeable_ranks
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -154,7 +174,7 @@ class BytePairs:
 
 
 class Published:
-    """The tokenizer of a published encoder: ``tokenizer.json`` of the library ``tokenizers``."""
+    """The tokenizer of a published network: ``tokenizer.json`` of the library ``tokenizers``."""
 
     # A token such as [UNK] may represent a word of any length, so every text is tokenized whole.
     longest = math.inf
@@ -175,11 +195,24 @@ class Published:
         self.before, self.after = whole[:start], whole[start + len(text) :]
 
     def ids(self, text: str) -> list[int]:
-        # Lone surrogates, which are invalid in UTF-8, are replaced, as in tiktoken.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return [number for number, _ in self._tokens(text)]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        borders = _borders(text)
+        return [(borders[start], borders[end]) for _, (start, end) in self._tokens(text)]
+
+    def _tokens(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+        """Ids, each with its start and end."""
+        encoding = self._tokenizer.encode(_valid(text), add_special_tokens=False)
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
-        return [number for number in ids if number not in self._never]
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        return [(number, span) for number, span in tokens if number not in self._never]
+
+    def without_special_tokens(self) -> "Published":
+        """The same tokenizer, except that it adds nothing to a text."""
+        bare = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        bare.post_processor = None
+        return Published(bare, self._name)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids))
@@ -214,6 +247,16 @@ class Published:
         return cls(tokenizer, settings["tokenizer"])
 
 
+def _valid(text: str) -> str:
+    """Without lone surrogates, which are invalid in UTF-8 and are replaced as tiktoken does; a pair becomes one."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _borders(text: str) -> list[int]:
+    """Where in ``text`` each character of ``_valid(text)`` begins, and where the last one ends."""
+    return list(accumulate(map(len, SURROGATES.findall(text)), initial=0))
+
+
 def _uint8(content: bytes) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
@@ -238,18 +281,20 @@ def _encoding(name: str) -> tiktoken.Encoding:
 
 
 def _published(name: str) -> Any:
-    """The tokenizer of an encoder, downloaded if needed."""
+    """The tokenizer of a published network, downloaded if needed."""
     try:
         return _from_file(name) or _converted(name)
     except InputError:
         raise
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
         advice = (
-            "" if find_spec("sentencepiece") else '; some need sentencepiece: pip install "gpt-classifier[encoders]"'
+            ""
+            if find_spec("sentencepiece")
+            else '; some need sentencepiece: pip install "gpt-classifier[transformers]"'
         )
         raise InputError(
-            f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of an "
-            "encoder on the Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded "
+            f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of a "
+            "network on the Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded "
             f"({reason(error)}){advice}"
         ) from error
 
@@ -275,7 +320,7 @@ def _converted(name: str) -> Any:
     except ImportError as error:
         raise InputError(
             f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
-            'pip install "gpt-classifier[encoders]"'
+            'pip install "gpt-classifier[transformers]"'
         ) from error
     return tokenizers.Tokenizer.from_str(
         AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str()

@@ -3,8 +3,10 @@
 The rows of a study and the trials of a search are such variants of one configuration; this module knows neither.
 """
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Any]  # dotted keys of a configuration, such as model.pooling
 QUIET: Settings = {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
+# For fits in this process, so on one device: with several, Lightning would start this program again for each.
+ONE_PROCESS: Settings = {**QUIET, "trainer.devices": 1}
 
 
 def build(base: str, settings: Settings, scratch: Path) -> "ClassifierCLI":
@@ -103,7 +107,7 @@ def given_settings(words: Sequence[str]) -> Settings:
 
 def check_settings(settings: Any, name: str) -> None:
     """Raises ``InputError`` unless ``settings``, which the message calls ``name``, map keys to values."""
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
 
 
@@ -129,3 +133,19 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str) -> Any:
     """Parses YAML as the configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
     return get_loader("yaml")(text)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppresses the log lines and warnings of Lightning, which ``fit`` with the same settings shows."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

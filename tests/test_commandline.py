@@ -11,9 +11,8 @@ from tomllib import loads
 
 import pytest
 
-from gpt_classifier import commandline
+from gpt_classifier import commandline, shipped
 from gpt_classifier.__main__ import COMMANDS, main
-from gpt_classifier.configurations import shipped
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.parser import Parser
 
@@ -189,9 +188,10 @@ def test_a_wrong_value_is_told_in_plain_words(option, expected, capsys):
 
 
 def test_shipped_configurations_go_by_name():
-    assert {"quickstart", "spam", "study/article", "search/spam"} <= shipped().keys()
-    assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", str(shipped()["quickstart"])]
-    assert commandline.prepared("study", ["--config=article"]) == [f"--config={shipped()['study/article']}"]
+    known = shipped.configurations()
+    assert {"quickstart", "spam", "study/article", "search/spam"} <= known.keys()
+    assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", str(known["quickstart"])]
+    assert commandline.prepared("study", ["--config=article"]) == [f"--config={known['study/article']}"]
 
 
 def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
@@ -199,21 +199,22 @@ def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
     assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
 
 
-def test_a_wheel_gets_every_package_and_every_configuration():
+def test_a_wheel_gets_every_package_every_configuration_and_the_model():
     setup = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folders = [path.parent.relative_to(ROOT) for path in (ROOT / "gpt_classifier").rglob("__init__.py")]
-    assert sorted(setup["packages"]) == sorted(["gpt_classifier.configs", *(".".join(f.parts) for f in folders)])
-    assert setup["package-dir"] == {"gpt_classifier.configs": "configs"}
+    assert sorted(setup["packages"]) == sorted([*setup["package-dir"], *(".".join(f.parts) for f in folders)])
+    assert setup["package-dir"] == {f"gpt_classifier.{name}": name for name in ("checkpoints", "configs")}
+    assert setup["package-data"]["gpt_classifier.checkpoints"] == [f"{shipped.MODEL}/*"]
     patterns = setup["package-data"]["gpt_classifier.configs"]
     packed = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
     assert packed == set((ROOT / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.slow
-def test_a_wheel_alone_trains_tests_and_reads_studies(tmp_path):
+def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
-    for name in ("gpt_classifier", "configs"):
+    for name in ("gpt_classifier", "configs", f"checkpoints/{shipped.MODEL}"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -225,6 +226,7 @@ def test_a_wheel_alone_trains_tests_and_reads_studies(tmp_path):
     for words in (
         ["fit", "--config", "quickstart", "--trainer.max_epochs", "1"],
         ["test", "--config", "quickstart"],
+        ["classify", "WINNER!! Claim your prize now"],
         ["study", "--config", "article", "--smoke", "--rows", "1"],
     ):
         done = subprocess.run(

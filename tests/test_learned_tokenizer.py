@@ -250,6 +250,12 @@ def test_the_weights_of_a_folder_with_another_tokenizer_are_refused(run, tmp_pat
     assert f"give --data.tokenizer {folder}" in error
 
 
+def test_a_run_or_a_folder_of_runs_gives_the_tokenizer_of_its_model(run):
+    kept = load(run).text_encoder.settings()["tokenizer"]
+    for folder in (run / "model", run, run.parent):
+        assert tokenizer_named(str(folder)).settings()["tokenizer"] == kept
+
+
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors"])
 def test_a_damaged_model_folder_is_named(broken, run, tmp_path):
     copy = shutil.copytree(run / "model", tmp_path / "model")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_classifier import TextClassifier
+from gpt_classifier import TextClassifier, shipped
 from gpt_classifier.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -39,9 +39,17 @@ def test_the_classify_commands_run(line, monkeypatch, capsys):
     if stream:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a text\n")))
     arguments = shlex.split(line)
-    arguments[arguments.index("--model") + 1] = "checkpoints/sample-bytes"
+    if "--model" in arguments:
+        arguments[arguments.index("--model") + 1] = str(shipped.model())
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith(("ham\t", "spam\t", '{"text": "a text", "label": '))
+
+
+@pytest.mark.parametrize("line", sorted({c.strip() for c in COMMANDS if c.startswith("app ")}))
+def test_the_app_commands_parse(line, monkeypatch, capsys):
+    monkeypatch.setenv("GPT_CLASSIFIER_TOKEN", "s3cret")
+    assert main([*shlex.split(line), "--port", "99999"]) == 2
+    assert "--port is 99999" in capsys.readouterr().err
 
 
 def test_every_command_it_names_exists(capsys):

@@ -10,6 +10,7 @@ import torch
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data import splits
+from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.reading import FileFormat
 from gpt_classifier.data.sampling import BatchingConfig
@@ -27,7 +28,12 @@ from gpt_classifier.variants import build, given_settings, overrides
 
 GROUPS = {
     "model": {"lora": LoRAConfig, "optimizer": OptimizerConfig, "cache": CacheConfig, "compute": ComputeConfig},
-    "data": {"file_format": FileFormat, "splitting": SplittingConfig, "batching": BatchingConfig},
+    "data": {
+        "file_format": FileFormat,
+        "splitting": SplittingConfig,
+        "batching": BatchingConfig,
+        "augmentation": AugmentationConfig,
+    },
 }
 OTHERS = {  # a value of each group that is not its default
     "lora": {"rank": 4},
@@ -37,6 +43,7 @@ OTHERS = {  # a value of each group that is not its default
     "file_format": {"delimiter": ";"},
     "splitting": {"fractions": [0.5, 0.25, 0.25], "seed": 7},
     "batching": {"pad_to": 64},
+    "augmentation": {"crop": 0.5},
 }
 EACH = [(section, name) for section, kinds in GROUPS.items() for name in kinds]
 

@@ -17,8 +17,11 @@ def main(arguments: list[str]) -> None:
         "in a process of its own, in turn. Prints tables of medians and writes all measurements as JSON.",
     )
     add = parser.add_argument
-    parts = ["train", "inference", "start", "growth"]
-    about = "train; inference (messages per second); start (cold starts); growth (time and memory for growing files)"
+    parts = ["train", "inference", "service", "start", "growth"]
+    about = (
+        "train; inference (messages per second); service (the app under load); start (cold starts); growth (time and "
+        "memory for growing files)"
+    )
     add("--parts", nargs="+", default=parts, choices=parts, metavar="PART", help=about)
     add("--policies", nargs="+", default=["head", "last_block", "all"], help="as model.trainable: head, all, ...")
     systems = ["cached", "again", "uncached", "plain", "transformers"]
@@ -44,6 +47,9 @@ def main(arguments: list[str]) -> None:
     add("--weights", default="random", help="random (the same for all jobs), pretrained, or a folder or file")
     add("--model", help="a trained model to classify with and to score; by default an untrained one of --gpt")
     add("--messages", type=int, default=0, help="number of messages to classify; 0 for all of the source")
+    about = "numbers of clients that ask the service at once"
+    add("--clients", nargs="+", type=int, default=[1, 8, 50], metavar="N", help=about)
+    add("--seconds", type=float, default=10.0, help="seconds of load on the service, for each number of clients")
     add("--rows", type=int, default=1_000_000, help="number of rows of the largest file of growth")
     add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto is cuda where there is a GPU")
     about = "of train and inference, for all systems: as trainer.precision"
@@ -52,6 +58,9 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise InputError(f"--repeats is {options.repeats}, expected at least 1")
+    if min(options.clients) < 1 or not 0 < options.seconds < 3600:
+        expected = "clients of at least 1 and seconds above 0"
+        raise InputError(f"--clients is {options.clients} and --seconds {options.seconds}, expected {expected}")
     with TemporaryDirectory() as scratch:
         runner = Runner(options, Path(scratch))
         say(f"{machine(runner.device)}; {options.precision}; {options.repeats} runs of each job in turn, medians")

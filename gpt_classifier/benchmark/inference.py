@@ -8,19 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
 from gpt_classifier.benchmark.measures import computing, now
 from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
 from gpt_classifier.bundle import load
 from gpt_classifier.data import sources
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.export import To, export
+from gpt_classifier.inference.export_huggingface import as_transformers, transformers_package
+from gpt_classifier.inference.onnx_classifier import OnnxClassifier
 
 NAMES = {
     "predict": "gpt_classifier",
     "int8": "gpt_classifier, int8",
+    "onnx": "onnxruntime",
+    "onnx-int8": "onnxruntime, int8",
     "pipeline": "transformers pipeline",
 }
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8"}  # systems that classify with an exported folder
 
 
 def measure(runner: Runner) -> None:
@@ -31,11 +37,16 @@ def measure(runner: Runner) -> None:
     systems = ["predict", "int8"] if runner.device == "cpu" else ["predict"]
     if o.tokenizer == "gpt2" and installed(NAMES["pipeline"], "transformers"):
         systems.append("pipeline")
+    folders = dict.fromkeys(systems, runner.model_folder)
+    if runner.device == "cpu" and o.precision == "32-true" and installed(NAMES["onnx"], *ONNX):
+        for system, to in EXPORTED.items():
+            folders[system] = str(runner.scratch / system)
+            say(export(runner.model_folder, to, Path(folders[system]), texts=texts[:200])[0])
 
     def job(system: str) -> Inference:
-        return Inference(system, runner.device, o.precision, texts, runner.model_folder)
+        return Inference(system, runner.device, o.precision, texts, folders[system])
 
-    results = runner.run_in_turn({(system,): job(system) for system in systems})
+    results = runner.run_in_turn({(system,): job(system) for system in folders})
     say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}, {o.precision}\n")
     _print_speeds(results)
     answers_of = {NAMES[system]: results[system,][0]["answers"] for system in systems if system != "pipeline"}
@@ -58,6 +69,9 @@ class Inference(Job):
         texts = self.texts
         if self.system == "pipeline":
             predict, one, note = _pipeline(self.model, self.device, self.precision, texts)
+        elif self.system in EXPORTED:
+            exported = OnnxClassifier(self.model)
+            predict, one, note = exported.predict, lambda text: exported.predict([text]), ""
         else:
             classifier = TextClassifier.load(self.model, self.device, int8=self.system == "int8")
             predict, one, note = classifier.predict, classifier.predict, ""
@@ -76,7 +90,7 @@ class Inference(Job):
             "messages_per_second": len(texts) / seconds,
             "latency_seconds": statistics.median(latencies),
             "note": note,
-            "answers": [] if self.system == "pipeline" else [answer._asdict() for answer in answers],
+            "answers": [] if self.system in ("pipeline", *EXPORTED) else [answer._asdict() for answer in answers],
         }
 
 

@@ -12,10 +12,11 @@ from gpt_classifier.benchmark.growth import LoadRows, PredictRows
 from gpt_classifier.benchmark.inference import Inference
 from gpt_classifier.benchmark.measures import matrix_peak
 from gpt_classifier.benchmark.runner import Job
+from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.train import Training
 from gpt_classifier.memory import peak_memory
 
-KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Inference, LoadRows, PredictRows)}
+KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Inference, Serving, LoadRows, PredictRows)}
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn import functional as F
 
-from gpt_classifier.benchmark.huggingface import as_transformers, transformers_package
 from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, computing, flops_per_step, now
 from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.benchmark.textbook import TextbookClassifier
@@ -19,6 +18,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sampling import BatchingConfig, TrainingBatches
 from gpt_classifier.encoding import Batch, batch_tokens
 from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.inference.export_huggingface import as_transformers, transformers_package
 from gpt_classifier.model.build import gpt_config
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import GPT

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gpt_classifier.data import checks, reading, sources, splits
 from gpt_classifier.data.audit import Audit, look_at, warnings
+from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts, encode_labels
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
@@ -41,8 +42,8 @@ class TextDataModule(L.LightningDataModule):
 
     After ``setup``, ``class_names`` are in the order of the logits, ``text_encoder`` turns texts into
     ids, and ``class_weights`` (K,) weight the loss or are None. Where a text may have any number of labels
-    (``multi_label``), these are the classes. A group of settings is a ``FileFormat``,
-    ``SplittingConfig`` or ``BatchingConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
+    (``multi_label``), these are the classes. A group of settings is a ``FileFormat``, ``SplittingConfig``,
+    ``BatchingConfig`` or ``AugmentationConfig``, or a mapping of its fields: ``splitting={"folds": 5}``.
 
     Args:
         source: Data to train on (and to split, unless other files are given): ``sms_spam``, ``imdb``, ``sample``, a
@@ -66,8 +67,9 @@ class TextDataModule(L.LightningDataModule):
         split: ``grouped`` (stratified by class or label, near-duplicates in the same split), ``random`` (stratified),
             or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), ``{train: 4096}`` (byte pairs
-            of that many tokens, learned from the training rows), a model folder of this package for its tokenizer, or
-            the tokenizer of an encoder: its name on the Hugging Face hub, or a folder with its tokenizer.json.
+            of that many tokens, learned from the training rows), a model folder or run of this package for its
+            tokenizer, or that of a published network: its name on the Hugging Face hub, or a folder with its
+            tokenizer.json.
         max_length: Maximum number of tokens per text.
         truncation: Which part of a longer text is kept: ``head``, ``tail`` or ``head+tail``.
         windows: Windows in which texts beyond ``max_length`` are read as a whole, instead of being truncated:
@@ -76,6 +78,7 @@ class TextDataModule(L.LightningDataModule):
         file_format: How CSV, TSV and JSON files are read.
         splitting: How rows are divided into train, val and test.
         batching: Padding, grouping by length, and the size of evaluation batches.
+        augmentation: Random changes to training texts: parts of them, without some words, in another case.
     """
 
     def __init__(
@@ -100,16 +103,19 @@ class TextDataModule(L.LightningDataModule):
         file_format: FileFormat = reading.AS_NAMED,
         splitting: SplittingConfig = SplittingConfig(),
         batching: BatchingConfig = BatchingConfig(),
+        augmentation: AugmentationConfig = AugmentationConfig(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.file_format = grouped(FileFormat, "file_format", file_format)
         self.splitting = grouped(SplittingConfig, "splitting", splitting)
         self.batching = grouped(BatchingConfig, "batching", batching)
+        self.augmentation = grouped(AugmentationConfig, "augmentation", augmentation)
         self.windows = None if windows is None else grouped(WindowsConfig, "windows", windows)
         self.tokenizer = tokenizer if isinstance(tokenizer, str) else grouped(TrainTokenizer, "tokenizer", tokenizer)
         # Plain values, for checkpoints and model folders.
         plain: dict[str, Any] = {"splitting": asdict(self.splitting), "batching": asdict(self.batching)}
+        plain["augmentation"] = asdict(self.augmentation)
         plain["windows"] = None if self.windows is None else asdict(self.windows)
         plain["tokenizer"] = self.tokenizer if isinstance(self.tokenizer, str) else asdict(self.tokenizer)
         self.hparams.update(plain, file_format=asdict(self.file_format))
@@ -298,7 +304,13 @@ class TextDataModule(L.LightningDataModule):
             counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.class_names if dropped.get(name))
             if counts_text:
                 self.notes.append(f"training rows dropped by undersampling: {counts_text}")
-        elif self.balance == "class_weights":
+            train = self.tables["train"]
+        if (fraction := self.splitting.train_fraction) < 1:  # of balanced rows: else subsets would not be nested
+            self.tables["train"] = splits.nested_subset(train, fraction, self.splitting.seed)
+            used = f"{len(self.tables['train']):,} of {len(train):,}"
+            self.notes.append(f"training rows used: {used} (splitting.train_fraction {fraction:g})")
+            train = self.tables["train"]
+        if self.balance == "class_weights":
             counts = self._class_counts(train)
             if not counts.all():
                 raise InputError(f"class {self.class_names[int(counts.argmin())]!r} has no training row to weigh")
@@ -456,6 +468,9 @@ class TextDataModule(L.LightningDataModule):
                 else (f"truncated to {encoder.max_length} tokens ({self.truncation} kept)")
             )
             lines.append(f"  texts {how}: {truncated}")
+        if self.augmentation and "train" in self.tables:
+            how = ", ".join(f"{name} {value:g}" for name, value in asdict(self.augmentation).items() if value)
+            lines.append(f"  training texts are changed at random ({how}); a frozen trunk runs for them in each epoch")
         known = self._model.trained_on
         if known is None and "train" in self.tables:
             known = training_fingerprints(self.tables["train"]["text"])
@@ -477,20 +492,30 @@ class TextDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
         encoded = self.encoded["train"]
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self._training_batches = TrainingBatches(
             encoded.lengths,
             self.batch_size,
-            int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            lambda: self._batches_begun // self._epoch_length(),
+            seed,
+            self._epoch_now,
             *self._process(),
             pool=50 if self.batching.group_by_length else 1,
             done=lambda: self._batches_begun % self._epoch_length(),
         )
-        return self._loader(encoded, self._training_batches)
+        rows: Dataset[Any]
+        if self.augmentation:  # texts are other ones in each epoch, so no states of theirs are kept
+            texts = self.tables["train"]["text"].tolist()
+            rows = AugmentedTexts(encoded, texts, self.augmentation, seed, self._epoch_now)
+        else:
+            rows = self._view(encoded)
+        return self._loader(rows, self._training_batches)
 
     def _process(self) -> tuple[int, int]:
         """The rank of this process and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _epoch_now(self) -> int:
+        return self._batches_begun // self._epoch_length()
 
     def _epoch_length(self) -> int:
         batches = len(self._training_batches)
@@ -533,7 +558,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         encoded = self.encoded[name]
         batches = self.text_encoder.rows_by_length(encoded.lengths, self._max_batch_tokens(), encoded.windows)
-        return self._loader(encoded, EvaluationBatches(batches, *self._process()))
+        return self._loader(self._view(encoded), EvaluationBatches(batches, *self._process()))
 
     def _max_batch_tokens(self) -> int:
         device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
@@ -543,10 +568,10 @@ class TextDataModule(L.LightningDataModule):
         """Makes batches of ``view(encoded)`` from now on: the same rows, for example as cached hidden states."""
         self._view = view
 
-    def _loader(self, encoded: EncodedTexts, batches: BatchesOfRows) -> DataLoader[Any]:
+    def _loader(self, rows: Dataset[Any], batches: BatchesOfRows) -> DataLoader[Any]:
         # Without worker processes: texts are already tokenized, so only padding is left to do, and the position in a
         # resumed epoch is read from this object, not from a copy, when the first batch is requested.
-        return DataLoader(self._view(encoded), sampler=batches, batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is)
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in order, read as a stream; labels are not needed."""

@@ -46,6 +46,8 @@ class SplittingConfig:
         group_column: Column of the source with the group of each row, for example its author or thread; a grouped split
             keeps the rows of a group in the same split.
         split_column: Column of the source with the split of each row: train, val (or validation, dev), test.
+        train_fraction: Share of the training rows that is used, after undersampling, with at least one row of each
+            class or label; the rows of a smaller share are among those of a larger one. Val and test stay as they are.
     """
 
     fractions: list[float] = field(default_factory=lambda: [0.7, 0.1, 0.2])
@@ -54,12 +56,15 @@ class SplittingConfig:
     fold: int = 0
     group_column: str | None = None
     split_column: str | None = None
+    train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         shares = list(self.fractions)
         object.__setattr__(self, "fractions", shares)  # YAML has no tuples
         if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
             raise InputError(f"fractions are {shares}, expected three of train, val and test that sum to 1")
+        if not 0 < self.train_fraction <= 1:
+            raise InputError(f"train_fraction is {self.train_fraction}, expected a share above 0 and up to 1")
         if (self.folds or self.fold) and (self.folds < 2 or not 0 <= self.fold < self.folds):
             raise InputError(
                 f"folds are {self.folds} and fold is {self.fold}, expected at least 2 folds and 0 <= fold < folds"
@@ -260,6 +265,25 @@ def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Samples the same number of rows from every class, that of the smallest, and keeps their order."""
     smallest = table["label"].value_counts().min()
     return table.groupby("label").sample(smallest, random_state=seed).sort_index()
+
+
+def nested_subset(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
+    """This share of the rows of each class, in their order, and the first row of each class or label.
+
+    Rows are shuffled by the seed alone and the first ones of each class are taken, so the rows of a smaller fraction
+    are among those of a larger one. A text with several labels counts for the rarest of them. The first row of each
+    label is in every subset: if it only were in those that lack the label otherwise, they would not be nested.
+    """
+    order = np.random.default_rng(seed).permutation(len(table))
+    labels = table["label"].reset_index(drop=True)[order]
+    each = labels.explode().dropna()  # a row for each label of a text
+    firsts = each.index[~each.duplicated()]
+    if is_multi_label(labels):
+        counts = each.value_counts()
+        labels = labels.map(lambda names: min(names, key=lambda name: (counts[name], name), default=""))
+    rank, wanted = labels.groupby(labels).cumcount(), (labels.map(labels.value_counts()) * fraction).round()
+    taken = (rank < wanted) | labels.index.isin(firsts)
+    return table[taken.sort_index().to_numpy()]
 
 
 BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Fold | None], Splits]] = {

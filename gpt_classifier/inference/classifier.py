@@ -5,17 +5,18 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
 from torch import nn
 
-from gpt_classifier import bundle
+from gpt_classifier import bundle, shipped
 from gpt_classifier.card import model_card
 from gpt_classifier.decision import UNSURE
 from gpt_classifier.encoding import aggregated, batch_tokens, texts_of_windows
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.inference.trace import Trace, trace
 from gpt_classifier.model.backbone import Backbone
 
 READ_AHEAD = 256  # texts of a stream that are classified together: enough to sort by length and fill batches
@@ -35,6 +36,17 @@ class Prediction(NamedTuple):
         return self.candidates
 
 
+@runtime_checkable
+class Column(Protocol):
+    """A column of a table of pandas; tells it apart without importing pandas."""
+
+    index: Any
+
+    def to_frame(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 class TextClassifier:
     """Texts in, class names out: a trained model with its tokenizer, to be used and not trained further.
 
@@ -43,7 +55,7 @@ class TextClassifier:
     :class:`~gpt_classifier.model.classification.SequenceClassifier`, which maps token ids to logits.
     ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
 
-    >>> classifier = TextClassifier.load("checkpoints/sample-bytes")
+    >>> classifier = TextClassifier.load()
     >>> classifier.predict("URGENT! You have won a free cruise, call now to claim your prize").label
     'spam'
     """
@@ -55,32 +67,34 @@ class TextClassifier:
         self.device = _usable_device(device, int8)
         self.model = contents.model.to(self.device).eval()
         self._parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self._int8 = int8
+        self.int8 = int8
         if int8:
             self.model.backbone = quantized(self.model.backbone)
 
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | None = None,
         device: str | torch.device = "auto",
         int8: bool = False,
         base: str | Path | None = None,
     ) -> "TextClassifier":
         """From a model folder, a run's folder or a ``.ckpt`` file; ``InputError`` if there is none or it is broken.
 
+        Without ``path``, the model that comes with the package, which tells spam from other short messages in English.
+
         ``device`` is a PyTorch device (``cpu``, ``cuda``, ``cuda:1``, ``mps``), or ``auto`` for the first of CUDA, MPS
         and CPU that is there. ``int8`` quantizes the network's matrices, on the CPU: faster and less exact, see
         :func:`quantized`. ``base`` names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
         """
-        return cls(bundle.load(path, base), device, int8)
+        return cls(bundle.load(shipped.model() if path is None else path, base), device, int8)
 
     def save(self, folder: str | Path) -> None:
         """Writes a model folder, which :meth:`load` reads anywhere; one of the same name is replaced.
 
         Raises ``InputError`` where the folder cannot be written, and for a quantized network.
         """
-        if self._int8:
+        if self.int8:
             raise InputError("an int8 network cannot be saved: load the model without int8, and save that")
         bundle.save_folder(Path(folder), self._contents, self._contents.card or model_card(self._contents))
 
@@ -88,7 +102,7 @@ class TextClassifier:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
         network = self.model.backbone.config
         size = f"{network.n_layer} blocks, {network.n_embd} channels, {self._parameters:,} parameters"
-        where = f"{self.device}{', int8' if self._int8 else ''}"
+        where = f"{self.device}{', int8' if self.int8 else ''}"
         return f"TextClassifier({len(self.classes_)} classes: {names}; {network.model_type}: {size}; on {where})"
 
     @overload
@@ -96,11 +110,14 @@ class TextClassifier:
     @overload
     def predict(self, texts: Iterator[str], max_batch_tokens: int | None = ...) -> Iterator[Prediction]: ...  # type: ignore[overload-overlap]  # then what can be read only once
     @overload
+    def predict(self, texts: Column, max_batch_tokens: int | None = ...) -> Any: ...
+    @overload
     def predict(self, texts: Iterable[str], max_batch_tokens: int | None = ...) -> list[Prediction]: ...
-    def predict(
-        self, texts: str | Iterable[str], max_batch_tokens: int | None = None
-    ) -> Prediction | Iterator[Prediction] | list[Prediction]:
-        """The prediction for one text; a list of them, in order, for a list, array or column of texts.
+    def predict(self, texts: str | Column | Iterable[str], max_batch_tokens: int | None = None) -> Any:
+        """The prediction for one text; a list of them, in order, for a list or array of texts.
+
+        A column of pandas gives a table of pandas with the column's index, to be joined to the column's table: column
+        ``predicted``, and ``probability_NAME`` of each class, as the command ``predict`` writes them.
 
         A generator, or any other iterator, gives an iterator: it reads 256 texts at a time and answers them before it
         reads on, so a stream of any length fits into memory.
@@ -113,7 +130,13 @@ class TextClassifier:
         checked = _checked(texts)
         if isinstance(texts, Iterator):
             return self._stream(checked, max_batch_tokens)
-        return self._predictions(list(checked), max_batch_tokens)
+        predictions = self._predictions(list(checked), max_batch_tokens)
+        if not isinstance(texts, Column):
+            return predictions
+        table: dict[str, list[str | float]] = {"predicted": [each.label for each in predictions]}
+        for name in self.classes_:
+            table[f"probability_{name}"] = [each.probabilities[name] for each in predictions]
+        return type(texts.to_frame())(table, index=texts.index)
 
     def predict_proba(self, texts: Iterable[str], max_batch_tokens: int | None = None) -> np.ndarray:
         """(N, K) class probabilities of N texts, a column for each of ``classes_``; see :meth:`predict`.
@@ -125,6 +148,26 @@ class TextClassifier:
                 f"predict_proba takes a list of texts, got the single text {_shown(texts)}: put it into a list"
             )
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
+
+    def trace(self, text: str, attributions: bool = False) -> Trace:
+        """The answer after each token of a text, from one pass through the network.
+
+        The probabilities after a token are those that the prefix up to it would have alone; the last ones are
+        :meth:`predict`'s. Of a truncated text they follow the tokens that the model reads. ``attributions`` adds how
+        much each token contributes to the logit of the answer, by integrated gradients (needs captum).
+
+        Raises ``InputError`` where the states of a text do not tell the answers to its prefixes: for bidirectional
+        encoders, poolings other than the last token and the mean, texts read in several windows, int8; and where a
+        text may have several labels.
+
+        >>> classifier = TextClassifier.load()
+        >>> trace = classifier.trace("URGENT! You have won a free cruise, call now to claim your prize")
+        >>> trace.answer, trace.probabilities.shape
+        ('spam', (17, 2))
+        """
+        if not isinstance(text, str):
+            raise InputError(f"the text is {_shown(text)}, expected one str to trace")
+        return trace(self, text, attributions)
 
     def _stream(self, texts: Iterator[str], max_batch_tokens: int | None) -> Iterator[Prediction]:
         while together := list(islice(texts, READ_AHEAD)):

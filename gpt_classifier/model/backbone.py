@@ -1,6 +1,7 @@
 """The interface of the network below the head; knows no family of such networks.
 
-GPT (model/gpt.py) and the encoders of transformers (model/encoders.py) implement it. Another family is one file:
+GPT (model/gpt.py), and encoders (model/encoders.py) and decoders (model/decoders.py) of transformers implement it.
+Another family is one file:
 
 - a dataclass of its dimensions that implements :class:`BackboneConfig`, with ``family = "mine"``,
 - a network that implements :class:`Backbone`,

@@ -9,10 +9,11 @@ from typing import Any
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.backbone import FAMILIES, Backbone, Family
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.encoders import empty_encoder, encoder_fields, pretrained_encoder, random_encoder
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import fetch_pretrained, load_weights, without_weights
+from gpt_classifier.model.transformers_config import is_causal, network_config, network_fields
+from gpt_classifier.model.transformers_network import empty_network, pretrained_network, random_network
 from gpt_classifier.settings import grouped
 
 
@@ -21,7 +22,7 @@ class Specification:
     """Everything that determines a classifier's tensors; ``dataclasses.asdict`` turns it into plain values.
 
     Args:
-        family: Key of the backbone's family in ``FAMILIES``: ``gpt`` or ``encoder``.
+        family: Key of the backbone's family in ``FAMILIES``: ``gpt``, ``encoder`` or ``decoder``.
         backbone: All fields of the backbone's configuration.
         num_classes: Number of classes K.
         pooling: See :class:`SequenceClassifier`.
@@ -64,10 +65,13 @@ class Specification:
             InputError: The settings do not describe a network.
         """
         backbone = settings.get("backbone")
-        family = "gpt" if backbone is None else "encoder"
-        if isinstance(backbone, Mapping) and str(backbone.get("model_type")) in FAMILIES.keys() - {"gpt", "encoder"}:
+        if backbone is None:
+            family = "gpt"
+        elif isinstance(backbone, Mapping) and str(backbone.get("model_type")) in FAMILIES.keys() - OF_THE_PACKAGE:
             backbone = dict(backbone)
             family = backbone.pop("model_type")
+        else:
+            family = "decoder" if is_causal(network_config(backbone, vocab_size)) else "encoder"
         dimensions = FAMILIES[family].fields(settings["gpt"] if backbone is None else backbone, vocab_size)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
         others = {name: settings[name] for name in ("pooling", "head") if name in settings}
@@ -77,7 +81,7 @@ class Specification:
         """The setting, ``gpt`` or ``backbone``, that describes the backbone in full."""
         if self.family == "gpt":
             return {"gpt": self.backbone}
-        return {"backbone": {"model_type": self.family} | self.backbone}  # an encoder's fields override model_type
+        return {"backbone": {"model_type": self.family} | self.backbone}  # fields of transformers override it
 
 
 def build(
@@ -90,7 +94,8 @@ def build(
         weights: Weights of the backbone: ``random``; ``pretrained``, which means ``published``; or a .safetensors file
             or its folder. With None, all parameters have shapes but no values, for
             ``load_state_dict(..., assign=True)``.
-        published: A size of GPT-2, an encoder's name or folder, or a .safetensors file or its folder.
+        published: A size of GPT-2, the name or folder of a network of transformers, or a .safetensors file or its
+            folder.
     """
     with without_weights() if weights is None else nullcontext():
         backbone = _backbone(specification, weights, published)
@@ -146,4 +151,7 @@ def _published_gpt(dimensions: Mapping[str, Any], name: str) -> GPT:
 
 
 FAMILIES["gpt"] = Family(lambda gpt, vocab_size: gpt_config(gpt, vocab_size).fields, _random_gpt, _published_gpt)
-FAMILIES["encoder"] = Family(encoder_fields, random_encoder, lambda _, name: pretrained_encoder(name), empty_encoder)
+FAMILIES["encoder"] = FAMILIES["decoder"] = Family(
+    network_fields, random_network, lambda _, name: pretrained_network(name), empty_network
+)
+OF_THE_PACKAGE = frozenset(FAMILIES)

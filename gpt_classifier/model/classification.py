@@ -37,7 +37,7 @@ class SequenceClassifier(nn.Module):
     :class:`~gpt_classifier.inference.classifier.TextClassifier` classifies texts with it.
 
     Args:
-        backbone: The network below the head, a GPT or a bidirectional encoder.
+        backbone: The network below the head, a GPT, or an encoder or decoder of transformers.
         num_classes: Number of classes K.
         pooling: Which hidden states the head gets, one of ``POOLINGS``.
         head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``

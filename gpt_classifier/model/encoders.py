@@ -1,63 +1,34 @@
-"""Uses a bidirectional encoder of ``transformers`` (BERT, RoBERTa, DeBERTa, ModernBERT, ...) as the backbone.
+"""Runs a network of ``transformers`` as a whole: encoders (BERT, DeBERTa, ...), and decoders that do not split.
 
-Knows nothing about labels. Code from the hub is never run, neither with published weights nor from a model folder.
-Shapes: B texts, T tokens, C channels.
+Knows nothing about labels. Shapes: B texts, T tokens, C channels.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.gpt import take
+from gpt_classifier.model.transformers_config import (
+    TransformersConfig,
+    dropout,
+    is_causal,
+    plain,
+    predicts_with_embeddings,
+)
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
-# Norms after the last block, in ModernBERT and EuroBERT. BERT and similar encoders have theirs inside the blocks.
-FINAL_NORMS = ("network.final_norm.", "network.norm.")
-# Fields of a configuration that are dropped, like all names that begin with an underscore: its origin, the heads of
-# transformers, and what could make transformers fetch code (auto_map, kernels as attn_implementation) or weights.
-NOT_KEPT = {
-    *("name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"),
-    *("id2label", "label2id", "num_labels", "problem_type"),
-    *("auto_map", "attn_implementation", "experts_implementation", "quantization_config"),
-}
+# Norms after the last block, in ModernBERT, EuroBERT and BLOOM. BERT and its like have theirs inside the blocks.
+FINAL_NORMS = ("network.final_norm.", "network.norm.", "network.ln_f.")
 
 
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Dimensions of an encoder, with the names of :class:`~gpt_classifier.model.gpt.GPTConfig`.
-
-    Args:
-        fields: The whole configuration of transformers as plain values, from which the network can be built again.
-        dropout: The maximum of all dropout probabilities in it.
-    """
-
-    family: ClassVar[str] = "encoder"
-    fields: dict[str, Any]
-    vocab_size: int
-    context_length: int
-    n_embd: int
-    n_layer: int
-    n_head: int
-    dropout: float
-    causal: bool = False
-
-    @property
-    def model_type(self) -> str:
-        return self.fields["model_type"]
-
-
-class Encoder(nn.Module):
+class WholeNetwork(nn.Module):
     """Token ids (B, T) -> hidden states (B, T, C), with the methods of :class:`~gpt_classifier.model.gpt.GPT`.
 
-    The network cannot be split: ``embed`` returns the ids, and ``run_blocks`` computes everything.
+    The network is not split: ``embed`` returns the ids, and ``run_blocks`` computes everything.
     """
 
     token_embedding = None  # its place differs between the networks of transformers
@@ -68,32 +39,39 @@ class Encoder(nn.Module):
             network.pooler = nn.Identity()  # a layer that this package does not use, so it would get no gradient
         self.network = network.train()  # networks with published weights are loaded in evaluation mode
         blocks = {name: len(module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList)}
-        longest = max(blocks, key=blocks.__getitem__)
-        self.blocks = f"network.{longest}."  # prefix of the names of their parameters
+        # Lists within a block, such as experts, may be longer; ALBERT has fewer blocks than layers, as it repeats them.
+        right = [name for name in blocks if blocks[name] == getattr(network.config, "num_hidden_layers", None)]
+        found = right[0] if right else max(blocks, key=blocks.__getitem__)
+        self.blocks = f"network.{found}."  # prefix of the names of their parameters
         # RoBERTa reserves the positions up to the id of its padding token for padding, which it recognises by that id.
         # Here lengths say where padding begins, so the positions are passed to it.
         tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
         padding = getattr(next(tables, None), "padding_idx", None)
         self.first_position = 0 if padding is None else padding + 1
         self._activation_checkpointing = False
+        self._tied: bool | None = None  # not known yet
 
-        config, fields = network.config, _plain(network.config)
-        self.config = EncoderConfig(
+        config, fields = network.config, plain(network.config)
+        self.config = TransformersConfig(
             fields=fields,
             vocab_size=config.vocab_size,
             context_length=config.max_position_embeddings - self.first_position,
             n_embd=config.hidden_size,
-            n_layer=blocks[longest],
+            n_layer=blocks[found],
             n_head=config.num_attention_heads,
-            dropout=max((float(p) for name, p in fields.items() if "drop" in name and _is_number(p)), default=0.0),
+            dropout=dropout(fields),
+            causal=is_causal(config),
         )
 
     @property
-    def output_embedding(self) -> None:
-        """None, as a bidirectional encoder predicts no next token."""
+    def output_embedding(self) -> Tensor | None:
+        """(V, C) the token embeddings if they alone turn the hidden states of a decoder into logits, else None."""
+        if self._tied is None:
+            self._tied = self.config.causal and predicts_with_embeddings(self.network.config)
+        return self.network.get_input_embeddings().weight if self._tied else None
 
     @property
-    def starts_at(self) -> tuple[int, int]:
+    def starts_at(self) -> Collection[int]:
         """Numbers of the blocks that ``run_blocks`` can start with: it runs all blocks, or none."""
         return 0, self.config.n_layer
 
@@ -115,15 +93,20 @@ class Encoder(nn.Module):
         With ``start`` n_layer, no block is run, and ``x`` are hidden states (B, T, C).
         """
         if start not in self.starts_at or stop not in (None, self.config.n_layer):
-            raise ValueError("an encoder runs all of its blocks or none")
+            raise ValueError("this network runs all of its blocks or none")
         if start > 0:
             return x if position is None else take(x, position)
-        if lengths is None:
-            raise ValueError("lengths must say where padding begins")
         positions = torch.arange(x.shape[1], device=x.device)
-        counted = {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
-        visible = (positions < lengths[:, None]).long()
-        states = self.network(input_ids=x, attention_mask=visible, **counted).last_hidden_state
+        inputs: dict[str, Any] = (
+            {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
+        )
+        if self.config.causal:  # no token sees the padding, which is on the right
+            inputs["use_cache"] = False
+        elif lengths is None:
+            raise ValueError("lengths must say where padding begins")
+        else:
+            inputs["attention_mask"] = (positions < lengths[:, None]).long()
+        states = self.network(input_ids=x, **inputs).last_hidden_state
         return states if position is None else take(states, position)
 
     def finish(self, x: Tensor) -> Tensor:
@@ -134,7 +117,10 @@ class Encoder(nn.Module):
         """Number of the block that this parameter belongs to: -1 below the blocks, n_layer for the final norm."""
         if name.startswith(self.blocks):
             return int(name.removeprefix(self.blocks).split(".")[0])
-        return self.config.n_layer if name.startswith(FINAL_NORMS) else -1
+        return self.config.n_layer if self._is_above(name) else -1
+
+    def _is_above(self, name: str) -> bool:
+        return name.startswith(FINAL_NORMS)
 
     @property
     def activation_checkpointing(self) -> bool:
@@ -149,131 +135,3 @@ class Encoder(nn.Module):
             set_ = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
             set_(*([{"use_reentrant": False}] if on else []))
         self._activation_checkpointing = on
-
-
-def pretrained_encoder(name: str) -> Encoder:
-    """The encoder ``name`` with published weights, from the Hugging Face hub (downloaded if needed) or from a folder.
-
-    Raises:
-        InputError: It cannot be loaded, is not a bidirectional encoder, or its weights do not fit its configuration.
-    """
-    transformers = _transformers()
-    config = encoder_config(name)
-    try:
-        with _errors_only():
-            network, info = transformers.AutoModel.from_pretrained(
-                name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-            )
-        encoder = Encoder(network)
-    except Exception as error:  # the hub's client and transformers raise many unrelated kinds
-        raise InputError(
-            f"could not load the weights of the encoder {name!r} ({reason(error)}). Fetch its files elsewhere and "
-            "give their folder as --model.backbone FOLDER, or train from scratch with `--model.weights random`."
-        ) from error
-    blocks = encoder.blocks.removeprefix("network")
-    problems = [f"missing {key}" for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
-    # Other unexpected keys belong to the head that it was pretrained with.
-    problems += [f"unexpected {key}" for key in sorted(info["unexpected_keys"]) if blocks in f".{key}"]
-    if problems:
-        raise InputError(f"the weights of the encoder {name!r} do not fit its configuration: {'; '.join(problems[:3])}")
-    return encoder
-
-
-def random_encoder(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> Encoder:
-    """An encoder with random weights; ``encoder`` as for :func:`encoder_config`."""
-    return _built(encoder_config(encoder, vocab_size))
-
-
-def empty_encoder(fields: Mapping[str, Any]) -> Encoder:
-    """An encoder with this configuration, whose weights are not initialized."""
-    config = encoder_config(fields)
-    from transformers.initialization import no_init_weights
-
-    # On the CPU even if the caller uses the meta device: buffers such as position ids are in no file.
-    with torch.device("cpu"), no_init_weights():
-        return _built(config)
-
-
-def encoder_config(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> "PreTrainedConfig":
-    """The configuration of transformers that ``encoder`` describes.
-
-    Args:
-        encoder: Name on the Hugging Face hub, folder with a ``config.json``, or fields of the configuration:
-            ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``.
-        vocab_size: Number of token ids, if the fields do not give it.
-    """
-    transformers = _transformers()
-    try:
-        with _errors_only():
-            if isinstance(encoder, str):
-                fields = _plain(transformers.AutoConfig.from_pretrained(encoder, trust_remote_code=False))
-            else:
-                fields = ({} if vocab_size is None else {"vocab_size": vocab_size}) | _kept(encoder)
-            config = transformers.AutoConfig.for_model(**fields)
-    except Exception as error:  # the hub's client and transformers raise many unrelated kinds
-        raise InputError(
-            f"backbone is {_short(encoder)}, expected an encoder of transformers: its name on the Hugging Face hub, "
-            f"its folder, or a mapping with a model_type and fields of that type ({reason(error)})"
-        ) from error
-    needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
-    if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
-        raise InputError(
-            f"backbone is {_short(encoder)}, whose type {config.model_type} is not a bidirectional encoder like BERT: "
-            f"expected {', '.join(needed)} in its configuration, and no decoder"
-        )
-    return config
-
-
-def encoder_fields(encoder: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
-    """The configuration that :func:`encoder_config` returns, as plain values."""
-    return _plain(encoder_config(encoder, vocab_size))
-
-
-def _built(config: "PreTrainedConfig") -> Encoder:
-    try:
-        return Encoder(_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
-    except Exception as error:  # each architecture raises errors of its own for a wrong configuration
-        raise InputError(
-            f"no {config.model_type} encoder can be built from its configuration ({reason(error)})"
-        ) from error
-
-
-def _plain(config: "PreTrainedConfig") -> dict[str, Any]:
-    return _kept(json.loads(config.to_json_string(use_diff=False)))
-
-
-def _kept(value: Any) -> Any:
-    """The fields without those in NOT_KEPT, also within mappings."""
-    if not isinstance(value, Mapping):
-        return value
-    kept = (name for name in value if name not in NOT_KEPT and not str(name).startswith("_"))
-    return {name: _kept(value[name]) for name in kept}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
-
-
-def _short(encoder: str | Mapping[str, Any]) -> str:
-    return repr(encoder if isinstance(encoder, str) else dict(encoder))[:200]
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError('an encoder needs transformers: pip install "gpt-classifier[encoders]"') from error
-    return transformers
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Suppresses warnings of transformers about what is intended: a head that is left out, a small vocabulary."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)

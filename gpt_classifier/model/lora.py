@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice
 
+SHOWN = 7  # number of layers that a message names: as many as a block of Llama has
 Scale = Literal["alpha/rank", "alpha/sqrt(rank)", "alpha"]
 
 
@@ -105,7 +106,10 @@ def add_lora(model: nn.Module, config: LoRAConfig) -> None:
     layers = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
     matches = [name for name in layers if re.search(config.targets, name)]
     if not matches:
-        raise ValueError(f"targets {config.targets!r} match no linear layer, expected one of {', '.join(layers)}")
+        raise ValueError(
+            f"targets {config.targets!r} match no linear layer of this network: set --model.lora.targets to a regular "
+            f"expression that matches some of its names, such as {', '.join(list(layers)[:SHOWN])}"
+        )
     for name in matches:
         _replace(model, name, LoRALinear(layers[name], config))
 

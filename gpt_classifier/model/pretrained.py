@@ -78,7 +78,8 @@ def fetch_pretrained(size: str) -> Path:
 def load_weights(backbone: Backbone, path: str | Path) -> None:
     """Loads weights from a safetensors file or folder with Hugging Face's names of GPT-2, or from our model folder.
 
-    The weights of an encoder are loaded only from a model folder; model/encoders.py loads published ones.
+    Those of a network of transformers are loaded from a model folder only; model/transformers_network.py loads
+    published ones.
 
     Raises:
         InputError: A tensor is missing, unexpected or of another shape; the message names it.

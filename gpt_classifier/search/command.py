@@ -17,10 +17,10 @@ from gpt_classifier.files import whole_file, writable_folder
 from gpt_classifier.search.findings import as_text, conclusion, draw, finished, write
 from gpt_classifier.search.journal import alone_in, next_trial, open_journal
 from gpt_classifier.search.space import Search, read_search
-from gpt_classifier.search.trial import SAME_FOR_ALL, quiet, run
+from gpt_classifier.search.trial import run
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.monitor import check_monitors
-from gpt_classifier.variants import arguments, build, given_settings
+from gpt_classifier.variants import ONE_PROCESS, arguments, build, given_settings, quiet
 
 
 def main(words: list[str]) -> None:
@@ -75,9 +75,9 @@ def check_space(search: Search, scratch: Path) -> ClassifierCLI:
 
     Raises ``InputError`` for a key that does not exist, or one that must be the same in all trials.
     """
-    if fixed := search.space.keys() & {*SAME_FOR_ALL, "trainer.default_root_dir", "model.monitor"}:
+    if fixed := search.space.keys() & {*ONE_PROCESS, "trainer.default_root_dir", "model.monitor"}:
         raise InputError(f"{min(fixed)} is in the space, but it is the same for all trials: take it out")
-    cli = build(search.base.content, search.settings | SAME_FOR_ALL, scratch)
+    cli = build(search.base.content, search.settings | ONE_PROCESS, scratch)
     examples = {key: part.examples() for key, part in search.space.items()}
     for n in range(max(map(len, examples.values()))):
         # Parsed, not built: values that exclude each other fail in the trial that combines them.

@@ -1,13 +1,9 @@
 """Runs one trial of a search: a fit with the settings that Optuna proposed, whose scores are reported back."""
 
 import gc
-import logging
 import math
 import shutil
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -22,13 +18,11 @@ from gpt_classifier.search.findings import as_text, best_of, finished
 from gpt_classifier.search.space import Search
 from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures
 from gpt_classifier.training.callbacks.checkpoints import mode
-from gpt_classifier.variants import QUIET, Settings, build
+from gpt_classifier.variants import ONE_PROCESS, Settings, build, quiet
 
 if TYPE_CHECKING:
     import optuna
 
-# Trials run in this process, so on one device: with several, Lightning would start this command again for each.
-SAME_FOR_ALL: Settings = {**QUIET, "trainer.devices": 1}
 OUT_OF_MEMORY = "out of memory", "allocate memory"  # in PyTorch's messages for GPUs and for CPUs
 
 
@@ -106,7 +100,7 @@ def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str 
     error: str | None = None
     with TemporaryDirectory() as scratch, quiet():
         try:
-            cli = build(search.base.content, search.settings | settings | SAME_FOR_ALL, Path(scratch))
+            cli = build(search.base.content, search.settings | settings | ONE_PROCESS, Path(scratch))
             trainer: Any = cli.trainer
             trainer.loggers = [TensorBoardLogger(logs.parent, name="", version=logs.name, default_hp_metric=False)]
             # Figures of every epoch of every trial would take more time and disk space than they are worth.
@@ -122,19 +116,3 @@ def _fit(search: Search, settings: Settings, report: Report, logs: Path) -> str 
     gc.collect()  # the exception held a reference to the network
     torch.cuda.empty_cache()
     return error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppresses the log lines and warnings of Lightning; ``fit`` with best.yaml shows them."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gpt_classifier import shipped
 from gpt_classifier.commandline import SECTIONS, by_dotted_key
-from gpt_classifier.configurations import shipped
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.memory import peak_memory
@@ -26,7 +26,7 @@ from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.pretraining.command import pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
-from gpt_classifier.study.plan import SPLITS, Result, Run
+from gpt_classifier.study.plan import FRACTION, SPLITS, Result, Run
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.cli import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
@@ -71,7 +71,8 @@ def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
     shared |= {"model.gpt", "model.backbone", "model.weights"}
     shared |= {f"trainer.{name}" for name in ("accelerator", "devices", "precision")}
     same = {key: value for key, value in asked.items() if key in shared or key.rpartition(".")[0] in shared}
-    base = shipped()["pretrain"].read_text(encoding="utf-8")
+    del same[FRACTION]  # where labels are scarce, texts are not
+    base = shipped.configurations()["pretrain"].read_text(encoding="utf-8")
     changed = overrides(base, same | run.pretrain | {"seed_everything": run.seed})
     return pretrain(folder, parse_yaml(base), changed, {"trainer": {"enable_progress_bar": False}})
 
@@ -79,7 +80,7 @@ def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
 def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
     settings, weights = _settings(cli), model.hparams["weights"]
-    trainer.loggers = [TensorBoardLogger(logs, name="", version=str(run), default_hp_metric=False)]
+    trainer.loggers = [TensorBoardLogger(logs, name="", version=run.file_name, default_hp_metric=False)]
     best = BestCheckpoint()
     best.dirpath = str(scratch)  # by default beside the log
     if run.weights == "best":

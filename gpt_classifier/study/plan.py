@@ -4,16 +4,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
+from gpt_classifier.commandline import by_dotted_key
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.variants import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
 
 Result = dict[str, Any]  # of a run, as study/job.py makes it
 SPLITS = ("train", "val", "test")
-FAMILIES = ("gpt", "encoder", "classical")  # kinds of models that a row can train
+BESIDE = ("tfidf_logistic_regression", "character_svm")  # in a learning curve of a study without classical models
+FRACTION = "data.splitting.train_fraction"
+FAMILIES = ("gpt", "encoder", "decoder", "classical")  # kinds of models that a row can train
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Row:
         settings: Settings that it changes.
         classical: Name of a model of evaluation/baselines.py to train instead of a network.
         pretrain: Settings of ``pretrain`` with which the network first learns the texts of the same training rows,
-            without their labels; ``{}`` for those of configs/pretrain.yaml. The seconds of the run include it.
+            without their labels; ``{}`` for those of configs/pretrain.yaml. The seconds of the run include it. In a
+            learning curve it learns all training texts at every fraction, as only labels are scarce there.
         published: Published scores for comparison: train, val and test accuracy in percent, minutes.
         smoke: Further settings that it changes in a smoke test, which uses tiny models.
         note: Remark below the table.
@@ -52,7 +58,8 @@ class Question:
     Args:
         ask: Its wording.
         about: Setting, such as model.pooling, in which a row must differ from the first one to answer it.
-        first: Family that the first row must belong to: ``gpt``, ``encoder`` or ``classical``; any by default.
+        first: Family that the first row must belong to: ``gpt``, ``encoder``, ``decoder`` or ``classical``; any by
+            default.
     """
 
     ask: str = ""
@@ -74,14 +81,26 @@ class Run:
     given: Settings = field(default_factory=dict)  # those of the settings that came from the command line
     smoke: bool = False
     pretrain: Settings | None = None
+    fraction: float = 1.0  # point of the learning curve; one below 1 is among the settings
 
     @property
     def key(self) -> str:
-        """Hash of all that determines the result: a run whose key has a result is not repeated."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of all that determines the result: a run whose key has a result is not repeated.
+
+        A fraction of 1 changes no setting, so the runs of a study without fractions are points of its learning curve.
+        """
+        facts = asdict(self)
+        del facts["fraction"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def file_name(self) -> str:
+        """Its name in words that may be a file's, whatever characters the row's name has."""
+        return quote_plus(str(self))
 
     def __str__(self) -> str:
-        return f"{self.row}-seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
+        share = "" if self.fraction == 1 else f"-fraction{self.fraction:g}"
+        return f"{self.row}{share}-seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
 
 
 @dataclass(frozen=True)
@@ -111,18 +130,35 @@ class Study:
             raise InputError(f"--rows has {', '.join(unknown)}, expected some of {', '.join(known)}")
         return [row for row in self.rows if names is None or row.name in names]
 
-    def runs(self, rows: Sequence[Row], base: str, seeds: int, folds: int, given: Settings, smoke: bool) -> list[Run]:
-        """The runs of all seeds and folds, row by row. Precedence of settings: study < ``given`` < row < smoke test."""
-        first_seed = int(parse_yaml(base).get("seed_everything", 123))
+    def runs(
+        self,
+        rows: Sequence[Row],
+        base: str,
+        seeds: int,
+        folds: int,
+        given: Settings,
+        smoke: bool,
+        fractions: Sequence[float] = (),
+    ) -> list[Run]:
+        """The runs of all fractions, seeds and folds, row by row.
+
+        Precedence of settings: study < ``given`` < row < smoke test. Raises ``InputError`` if there are ``fractions``
+        and one of these, or the base, sets a fraction too.
+        """
+        parsed = parse_yaml(base)
+        first_seed = int(parsed.get("seed_everything", 123))
+        of_base = {f"data.{key}" for key in by_dotted_key("data", parsed.get("data") or {})}
         runs = []
         for row in rows:
             settings = self.settings | given | row.settings | (self.smoke | row.smoke if smoke else {})
-            for fold in range(folds) if folds else [None]:
-                parts = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
+            if fractions and FRACTION in of_base | settings.keys():
+                raise InputError(f"--fractions sets {FRACTION}, and so does row {row.name}: leave out one of them")
+            facts = (row.classical, self.weights, given, smoke, row.pretrain)
+            for fraction, fold in product(fractions or [1.0], range(folds) if folds else [None]):
+                parts: Settings = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
+                parts |= {FRACTION: fraction} if fraction < 1 else {}
                 for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # no randomness
-                    changed = settings | parts
-                    facts = (base, changed, row.classical, self.weights, given, smoke, row.pretrain)
-                    runs.append(Run(row.name, seed, fold, *facts))
+                    runs.append(Run(row.name, seed, fold, base, settings | parts, *facts, fraction))
         return runs
 
 
@@ -182,6 +218,20 @@ def read_study(path: Path) -> tuple[Study, str]:
 def changes(row: Row) -> list[str]:
     """Keys of all that the row changes: its settings, and ``pretrain`` if it has that."""
     return [*row.settings, *([] if row.pretrain is None else ["pretrain"])]
+
+
+def of_configuration(path: Path) -> tuple[Study, str]:
+    """A study of a single row, an ordinary configuration, and the contents of it."""
+    base = read_base(path, path.name)
+    return Study(path.name, [Row(path.stem)]), base
+
+
+def with_classical(study: Study) -> Study:
+    """The study, with two classical models if it has none, as a learning curve compares networks with them."""
+    missing = not any(row.classical for row in study.rows)
+    return replace(
+        study, rows=[*study.rows, *(Row(name.replace("_", " "), classical=name) for name in BESIDE if missing)]
+    )
 
 
 def question(value: Any) -> Question:

@@ -69,7 +69,7 @@ class Runner:
 
     def _perform(self, number: int, run: Run, total: int, gpu: str) -> None:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run}.txt", "w") as log:
+        with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run.file_name}.txt", "w") as log:
             path = Path(scratch) / "run.json"
             path.write_text(json.dumps(asdict(run)))
             command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
@@ -93,7 +93,7 @@ class Runner:
         self._keep({"key": run.key, "row": run.row, "seed": run.seed, "fold": run.fold} | result)
 
     def _reason(self, run: Run, code: int) -> str:
-        lines = (self.logs / f"{run}.txt").read_text(errors="replace").splitlines()
+        lines = (self.logs / f"{run.file_name}.txt").read_text(errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         killed = f"killed by signal {-code}, " if code < 0 else ""
         return f"{killed}{last}"[:300]

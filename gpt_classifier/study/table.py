@@ -33,6 +33,7 @@ class Line:
     val: Proportion | None = None
     test: Proportion | None = None
     f1: float | None = None  # macro-F1 on the test split
+    training_texts: int = 0  # number of labelled training texts, after balancing; with folds, the mean
     texts: int = 0  # number of test texts
     rarer: str = ""  # name of the class with fewer test texts, if there are two classes
     recalls: dict[float, Proportion] = field(default_factory=dict)  # of it, by maximum false-positive rate
@@ -42,13 +43,18 @@ class Line:
     memory: int = 0  # bytes
     weights: str = ""
     epochs: str = ""
-    family: str = ""  # gpt, encoder or classical
+    family: str = ""  # gpt, encoder, decoder or classical
     trained: str = ""  # network and trained parts in words
     settings: Settings = field(default_factory=dict)  # all of them, by dotted key
     obstacle: str = ""  # reason why the comparison with the first row does not answer the row's question
     difference: float | None = None  # test accuracy minus that of the first row, in percentage points
     p: float | None = None  # p-value of that difference
     p_corrected: float | None = None  # corrected for the number of comparisons
+
+    @property
+    def fraction(self) -> float:
+        """The fraction of the training rows, below 1 at the smaller sizes of a learning curve."""
+        return self.runs[0].fraction if self.runs else 1.0
 
     @property
     def complete(self) -> bool:
@@ -68,7 +74,7 @@ def lines(
     """One line for each of ``rows``, compared with the first one."""
     table = [_line(row, [run for run in runs if run.row == row.name], results) for row in rows]
     first = table[0]
-    outcomes = [_correct(line.runs, results) for line in table]
+    outcomes = [correct(line.runs, results) for line in table]
     for line, outcome in zip(table, outcomes, strict=True):
         if line is not first:
             line.obstacle = _obstacle(line, first, questions.get(line.row.question or "", Question()))
@@ -126,6 +132,7 @@ def _line(row: Row, runs: list[Run], results: dict[str, Result]) -> Line:
     line.seeds = len(by_seed)
     for name in SPLITS:
         setattr(line, name, _accuracy(name, list(by_seed.values())))
+    line.training_texts = round(float(np.mean([result["accuracy"]["train"][1] for result in good])))
     line.texts = _texts("test", list(by_seed.values()))
     line.f1 = float(np.mean([_macro_f1(folds) for folds in by_seed.values()]))
     if line.complete and all("test_log_odds" in result for result in good):
@@ -197,7 +204,7 @@ def _average_precision(ranked: Ranked) -> Proportion | None:
     return Proportion(value, *(interval or (value, value)))
 
 
-def _correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
+def correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, list[str]] | None:
     """(S, N) whether text n was classified correctly with seed s, and hashes of the test rows; None unless all
     runs are done."""
     by_seed: dict[int, list[Result]] = {}
@@ -265,10 +272,10 @@ def _claims(answers: list[Line], first: Line) -> str:
         against = "" if claims else f", compared with {first.title}"
         claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
     text = "; ".join(claims)
-    return f"{text}; n = {first.texts:,}, {_seeds([first, *answers])}."
+    return f"{text}; n = {first.texts:,}, {seeds_and_folds([first, *answers])}."
 
 
-def _seeds(table: Sequence[Line]) -> str:
+def seeds_and_folds(table: Sequence[Line]) -> str:
     """The numbers of seeds and folds of these rows in words, such as ``2 seeds, 5 folds``."""
     counts = sorted({line.seeds for line in table if line.test is not None})
     folds = sorted(
@@ -319,7 +326,7 @@ def markdown(table: Sequence[Line]) -> str:
         cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
         cells += [f"{line.seconds:.1f}", f"{line.memory / 2**30:.1f}"] if line.test is not None else ["", ""]
         rows.append(cells)
-    text = [_row(head), "|" + "---|" * len(head), *map(_row, rows), "", _how(table)]
+    text = [in_cells(head), "|" + "---|" * len(head), *map(in_cells, rows), "", _how(table)]
     if smoke := [line.row.name for line in table if any(run.smoke for run in line.runs)]:
         which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
         text = [
@@ -344,7 +351,7 @@ def _how(table: Sequence[Line]) -> str:
         several = any(line.seeds > 1 for line in done)
         seeds = "means over seeds; the interval is for other texts and, with several seeds, other seeds"
         text.append(
-            f"Accuracy and macro-F1 ({_seeds(done)}): "
+            f"Accuracy and macro-F1 ({seeds_and_folds(done)}): "
             + (seeds if several else "the interval is for other texts, not for other seeds")
         )
     if compared:
@@ -375,7 +382,7 @@ def _given(table: Sequence[Line]) -> dict[str, list[str]]:
     return names
 
 
-def _row(cells: Sequence[str]) -> str:
+def in_cells(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
@@ -385,8 +392,11 @@ def comma_separated(table: Sequence[Line]) -> str:
     splits = [f"{name}{end}" for name in SPLITS for end in ("", "_low", "_high")]
     recalls = [f"recall_at_fpr_{rate}" for rate in RATES]
     published = [f"published_{name}" for name in (*SPLITS, "minutes")]
-    head = ["row", "title", "question", "trained", "smoke", "runs", "runs_wanted", "seeds", "weights", "epochs"]
+    head = ["row", "fraction", "training_texts", "title", "question", "trained", "smoke", "runs", "runs_wanted"]
     head += [
+        "seeds",
+        "weights",
+        "epochs",
         "trainable",
         *splits,
         "test_f1_macro",
@@ -401,7 +411,8 @@ def comma_separated(table: Sequence[Line]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*head, *published, "error"])
     for line in table:
-        cells: list[Any] = [line.row.name, line.title, line.row.question or "", line.trained]
+        cells: list[Any] = [line.row.name, line.fraction, line.training_texts or ""]
+        cells += [line.title, line.row.question or "", line.trained]
         cells += [str(any(run.smoke for run in line.runs)).lower(), line.done, len(line.runs), line.seeds]
         cells += [line.weights, line.epochs, line.trainable]
         for accuracy in (line.train, line.val, line.test):

@@ -1,24 +1,20 @@
 """Draws predictions for TensorBoard; knows nothing about training."""
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gpt_classifier.drawing import columns, drawable, finish, new_figure
 from gpt_classifier.evaluation import metrics, ranking
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_CURVES = 10  # more curves than this in one plot cannot be told apart
 MAX_CLASSES = 80  # more names than this beside one matrix cannot be read
 MAX_CLASSES_IN_ORDER = 20  # larger matrices are sorted by rows, as the order of many names says little
 MAX_CLASSES_WITH_NUMBERS = 30  # cells of larger matrices have no room for a number
-MAX_NAME = 32  # columns of a name; longer ones lose their middle
 MAX_LINES = 6  # lines that name what is not drawn
 SMALLEST = 5  # points; smaller numbers cannot be read
 
@@ -41,10 +37,10 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
     k = len(shown)
     side = max(min(7, 1.5 + 0.28 * k), 0.115 * k)  # inches
     cell = 72 * side / k  # points, as are sizes of letters
-    shown_names, families, unnamed = _drawable(names)
+    shown_names, families, unnamed = drawable(names)
     ticks = [shown_names[c] for c in shown]
     size = min(9.0, 0.75 * cell)
-    longest = max(map(_width, ticks))
+    longest = max(map(columns, ticks))
     upright = 0.65 * size * longest < cell
     room = 0.57 * size * longest / 72
     number_size = min(10.0, 0.9 * cell / (0.65 * len(f"{counts.max():,}")))
@@ -56,7 +52,8 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
         what = f"{len(left_out)} of {len(names)} classes with {int(rows[left_out].sum()):,} texts not drawn:"
         note += _lines(what, (shown_names[c] for c in left_out), int(14 * width))
     note += unnamed
-    figure, axes = _new(width, side + (0.3 if upright else room) + 0.6 + 0.12 * len(note))
+    figure = new_figure(width, side + (0.3 if upright else room) + 0.6 + 0.12 * len(note))
+    axes = figure.subplots()
     from matplotlib.colors import PowerNorm
 
     # Of many classes most cells hold a few percent, which would be next to white.
@@ -75,7 +72,7 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
     else:
         bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, ticks=[0, 0.05, 0.2, 0.5, 1])
         bar.set_label("share of the true class")
-    return _finish(figure, note, families)
+    return finish(figure, note, families)
 
 
 def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
@@ -95,7 +92,7 @@ def _curves(
 
     Of two classes only the second is drawn.
     """
-    shown_names, families, unnamed = _drawable(names)
+    shown_names, families, unnamed = drawable(names)
     truth = metrics.one_vs_rest(labels, len(names))
     rows = truth.sum(0).tolist()
     scores = getattr(metrics.ranking_scores(logits, labels), score)
@@ -122,7 +119,8 @@ def _curves(
     note += unnamed
 
     handles, legend = [], []
-    figure, axes = _new(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
+    figure = new_figure(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
+    axes = figure.subplots()
     probabilities = metrics.probabilities(logits, labels).numpy()
     curves = {c: curve(truth[:, c].numpy(), probabilities[:, c]) for c in measured}
     for c in measured:
@@ -139,81 +137,7 @@ def _curves(
     axes.grid(alpha=0.3)
     if handles:
         figure.legend(handles, legend, loc="outside lower left", title=title, fontsize=7.5, alignment="left")
-    return _finish(figure, note, families)
-
-
-def _new(width: float, height: float) -> tuple["Figure", "Axes"]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # Without pyplot: nothing to close, no window system, no global state. Few inches at a high resolution, because
-    # TensorBoard shows figures as small tiles, in which the text must still be read.
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _finish(figure: "Figure", note: list[str], families: list[str]) -> "Figure":
-    from matplotlib.text import Text
-
-    # On the left of the figure and not of the axes, which may have long names beside them.
-    figure.suptitle("\n".join(note), fontsize=6.5, x=0.01, ha="left")
-    for text in figure.findobj(Text):
-        text.set(fontfamily=families, parse_math=False)  # a dollar sign in a name begins no formula
-    return figure
-
-
-def _drawable(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Names of moderate length in letters that fonts here have, the families of these fonts, and a line about names
-    that no font has.
-    """
-    plain = [re.sub("[\ufe00-\ufe0f]", "", " ".join(name.split())) for name in names]  # without variation selectors
-    families, missing = _families("".join(sorted(set("".join(plain)))))
-    result, unnamed = [], False
-    for n, name in enumerate(plain, start=1):
-        if lacking := missing & set(name):
-            rest = "".join(c for c in name if c not in lacking)
-            name = " ".join([f"class {n}", *(rest.split() if 2 * len(rest) > len(name) else ())])
-            unnamed = True
-        while _width(name) > MAX_NAME:
-            middle = len(name) * 2 // 3
-            name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"
-        if any(unicodedata.bidirectional(c) in ("R", "AL") for c in name):
-            name = f"\u200e{name}\u200e"  # what stands beside a name that runs to the left still runs to the right
-        result.append(name)
-    return result, families, ['"class n" is the n-th: no font here has all letters of its name'] * unnamed
-
-
-@cache
-def _families(characters: str) -> tuple[list[str], set[str]]:
-    """Font families that have as many of the characters as possible, and those characters that none has."""
-    from matplotlib import font_manager, rcParams
-
-    families = list(rcParams["font.family"])
-    missing = {c for c in characters if unicodedata.category(c) not in ("Zs", "Cc", "Cf")}
-    missing -= _characters(font_manager.findfont(font_manager.FontProperties(family=families)))
-    for font in font_manager.fontManager.ttflist if missing else ():
-        # The last resort has a box for every character.
-        if font.style == "normal" and font.weight in (400, "normal", "regular") and "Last Resort" not in font.name:
-            found = missing & _characters(font.fname)
-            if found:
-                families.append(font.name)
-                missing -= found
-    return families, missing
-
-
-def _characters(font: str) -> set[str]:
-    from matplotlib import font_manager
-
-    try:
-        return {chr(code) for code in font_manager.get_font(font).get_charmap()}
-    except (OSError, RuntimeError):  # a font that is broken
-        return set()
-
-
-def _width(text: str) -> int:
-    """In columns of a fixed-width font: letters of East Asia are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return finish(figure, note, families)
 
 
 def _lines(what: str, names: Iterable[str], width: int) -> list[str]:
@@ -222,7 +146,7 @@ def _lines(what: str, names: Iterable[str], width: int) -> list[str]:
     while left:
         part = left[0] + ("," if len(left) > 1 else "")
         last = len(lines) == MAX_LINES
-        if _width(f"{lines[-1]} {part}") <= width - (len(" and 999 more") if last else 0):
+        if columns(f"{lines[-1]} {part}") <= width - (len(" and 999 more") if last else 0):
             lines[-1] += f" {part}"
         elif last:
             lines[-1] += f" and {len(left)} more"

@@ -77,10 +77,11 @@ class GPTClassifier(L.LightningModule):
     Args:
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and
             optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
-        backbone: Encoder of transformers that replaces the GPT: its name on the Hugging Face hub, its folder, or the
-            fields of its configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its
-            own tokenizer, and usually pooling ``first_token``.
-        weights: Initial weights: ``pretrained`` (the published weights of the named size or encoder), ``random``, or a
+        backbone: Encoder (BERT, ...) or decoder (Llama, Qwen, Gemma, ...) of transformers that replaces the GPT: its
+            name on the Hugging Face hub, its folder, or the fields of its configuration: ``{model_type: distilbert,
+            dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer, and an encoder usually pooling
+            ``first_token``.
+        weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
             .safetensors file or folder; of a model folder, also one of ``pretrain``, its network and tokenizer are the
             defaults of the command line.
         pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
@@ -222,8 +223,13 @@ class GPTClassifier(L.LightningModule):
         self.trained_on = torch.cat(known).unique() if known else None
 
     def configure_model(self) -> None:
-        """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded."""
+        """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded.
+
+        ``WeightAveraging`` calls it before ``setup``.
+        """
         if not hasattr(self, "model"):
+            if self.class_names is None and self._fits() and (data := text_data(self.trainer)) is not None:
+                self._connect(data, "fit")
             self._build()
         if self.hparams["lm_loss"] > 0:
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])

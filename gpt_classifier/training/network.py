@@ -15,10 +15,11 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.model.backbone import BackboneConfig
 from gpt_classifier.model.build import Specification, build, gpt_config
 from gpt_classifier.model.classification import Pooling, SequenceClassifier
-from gpt_classifier.model.encoders import encoder_config, pretrained_encoder
 from gpt_classifier.model.freezing import trainable_blocks
 from gpt_classifier.model.gpt import SIZES
 from gpt_classifier.model.pretrained import fetch_pretrained
+from gpt_classifier.model.transformers_config import network_config
+from gpt_classifier.model.transformers_network import pretrained_network
 from gpt_classifier.settings import check_choice
 
 Precision = Literal["highest", "high", "medium"]
@@ -79,9 +80,9 @@ def download(settings: Mapping[str, Any]) -> None:
     if pretrained and backbone is None:
         fetch_pretrained(_published(settings))
     elif pretrained:
-        pretrained_encoder(backbone)
+        pretrained_network(backbone)
     elif isinstance(backbone, str):
-        encoder_config(backbone)
+        network_config(backbone)
 
 
 def build_network(

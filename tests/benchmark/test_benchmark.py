@@ -11,13 +11,14 @@ import torch
 from gpt_classifier.__main__ import main
 from gpt_classifier.benchmark import runner
 from gpt_classifier.benchmark.growth import LoadRows, PredictRows
-from gpt_classifier.benchmark.huggingface import as_transformers
 from gpt_classifier.benchmark.inference import Inference
 from gpt_classifier.benchmark.jobs import KINDS
 from gpt_classifier.benchmark.measures import matrix_peak
+from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.benchmark.train import Training
 from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.inference.export_huggingface import as_transformers
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.gpt import GPT
@@ -66,7 +67,8 @@ TRAINING = Training(
 JOBS = [
     TRAINING,
     replace(TRAINING, gpt="gpt2"),
-    Inference("int8", "cpu", "32-true", ["a text"], "checkpoints/sample-bytes"),
+    Inference("int8", "cpu", "32-true", ["a text"], "checkpoints/sms-spam"),
+    Serving("single", "cpu", "32-true", ["a text"], "checkpoints/sms-spam", [1, 8], 0.5),
     LoadRows("load rows", "cpu", "32-true", "messages.csv", "bytes"),
     PredictRows("predict rows", "cpu", "32-true", "messages.csv", "best.ckpt", "out.csv"),
 ]
@@ -101,6 +103,7 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     [
         (["--parts", "lunch"], "'lunch'"),
         (["--repeats", "0"], "--repeats is 0"),
+        (["--clients", "8", "0"], "--clients is [8, 0]"),
         (["--device", "tpu"], "'tpu'"),
         (["--gpt", "{n_layer: 1}"], "--gpt is {n_layer: 1}"),
         (["--gpt", "gpt9"], "gpt is 'gpt9'"),
@@ -119,6 +122,21 @@ def test_a_wrong_option_costs_one_line(options, message, tmp_path, capsys):
 
 SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--epochs", "1"]
 SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}', "--repeats", "1"]
+
+
+def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
+    output = tmp_path / "benchmark.json"
+    options = [*SMALL, "--parts", "service", "--messages", "20", "--clients", "1", "3", "--seconds", "0.2"]
+    assert main(["benchmark", *options, "--output", str(output)]) == 0
+    told = capsys.readouterr().out
+    assert "LitServe is left out: it needs `pip install litserve`" in told
+    shown = re.findall(r"\| (app.*) \| (\d) \| (\d+) \|", told)
+    single = "app, one text a call (`--batch 1`)"
+    assert [(name, int(clients)) for name, clients, _ in shown] == [("app", 1), (single, 1), ("app", 3), (single, 3)]
+    for result in json.loads(output.read_text())["results"]:
+        assert 0 < result["p50 3"] <= result["p99 3"]
+        assert result["answers_per_second 3"] > 1
 
 
 @pytest.mark.slow
@@ -142,7 +160,7 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys):
-    model = Path(__file__).parents[2] / "checkpoints" / "sample-bytes"
+    model = Path(__file__).parents[2] / "checkpoints" / "sms-spam"
     options = [*SMALL, "--parts", "inference", "--messages", "60", "--device", "cpu"]
     assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
     shown = re.findall(r"accuracy of all these messages, ([^:]+): ([\d.]+) %", capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""A run that was killed ends as if it had not been, in whatever batches its rows come."""
+"""A run that was killed ends as if it had not been, in whatever batches its rows come and however they are changed."""
 
 import signal
 import subprocess
@@ -19,6 +19,7 @@ def fit(root, *arguments):
     size = "{n_layer: 2, n_head: 4, n_embd: 32, context_length: 160}"
     settings = [
         "--data.batching.group_by_length=true",
+        "--data.augmentation={crop: 0.5, delete: 0.1, case: 0.2}",
         "--model.trainable=all",
         "--model.optimizer.warmup=0.2",
         f"--model.gpt={size}",
@@ -42,7 +43,9 @@ def final_weights(root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", ["step=25.ckpt", "last.ckpt"], ids=["within an epoch", "after an epoch"])
-def test_a_fit_in_batches_of_like_length_that_is_killed_and_resumed_ends_with_the_same_weights(kept, tmp_path):
+def test_a_fit_in_augmented_batches_of_like_length_that_is_killed_and_resumed_ends_with_the_same_weights(
+    kept, tmp_path
+):
     finish(fit(tmp_path / "whole"))
     process = fit(tmp_path / "killed")
     checkpoints = tmp_path / "killed" / "version_0" / "checkpoints"

@@ -37,7 +37,7 @@ def classifier(trained) -> TextClassifier:
 
 def test_the_example_in_its_docstring_is_true(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
-    assert doctest.testmod(module) == (0, 2)
+    assert doctest.testmod(module) == (0, 5)
 
 
 def test_predictions_come_in_the_order_of_the_texts(classifier):
@@ -82,8 +82,7 @@ COLUMNS = {
     "a tuple": tuple,
     "a numpy array": np.array,
     "an object array": lambda texts: np.array(texts, dtype=object),
-    "a pandas column with other row numbers": lambda texts: pd.Series(texts, index=range(5, 5 + len(texts))),
-    "a pandas string column": lambda texts: pd.Series(texts, dtype="string"),
+    "an index of pandas": pd.Index,
     "the keys of a dict": lambda texts: dict.fromkeys(texts).keys(),
 }
 
@@ -93,6 +92,17 @@ def test_any_column_of_texts_is_answered_like_a_list(column, classifier):
     texts = list(dict.fromkeys(TEXTS[:7]))
     assert classifier.predict(column(texts)) == classifier.predict(texts)
     assert np.array_equal(classifier.predict_proba(column(texts)), classifier.predict_proba(texts))
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category"])
+def test_a_pandas_column_gives_a_table_with_its_index(dtype, classifier):
+    rows = pd.DataFrame({"sms": TEXTS}, index=[f"row {number // 2}" for number in range(len(TEXTS))])  # twice each
+    answers = classifier.predict(rows["sms"].astype(dtype))
+    assert list(answers) == ["predicted", *(f"probability_{name}" for name in classifier.classes_)]
+    assert answers.index.equals(rows.index)
+    assert answers["predicted"].tolist() == [prediction.label for prediction in classifier.predict(TEXTS)]
+    assert np.array_equal(answers.iloc[:, 1:], classifier.predict_proba(TEXTS))
+    assert classifier.predict(rows["sms"][:0]).shape == (0, 1 + len(classifier.classes_))
 
 
 def test_a_generator_is_answered_as_it_is_read(classifier):

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gpt_classifier import TextClassifier
+from gpt_classifier import TextClassifier, shipped
 from gpt_classifier.__main__ import main
 from gpt_classifier.bundle import Bundle, save_folder
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.gpt import GPT
 
-SAMPLE = Path(__file__).parents[2] / "checkpoints" / "sample-bytes"
+SAMPLE = Path(__file__).parents[2] / "checkpoints" / "sms-spam"
 TEXTS = ["WIN a car now!", "See you at five", "ünïcödé 🎉"]
 
 
@@ -98,6 +98,18 @@ def test_the_model_can_be_named_first_or_by_option_with_options_anywhere(capsys)
     assert not written
 
 
+@pytest.mark.parametrize("texts", [["WINNER!! Claim your prize now", "See you at five"], ["and/or?"], ["a/b c", "d"]])
+def test_without_a_model_the_shipped_one_answers_and_is_named(texts, capsys):
+    assert main(["classify", *texts]) == 0
+    out, err = capsys.readouterr()
+    answers = TextClassifier.load(shipped.model()).predict(texts)
+    assert [line.split("\t")[::2] for line in out.splitlines()] == [
+        [p.label, text] for p, text in zip(answers, texts, strict=True)
+    ]
+    assert shipped.MODEL in err
+    assert repr(TextClassifier.load()) == repr(TextClassifier.load(shipped.model()))
+
+
 @pytest.mark.parametrize("before", [[], ["--top-k=1"]])
 def test_what_follows_two_dashes_is_text(before, classify):
     assert [line.split("\t")[2] for line in classify(*before, "--", "--json", "-5")] == ["--json", "-5"]
@@ -136,9 +148,9 @@ def test_top_k_writes_the_most_probable_classes_before_the_text(top_k, four_clas
 
 
 def test_a_text_is_one_line_whatever_is_in_it(classify):
-    text = "a\nb\tc\rd\x1b[31me\x85f\u2028g\\"
+    text = "a\nb\tc\rd\x1b[31me\x85f\u2028g\u202eh\\"
     (line,) = classify(text)
-    assert line.split("\t")[2] == r"a\nb\tc\rd\x1b[31me\x85f\u2028g" + "\\"
+    assert line.split("\t")[2] == r"a\nb\tc\rd\x1b[31me\x85f\u2028g\u202eh" + "\\"
     assert len(line.splitlines()) == 1
     (line,) = classify("--json", text)
     assert json.loads(line)["text"] == text
@@ -173,9 +185,8 @@ def test_bytes_that_are_not_utf8_are_replaced(classify):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "which model?"),
-        (["hello"], "no model at 'hello'"),
-        (["x" * 5000, "y"], "no model at 'xxx"),
+        (["runs/" + "x" * 5000, "y"], "no model at 'runs/xxx"),
+        (["last.ckpt", "y"], "no model at 'last.ckpt'"),
         (["--model", "nowhere", "hello"], "no model at 'nowhere'"),
         ([str(SAMPLE.parent), "hello"], f"no model at {SAMPLE.parent}"),
         ([str(SAMPLE), "hello", "--top-k", "0"], "--top-k is 0, expected at least 1"),
@@ -192,7 +203,8 @@ def test_what_cannot_be_used_is_one_line(arguments, named, error):
 
 def test_a_model_that_is_not_there_costs_no_import_of_torch():
     code = (
-        "import sys; from gpt_classifier.__main__ import main; main(['classify', 'x']); print('torch' in sys.modules)"
+        "import sys; from gpt_classifier.__main__ import main; "
+        "main(['classify', '--model=x', 'y']); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

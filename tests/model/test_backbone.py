@@ -5,19 +5,20 @@ import torch
 from torch.testing import assert_close
 
 from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.encoders import random_encoder
 from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.model.transformers_network import random_network
 
 IDS, LENGTHS = torch.arange(15).view(3, 5), torch.tensor([5, 1, 3])
 BERT = {"model_type": "bert", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}
 BERT |= {"num_attention_heads": 2, "vocab_size": 300, "max_position_embeddings": 64}
+LLAMA = BERT | {"model_type": "llama"}
 
 
-@pytest.fixture(params=["gpt", "gpt without a causal mask", "encoder"])
+@pytest.fixture(params=["gpt", "gpt without a causal mask", "encoder", "decoder"])
 def backbone(request):
-    if request.param == "encoder":
+    if request.param in ("encoder", "decoder"):
         pytest.importorskip("transformers")
-        return random_encoder(BERT).eval()
+        return random_network({"encoder": BERT, "decoder": LLAMA}[request.param]).eval()
     return GPT(GPTConfig(300, 64, 32, 3, 4, causal=request.param == "gpt")).eval()
 
 

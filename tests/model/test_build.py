@@ -64,9 +64,9 @@ def test_settings_describe_a_specification_and_it_describes_them(specification):
 
 
 @pytest.mark.parametrize("model_type", ["gpt", "encoder", "no such", ["bert"]])
-def test_an_encoder_is_of_a_type_that_transformers_knows(model_type):
+def test_a_network_is_of_a_type_that_transformers_knows(model_type):
     pytest.importorskip("transformers")
-    with pytest.raises(InputError, match="expected an encoder of transformers"):
+    with pytest.raises(InputError, match="expected a network of transformers"):
         Specification.from_settings({"backbone": {"model_type": model_type}}, 2)
 
 

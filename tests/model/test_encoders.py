@@ -18,8 +18,8 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import quantized
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.encoders import pretrained_encoder, random_encoder
 from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.model.transformers_network import pretrained_network, random_network
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 from gpt_classifier.training.trunk_cache import TrunkCache
@@ -83,7 +83,7 @@ def saved(kind, published) -> Path:
 
 
 def classifier(kind: str, pooling: str = "first_token") -> SequenceClassifier:
-    model = SequenceClassifier(random_encoder(ENCODERS[kind]), 2, pooling).eval()
+    model = SequenceClassifier(random_network(ENCODERS[kind]), 2, pooling).eval()
     for parameter in model.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     return model
@@ -101,7 +101,7 @@ def settings(kind: str, **others: object) -> dict[str, object]:
 @pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
 def test_logits_are_the_head_on_the_references_hidden_states_of_each_text_alone(pooling, saved):
     reference = AutoModel.from_pretrained(saved).eval()
-    ours = SequenceClassifier(pretrained_encoder(str(saved)), 3, pooling).eval()
+    ours = SequenceClassifier(pretrained_network(str(saved)), 3, pooling).eval()
     logits = ours(IDS, LENGTHS)
     for ids, length, row in zip(IDS, LENGTHS, logits, strict=True):
         states = reference(input_ids=ids[None, :length]).last_hidden_state[0]
@@ -131,14 +131,14 @@ def test_a_text_may_contain_the_padding_token(kind):
 
 
 def test_published_weights_come_in_full_precision_and_ready_to_train(saved):
-    encoder = pretrained_encoder(str(saved))
+    encoder = pretrained_network(str(saved))
     assert encoder.training
     assert all(module.training for module in encoder.modules())
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
 
 
 def test_checkpointed_blocks_give_the_same_gradients(kind):
-    model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2, "mean")
+    model = SequenceClassifier(random_network(ENCODERS[kind] | NO_DROPOUT), 2, "mean")
     gradients = []
     for model.backbone.activation_checkpointing in (False, True, False):
         model.zero_grad()
@@ -202,10 +202,10 @@ def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data)
 
 def test_the_frozen_trunk_is_cached_only_where_all_of_it_is_frozen_and_nothing_drops(kind):
     encoder = TextEncoder("bytes", 64)
-    model = SequenceClassifier(random_encoder(ENCODERS[kind] | NO_DROPOUT), 2)
+    model = SequenceClassifier(random_network(ENCODERS[kind] | NO_DROPOUT), 2)
     assert TrunkCache.is_exact(model, "head", encoder)
     assert not TrunkCache.is_exact(model, "last_block", encoder)
-    dropping = SequenceClassifier(random_encoder(ENCODERS[kind] | {"attention_dropout": 0.1}), 2)
+    dropping = SequenceClassifier(random_network(ENCODERS[kind] | {"attention_dropout": 0.1}), 2)
     assert not TrunkCache.is_exact(dropping, "head", encoder)
 
 
@@ -307,8 +307,8 @@ def test_nothing_is_kept_that_names_code_or_places(kind):
         "name_or_path": "/a/folder",
         "dtype": "float16",
     }
-    encoder = random_encoder(fields)
-    assert encoder.config.fields == random_encoder(ENCODERS[kind]).config.fields
+    encoder = random_network(fields)
+    assert encoder.config.fields == random_network(ENCODERS[kind]).config.fields
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
     assert encoder.config.fields == json.loads(json.dumps(encoder.config.fields))
 
@@ -327,18 +327,18 @@ def test_int8_is_close(kind):
 @pytest.mark.parametrize(
     ("encoder", "named"),
     [
-        ("nobody/nowhere", "'nobody/nowhere', expected an encoder of transformers"),
+        ("nobody/nowhere", "'nobody/nowhere', expected a network of transformers"),
         ({"dim": 16}, "a mapping with a model_type"),
         ({"model_type": "bard"}, "'bard'"),
         ({"model_type": "bert", "hidden_size": "wide"}, "wide"),
-        ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "no bert encoder can be built"),
-        ({"model_type": "t5"}, "not a bidirectional encoder like BERT"),
-        ({"model_type": "vit"}, "not a bidirectional encoder like BERT"),
+        ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "no bert network can be built"),
+        ({"model_type": "t5"}, "neither an encoder like BERT nor a"),
+        ({"model_type": "vit"}, "neither an encoder like BERT nor a"),
     ],
 )
 def test_what_is_no_encoder_is_refused_by_name(encoder, named):
     with pytest.raises(InputError, match=named):
-        random_encoder(encoder)
+        random_network(encoder)
 
 
 def test_published_weights_that_do_not_fit_are_named(saved, kind):
@@ -352,7 +352,7 @@ def test_published_weights_that_do_not_fit_are_named(saved, kind):
     ):
         save_file(change, file, metadata={"format": "pt"})
         with pytest.raises(InputError, match=named):
-            pretrained_encoder(str(saved))
+            pretrained_network(str(saved))
 
 
 def test_a_pretrained_encoder_wants_its_own_tokenizer(saved, quick_trainer, tiny_data):
@@ -380,7 +380,7 @@ def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_p
     contents = bundle.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
     bundle.save_folder(tmp_path, contents, "")
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
-        random_encoder(ENCODERS["bert"])
-    with pytest.raises(InputError, match=r"gpt-classifier\[encoders\]"):
+    with pytest.raises(InputError, match=r"gpt-classifier\[transformers\]"):
+        random_network(ENCODERS["bert"])
+    with pytest.raises(InputError, match=r"gpt-classifier\[transformers\]"):
         TextClassifier.load(tmp_path)

@@ -10,6 +10,8 @@ from gpt_classifier.bundle import VOCABULARY
 from gpt_classifier.model.pretrained import read_tensors
 from gpt_classifier.pretraining.command import pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
+from gpt_classifier.study import job
+from gpt_classifier.study.plan import Row, Study
 from gpt_classifier.tokenizer import stored_tokenizer
 
 GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32}
@@ -81,3 +83,24 @@ def test_a_row_of_a_study_pretrains_on_its_training_rows(tmp_path, capsys):
     results = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert results[0]["test_rows"] == results[1]["test_rows"]
     assert results[1]["seconds"] > results[0]["seconds"]
+
+
+def test_in_a_learning_curve_a_row_pretrains_on_all_training_texts_and_learns_some_labels(tmp_path, monkeypatch):
+    texts = []
+
+    def counted(*arguments):
+        folder = pretrain(*arguments)
+        texts.append(json.loads((folder / "config.json").read_text())["pretrained_on"]["texts"])
+        return folder
+
+    monkeypatch.setattr(job, "pretrain", counted)
+    settings = {"data.source": "sample", "data.tokenizer": "bytes", "data.max_length": 32, "model.gpt": GPT}
+    settings |= {"model.weights": "random", "trainer.max_steps": 1, "trainer.accelerator": "cpu"}
+    row = Row("first", settings=settings, pretrain={"trainer.max_steps": 1})
+    labels = []
+    for run in Study("", [row], weights="last").runs([row], "{}", 1, 0, {}, False, [0.2, 1.0]):
+        scratch = tmp_path / run.file_name
+        scratch.mkdir()
+        labels.append(job.perform(run, scratch, tmp_path)["accuracy"]["train"][1])
+    assert texts == [labels[1]] * 2
+    assert labels[0] == pytest.approx(0.2 * labels[1], abs=1)

@@ -1,5 +1,6 @@
 """Reading a study: mistakes are one clear line, what counts more than what, and the rows that we ship can be built."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.study.plan import Row, Run, Study, read_study
+from gpt_classifier.study.plan import FRACTION, Row, Run, Study, read_study
 from gpt_classifier.variants import build, overrides
 
 STUDIES = Path(__file__).parents[2] / "configs" / "study"
@@ -53,7 +54,7 @@ def rows(*changes):
         ({"smoke": None}, "smoke of"),
         ({"questions": ["layers"]}, "questions of"),
         ({"questions": {"why": {"aks": "Why?"}}}, "a question has ask, about, first"),
-        ({"questions": {"why": {"first": "lstm"}}}, "'lstm', expected gpt, encoder, classical"),
+        ({"questions": {"why": {"first": "lstm"}}}, "'lstm', expected gpt, encoder, decoder, classical"),
         ({"questions": {"why": {"about": "model.poling"}}}, "about model.poling, but none of its rows sets it"),
         ({"rows": rows({"published": {"train": 1}})}, "published scores of row row 0"),
         ({"rows": rows({"published": 95})}, "published scores of row row 0"),
@@ -99,6 +100,38 @@ def test_a_row_that_is_not_there_is_named_with_those_that_are(study_file):
         study.chosen(["row 1", "row 7"])
     assert [row.name for row in study.chosen(["row 1"])] == ["row 1"]
     assert len(study.chosen(None)) == 2
+
+
+# ---------------------------------------------------------------- fractions of the training rows
+
+
+def test_a_study_without_fractions_is_the_last_point_of_its_learning_curve():
+    study = Study("base.yaml", [Row("a"), Row("b", classical="character_svm")])
+    arguments = (study.rows, BASE, 2, 2, {"model.pooling": "mean"}, False)
+    before = study.runs(*arguments)
+    curve = study.runs(*arguments, [0.1, 0.5, 1.0])
+    assert [run for run in curve if run.fraction == 1] == before
+    assert len({run.key for run in curve}) == len(curve) == 3 * len(before)
+    assert [run.settings.get(FRACTION) for run in curve[:12:4]] == [0.1, 0.5, None]
+
+
+@pytest.mark.parametrize("where", ["base", "study", "row", "given"])
+def test_a_fraction_set_twice_is_one_clear_line(where):
+    half = {name: {FRACTION: 0.5} if name == where else {} for name in ("study", "row", "given")}
+    base = BASE + ("data: {splitting: {train_fraction: 0.5}}\n" if where == "base" else "")
+    study = Study("base.yaml", [Row("a", settings=half["row"])], settings=half["study"])
+    with pytest.raises(InputError, match=r"--fractions sets .* and so does row a: leave out one"):
+        study.runs(study.rows, base, 1, 0, half["given"], False, [0.1, 1.0])
+    (run,) = study.runs(study.rows, base, 1, 0, half["given"], False)
+    assert run.fraction == 1
+
+
+def test_file_names_of_runs_are_safe_and_differ():
+    names = ["two blocks", "two_blocks", "a/b", "a\\b", "../c", "größe: 1?", "a+b", "a b"]
+    files = [Run(name, 1, None, "", {}, None, "best", fraction=0.05).file_name for name in names]
+    assert len(set(files)) == len(names)
+    assert all(re.fullmatch(r"[\w.%+-]+", name, re.ASCII) for name in files)
+    assert files[0] == "two+blocks-fraction0.05-seed1"
 
 
 # ---------------------------------------------------------------- settings

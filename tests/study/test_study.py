@@ -22,10 +22,10 @@ from gpt_classifier.__main__ import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.encoders import random_encoder
 from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.model.pretrained import without_weights
+from gpt_classifier.model.transformers_network import random_network
 from gpt_classifier.study import command, runner
 from gpt_classifier.study import table as tables
 from gpt_classifier.study.job import Scored, _result, description, perform
@@ -253,7 +253,7 @@ def test_settings_of_the_command_line_are_named():
 
 def described(config, backbone=None, weights="pretrained", trainable="last_block", lora=None, pooling="last_token"):
     with without_weights():
-        network = GPT(config) if isinstance(config, GPTConfig) else random_encoder(config, None)
+        network = GPT(config) if isinstance(config, GPTConfig) else random_network(config, None)
         model = SequenceClassifier(network, 2, pooling)
         if lora:
             model.add_lora(lora)

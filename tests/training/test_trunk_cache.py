@@ -58,6 +58,8 @@ def fitted(
         ("head", "mean", {}),
         ("last_block", "last_position", {"batching": {"pad_to": "longest_train"}}),
         ("head", "mean_positions", {"batching": {"pad_to": "longest_train"}}),
+        ("last_block", "last_token", {"augmentation": {"crop": 0.5, "delete": 0.1, "case": 0.2}}),
+        ("head", "mean", {"augmentation": {"case": 0.5}}),
         ("last_block", "mean", {"causal": False}),
         ("last_block", "last_position", {"batching": {"pad_to": 64}, "causal": False}),
         ("head", "mean_positions", {"batching": {"pad_to": 64}, "causal": False}),

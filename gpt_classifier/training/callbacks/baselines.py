@@ -1,12 +1,14 @@
 """Trains trivial models on the training rows of a model, for comparison in its test."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.encoded import encode_labels
 from gpt_classifier.data.fingerprints import trained_on
@@ -22,7 +24,10 @@ from gpt_classifier.training.module import GPTClassifier
 SHARE_OF_FIT = 0.1  # of its seconds, for all baselines of a test after a long fit
 
 # Settings of a data module that do not change which rows are trained on.
-OF_BATCHES = {"batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
+OF_BATCHES = {
+    *("batch_size", "batching.group_by_length", "batching.max_batch_tokens"),
+    *(f"augmentation.{field.name}" for field in fields(AugmentationConfig)),
+}
 
 
 def compared(

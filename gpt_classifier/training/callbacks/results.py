@@ -28,7 +28,7 @@ from gpt_classifier.evaluation.report import report, tables
 from gpt_classifier.files import whole_file
 from gpt_classifier.report.command import write
 from gpt_classifier.settings import flat
-from gpt_classifier.training.callbacks.baselines import compared, readable_training_data
+from gpt_classifier.training.callbacks.baselines import OF_BATCHES, compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.facts import of_rows, of_run
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
@@ -36,7 +36,7 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
 
 # Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance", "batch_size", "batching.group_by_length", "batching.max_batch_tokens"}
+OF_BATCHES_AND_TRAINING = {"balance"} | OF_BATCHES
 
 
 class TestResults(Callback):

@@ -1,0 +1,71 @@
+"""Classifies texts with an exported ONNX folder; needs onnxruntime, tokenizers and numpy, and no other module.
+
+Each such folder has a copy of this file: ``python classify.py "a text" ...``.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+MAX_BATCH_TOKENS = 1024  # padding included
+
+
+class OnnxClassifier:
+    """Texts in, probabilities and class names out.
+
+    >>> OnnxClassifier("path/to/folder").predict(["a text"])  # doctest: +SKIP
+    [('spam', 0.97)]
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        import onnxruntime  # here, so that the module can be imported without
+
+        folder = Path(folder)
+        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.encode_special_tokens = True  # written in a text, <|endoftext|> is ordinary text
+        self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def predict(self, texts: list[str]) -> list[tuple[str, float]]:
+        """The most probable class of each text, and its probability."""
+        rows = self.predict_proba(texts)
+        return [(self.config["class_names"][row.argmax()], float(row.max())) for row in rows]
+
+    def predict_proba(self, texts: list[str]) -> np.ndarray:
+        """(N, K) probabilities of N texts, in the order of ``config["class_names"]``."""
+        ids = [self.encode(text) for text in texts]
+        result = np.zeros((len(ids), len(self.config["class_names"])), dtype=np.float32)
+        rest = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        while rest:
+            number = max(1, MAX_BATCH_TOKENS // len(ids[rest[0]]))
+            rows, rest = rest[:number], rest[number:]
+            lengths = np.array([len(ids[row]) for row in rows], dtype=np.int64)
+            table = np.full((len(rows), lengths.max()), self.config["padding_id"], dtype=np.int64)
+            for line, row in zip(table, rows, strict=True):
+                line[: len(ids[row])] = ids[row]
+            result[rows] = self.run(table, lengths)
+        return result
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, truncated as in training; an empty text is one padding token."""
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half surrogates are no text
+        ids, most = self.tokenizer.encode(text).ids, self.config["max_length"]
+        if len(ids) > most:
+            tail = {"head": 0, "tail": most, "head+tail": most // 2}[self.config["truncation"]]
+            ids = ids[: most - tail] + ids[len(ids) - tail :]
+        return ids or [self.config["padding_id"]]
+
+    def run(self, input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Ids (B, T), padded on the right, and lengths (B,) -> probabilities (B, K)."""
+        return self.session.run(None, {"input_ids": input_ids, "lengths": lengths})[0]
+
+
+if __name__ == "__main__":
+    for _text, (_label, _share) in zip(
+        sys.argv[1:], OnnxClassifier(Path(__file__).parent).predict(sys.argv[1:]), strict=True
+    ):
+        print(f"{_label}\t{_share:.3f}\t{_text}")

@@ -1,0 +1,240 @@
+"""Follows an answer through its text: class probabilities after every token; knows nothing about how they are shown.
+
+With causal attention the hidden state of a position depends on the tokens up to it alone, so one pass through the
+network gives what classifying each prefix would give. Shapes: T tokens, C channels, K classes.
+"""
+
+import unicodedata
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt_classifier.decision import Decision
+from gpt_classifier.errors import InputError
+
+if TYPE_CHECKING:
+    from gpt_classifier.inference.classifier import TextClassifier
+
+TRACEABLE = ("last_token", "mean")  # what they read of a prefix follows from the states of its tokens
+STEPS = (32, 64, 128, 256, 512, 1024)  # of the integral, until it is exact enough
+COMPLETE = 0.01  # largest error of the attributions' sum, as a share of what it should be
+STEPS_AT_ONCE = 32  # through the network
+
+Span = tuple[int, int]  # start and end in the text
+
+
+class Word(NamedTuple):
+    """Characters between white space, and the token after which they have been read."""
+
+    start: int
+    end: int
+    token: int
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a model answers after each of the T tokens that it reads of a text."""
+
+    text: str  # as the user gave it
+    tokens: tuple[str, ...]  # (T,) a part of a character is U+FFFD
+    spans: tuple[Span | None, ...]  # (T,) of their characters in the text; None for tokens that the encoder adds
+    probabilities: np.ndarray  # (T, K) of the prefix that ends with each token
+    class_names: tuple[str, ...]  # (K,)
+    decision: Decision  # the rule by which probabilities become answers
+    truncated: bool  # whether the text has tokens that the model does not read
+    attributions: np.ndarray | None = None  # (T,) share of each token in the logit of ``final_class``
+
+    @cached_property
+    def answers(self) -> tuple[str, ...]:
+        """(T,) the answer to each prefix, a class name or ``unsure``."""
+        return tuple(self.decision.words(self.probabilities, self.class_names))
+
+    @property
+    def answer(self) -> str:
+        """That to the whole text."""
+        return self.answers[-1]
+
+    @property
+    def final_class(self) -> int:
+        """Number of the class that is the answer, of the most probable one where that is ``unsure``."""
+        answer = int(self.decision.answers(self.probabilities[-1:])[0])
+        return answer if answer >= 0 else int(self.probabilities[-1].argmax())
+
+    @property
+    def decided_at(self) -> int | None:
+        """The first token from which on the answer is always the final one; None for a text without tokens."""
+        if not any(self.spans):
+            return None
+        others = [token for token, answer in enumerate(self.answers) if answer != self.answer]
+        return others[-1] + 1 if others else 0
+
+    def early(self, threshold: float) -> int | None:
+        """The first token after which the largest probability is at least ``threshold``; None if there is none."""
+        check_level(threshold)
+        reached = np.flatnonzero(self.probabilities.max(-1) >= threshold)
+        return int(reached[0]) if len(reached) else None
+
+    @cached_property
+    def last_tokens(self) -> dict[int, int]:
+        """For each character that is read, by its place in the text, the last token that is or has a part of it."""
+        return {place: token for token, span in enumerate(self.spans) if span for place in range(*span)}
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The words of which a token was read; a wide letter of East Asia, where no spaces divide words, is one."""
+        words = []
+        for start, end in _words(self.text):
+            read = [self.last_tokens[place] for place in range(start, end) if place in self.last_tokens]
+            words += [Word(start, end, max(read))] if read else []
+        return tuple(words)
+
+    def word_at(self, token: int) -> int | None:
+        """Number of the word that this token is in, of the one before if it is white space; None before the first."""
+        span = self.spans[token]
+        words = self.words
+        if span is None:
+            numbers = [number for number, word in enumerate(words) if word.token < token]
+        else:
+            numbers = [number for number, word in enumerate(words) if word.start < span[1]]
+        return numbers[-1] if numbers else None
+
+    def to_dict(self, level: float | None = None) -> dict[str, Any]:
+        """All of it but the text, as plain values; with a ``level``, where that was reached too."""
+        columns = zip(self.class_names, self.probabilities.T.tolist(), strict=True)
+        more: dict[str, Any] = {} if self.attributions is None else {"attributions": self.attributions.tolist()}
+        if level is not None:
+            more["early"] = self.early(level)
+        return {
+            "tokens": list(self.tokens),
+            "spans": [None if span is None else list(span) for span in self.spans],
+            "probabilities": dict(columns),
+            "answers": list(self.answers),
+            "decided_at": self.decided_at,
+            "truncated": self.truncated,
+        } | more
+
+
+def trace(classifier: "TextClassifier", text: str, attributions: bool = False) -> Trace:
+    """The trace of what ``classifier`` reads of ``text``; see :meth:`TextClassifier.trace`."""
+    check_traceable(classifier)
+    encoder = classifier.text_encoder
+    ids, truncated = encoder.encode(text)
+    if encoder.windows is not None and encoder.encode_windows(text) != ([ids], False):
+        raise InputError(
+            f"the text is read in windows of {encoder.max_length} tokens, whose answers are combined, so its prefixes "
+            "have none: trace a shorter text"
+        )
+    probabilities = classifier.decision.probabilities(_logits(classifier, ids))
+    traced = Trace(
+        text=text,
+        tokens=tuple(encoder.decode([number]) for number in ids),
+        spans=tuple(encoder.spans(text)),
+        probabilities=probabilities,
+        class_names=tuple(classifier.classes_.tolist()),
+        decision=classifier.decision,
+        truncated=truncated,
+    )
+    if not attributions:
+        return traced
+    shares = integrated_gradients(classifier, ids, traced.final_class)
+    return replace(traced, attributions=shares)
+
+
+def check_traceable(classifier: "TextClassifier") -> None:
+    """Raises ``InputError`` unless the model's answer to a prefix is in its states of the whole text."""
+    network, pooling = classifier.model.backbone.config, classifier.model.pooling
+    if classifier.decision.multi_label:
+        raise InputError("a trace follows one answer, but this model gives a text any number of labels")
+    if not network.causal:
+        raise InputError(
+            f"a trace needs causal attention, but in this {network.model_type} every token attends to later ones too: "
+            "use a GPT with causal: true, or another decoder"
+        )
+    if pooling not in TRACEABLE:
+        raise InputError(f"a trace needs pooling {' or '.join(TRACEABLE)}, but this model was trained with {pooling}")
+    if classifier.int8:
+        raise InputError("an int8 network rounds a token by what comes after it: load the model without int8")
+
+
+def check_level(threshold: float) -> None:
+    """Raises ``InputError`` unless it can be the level of a probability."""
+    if not 0 < threshold <= 1:
+        raise InputError(f"the level is {threshold}, expected a probability above 0 and at most 1, such as 0.95")
+
+
+@torch.inference_mode()
+def _logits(classifier: "TextClassifier", ids: list[int]) -> np.ndarray:
+    """(T, K) the head's logits at every position."""
+    inputs, lengths = _batch(classifier, ids)
+    _, (states,) = classifier.model(inputs, lengths, with_states=True)  # (T, C)
+    if classifier.model.pooling == "mean":
+        states = states.float().cumsum(0) / torch.arange(1, len(ids) + 1, device=states.device)[:, None]
+    return classifier.model.classify(states).cpu().double().numpy()
+
+
+def integrated_gradients(classifier: "TextClassifier", ids: list[int], class_number: int) -> np.ndarray:
+    """(T,) how much each token adds to the logit of a class (M. Sundararajan et al., 2017).
+
+    The baseline is as many padding tokens, for GPT-2 end-of-text. The sum is the logit of the text less that of the
+    baseline, up to 1 %, or to 0.001 where they are nearly the same: the steps of the integral are doubled until it is.
+    Raises ``InputError`` without captum, or if 1,024 steps are not enough.
+    """
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError as error:
+        raise InputError('attributions need captum: pip install "gpt-classifier[explain]"') from error
+    model = classifier.model
+    inputs, lengths = _batch(classifier, ids)
+    with torch.no_grad():
+        states = model.backbone.embed(inputs)  # (1, T, C)
+        baseline = model.backbone.embed(torch.full_like(inputs, classifier.text_encoder.padding_id))
+
+    if not states.is_floating_point():  # ids, of a network that is run as a whole
+        raise InputError(
+            f"attributions start from the embeddings of tokens, which this {model.backbone.config.model_type} does not "
+            "give apart from its blocks: leave them out"
+        )
+
+    def logit(x: Tensor) -> Tensor:
+        return model(x, lengths.expand(len(x)), depth=0)[:, class_number]
+
+    method = IntegratedGradients(logit)
+    with torch.no_grad():
+        expected = float(logit(states) - logit(baseline))
+    for steps in STEPS:
+        shares = method.attribute(states, baseline, n_steps=steps, internal_batch_size=STEPS_AT_ONCE)
+        result = shares[0].sum(-1).detach().cpu().double().numpy()
+        if abs(result.sum() - expected) <= max(COMPLETE * abs(expected), 1e-3):
+            return result
+    raise InputError(
+        f"the attributions of {len(ids)} tokens add up to {result.sum():.3f} and not to {expected:.3f} after "
+        f"{STEPS[-1]:,} steps: leave them out for this text"
+    )
+
+
+def _batch(classifier: "TextClassifier", ids: list[int]) -> tuple[Tensor, Tensor]:
+    """(1, T) and (1,)."""
+    batch = classifier.text_encoder.unpadded().batch([ids])
+    return batch.inputs.to(classifier.device), batch.lengths.to(classifier.device)
+
+
+def _words(text: str) -> list[Span]:
+    words: list[Span] = []
+    for place, character in enumerate(text):
+        if character.isspace():
+            continue
+        goes_on = bool(words) and words[-1][1] == place
+        wide, joins = _is_wide(character), unicodedata.category(character) in ("Mn", "Me", "Cf")
+        if goes_on and (joins or not (wide or _is_wide(text[words[-1][0]]))):
+            words[-1] = (words[-1][0], place + 1)
+        else:
+            words.append((place, place + 1))
+    return words
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"

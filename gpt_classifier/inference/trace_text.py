@@ -1,0 +1,135 @@
+"""Tells a trace in sentences, in a table and in the colours of a terminal; computes nothing of it."""
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from gpt_classifier.decision import UNSURE
+from gpt_classifier.drawing import shortened
+from gpt_classifier.inference.command import ESCAPES
+from gpt_classifier.inference.trace import Trace
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+MAX_WORD = 24  # columns of a word in a sentence
+TELLING = 4  # words whose attributions a sentence names
+RARE, CERTAIN = (228, 234, 242), (255, 145, 20)  # colours behind black letters, of probability 0 and 1
+
+
+def sentences(trace: Trace, level: float | None = None) -> list[str]:
+    """Where the answer was decided, where the probability ``level`` was reached, and what told most."""
+    lines = [_decided(trace)]
+    if level is not None:
+        lines.append(_early(trace, level))
+    if trace.attributions is not None and trace.words:
+        lines.append(_telling(trace))
+    if trace.truncated:
+        lines.append(
+            f"The text is truncated: {len(trace.last_tokens):,} of its {len(trace.text):,} characters are read."
+        )
+    return lines
+
+
+def _decided(trace: Trace) -> str:
+    answer, place = trace.answer.translate(ESCAPES), trace.decided_at
+    if place is None:
+        return f"The text is empty, so the answer {answer} says nothing about it."
+    what = _share(trace, place, trace.final_class, trace.answer == UNSURE)
+    return f"The answer {answer} is reached {_where(trace, place)}, with probability {what}, and never left again."
+
+
+def _early(trace: Trace, level: float) -> str:
+    place = trace.early(level)
+    if place is None:
+        return f"No class reaches probability {level:g} anywhere."
+    best = int(trace.probabilities[place].argmax())
+    return f"Probability {level:g} is first reached {_where(trace, place)}, with {_share(trace, place, best, True)}."
+
+
+def _share(trace: Trace, token: int, class_number: int, named: bool) -> str:
+    name = f" of {trace.class_names[class_number].translate(ESCAPES)}" if named else ""
+    return f"{trace.probabilities[token, class_number]:.3f}{name}"
+
+
+def _where(trace: Trace, token: int) -> str:
+    number, tokens = trace.word_at(token), f"token {token + 1:,} of {len(trace.tokens):,}"
+    if number is None:
+        return f"before the first word ({tokens})"
+    where = "at" if token <= trace.words[number].token else "just after"  # of a space
+    return f"{where} word {number + 1:,} of {len(trace.words):,}, {_quoted(trace, number)} ({tokens})"
+
+
+def _telling(trace: Trace) -> str:
+    assert trace.attributions is not None
+    shares = word_attributions(trace)
+    most = sorted(range(len(shares)), key=lambda number: -abs(shares[number]))[:TELLING]
+    named = ", ".join(f"{_quoted(trace, number)} {shares[number]:+.2f}" for number in most)
+    name = trace.class_names[trace.final_class].translate(ESCAPES)
+    return f"Of the logit of {name}, {trace.attributions.sum():+.2f} against padding, most is from {named}."
+
+
+def word_attributions(trace: Trace) -> list[float]:
+    """Those of the tokens of each word together."""
+    assert trace.attributions is not None
+    shares = [0.0] * len(trace.words)
+    for token, share in enumerate(trace.attributions.tolist()):
+        number = trace.word_at(token)
+        if number is not None:
+            shares[number] += share
+    return shares
+
+
+def _quoted(trace: Trace, number: int) -> str:
+    return f'"{shown_word(trace, number, MAX_WORD)}"'
+
+
+def shown_word(trace: Trace, number: int, columns: int) -> str:
+    word = trace.words[number]
+    return shortened(trace.text[word.start : word.end].translate(ESCAPES), columns)
+
+
+def table(trace: Trace) -> list[str]:
+    """A line for each word: the answer after it, the probability of the final class, and the word."""
+    if not trace.words:
+        return []
+    name = trace.class_names[trace.final_class].translate(ESCAPES)
+    attributions = None if trace.attributions is None else word_attributions(trace)
+    header = ["answer", f"P({name})", "after the word"]
+    rows = [header if attributions is None else [*header[:2], "attribution", header[2]]]
+    for number, word in enumerate(trace.words):
+        cells = [
+            trace.answers[word.token].translate(ESCAPES),
+            f"{trace.probabilities[word.token, trace.final_class]:.3f}",
+        ]
+        if attributions is not None:
+            cells.append(f"{attributions[number]:+.3f}")
+        rows.append([*cells, shown_word(trace, number, 80)])
+    return ["\t".join(row) for row in rows]
+
+
+def coloured(trace: Trace) -> "Text":
+    """The text on one line, each character on the colour of the final class's probability after it."""
+    from rich.text import Text
+
+    line, start = Text(), 0
+    for token, run in groupby(trace.last_tokens.get(place, -1) for place in range(len(trace.text))):
+        end = start + len(list(run))
+        style = "dim" if token < 0 else _style(trace.probabilities[token, trace.final_class])
+        line.append(trace.text[start:end].translate(ESCAPES), style)
+        start = end
+    return line
+
+
+def legend(trace: Trace) -> "Text":
+    """What the colours mean."""
+    from rich.text import Text
+
+    line = Text(f"probability of {trace.class_names[trace.final_class].translate(ESCAPES)} after each token: ")
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        line.append(f" {share:.2f} ", _style(share))
+    return line
+
+
+def _style(share: float) -> str:
+    red, green, blue = (round(low + (high - low) * share) for low, high in zip(RARE, CERTAIN, strict=True))
+    return f"black on rgb({red},{green},{blue})"
