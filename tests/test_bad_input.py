@@ -195,8 +195,9 @@ def test_a_model_folder_with_a_wrong_value_is_refused(key, value, error, here, t
     error("classify", "--model=HERE/model", "hello")
 
 
-def test_classify_without_a_model_says_so(error):
-    assert "--model" in error("classify", "hello")
+@pytest.mark.parametrize("name", ["calibrate", "export", "predict", "test"])
+def test_a_command_without_a_model_says_so(name, error):
+    assert "--model" in error(name)
 
 
 def test_other_classes_than_those_of_the_model_are_named(error, trained):

@@ -27,7 +27,12 @@ from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.settings import flat, grouped
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
-from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
+from gpt_classifier.training.optimization import (
+    OptimizerConfig,
+    build_optimizer,
+    learning_rate_schedule,
+    may_be_fused,
+)
 from gpt_classifier.training.step_loss import is_logged, is_shown
 
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "samples", "checkpoint_every"}  # they do not affect what is learnt
@@ -157,7 +162,7 @@ class LanguageModel(L.LightningModule):
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         config = self.optimizer_config
-        optimizer = build_optimizer(self.model, self.hparams["learning_rate"], config)
+        optimizer = build_optimizer(self.model, self.hparams["learning_rate"], config, may_be_fused(self.trainer))
         if config.unfreeze_every:
             raise InputError("optimizer.unfreeze_every is for fit: pretraining trains all blocks, so leave it out")
         if config.is_constant:

@@ -52,7 +52,12 @@ from gpt_classifier.training.hints import hints
 from gpt_classifier.training.language_model import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
-from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
+from gpt_classifier.training.optimization import (
+    OptimizerConfig,
+    build_optimizer,
+    learning_rate_schedule,
+    may_be_fused,
+)
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.step_loss import is_logged, is_shown
 from gpt_classifier.training.trunk_cache import CacheConfig, Share, TrunkCache
@@ -437,7 +442,7 @@ class GPTClassifier(L.LightningModule):
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         config = self.optimizer_config
         self._optimizer_learning_rate = self.hparams["learning_rate"]
-        optimizer = build_optimizer(self.model, self._optimizer_learning_rate, config)
+        optimizer = build_optimizer(self.model, self._optimizer_learning_rate, config, may_be_fused(self.trainer))
         if config.is_constant:
             return optimizer
         steps = self.trainer.estimated_stepping_batches

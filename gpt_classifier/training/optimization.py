@@ -1,4 +1,4 @@
-"""Builds optimizers and learning-rate schedules from plain values; knows nothing about Lightning."""
+"""Builds optimizers and learning-rate schedules from plain values, and says what Lightning leaves to choose."""
 
 import math
 from collections import defaultdict
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -69,12 +71,20 @@ class OptimizerConfig:
         return self.warmup == 0 and self.schedule == "constant" and self.unfreeze_every == 0
 
 
-def build_optimizer(model: SequenceClassifier, learning_rate: float, config: OptimizerConfig) -> Optimizer:
+def may_be_fused(trainer: Trainer) -> bool:
+    """Whether Adam may update all parameters with one kernel: in mixed precision, Lightning then refuses to clip."""
+    return not (trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision))
+
+
+def build_optimizer(
+    model: SequenceClassifier, learning_rate: float, config: OptimizerConfig, fused: bool = True
+) -> Optimizer:
     """An optimizer of ``torch.optim`` for the trained parameters; weight decay applies to vectors only if configured.
 
     Each level below the head (1 is the last block, the highest number the embeddings) has ``layer_decay`` times the
     learning rate of the level above (J. Howard and S. Ruder, "ULMFiT", 2018). With that, or ``unfreeze_every``, each
-    parameter group has a ``level``; otherwise all have level 0.
+    parameter group has a ``level``; otherwise all have level 0. With ``fused``, Adam and AdamW update all parameters
+    with one kernel.
     """
     by_block = config.layer_decay < 1 or config.unfreeze_every > 0
     grouped: dict[tuple[int, bool], list[nn.Parameter]] = defaultdict(list)
@@ -93,9 +103,9 @@ def build_optimizer(model: SequenceClassifier, learning_rate: float, config: Opt
         }
         for (level, decays), parameters in sorted(grouped.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
-    fused = {"fused": True} if config.name in ("Adam", "AdamW") else {}  # one kernel for all parameters
+    kernel = {"fused": True} if fused and config.name in ("Adam", "AdamW") else {}
     try:
-        return cast(Any, config.optimizer_class())(groups, lr=learning_rate, **fused | config.arguments)
+        return cast(Any, config.optimizer_class())(groups, lr=learning_rate, **kernel | config.arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {config.name} does not take these arguments: {error}") from error
 

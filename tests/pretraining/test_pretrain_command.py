@@ -281,6 +281,11 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(tmp_path):
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
 
 
+def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
+    settings = changed(trainer={"precision": "bf16-mixed", "gradient_clip_val": 1.0})
+    assert (pretrain(tmp_path, settings) / "model.safetensors").exists()
+
+
 @pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
     settings = changed(model={"checkpoint_every": 7}, data={"batch_size": 8})

@@ -1,5 +1,6 @@
 """Options that change how fast or in what memory something is computed do not change what is computed."""
 
+import lightning as L
 import pytest
 import torch
 
@@ -61,6 +62,22 @@ def test_lower_precision_trains_and_its_head_stays_exact(quick_trainer, tiny_dat
     assert scores["val/loss"] == pytest.approx(expected["val/loss"], abs=0.02)
     batch = model.text_encoder.batch([[1, 2, 3]])
     assert model.model(batch.inputs, batch.lengths).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", False)])
+def test_gradients_are_clipped_in_every_precision(quick_trainer, tiny_data, precision, fused):
+    norms = []
+
+    class Norms(L.Callback):
+        def on_before_zero_grad(self, trainer, module, optimizer):
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            norms.extend([torch.cat([g.flatten() for g in gradients]).norm().item()] if gradients else [])
+
+    model = GPTClassifier(gpt=TINY, weights="random", trainable="all")
+    trainer = quick_trainer(precision=precision, gradient_clip_val=0.01, callbacks=[Norms()])
+    trainer.fit(model, tiny_data())
+    assert max(norms) == pytest.approx(0.01, rel=0.01)
+    assert bool(trainer.optimizers[0].defaults.get("fused")) == fused  # Lightning would not clip
 
 
 @pytest.mark.parametrize("policy", ["last_block", "all"])
