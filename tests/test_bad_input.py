@@ -195,7 +195,7 @@ def test_a_model_folder_with_a_wrong_value_is_refused(key, value, error, here, t
     error("classify", "--model=HERE/model", "hello")
 
 
-@pytest.mark.parametrize("name", ["calibrate", "export", "predict", "test"])
+@pytest.mark.parametrize("name", ["predict", "test"])
 def test_a_command_without_a_model_says_so(name, error):
     assert "--model" in error(name)
 

@@ -87,11 +87,18 @@ def test_the_command_compares_all_systems(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
     gpt = '{"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64}'
     options = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--gpt", gpt]
-    options += ["--epochs", "1", "--repeats", "1", "--policies", "last_block", "--rows", "20000", "--messages", "50"]
-    options += ["--device", "cpu"]
+    options += ["--epochs", "1", "--repeats", "1", "--policies", "last_block", "--rows", "20000"]
+    options += ["--device", "cpu", "--parts", "train", "start", "growth"]
     assert main(["benchmark", *options, "--output", str(output)]) == 0
     table = capsys.readouterr().out
-    for system in ("second run", "no trunk cache", "plain loop", "transformers Trainer", "int8", "predict rows"):
+    for system in (
+        "second run",
+        "no trunk cache",
+        "plain loop",
+        "transformers Trainer",
+        "classify one",
+        "predict rows",
+    ):
         assert system in table
     results = {tuple(r["job"]): r for r in json.loads(output.read_text())["results"]}
     cached, uncached = results["last_block", "cached"], results["last_block", "uncached"]

@@ -49,7 +49,14 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found")
-@pytest.mark.parametrize("cases", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "cases",
+    [
+        200,
+        pytest.param(1_000, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.exhaustive]),
+    ],
+)
 def test_scores_equal_those_of_scikit_learn(cases):
     """On logits and labels of any size, with ties, with classes that do not occur, with one class in all rows."""
     rng = np.random.default_rng(0)

@@ -324,7 +324,11 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("policy", "told"), [("all", "of them trainable (all)"), ("last_block", "frozen trunk: 1 of 2 blocks ran once")]
+    ("policy", "told"),
+    [
+        pytest.param("all", "of them trainable (all)", marks=pytest.mark.exhaustive),
+        ("last_block", "frozen trunk: 1 of 2 blocks ran once"),
+    ],
 )
 def test_two_processes_fit_one_model(policy, told, tmp_path):
     quickstart = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
