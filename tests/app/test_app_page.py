@@ -111,7 +111,7 @@ def test_a_message_has_a_label_bars_and_a_trace(opened, address):
     assert page.locator("#traced").inner_text() == WIN
     assert page.locator("#traced span").all_inner_texts() == WIN.split()
     assert page.locator("#traced .decided").all_inner_texts() == ["claim"]
-    assert page.locator("#sentences").inner_text().startswith("The answer spam is reached at word 9")
+    assert page.locator("#sentences").inner_text().startswith("The answer spam is reached at word 12")
     page.get_by_text("Every word in a table").click()
     assert page.locator("#words tr").last.inner_text().split()[:2] == ["prize", "spam"]
 
