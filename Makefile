@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test check tensorboard clean
+.PHONY: quickstart test check docs tensorboard clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m gpt_classifier classify "You have won a prize, call 0900 123 4567 to claim it" "See you at five, love"
@@ -21,6 +21,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "the documentation: build/site/index.html"
 
 tensorboard: $(VENV)/installed
 	$(BIN)/tensorboard --logdir checkpoints

@@ -243,9 +243,7 @@ def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(tmp_path):
 # ---------------------------------------------------------------- pipes, optional parts
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "fit --help", "fit --config quickstart --print_config", "init good.csv --print"]
-)
+@pytest.mark.parametrize("words", ["--help", "fit --config quickstart --print_config", "init good.csv --print"])
 def test_a_reader_that_has_gone_is_no_error(words):
     line = f"set -o pipefail; {sys.executable} -m gpt_classifier {words} | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)

@@ -11,7 +11,7 @@ import torch
 from gpt_classifier.benchmark.growth import LoadRows, PredictRows
 from gpt_classifier.benchmark.inference import Inference
 from gpt_classifier.benchmark.measures import matrix_peak
-from gpt_classifier.benchmark.runner import Job
+from gpt_classifier.benchmark.runner import Job, Result
 from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.train import Training
 from gpt_classifier.memory import peak_memory
@@ -23,7 +23,12 @@ def main() -> None:
     """Reads a job from the named file, runs it and writes its result there."""
     path = Path(sys.argv[1])
     fields = json.loads(path.read_text())
-    job = KINDS[fields.pop("kind")](**fields)
+    path.write_text(json.dumps(measured(KINDS[fields.pop("kind")](**fields))))
+    os._exit(0)  # without waiting for the threads of libraries
+
+
+def measured(job: Job) -> Result:
+    """The result of a job, with its peak memory and the speed of matrix products before and after it."""
     warnings.filterwarnings("ignore")
     peaks = [matrix_peak(job.device, job.precision)] if job.beside_peak else []
     if job.device == "cuda":
@@ -32,10 +37,7 @@ def main() -> None:
     result = job.run()
     result["peak_memory"] = torch.cuda.max_memory_allocated() if job.device == "cuda" else peak_memory()
     peaks += [matrix_peak(job.device, job.precision)] if job.beside_peak else []
-    result["matrix_peak"] = max(peaks, default=None)
-    result["threads"] = torch.get_num_threads()
-    path.write_text(json.dumps(result))
-    os._exit(0)  # without waiting for the threads of libraries
+    return result | {"matrix_peak": max(peaks, default=None), "threads": torch.get_num_threads()}
 
 
 if __name__ == "__main__":

@@ -215,8 +215,8 @@ class TextDataModule(L.LightningDataModule):
         """The columns to read for a split; only ``source`` has columns of groups and splits."""
         if name == "train":
             return self.source_columns
-        label = None if name == "predict" else self.source_columns.label
-        return replace(self.source_columns, label=label, group=None, split=None)
+        texts = self.source_columns.of_texts()
+        return texts if name == "predict" else replace(texts, label=self.source_columns.label)
 
     def _with_splits(self, tables: splits.Splits, others: splits.Splits) -> splits.Splits:
         """The tables of ``source`` and those of other sources. Raises ``InputError`` if both have the same split."""

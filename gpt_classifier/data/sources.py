@@ -11,7 +11,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,6 +65,10 @@ class Columns:
     def __post_init__(self) -> None:
         if not (self.label is None or isinstance(self.label, str) or self.multi_label == COLUMNS):
             raise InputError(f"label_column names {len(self.label)} columns: set multi_label to columns, or name one")
+
+    def of_texts(self) -> "Columns":
+        """Those of the texts only, as of rows without labels."""
+        return replace(self, label=None, group=None, split=None)
 
     def names(self) -> list[str]:
         labels = [self.label] if isinstance(self.label, str) else self.label or []

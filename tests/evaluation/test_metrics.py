@@ -53,7 +53,6 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     "cases",
     [
         200,
-        pytest.param(1_000, marks=pytest.mark.slow),
         pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.exhaustive]),
     ],
 )

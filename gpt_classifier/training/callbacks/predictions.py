@@ -39,15 +39,25 @@ class PredictionsFile(Callback):
     def _part(self, rank: int) -> Path:
         return self.path.with_name(f".{self.path.name}.rank{rank}")
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def check(self, names: Sequence[str]) -> None:
+        """Raises ``InputError``, before a text is classified, if no file can be written for classes of these names."""
         writable_folder(self.path.parent)
         if self.path.is_dir():
             raise InputError(f"{self.path} is a folder: name a file for the predictions")
-        ours = {"row", "predicted", *_probabilities(class_names(classifier(pl_module)))}
+        ours = {"row", "predicted", *_probabilities(names)}
         if taken := [name for name in self.keep if name in ours]:
             raise InputError(f"keep has {', '.join(taken)}, which predictions have themselves: leave it out")
-        if self.keep:  # raises InputError for a missing column before the first text is classified
+        if self.keep:  # raises InputError for a missing column
             next(self.columns(self.keep))
+
+    def write(self, rows: Iterator[list[str]], names: Sequence[str]) -> None:
+        """Writes the whole file. A row is its number, the answer and the probabilities; the numbers increase."""
+        with whole_file(self.path) as path:
+            count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, names))
+        rank_zero_info(f"{count:,} predictions: {self.path}")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(class_names(classifier(pl_module)))
         self.stream = open(self._part(trainer.global_rank), "w", newline="", encoding="utf-8")  # noqa: SIM115
         self.writer = csv.writer(self.stream)
 
@@ -64,18 +74,17 @@ class PredictionsFile(Callback):
         rows, probabilities = (tensor.cpu() for tensor in outputs)
         answers = model.decision.words(probabilities.numpy(), class_names(model))
         for row, answer, values in zip(rows.tolist(), answers, probabilities.tolist(), strict=True):
-            self.writer.writerow([row, answer, *(f"{value:.6f}" for value in values)])
+            self.writer.writerow(line(row, answer, values))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stream.close()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             parts = [self._part(rank) for rank in range(trainer.world_size)]
-            with ExitStack() as stack, whole_file(self.path) as path:
+            with ExitStack() as stack:
                 readers = [csv.reader(stack.enter_context(open(p, newline="", encoding="utf-8"))) for p in parts]
                 rows = heapq.merge(*readers, key=lambda line: int(line[0]))
-                count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, class_names(classifier(pl_module))))
-            rank_zero_info(f"{count:,} predictions: {self.path}")
+                self.write(rows, class_names(classifier(pl_module)))
         trainer.strategy.barrier()
         self.teardown(trainer, pl_module, "predict")
 
@@ -96,6 +105,11 @@ class PredictionsFile(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.path.parent.is_dir():
             self._part(trainer.global_rank).unlink(missing_ok=True)
+
+
+def line(row: int, answer: str, probabilities: Sequence[float]) -> list[str]:
+    """What the file says of a row."""
+    return [str(row), answer, *(f"{value:.6f}" for value in probabilities)]
 
 
 def _probabilities(names: Sequence[str]) -> list[str]:
