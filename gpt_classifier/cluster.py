@@ -53,6 +53,7 @@ def predictions(
     if find_spec("ray") is None:
         raise InputError("classifying on a cluster needs Ray: pip install 'gpt-classifier[ray]'")
     import ray
+    import ray.data
 
     started = not ray.is_initialized()
     if started:
@@ -69,7 +70,7 @@ def predictions(
             batch_size=1,
             batch_format="pandas",
             fn_kwargs={"columns": columns, "file_format": file_format},
-            num_cpus=0.5,  # other than the workers', or else Ray has each file's rows classified by the one that reads it
+            num_cpus=0.5,  # not as many as a worker's, or else Ray has a file classified by the one that reads it
         )
         answers = texts.map_batches(
             Worker,
@@ -96,7 +97,9 @@ def _start(workers: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it warns of what is as it should be
     local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1, "include_dashboard": False}
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # what goes wrong is raised; its files have all the rest
+            handler.setLevel(logging.CRITICAL)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError) as error:
@@ -112,10 +115,11 @@ def _texts(files: pd.DataFrame, columns: Columns, file_format: FileFormat) -> It
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The mistake of the user behind an error of Ray's, or that error itself."""
+    """The mistake of the user behind an error of Ray's, or that error.
+
+    Ray's is an ``InputError`` too, with the trace of another process, and to the text of ours it adds lines.
+    """
     cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return InputError(str(cause))
+    while cause is not None and not (isinstance(cause, InputError) and getattr(cause, "cause", None) is None):
         cause = getattr(cause, "cause", None) or cause.__cause__
-    return error
+    return error if cause is None else InputError(str(cause).partition("\n")[0])

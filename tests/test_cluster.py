@@ -104,7 +104,10 @@ def test_without_ray_one_line_says_what_is_missing(trained, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--data.source=sample", "--ray=2"], "--ray is for files, and the source is sample"), (["--ray=0"], "--ray")],
+    [
+        (["--data.source=sample", "--ray=2"], "--ray is for files, and the source is sample"),
+        (["--ray=0"], "--ray is 0, expected a number of processes"),
+    ],
 )
 def test_what_a_cluster_cannot_do_is_one_line(words, said, trained, capsys):
     assert main(["predict", f"--model={trained}", *words]) == 2

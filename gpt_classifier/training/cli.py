@@ -7,12 +7,12 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
@@ -34,6 +34,7 @@ from gpt_classifier.training import callbacks
 from gpt_classifier.training.callbacks.predictions import line
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import check_published
+from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of, trained_model
 
@@ -52,6 +53,8 @@ class ClusterTrainer(Trainer):
     """Predicts in the processes of a Ray cluster, whose number comes first, and not itself."""
 
     def __init__(self, workers: int, **settings: Any) -> None:
+        if workers < 1:
+            raise InputError(f"--ray is {workers}, expected a number of processes of at least 1")
         super().__init__(**settings)
         self.workers = workers
 
@@ -71,7 +74,16 @@ class ClusterTrainer(Trainer):
         file.check(contents.class_names)
         columns = datamodule.source_columns.of_texts()
         answers = predictions(contents, paths(datamodule.source), columns, datamodule.file_format, self.workers)
-        file.write((line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
+        file.write(_at_a_pace(line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
+
+
+def _at_a_pace(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The rows, while lines tell how many there were."""
+    pace = Pace()
+    for count, row in enumerate(rows, 1):
+        yield row
+        if pace.due():
+            rank_zero_info(f"{count:,} rows, {pace.elapsed():.0f} s")
 
 
 ABOUT = {
@@ -135,7 +147,7 @@ class ClassifierCLI(LightningCLI):
         )
         parser.add_argument(
             "--ray",
-            type=PositiveInt | None,
+            type=int | None,
             help="Number of processes of a Ray cluster in which predict classifies, each on a core or a GPU: of the "
             "cluster at RAY_ADDRESS, or of one that is started on this machine. No trainer's settings then matter.",
         )
@@ -262,7 +274,7 @@ class ClassifierCLI(LightningCLI):
                 rank_zero_info("fast_dev_run: no predictions are written")
             else:
                 extra.append(self._predictions_file())
-            if workers := self._of_command(self.config_init).ray:
+            if (workers := self._of_command(self.config_init).ray) is not None:
                 self.trainer_class = partial(ClusterTrainer, workers)
         elif self.subcommand is None:
             kwargs["logger"] = False  # the caller decides what runs and where files are written
