@@ -33,9 +33,10 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
     this package and keeps the weights of the best epoch. ``classes_`` (K,) are the classes, in the order of
     ``predict_proba``'s columns, and ``classifier_`` is the :class:`TextClassifier`, which can be saved.
 
-    >>> from sklearn.model_selection import GridSearchCV
-    >>> settings = [{"model.learning_rate": rate} for rate in (5e-4, 1e-3)]
-    >>> search = GridSearchCV(GPTTextClassifier(), {"settings": settings}, cv=3)  # doctest: +SKIP
+    Examples:
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> settings = [{"model.learning_rate": rate} for rate in (5e-4, 1e-3)]
+        >>> search = GridSearchCV(GPTTextClassifier(), {"settings": settings}, cv=3)  # doctest: +SKIP
 
     Args:
         config: Name of a configuration of the package, such as ``scratch`` or ``spam``, or the path of a file.

@@ -55,9 +55,10 @@ class TextClassifier:
     :class:`~gpt_classifier.model.classification.SequenceClassifier`, which maps token ids to logits.
     ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
 
-    >>> classifier = TextClassifier.load()
-    >>> classifier.predict("URGENT! You have won a free cruise, call now to claim your prize").label
-    'spam'
+    Examples:
+        >>> classifier = TextClassifier.load()
+        >>> classifier.predict("URGENT! You have won a free cruise, call now to claim your prize").label
+        'spam'
     """
 
     def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
@@ -160,10 +161,11 @@ class TextClassifier:
         encoders, poolings other than the last token and the mean, texts read in several windows, int8; and where a
         text may have several labels.
 
-        >>> classifier = TextClassifier.load()
-        >>> trace = classifier.trace("URGENT! You have won a free cruise, call now to claim your prize")
-        >>> trace.answer, trace.probabilities.shape
-        ('spam', (17, 2))
+        Examples:
+            >>> classifier = TextClassifier.load()
+            >>> trace = classifier.trace("URGENT! You have won a free cruise, call now to claim your prize")
+            >>> trace.answer, trace.probabilities.shape
+            ('spam', (17, 2))
         """
         if not isinstance(text, str):
             raise InputError(f"the text is {_shown(text)}, expected one str to trace")
