@@ -84,11 +84,13 @@ def test_the_second_block_of_python_goes_from_two_lists_to_a_label(tmp_path, mon
 
 
 def test_links_lead_somewhere_on_a_package_index_too():
-    """Where there are no files beside the README: other files of the project are named, and not linked."""
-    assert re.findall(r"\]\((?!https?://)[^)]*\)", README) == []
+    """Where there are no files beside the README: other files of the project are named, and not linked, but pictures."""
+    links = re.findall(r"(!?)\[[^\]]*\]\((?!https?://)([^)]*)\)", README)
+    assert links
+    assert all(is_picture and (ROOT / target).is_file() for is_picture, target in links)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:gpt_classifier|configs|tests)/[\w/.]+)`", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:gpt_classifier|configs|docs|tests)/[\w/.-]+)`", README))))
 def test_named_files_exist(name):
     assert (ROOT / name).exists()
 
