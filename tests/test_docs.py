@@ -44,7 +44,7 @@ def commands(block):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if FENCE.search(page.read_text())], ids=lambda page: page.stem)
-def test_every_block_does_what_the_page_says(page, here, capsys):
+def test_every_block_does_what_the_page_says(page, here, capsys, monkeypatch):
     """``sh`` and ``python`` run; ``text`` is what the block before it prints; ``console`` ends in its one line."""
     names, printed, checked = {}, None, 0
     for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
@@ -57,7 +57,9 @@ def test_every_block_does_what_the_page_says(page, here, capsys):
                 assert main(words) == 0, words
             printed = None
         elif language == "bash":
-            assert all(parses(words) for words in commands(block))
+            with monkeypatch.context() as patch:
+                patch.chdir(ROOT)  # where the configurations lie that they name
+                assert all(parses(words) for words in commands(block))
             printed = None
         elif language == "console":
             line, said = block.rstrip("\n").split("\n")
