@@ -84,7 +84,7 @@ def test_the_second_block_of_python_goes_from_two_lists_to_a_label(tmp_path, mon
 
 
 def test_links_lead_somewhere_on_a_package_index_too():
-    """Where there are no files beside the README: other files of the project are named, not linked, but for pictures."""
+    """Where there are no files beside the README: other files of the project are named, and only pictures linked."""
     links = re.findall(r"(!?)\[[^\]]*\]\((?!https?://)([^)]*)\)", README)
     assert links
     assert all(is_picture and (ROOT / target).is_file() for is_picture, target in links)
