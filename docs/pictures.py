@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 HERE = Path(__file__).parent
-PICTURES = HERE / "pictures"
+PICTURES = HERE / "pages" / "pictures"
 MESSAGE = "WINNER!! As a valued customer you have been selected to claim your prize, call now"
 
 

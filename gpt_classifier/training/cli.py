@@ -7,14 +7,13 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -31,10 +30,9 @@ from gpt_classifier.files import cache_folder, newest, tokenizer_folder, writabl
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.tokenizer import OWN
 from gpt_classifier.training import callbacks
-from gpt_classifier.training.callbacks.predictions import line
+from gpt_classifier.training.cluster import ClusterTrainer
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import check_published
-from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of, trained_model
 
@@ -47,43 +45,6 @@ class SaveConfig(SaveConfigCallback):
             first = writable_folder(folder) / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
             self.parser.save(self.config, path, overwrite=True)
-
-
-class ClusterTrainer(Trainer):
-    """Predicts in the processes of a Ray cluster, whose number comes first, and not itself."""
-
-    def __init__(self, workers: int, **settings: Any) -> None:
-        if workers < 1:
-            raise InputError(f"--ray is {workers}, expected a number of processes of at least 1")
-        super().__init__(**settings)
-        self.workers = workers
-
-    def predict(
-        self, model: Any = None, dataloaders: Any = None, datamodule: Any = None, *_: Any, **others: Any
-    ) -> None:
-        """Writes the file of predictions. Raises ``InputError`` for a source that is no file."""
-        from gpt_classifier.cluster import predictions
-
-        assert isinstance(model, GPTClassifier), "as the command passes them"
-        assert isinstance(datamodule, TextDataModule)
-        if is_named(datamodule.source):
-            raise InputError(f"--ray is for files, and the source is {datamodule.source}: leave --ray out")
-        contents = model.bundle()
-        given: list[Callback] = self.callbacks  # type: ignore[attr-defined]
-        file = next(callback for callback in given if isinstance(callback, callbacks.PredictionsFile))
-        file.check(contents.class_names)
-        columns = datamodule.source_columns.of_texts()
-        answers = predictions(contents, paths(datamodule.source), columns, datamodule.file_format, self.workers)
-        file.write(_at_a_pace(line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
-
-
-def _at_a_pace(rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    """The rows, while lines tell how many there were."""
-    pace = Pace()
-    for count, row in enumerate(rows, 1):
-        yield row
-        if pace.due():
-            rank_zero_info(f"{count:,} rows, {pace.elapsed():.0f} s")
 
 
 ABOUT = {
@@ -274,8 +235,8 @@ class ClassifierCLI(LightningCLI):
                 rank_zero_info("fast_dev_run: no predictions are written")
             else:
                 extra.append(self._predictions_file())
-            if (workers := self._of_command(self.config_init).ray) is not None:
-                self.trainer_class = partial(ClusterTrainer, workers)
+                if (workers := self._of_command(self.config_init).ray) is not None:
+                    self.trainer_class = partial(ClusterTrainer, workers)
         elif self.subcommand is None:
             kwargs["logger"] = False  # the caller decides what runs and where files are written
             extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
