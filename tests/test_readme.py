@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
 COMMANDS = re.findall(r"python -m gpt_classifier ([^\n#`]+)", SHELL + "\n" + README.replace("\\\n", " "))
+CODE = (ROOT / "docs/pages/code.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -90,13 +91,15 @@ def test_links_lead_somewhere_on_a_package_index_too():
     assert all(is_picture and (ROOT / target).is_file() for is_picture, target in links)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:gpt_classifier|configs|docs|tests)/[\w/.-]+)`", README))))
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`((?:gpt_classifier|configs|docs|tests)/[\w/.-]+)`", README + CODE)))
+)
 def test_named_files_exist(name):
     assert (ROOT / name).exists()
 
 
 def test_the_tree_of_files_is_that_of_the_package():
-    (tree,) = re.findall(r"```\ngpt_classifier/\n(.*?)```", README, re.DOTALL)
+    (tree,) = re.findall(r"```\ngpt_classifier/\n(.*?)```", CODE, re.DOTALL)
     folder, named = "", set()
     for nested, name in re.findall(r"^(│   )?[├└]── (\S+)", tree, re.MULTILINE):
         folder = (folder if nested else name) if name.endswith("/") else folder
