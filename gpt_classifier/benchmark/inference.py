@@ -12,21 +12,27 @@ from gpt_classifier.benchmark.measures import computing, now
 from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
 from gpt_classifier.bundle import load
 from gpt_classifier.data import sources
+from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.statistics import wilson
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.export import To, export
 from gpt_classifier.inference.export_huggingface import as_transformers, transformers_package
-from gpt_classifier.inference.onnx_classifier import OnnxClassifier
+from gpt_classifier.inference.exported_classifier import ExportedClassifier
 
 NAMES = {
     "predict": "gpt_classifier",
     "int8": "gpt_classifier, int8",
     "onnx": "onnxruntime",
     "onnx-int8": "onnxruntime, int8",
+    "compiled": "compiled by AOTInductor",
     "pipeline": "transformers pipeline",
 }
 ONNX = ("onnx", "onnxscript", "onnxruntime")
-EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8"}  # systems that classify with an exported folder
+EXPORTED: dict[str, To] = {
+    "onnx": "onnx",
+    "onnx-int8": "int8",
+    "compiled": "compiled",
+}  # systems that classify with an exported folder
 
 
 def measure(runner: Runner) -> None:
@@ -40,8 +46,13 @@ def measure(runner: Runner) -> None:
     folders = dict.fromkeys(systems, runner.model_folder)
     if runner.device == "cpu" and o.precision == "32-true" and installed(NAMES["onnx"], *ONNX):
         for system, to in EXPORTED.items():
-            folders[system] = str(runner.scratch / system)
-            say(export(runner.model_folder, to, Path(folders[system]), texts=texts[:200])[0])
+            folder = runner.scratch / system
+            try:
+                say(export(runner.model_folder, to, folder, texts=texts[:200])[0])
+            except InputError as error:  # such as a missing compiler
+                say(f"{NAMES[system]} is left out: {error}")
+            else:
+                folders[system] = str(folder)
 
     def job(system: str) -> Inference:
         return Inference(system, runner.device, o.precision, texts, folders[system])
@@ -70,7 +81,7 @@ class Inference(Job):
         if self.system == "pipeline":
             predict, one, note = _pipeline(self.model, self.device, self.precision, texts)
         elif self.system in EXPORTED:
-            exported = OnnxClassifier(self.model)
+            exported = ExportedClassifier(self.model)
             predict, one, note = exported.predict, lambda text: exported.predict([text]), ""
         else:
             classifier = TextClassifier.load(self.model, self.device, int8=self.system == "int8")

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
     from gpt_classifier.bundle import Bundle
 
-To = Literal["hf", "onnx", "int8", "torch", "merged", "delta"]
+To = Literal["hf", "onnx", "int8", "torch", "compiled", "merged", "delta"]
 FORMATS: dict[To, str] = {
     "hf": "a folder of transformers (GPT2ForSequenceClassification)",
     "onnx": "ONNX, with tokenizer.json and a classify.py that needs neither PyTorch nor this package",
     "int8": "the same with 8-bit matrices",
     "torch": "a program of torch.export (.pt2)",
+    "compiled": "that program compiled by AOTInductor for processors like this one, with a classify.py",
     "merged": "a model folder of this package with low-rank updates merged into their matrices",
     "delta": "only what differs from the weights --base, and their checksum",
 }
 TOLERANCE: dict[To, float | None] = {
-    "hf": 1e-5, "onnx": 1e-4, "int8": None, "torch": 1e-5, "merged": 1e-5, "delta": 1e-6
+    "hf": 1e-5, "onnx": 1e-4, "int8": None, "torch": 1e-5, "compiled": 1e-5, "merged": 1e-5, "delta": 1e-6
 }  # fmt: skip
 REPORT = "export.json"
 # What exports get wrong first: nothing, blanks, emoji, special tokens, scripts, more tokens than a model reads.
@@ -101,7 +102,7 @@ def export(
     with whole_folder(output) as folder:
         of_delta = to == "delta" and not (Path(model) / bundle.ADAPTER).is_file()
         contents = bundle.load(model, None if of_delta else base)
-        notes = _notes(contents) if to in ("hf", "onnx", "int8", "torch") else []
+        notes = _notes(contents) if to not in ("merged", "delta") else []
         if to in ("merged", "delta"):
             measured = _folder(contents, to, folder, base, texts)
         else:
@@ -128,7 +129,7 @@ def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: 
     """Writes what other programs run, in float32, and compares it with the classifier."""
     from gpt_classifier.inference import export_huggingface, export_network
     from gpt_classifier.inference.classifier import TextClassifier
-    from gpt_classifier.inference.onnx_classifier import OnnxClassifier
+    from gpt_classifier.inference.exported_classifier import ExportedClassifier
 
     contents = contents.merged()
     contents = replace(contents, model=deepcopy(contents.model).cpu().float().eval())
@@ -141,8 +142,11 @@ def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: 
         compute = export_network.write_program(contents, folder, notes)
         found = export_network.text_probabilities(contents.text_encoder, texts, compute)
     else:
-        compute = export_network.write_onnx(contents, folder, notes, int8=to == "int8")
-        found = OnnxClassifier(folder).predict_proba(texts)
+        if to == "compiled":
+            compute = export_network.write_compiled(contents, folder, notes)
+        else:
+            compute = export_network.write_onnx(contents, folder, notes, int8=to == "int8")
+        found = ExportedClassifier(folder).predict_proba(texts)
     return _measured(expected, found, export_network.shape_difference(contents, compute))
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from gpt_classifier.bundle import Bundle
 from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.errors import InputError
-from gpt_classifier.inference import onnx_classifier
+from gpt_classifier.errors import InputError, reason
+from gpt_classifier.inference import exported_classifier
+from gpt_classifier.inference.exported_classifier import Compute
 from gpt_classifier.learned_tokenizer import to_library
 from gpt_classifier.model.classification import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.tokenizer import BytePairs, restore_tokenizer
 
-Compute = Callable[[np.ndarray, np.ndarray], np.ndarray]  # ids (B, T), lengths (B,) -> probabilities (B, K)
 NAMES = ["input_ids", "lengths"]
 
 
@@ -78,7 +78,7 @@ def library_tokenizer(encoder: TextEncoder) -> Any:
 def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = False) -> Compute:
     """Writes ``model.onnx``, ``tokenizer.json``, ``config.json`` and ``classify.py``; returns what computes it."""
     own_network(contents, "int8" if int8 else "onnx")
-    tokenizer, encoder = library_tokenizer(contents.text_encoder), contents.text_encoder
+    tokenizer = library_tokenizer(contents.text_encoder)
     try:
         import onnxscript  # noqa: F401 - torch.onnx needs it
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -86,7 +86,6 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
         raise InputError(
             'onnx, onnxscript or onnxruntime is not installed: pip install "gpt-classifier[export]"'
         ) from error
-    tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "model.onnx"
     with quiet():
         inputs, shapes = _example(contents)
@@ -101,6 +100,32 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
             path.rename(exact := folder / "float32.onnx")
             quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True)
             exact.unlink()
+    return _with_classify(contents, folder, notes, tokenizer)
+
+
+def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
+    """The same with ``model.pt2``, compiled machine code, instead of ``model.onnx``.
+
+    Raises ``InputError`` where there is no C++ compiler.
+    """
+    own_network(contents, "compiled")
+    tokenizer = library_tokenizer(contents.text_encoder)
+    from torch._inductor import aoti_compile_and_package
+
+    with quiet():
+        try:
+            aoti_compile_and_package(_program(contents), package_path=str(folder / "model.pt2"))
+        except RuntimeError as error:  # what the compiler's errors have in common
+            raise InputError(
+                f"--to compiled needs a C++ compiler, such as g++ ({reason(error)}): install one, or use --to onnx"
+            ) from error
+    return _with_classify(contents, folder, notes, tokenizer)
+
+
+def _with_classify(contents: Bundle, folder: Path, notes: list[str], tokenizer: Any) -> Compute:
+    """Adds ``tokenizer.json``, ``config.json`` and a ``classify.py`` that reads them; returns what it computes with."""
+    encoder = contents.text_encoder
+    tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "class_names": contents.class_names,
         "max_length": encoder.max_length,
@@ -110,19 +135,21 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
         "notes": notes,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(onnx_classifier.__file__, folder / "classify.py")
-    return onnx_classifier.OnnxClassifier(folder).run
+    shutil.copyfile(exported_classifier.__file__, folder / "classify.py")
+    return exported_classifier.ExportedClassifier(folder).run
+
+
+def _program(contents: Bundle) -> torch.export.ExportedProgram:
+    inputs, shapes = _example(contents)
+    module = Probabilities(contents.model, contents.decision).eval()
+    return torch.export.export(module, inputs, dynamic_shapes=shapes)
 
 
 def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     """Writes ``model.pt2``, a program of ``torch.export``; returns the loaded program."""
     own_network(contents, "torch")
     with quiet():
-        inputs, shapes = _example(contents)
-        program = torch.export.export(
-            Probabilities(contents.model, contents.decision).eval(), inputs, dynamic_shapes=shapes
-        )
-        torch.export.save(program, folder / "model.pt2")
+        torch.export.save(_program(contents), folder / "model.pt2")
         loaded = torch.export.load(folder / "model.pt2").module()
 
     def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """An exported model answers as the model does, in every program that reads it; what cannot be expressed is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from gpt_classifier.encoding import TextEncoder, WindowsConfig
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import export_huggingface
 from gpt_classifier.inference.export import AWKWARD, export, probe_texts, push
-from gpt_classifier.inference.onnx_classifier import OnnxClassifier
+from gpt_classifier.inference.exported_classifier import ExportedClassifier
 from gpt_classifier.learned_tokenizer import learn, to_library
 from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.gpt import GPT, GPTConfig
@@ -197,7 +198,7 @@ def test_onnx_says_what_the_classifier_says(settings_, folder_of, tmp_path):
     texts = [*AWKWARD, "half a pair \ud83d"]
     expected = TextClassifier.load(model, "cpu").predict_proba(texts)
     assert np.ptp(expected, axis=0).max() > 0.1
-    assert OnnxClassifier(tmp_path / "onnx").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
+    assert ExportedClassifier(tmp_path / "onnx").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_folder_classifies_without_this_package(folder_of, tmp_path):
@@ -223,6 +224,32 @@ def test_a_program_of_torch_is_loaded_and_compared(folder_of, tmp_path, capsys):
     program = torch.export.load(tmp_path / "torch" / "model.pt2").module()
     found = program(torch.tensor([[97, 98, 256]]), torch.tensor([2])).detach().numpy()
     assert found == pytest.approx(TextClassifier.load(model, "cpu").predict_proba(["ab"]), abs=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_program_says_what_the_classifier_says(folder_of, tmp_path):
+    model = folder_of(contents(LEARNED, truncation="head+tail", max_length=33, pooling="mean"))
+    export(model, "compiled", tmp_path / "compiled")
+    texts = [*AWKWARD, "half a pair \ud83d"]
+    expected = TextClassifier.load(model, "cpu").predict_proba(texts)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert ExportedClassifier(tmp_path / "compiled").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
+    words = [sys.executable, "classify.py", "a text"]
+    done = subprocess.run(words, cwd=tmp_path / "compiled", capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\ta text\n")
+
+
+def test_without_a_compiler_nothing_is_left_and_one_line_says_so(folder_of, tmp_path, monkeypatch, capsys):
+    def uncompiled(*_, **__):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", uncompiled)
+    model = folder_of(contents())
+    assert main(["export", str(model), "--to", "compiled", "--output", str(tmp_path / "compiled")]) == 2
+    said = capsys.readouterr().err
+    assert "--to compiled needs a C++ compiler" in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):

@@ -1,34 +1,34 @@
-"""Classifies texts with an exported ONNX folder; needs onnxruntime, tokenizers and numpy, and no other module.
+"""Classifies texts with an exported folder; needs tokenizers, numpy and onnxruntime, or PyTorch if it is compiled.
 
 Each such folder has a copy of this file: ``python classify.py "a text" ...``.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+Compute = Callable[[np.ndarray, np.ndarray], np.ndarray]  # ids (B, T), lengths (B,) -> probabilities (B, K)
 MAX_BATCH_TOKENS = 1024  # padding included
 
 
-class OnnxClassifier:
+class ExportedClassifier:
     """Texts in, probabilities and class names out.
 
-    >>> OnnxClassifier("path/to/folder").predict(["a text"])  # doctest: +SKIP
+    >>> ExportedClassifier("path/to/folder").predict(["a text"])  # doctest: +SKIP
     [('spam', 0.97)]
     """
 
     def __init__(self, folder: str | Path) -> None:
-        import onnxruntime  # here, so that the module can be imported without
-
         folder = Path(folder)
         self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # written in a text, <|endoftext|> is ordinary text
-        self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        self.run = _onnx(folder / "model.onnx") if (folder / "model.onnx").exists() else _compiled(folder / "model.pt2")
 
     def predict(self, texts: list[str]) -> list[tuple[str, float]]:
         """The most probable class of each text, and its probability."""
@@ -59,13 +59,29 @@ class OnnxClassifier:
             ids = ids[: most - tail] + ids[len(ids) - tail :]
         return ids or [self.config["padding_id"]]
 
-    def run(self, input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Ids (B, T), padded on the right, and lengths (B,) -> probabilities (B, K)."""
-        return self.session.run(None, {"input_ids": input_ids, "lengths": lengths})[0]
+
+def _onnx(path: Path) -> Compute:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda input_ids, lengths: session.run(None, {"input_ids": input_ids, "lengths": lengths})[0]
+
+
+def _compiled(path: Path) -> Compute:
+    import torch
+    from torch._inductor import aoti_load_package
+
+    program = aoti_load_package(str(path))
+
+    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return program(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
+
+    return run
 
 
 if __name__ == "__main__":
     for _text, (_label, _share) in zip(
-        sys.argv[1:], OnnxClassifier(Path(__file__).parent).predict(sys.argv[1:]), strict=True
+        sys.argv[1:], ExportedClassifier(Path(__file__).parent).predict(sys.argv[1:]), strict=True
     ):
         print(f"{_label}\t{_share:.3f}\t{_text}")
