@@ -58,6 +58,29 @@ def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninter
     assert all(tensor.equal(uninterrupted[name]) for name, tensor in resumed.items())
 
 
+@pytest.mark.slow
+def test_two_processes_stop_together_when_one_is_asked_to_and_go_on_together(tmp_path):
+    devices = ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu"]
+    arguments = [*command(tmp_path), *devices]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while "epoch 2:" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)  # its child gets none
+        said = process.stdout.read()
+    assert process.returncode == 143, said
+    assert "Traceback" not in said
+    run = tmp_path / "version_0"
+    assert TextClassifier.load(run).predict("hello").label in ("ham", "spam")
+    steps = int(re.search(r"after (\d+) steps", said)[1])
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+
+    again = [*arguments, f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", "--trainer.max_epochs=8"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8 * 36
+    assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
+
+
 @pytest.mark.parametrize(
     "wrong", ["--model.optimizer.arguments={nonsense: 1}", "--model.head={class_path: torch.nn.Tanh}"]
 )

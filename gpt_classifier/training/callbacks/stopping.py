@@ -1,70 +1,86 @@
-"""Stops a fit on Ctrl-C at the end of a batch, where its checkpoint can be resumed exactly."""
+"""Stops a fit on Ctrl-C or SIGTERM at the end of a batch, where its checkpoint can be resumed exactly."""
 
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 
+AGREE_EVERY = 10  # batches after which several processes ask each other: asking waits for the device
+
 
 class Interrupted(SystemExit):
-    """Raised for Ctrl-C at the end of a step, with the exit code of a process that was ended by SIGINT."""
+    """Raised at the end of a step by each process.
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGINT)
+    The exit code of the first one is that of a process which the signal has ended, that of the others 0: launchers kill all
+    processes once one has failed, and the first still has files to write.
+    """
+
+    def __init__(self, number: int, first: bool) -> None:
+        super().__init__(128 + number if first else 0)
 
 
 Handler = Callable[[int, FrameType | None], object] | int | None  # handler of a signal in Python's signal module
-STOPS = (Interrupted, SIGTERMException, KeyboardInterrupt)  # requested by the user, unlike errors
+STOPS = (Interrupted, KeyboardInterrupt)  # requested by the user, unlike errors
 
 
 class StopCleanly(Callback):
-    """Stops on Ctrl-C after the current batch, or after the validation if that batch ends an epoch.
+    """Stops on Ctrl-C and SIGTERM after the current batch, or after the validation if that batch ends an epoch.
 
-    ``last.ckpt`` is written then, so that the fit can be resumed exactly; likewise after SIGTERM, on which Lightning
-    stops at the same point. A second Ctrl-C stops at once. With several processes the first one does too, as they
-    would stop at different batches.
+    ``last.ckpt`` is written then, so that the fit can be resumed exactly. A second Ctrl-C stops at once. Several
+    processes stop at the same batch, also if only one of them got the signal. In a job of SLURM the same is done on
+    SIGUSR1; Lightning would write a checkpoint from which every later fit in that folder continues.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.former: Handler = None
+        self.asked = 0  # the signal that asked to stop
+        self.former: dict[int, Handler] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.asked = False
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self.former = signal.signal(signal.SIGINT, self._ask)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts our handlers in the place of Lightning's, whose SIGTERM waits for processes that got none."""
+        self.asked = 0
+        if threading.current_thread() is threading.main_thread():
+            numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if SLURMEnvironment.detect() else [])]
+            self.former = {number: signal.signal(number, self._ask) for number in numbers}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = number
         rank_zero_info("\nstopping after this batch; Ctrl-C again stops at once")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        within_epoch = not trainer.is_last_batch  # after the last batch, validation comes first
-        if within_epoch and (self.asked or trainer.received_sigterm) and trainer.world_size == 1:
+        if trainer.is_last_batch:  # validation comes first
+            return
+        if (trainer.world_size == 1 or (batch_idx + 1) % AGREE_EVERY == 0) and (number := self._agreed(trainer)):
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):
                     callback.save(trainer)
-        if within_epoch and self.asked:
-            raise Interrupted
+            raise Interrupted(number, trainer.is_global_zero)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.asked:  # during or after the last batch of the previous epoch, after which last.ckpt was written
-            raise Interrupted
+        if number := self._agreed(trainer):  # since the last batch of the former epoch; last.ckpt was written after it
+            raise Interrupted(number, trainer.is_global_zero)
+
+    def _agreed(self, trainer: Trainer) -> int:
+        """The signal that any of the processes got, 0 for none."""
+        if trainer.world_size == 1:
+            return self.asked
+        asked = torch.tensor(self.asked, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(asked, reduce_op="max"))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.former is not None:
-            signal.signal(signal.SIGINT, self.former)
-            self.former = None
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")
