@@ -26,12 +26,15 @@ def near_duplicate_key(text: str) -> str:
     width); format and control characters (zero-width characters, byte order marks) are removed.
     """
     text = " ".join(text.split())  # before control characters, which include tabs and line ends, are removed
+    plain = text.isascii() and text.isprintable()
     if not text.isprintable():
         text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf"))
     if not text.isascii():
         text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may result in upper case
         text = unicodedata.normalize("NFKC", text.lower())  # lower case may be decomposed
-    return " ".join(NUMBER.sub("0", text.lower()).split())
+    if not plain:  # normal forms may have spaces, and there may be several around removed characters
+        text = " ".join(text.split())
+    return NUMBER.sub("0", text.lower())
 
 
 @dataclass(frozen=True)
