@@ -335,7 +335,7 @@ def test_a_wrong_command_is_one_line(line, messages, capsys):
 
 def test_a_run_names_its_own_data(trained, capsys):
     assert main(["review", "export", str(trained), "--top=3"]) == 0
-    assert "sample, split grouped: 287 training rows" in capsys.readouterr().out
+    assert "sample, split grouped: 960 training rows" in capsys.readouterr().out
     row = lines()[0]
     edit({row["row"]: row["suggested_label"]})
     out, command = applied(capsys, str(trained))

@@ -353,7 +353,7 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
             "folds divide one source by split grouped or random",
         ),
         ({"splitting": {"folds": 3}, "test_source": "test.csv"}, "leave out test_source"),
-        ({"splitting": {"folds": 300}}, "too few for 300 folds"),
+        ({"splitting": {"folds": 600}}, "too few for 600 folds"),
     ],
     ids=str,
 )

@@ -20,6 +20,7 @@ def fit(root, *arguments):
     size = "{n_layer: 2, n_head: 4, n_embd: 32, context_length: 160}"
     settings = [
         "--data.batching.group_by_length=true",
+        "--data.splitting.train_fraction=0.299",
         "--data.augmentation={crop: 0.5, delete: 0.1, case: 0.2}",
         "--model.trainable=all",
         "--model.optimizer.warmup=0.2",

@@ -253,12 +253,12 @@ def test_a_missing_file_is_named_together_with_what_could_be_given(tmp_path, nam
     assert "sample, sms_spam, imdb" in str(raised.value)
 
 
-def test_the_sample_is_410_messages_of_two_classes_all_of_them_different():
+def test_the_sample_is_1373_messages_of_two_classes_all_of_them_different():
     table = sources.load("sample")["train"]
-    assert len(table) == 410
+    assert len(table) == 1373
     assert set(table["label"]) == {"ham", "spam"}
     assert table["text"].map(splits.near_duplicate_key).is_unique
-    assert table["row"].tolist() == list(range(410))
+    assert table["row"].tolist() == list(range(1373))
 
 
 def tar_of(path, members):

@@ -136,7 +136,7 @@ def test_what_would_take_longer_than_the_limit_is_not_begun(parts, monkeypatch):
     monkeypatch.setattr(baselines, "NAMES", {"fast": "fast", "slow": "slow"})
     found = train_baselines(parts["train"], parts["val"], parts["test"].texts, seconds=20)
     assert [each.name for each in found.trained] == ["fast"]
-    assert found.skipped["slow"].startswith("the time limit is 20 s for all baselines, as it needs about 3")
+    assert found.skipped["slow"].startswith("the time limit is 20 s for all baselines, as it needs about 96 s")
 
 
 def test_texts_without_words_leave_out_those_that_count_words():

@@ -273,8 +273,9 @@ def test_a_study_without_fractions_is_continued_and_folds_test_every_text_at_eve
     assert "2 of 4 runs were done before" in capsys.readouterr().out
     texts = {}
     for one in read_results(folder):
-        texts.setdefault(one["accuracy"]["train"][1], []).append(one["accuracy"]["test"][1])
-    assert all(sum(tested) == 410 for tested in texts.values())
+        few = one["accuracy"]["train"][1] < 100
+        texts.setdefault(few, []).append(one["accuracy"]["test"][1])
+    assert [sum(tested) for tested in texts.values()] == [1373, 1373]
     assert [line["runs"] for line in lines_of(folder)] == ["2"] * 2
     assert "1 seed, 2 folds; p-values" in (folder / "table.md").read_text()
 

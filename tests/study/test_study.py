@@ -114,7 +114,7 @@ def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, mon
     assert main(["study", "--config", str(study), "--output", str(folder), "--rows", "4", "--folds", "2"]) == 0
     counts = [result["accuracy"]["test"][1] for result in read_results(folder)]
     assert len(counts) == 2
-    assert sum(counts) == 410
+    assert sum(counts) == 1373
 
 
 def result(correct: str, seed: int = 1, **others) -> dict:

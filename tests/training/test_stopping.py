@@ -22,6 +22,7 @@ TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
 
 def command(root, *arguments):
     short = ["--data.max_length=64", f"--model.gpt={TINY}", "--trainer.max_epochs=60", "--data.batch_size=4"]
+    short += ["--data.splitting.train_fraction=0.3"]
     short += [
         "--model.optimizer.schedule=constant",
         "--model.optimizer.warmup=0",

@@ -18,8 +18,8 @@ AGREE_EVERY = 10  # batches after which several processes ask each other: asking
 class Interrupted(SystemExit):
     """Raised at the end of a step by each process.
 
-    The exit code of the first one is that of a process which the signal has ended, that of the others 0: launchers kill all
-    processes once one has failed, and the first still has files to write.
+    The exit code of the first one is that of a process which the signal has ended, that of the others 0: launchers kill
+    all processes once one has failed, and the first still has files to write.
     """
 
     def __init__(self, number: int, first: bool) -> None:
