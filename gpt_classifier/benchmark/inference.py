@@ -28,11 +28,8 @@ NAMES = {
     "pipeline": "transformers pipeline",
 }
 ONNX = ("onnx", "onnxscript", "onnxruntime")
-EXPORTED: dict[str, To] = {
-    "onnx": "onnx",
-    "onnx-int8": "int8",
-    "compiled": "compiled",
-}  # systems that classify with an exported folder
+# Systems that classify with an exported folder, and its format.
+EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8", "compiled": "compiled"}
 
 
 def measure(runner: Runner) -> None:

@@ -102,7 +102,7 @@ def export(
     with whole_folder(output) as folder:
         of_delta = to == "delta" and not (Path(model) / bundle.ADAPTER).is_file()
         contents = bundle.load(model, None if of_delta else base)
-        notes = _notes(contents) if to not in ("merged", "delta") else []
+        notes = _notes(contents, to) if to not in ("merged", "delta") else []
         if to in ("merged", "delta"):
             measured = _folder(contents, to, folder, base, texts)
         else:
@@ -190,8 +190,9 @@ def _measured(expected: "np.ndarray", found: "np.ndarray", of_shapes: float | No
     return Measured(len(expected), float(abs(expected - found).max()), float(same), of_shapes)
 
 
-def _notes(contents: "Bundle") -> list[str]:
+def _notes(contents: "Bundle", to: To) -> list[str]:
     """What the exported model does not do."""
+    notes = ["Compiled for processors like the one of this machine."] if to == "compiled" else []
     decision = contents.decision
     rules: dict[str, Any] = {
         "a threshold": decision.positive is not None,
@@ -201,10 +202,11 @@ def _notes(contents: "Bundle") -> list[str]:
     }
     rule = " and ".join(name for name, given in rules.items() if given)
     if not rule:
-        return []
+        return notes
     return [
+        *notes,
         f"Not exported: this model decides by {rule} ({json.dumps(decision.asked)}); the exported one gives the same "
-        "probabilities, and its answer is the most probable class."
+        "probabilities, and its answer is the most probable class.",
     ]
 
 

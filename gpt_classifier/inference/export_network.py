@@ -104,9 +104,9 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
 
 
 def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
-    """The same with ``model.pt2``, compiled machine code, instead of ``model.onnx``.
+    """What :func:`write_onnx` writes, with ``model.pt2``, compiled machine code, instead of ``model.onnx``.
 
-    Raises ``InputError`` where there is no C++ compiler.
+    Raises ``InputError`` where it cannot be compiled, as without a C++ compiler.
     """
     own_network(contents, "compiled")
     tokenizer = library_tokenizer(contents.text_encoder)
@@ -117,7 +117,8 @@ def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
             aoti_compile_and_package(_program(contents), package_path=str(folder / "model.pt2"))
         except RuntimeError as error:  # what the compiler's errors have in common
             raise InputError(
-                f"--to compiled needs a C++ compiler, such as g++ ({reason(error)}): install one, or use --to onnx"
+                f"the model cannot be compiled here ({reason(error)}): --to compiled needs a C++ compiler, such as "
+                "g++; use --to onnx instead"
             ) from error
     return _with_classify(contents, folder, notes, tokenizer)
 

@@ -23,10 +23,8 @@ TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
 def command(root, *arguments):
     short = ["--data.max_length=64", f"--model.gpt={TINY}", "--trainer.max_epochs=60", "--data.batch_size=4"]
     short += ["--data.splitting.train_fraction=0.3"]
-    short += [
-        "--model.optimizer.schedule=constant",
-        "--model.optimizer.warmup=0",
-    ]  # which would depend on the number of epochs
+    # Others would depend on the number of epochs.
+    short += ["--model.optimizer.schedule=constant", "--model.optimizer.warmup=0"]
     return [sys.executable, "-m", "gpt_classifier", "fit", f"--config={CONFIG}", *short,
             f"--trainer.default_root_dir={root}", *arguments]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Stops a fit on Ctrl-C or SIGTERM at the end of a batch, where its checkpoint can be resumed exactly."""
+"""Stops a fit on Ctrl-C or SIGTERM at the end of a batch, so that it can go on with the next one."""
 
 import signal
 import threading
@@ -33,9 +33,10 @@ STOPS = (Interrupted, KeyboardInterrupt)  # requested by the user, unlike errors
 class StopCleanly(Callback):
     """Stops on Ctrl-C and SIGTERM after the current batch, or after the validation if that batch ends an epoch.
 
-    ``last.ckpt`` is written then, so that the fit can be resumed exactly. A second Ctrl-C stops at once. Several
-    processes stop at the same batch, also if only one of them got the signal. In a job of SLURM the same is done on
-    SIGUSR1; Lightning would write a checkpoint from which every later fit in that folder continues.
+    ``last.ckpt`` is written then, from which the fit goes on with the next batch. A second Ctrl-C stops at once.
+    Several processes stop within ten batches, all at the same one, also if only one of them got the signal. In a job of
+    SLURM the same is done on SIGUSR1; Lightning would write a checkpoint there, from which every later fit in that
+    folder would go on.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class StopCleanly(Callback):
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = number
-        rank_zero_info("\nstopping after this batch; Ctrl-C again stops at once")
+        rank_zero_info("\nstopping at the end of a batch; Ctrl-C again stops at once")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
