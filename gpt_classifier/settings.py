@@ -39,6 +39,28 @@ def grouped(kind: type[Group], name: str, value: Any) -> Group:
         raise InputError(f"{name} is {dict(value)}: {error}") from error
 
 
+def check_resumed(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` for the first difference between what a fit is resumed with and what it was stopped with.
+
+    It would not be the same fit any more, and where sizes differ, the optimizer's state would not fit the parameters.
+    """
+    for name in now | then:
+        if now.get(name) != then.get(name):
+            raise InputError(
+                f"{name} {_is(name)} {_shown(now.get(name))}, but the checkpoint was written with "
+                f"{_shown(then.get(name))}: continue with what it was written with, or start a new run from its "
+                "weights with --model.weights RUN, the folder of its run"
+            )
+
+
+def _is(name: str) -> str:
+    return "are" if name.endswith("rows") or name.endswith("texts") else "is"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``settings`` with dotted keys in place of mappings: ``{"optimizer.weight_decay": 0.1}``."""
     found: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 """Turns labelled text into batches for training, evaluation and prediction, and keeps the settings that it used."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
 import lightning as L
@@ -18,6 +18,7 @@ from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts, encode_labels
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
 from gpt_classifier.data.reading import FileFormat
+from gpt_classifier.data.resumable import ResumableDataModule, training_seed
 from gpt_classifier.data.sampling import BatchesOfRows, BatchingConfig, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
@@ -37,7 +38,7 @@ Empty = Literal["drop", "keep", "error"]
 RareClasses = Literal["error", "drop", "merge"]
 
 
-class TextDataModule(L.LightningDataModule):
+class TextDataModule(ResumableDataModule):
     """Labelled text as padded batches of token ids.
 
     After ``setup``, ``class_names`` are in the order of the logits, ``text_encoder`` turns texts into
@@ -169,8 +170,6 @@ class TextDataModule(L.LightningDataModule):
         self.natural_counts: dict[str, int] = {}  # rows of each class, where the split balances them; else empty
         self.notes: list[str] = []  # sentences on how rows were read, merged or dropped
         self._given: splits.Splits | None = None
-        self._training_batches: TrainingBatches
-        self._batches_begun = 0  # training batches so far, over all epochs
         self._view: Callable[[EncodedTexts], Dataset[Any]] = lambda encoded: encoded
 
     @classmethod
@@ -243,8 +242,6 @@ class TextDataModule(L.LightningDataModule):
         return model if isinstance(model, TrainedModel) else Untrained()
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and (self.trainer is None or self.trainer.global_step == 0):
-            self._batches_begun = 0  # a new fit; the state of a resumed one is loaded after this
         text_encoder = self._model.text_encoder
         self.declared_class_names = self._model.class_names or self.declared_class_names
         if stage == "predict":
@@ -254,6 +251,22 @@ class TextDataModule(L.LightningDataModule):
             self._setup_tables(needed, self._read(needed))
             self._encode(text_encoder)
             rank_zero_info(self.summary())
+        if stage == "fit":
+            self.begin_fit()
+
+    def identity(self) -> dict[str, Any]:
+        """Rows with their labels and tokens, in their order, and what is made of them."""
+        rows = {f"the {name} rows": self._rows_identity(name) for name in ("train", "val") if name in self.encoded}
+        batches = {"data.batch_size": self.batch_size, "data.batching.group_by_length": self.batching.group_by_length}
+        weights = None if self.class_weights is None else self.class_weights.tolist()
+        changes = {f"data.augmentation.{name}": value for name, value in asdict(self.augmentation).items()}
+        return rows | batches | changes | {"the class weights": weights, "class_names": list(self.class_names)}
+
+    def _rows_identity(self, name: str) -> str:
+        digest = blake2b(self.encoded[name].digest(), digest_size=4)
+        if self.augmentation:  # is made of the texts themselves, also of what is truncated
+            digest.update("\0".join(self.tables[name]["text"]).encode("utf-8", "surrogatepass"))
+        return f"{len(self.encoded[name]):,} rows with the hash {digest.hexdigest()}"
 
     def read_tables(self) -> splits.Splits:
         """The rows of each split as for ``fit``, read and divided anew, without token ids."""
@@ -492,42 +505,28 @@ class TextDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
         encoded = self.encoded["train"]
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        self._training_batches = TrainingBatches(
+        self.training_batches = TrainingBatches(
             encoded.lengths,
             self.batch_size,
-            seed,
-            self._epoch_now,
-            *self._process(),
+            training_seed(),
+            self.epoch_now,
+            *self.process(),
             pool=50 if self.batching.group_by_length else 1,
-            done=lambda: self._batches_begun % self._epoch_length(),
+            done=self.batches_done,
         )
         rows: Dataset[Any]
         if self.augmentation:  # texts are other ones in each epoch, so no states of theirs are kept
             texts = self.tables["train"]["text"].tolist()
-            rows = AugmentedTexts(encoded, texts, self.augmentation, seed, self._epoch_now)
+            rows = AugmentedTexts(encoded, texts, self.augmentation, training_seed(), self.epoch_now)
         else:
             rows = self._view(encoded)
-        return self._loader(rows, self._training_batches)
-
-    def _process(self) -> tuple[int, int]:
-        """The rank of this process and the number of processes."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _epoch_now(self) -> int:
-        return self._batches_begun // self._epoch_length()
-
-    def _epoch_length(self) -> int:
-        batches = len(self._training_batches)
-        return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
+        return self._loader(rows, self.training_batches)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts training batches, so that a resumed run skips them, and sets the weight of each one's loss."""
         if self.trainer is None or not self.trainer.training:
             return batch
-        number = self._batches_begun % self._epoch_length()
-        self._batches_begun += 1
-        return batch._replace(share=self._share_of_step(len(batch.labels), number, self.trainer))
+        return batch._replace(share=self._share_of_step(len(batch.labels), self.count_batch(), self.trainer))
 
     def _share_of_step(self, texts: int, number: int, trainer: L.Trainer) -> float:
         """Weight of a batch's mean loss with which the gradient of a step is the mean over all texts of the step.
@@ -537,14 +536,8 @@ class TextDataModule(L.LightningDataModule):
         """
         batches = trainer.accumulate_grad_batches
         start = number // batches * batches
-        end = min(start + batches, self._epoch_length())
-        return texts * batches * trainer.world_size / sum(self._training_batches.round_lengths[start:end])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"batches_begun": self._batches_begun}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._batches_begun = state_dict["batches_begun"]
+        end = min(start + batches, self.epoch_length())
+        return texts * batches * trainer.world_size / sum(self.training_batches.round_lengths[start:end])
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("val")
@@ -558,7 +551,7 @@ class TextDataModule(L.LightningDataModule):
             raise InputError(f"there are no {name} rows: give --data.{name}_source or a {name} fraction above 0")
         encoded = self.encoded[name]
         batches = self.text_encoder.rows_by_length(encoded.lengths, self._max_batch_tokens(), encoded.windows)
-        return self._loader(self._view(encoded), EvaluationBatches(batches, *self._process()))
+        return self._loader(self._view(encoded), EvaluationBatches(batches, *self.process()))
 
     def _max_batch_tokens(self) -> int:
         device = "cpu" if self.trainer is None else self.trainer.strategy.root_device.type
@@ -586,7 +579,7 @@ class TextDataModule(L.LightningDataModule):
             chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
             for note in self._reading_notes(self.source):
                 rank_zero_info(note)
-        texts = StreamedTexts(chunks, self.text_encoder, self._max_batch_tokens(), *self._process())
+        texts = StreamedTexts(chunks, self.text_encoder, self._max_batch_tokens(), *self.process())
         return DataLoader(texts, batch_size=None, collate_fn=_as_it_is)
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:

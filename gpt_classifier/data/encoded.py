@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,14 @@ class EncodedTexts(Dataset[Batch]):
     def tokens(self) -> Tensor:
         """Every token id that a batch of these texts can hold, once."""
         return torch.from_numpy(np.union1d(self._ids, self.text_encoder.padding_id).astype(np.int64))
+
+    def digest(self) -> bytes:
+        """A hash of all tokens, labels and row numbers, in the order of the rows."""
+        labels = [] if self.labels is None else [self.labels.numpy()]
+        digest = blake2b(digest_size=16)
+        for values in (self._ids, self.window_lengths, self.windows, self.rows.numpy(), *labels):
+            digest.update(str((values.dtype, values.shape)).encode() + np.ascontiguousarray(values).tobytes())
+        return digest.digest()
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]

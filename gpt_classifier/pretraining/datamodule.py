@@ -8,7 +8,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -19,6 +18,7 @@ from gpt_classifier.data import reading, sources
 from gpt_classifier.data.datamodule import RareClasses, TextDataModule
 from gpt_classifier.data.fingerprints import fingerprints
 from gpt_classifier.data.reading import FileFormat
+from gpt_classifier.data.resumable import ResumableDataModule, training_seed
 from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
@@ -35,7 +35,7 @@ PROMPTS = 16  # number of validation texts that are kept for samples
 LAYOUT = 1  # of the files of tokens; another number makes those on disk unused
 
 
-class PretrainingData(L.LightningDataModule):
+class PretrainingData(ResumableDataModule):
     """Texts as blocks of tokens without padding, each token predicted once an epoch.
 
     Texts with labels are divided as by ``fit`` with the same settings: rows of ``train`` are trained on, those of
@@ -111,8 +111,6 @@ class PretrainingData(L.LightningDataModule):
         self.trained_on: Tensor  # fingerprints of the training texts
         self.packed: dict[str, Packed] = {}
         self.text_encoder: TextEncoder
-        self._training_batches: TrainingBatches
-        self._batches_begun = 0  # training batches so far, over all epochs
 
     def prepare_data(self) -> None:
         """Writes the files of tokens, unless they are there; called on one process of each machine."""
@@ -137,6 +135,12 @@ class PretrainingData(L.LightningDataModule):
                 f"{self.max_length} and the next: lower --data.max_length, or give more text"
             )
         rank_zero_info(self.summary())
+        self.begin_fit()
+
+    def identity(self) -> dict[str, Any]:
+        """The files of tokens, which lie in a folder by everything that they depend on, and the size of batches."""
+        texts = f"{self.facts['texts']['train']:,} texts with the hash {self._folder(self._tokenizer()).name}"
+        return {"the train texts": texts, "data.max_length": self.max_length, "data.batch_size": self.batch_size}
 
     def summary(self) -> str:
         """A line for each split."""
@@ -237,31 +241,24 @@ class PretrainingData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every block once per epoch; a resumed run continues with the next batch of its epoch."""
         packed = self.packed["train"]
-        self._training_batches = TrainingBatches(
+        self.training_batches = TrainingBatches(
             np.ones(len(packed), dtype=np.int64),
             self.batch_size,
-            int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            lambda: self._batches_begun // self._epoch_length(),
-            *self._process(),
-            done=lambda: self._batches_begun % self._epoch_length(),
+            training_seed(),
+            self.epoch_now,
+            *self.process(),
+            done=self.batches_done,
         )
-        return self._loader(packed, self._training_batches)
+        return self._loader(packed, self.training_batches)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         packed = self.packed["val"]
         numbers = list(range(len(packed)))
         batches = [numbers[i : i + self.batch_size] for i in range(0, len(numbers), self.batch_size)]
-        return self._loader(packed, EvaluationBatches(batches, *self._process())) if batches else []
+        return self._loader(packed, EvaluationBatches(batches, *self.process())) if batches else []
 
     def _loader(self, packed: Packed, batches: BatchesOfRows) -> DataLoader[Any]:
         return DataLoader(packed, sampler=batches, batch_size=None, collate_fn=_as_it_is)
-
-    def _process(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _epoch_length(self) -> int:
-        batches = len(self._training_batches)
-        return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts training batches, so that a resumed run skips them, and sets the weight of each one's tokens.
@@ -271,28 +268,12 @@ class PretrainingData(L.LightningDataModule):
         """
         if self.trainer is None or not self.trainer.training:
             return batch
-        number = self._batches_begun % self._epoch_length()
-        self._batches_begun += 1
+        number = self.count_batch()
         batches = self.trainer.accumulate_grad_batches
         start = number // batches * batches
-        end = min(start + batches, self._epoch_length())
-        tokens = sum(self._training_batches.round_lengths[start:end]) * self.max_length
+        end = min(start + batches, self.epoch_length())
+        tokens = sum(self.training_batches.round_lengths[start:end]) * self.max_length
         return batch._replace(weight=batches * self.trainer.world_size / tokens)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"batches_begun": self._batches_begun, "texts": self._identity()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["texts"] != self._identity():
-            raise InputError(
-                "the texts, the tokenizer, data.max_length or data.batch_size are not those of the checkpoint: "
-                "continue with its settings and files, or start a new run from its model folder with --model.weights "
-                "FOLDER"
-            )
-        self._batches_begun = state_dict["batches_begun"]
-
-    def _identity(self) -> list[Any]:
-        return [self._folder(self._tokenizer()).name, self.max_length, self.batch_size]
 
 
 def _as_it_is(item: Any) -> Any:

@@ -1,7 +1,6 @@
 """Trains a network to predict the next token with Lightning: loss, optimizer, scores; knows nothing about labels."""
 
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from gpt_classifier.bundle import check_fits, trained_on_before
+from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
@@ -132,10 +132,7 @@ class LanguageModel(L.LightningModule):
         return loss, nats, counted
 
     def on_train_batch_start(self, batch: Blocks, batch_number: int) -> None:
-        """Seeds dropout by the batch, so that a resumed run drops what an uninterrupted one does."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        place = (self.trainer.current_epoch << 32) + batch_number
-        torch.manual_seed(hash((seed, place, self.global_rank)) % 2**63)
+        seed_batch(self.global_rank, self.trainer.current_epoch, batch_number)
 
     def training_step(self, batch: Blocks, batch_number: int) -> Tensor:
         loss, nats, counted = self.losses(batch)

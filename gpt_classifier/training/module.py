@@ -31,6 +31,7 @@ from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
+from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.decision import SEPARATOR, Decision
 from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.errors import InputError
@@ -343,6 +344,9 @@ class GPTClassifier(L.LightningModule):
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, K), computed from the depth at which the batch enters the network."""
         return batch.of_texts(self.model(batch.inputs, batch.lengths, batch.depth))
+
+    def on_train_batch_start(self, batch: Batch, batch_number: int) -> None:
+        seed_batch(self.global_rank, self.trainer.current_epoch, batch_number)
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         loss, lm_loss = self._losses(batch, "train")

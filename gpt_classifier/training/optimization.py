@@ -9,15 +9,16 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.settings import check_choice
+from gpt_classifier.settings import check_choice, check_resumed
 
 Schedule = Literal["constant", "cosine"]
+OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,14 @@ class OptimizerConfig:
         return cls
 
     @property
+    def depends_on_steps(self) -> bool:
+        """Whether the learning rate of a step depends on how many there are."""
+        return self.warmup > 0 or self.schedule != "constant"
+
+    @property
     def is_constant(self) -> bool:
         """Whether every learning rate is the same in all steps."""
-        return self.warmup == 0 and self.schedule == "constant" and self.unfreeze_every == 0
+        return not self.depends_on_steps and self.unfreeze_every == 0
 
 
 def may_be_fused(trainer: Trainer) -> bool:
@@ -105,9 +111,34 @@ def build_optimizer(
     ]
     kernel = {"fused": True} if fused and config.name in ("Adam", "AdamW") else {}
     try:
-        return cast(Any, config.optimizer_class())(groups, lr=learning_rate, **kernel | config.arguments)
+        optimizer = cast(Any, config.optimizer_class())(groups, lr=learning_rate, **kernel | config.arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"optimizer {config.name} does not take these arguments: {error}") from error
+    optimizer.register_load_state_dict_pre_hook(_check_state)
+    return optimizer
+
+
+OF_ROWS_AND_COLUMNS = ("row_var", "col_var")  # Adafactor's, which have another shape than their parameter
+
+
+def _check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Raises ``InputError`` unless each tensor of a loaded state has its parameter's shape.
+
+    PyTorch checks the number of parameters only, and a fused kernel then reads behind the end of a smaller tensor.
+    """
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    if (saved := [len(group["params"]) for group in state["param_groups"]]) != sizes:
+        raise InputError(f"the checkpoint's optimizer has groups of {saved} parameters, expected {sizes}: {OTHER_FIT}")
+    numbers = (number for group in state["param_groups"] for number in group["params"])
+    for number, parameter in zip(numbers, (p for g in optimizer.param_groups for p in g["params"]), strict=True):
+        for name, value in state["state"].get(number, {}).items():
+            if not isinstance(value, Tensor) or value.ndim == 0 or name in OF_ROWS_AND_COLUMNS:
+                continue
+            if value.shape != parameter.shape:
+                raise InputError(
+                    f"{name} in the checkpoint's optimizer is {tuple(value.shape)}, but its parameter "
+                    f"{tuple(parameter.shape)}: {OTHER_FIT}"
+                )
 
 
 def learning_rate_schedule(
@@ -130,4 +161,19 @@ def learning_rate_schedule(
     def of_level(level: int) -> Callable[[int], float]:
         return lambda step: factor(step) if step >= level * unfreeze_steps else 0.0
 
-    return LambdaLR(optimizer, [of_level(group.get("level", 0)) for group in optimizer.param_groups])
+    factors = [of_level(group.get("level", 0)) for group in optimizer.param_groups]
+    return ResumableLR(optimizer, factors, steps if config.depends_on_steps else None)
+
+
+class ResumableLR(LambdaLR):
+    """A schedule that refuses the state of one over another number of ``steps``, None if it does not depend on them."""
+
+    def __init__(self, optimizer: Optimizer, factors: list[Callable[[int], float]], steps: int | None) -> None:
+        self.steps = steps
+        super().__init__(optimizer, factors)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "steps" in state_dict:  # an earlier version of the package did not keep it
+            number = "the number of steps, on which warmup and schedule depend (--trainer.max_epochs),"
+            check_resumed({number: self.steps}, {number: state_dict["steps"]})
+        super().load_state_dict(state_dict)

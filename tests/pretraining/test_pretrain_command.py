@@ -327,7 +327,7 @@ def test_a_run_is_not_continued_with_other_settings(folder, tmp_path):
     with pytest.raises(InputError, match=r"learning_rate is 0\.5, but the checkpoint"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
     words[0] = f"--config={json.dumps(changed(data={'batch_size': 7}))}"
-    with pytest.raises(InputError, match="not those of the checkpoint"):
+    with pytest.raises(InputError, match="data.batch_size is 7, but the checkpoint was written with"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
 
 
@@ -337,7 +337,7 @@ def test_the_blocks_of_an_epoch_are_shared_by_processes(tmp_path):
     assert isinstance(data.packed["train"], Packed)
     blocks = []
     for rank in range(3):
-        data._process = lambda rank=rank: (rank, 3)
+        data.process = lambda rank=rank: (rank, 3)
         loader = data.train_dataloader()
         blocks += [number for batch in loader.sampler for number in batch]
     assert len(blocks) == len(set(blocks)) == len(data.packed["train"]) // 3 * 3

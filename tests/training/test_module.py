@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.training.callbacks import Bar
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 
+TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 TEXTS = ["WIN a car, call now!", "See you at five", "", "<|endoftext|> ünïcödé"]
 
 
@@ -166,6 +169,8 @@ class Interruption(Callback):
         {"trainable": "lora", "lora": {"rank": 4, "dora": True}},
         {"trainable": "biases", "optimizer": {"layer_decay": 0.5}},
         {"optimizer": {"unfreeze_every": 1}},
+        {"gpt": {**TINY, "dropout": 0.3}},
+        {"trainable": "lora", "lora": {"rank": 4, "dropout": 0.3}},
     ],
     ids=[
         "AdamW",
@@ -174,6 +179,8 @@ class Interruption(Callback):
         "LoRA",
         "BitFit with layer decay",
         "a block more each epoch",
+        "dropout",
+        "dropout before LoRA",
     ],
 )
 def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
@@ -195,7 +202,7 @@ def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
 def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, tiny_data, tiny_model, tmp_path):
     """Epochs have four steps here."""
     keep = ModelCheckpoint(every_n_train_steps=1, save_top_k=-1, filename="{step}")
-    whole, resumed = tiny_model(), tiny_model()
+    whole, resumed = (tiny_model(gpt={**TINY, "dropout": 0.3}) for _ in range(2))
     quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data())
     path = tmp_path / "checkpoints" / f"step={step}.ckpt"
     quick_trainer(max_epochs=3).fit(resumed, tiny_data(), ckpt_path=path, weights_only=True)
@@ -218,6 +225,72 @@ def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trai
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     with pytest.raises(InputError, match=f"{name}.*checkpoint was written with"):
         quick_trainer().fit(tiny_model(**model), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
+
+
+HAM, SPAM = ([f"{words} {letter * 4}" for letter in "abcdefghijklmnop"] for words in ("See you", "WIN a prize"))
+ONE_MORE = {"texts": [*HAM, *SPAM, "See you in court"], "labels": ["ham"] * 16 + ["spam"] * 16 + ["ham"]}
+OTHER_LABELS = {"labels": ["spam", *["ham"] * 16, *["spam"] * 15]}
+
+
+@pytest.mark.parametrize(
+    ("data", "trainer", "seed", "name"),
+    [
+        (ONE_MORE, {}, 123, "train rows are"),
+        (OTHER_LABELS, {}, 123, "train rows are"),
+        ({"texts": [*HAM[::-1], *SPAM]}, {}, 123, "train rows are"),
+        ({"batch_size": 5}, {}, 123, "batch_size is 5"),
+        ({"batching": {"group_by_length": True}}, {}, 123, "group_by_length is True"),
+        ({"augmentation": {"crop": 0.5}}, {}, 123, "train rows are|augmentation.crop is"),
+        ({"balance": "class_weights"}, {}, 123, "weights"),
+        ({}, {"accumulate_grad_batches": 2}, 123, "accumulate_grad_batches is 2"),
+        ({}, {"gradient_clip_val": 1.0}, 123, "gradient_clip_val is 1.0"),
+        ({}, {"limit_train_batches": 2}, 123, "limit_train_batches is 2"),
+        ({}, {"precision": "bf16-mixed"}, 123, "precision is bf16-mixed"),
+        ({}, {}, 124, "seed_everything is 124"),
+    ],
+)
+def test_a_fit_is_not_resumed_with_other_batches(
+    data, trainer, seed, name, quick_trainer, tiny_data, tiny_model, tmp_path, monkeypatch
+):
+    first = quick_trainer()
+    first.fit(tiny_model(), tiny_data())
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+    with pytest.raises(InputError, match=f"({name}).*checkpoint was written with.*--model.weights"):
+        quick_trainer(max_epochs=2, **trainer).fit(tiny_model(), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
+
+
+def test_a_longer_fit_is_resumed_unless_its_learning_rates_depend_on_the_length(
+    quick_trainer, tiny_data, tiny_model, tmp_path
+):
+    for number, optimizer in enumerate([{}, {"schedule": "cosine"}, {"warmup": 0.5}]):
+        first, path = quick_trainer(), tmp_path / f"{number}.ckpt"
+        first.fit(tiny_model(optimizer=optimizer), tiny_data())
+        first.save_checkpoint(path)
+        again = quick_trainer(max_epochs=2)
+        if optimizer:
+            with pytest.raises(InputError, match="number of steps.* 8, but the checkpoint was written with 4"):
+                again.fit(tiny_model(optimizer=optimizer), tiny_data(), ckpt_path=path)
+        else:
+            again.fit(tiny_model(), tiny_data(), ckpt_path=path)
+            assert again.global_step == 8
+
+
+def test_an_optimizer_refuses_a_state_of_other_shapes(tiny_model):
+    """PyTorch's own check counts parameters, and its fused kernel would read behind the end of the smaller tensor."""
+    small, large = (torch.nn.Linear(4, rows) for rows in (1, 3))
+    states = []
+    for module in (small, large):
+        module(torch.ones(4)).sum().backward()
+        model = torch.nn.Module()
+        model.head, model.backbone = module, SimpleNamespace(config=SimpleNamespace(n_layer=1))
+        optimizer = build_optimizer(model, 1e-3, OptimizerConfig())
+        optimizer.step()
+        states.append((optimizer, optimizer.state_dict()))
+    (_, state), (optimizer, own) = states
+    optimizer.load_state_dict(own)
+    with pytest.raises(InputError, match=r"exp_avg.* is \(1, 4\), but its parameter \(3, 4\)"):
+        optimizer.load_state_dict(state)
 
 
 @pytest.mark.parametrize("verb", ["fit", "validate", "test"])

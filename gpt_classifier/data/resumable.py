@@ -1,0 +1,92 @@
+"""Continues the batches of a stopped fit where they ended, or refuses to; knows nothing about what is in them."""
+
+import os
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.settings import check_resumed
+
+
+def training_seed() -> int:
+    """The seed of the order of training rows, of augmentation and of dropout: that of ``seed_everything``, else 0."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+def seed_batch(process: int, epoch: int, batch: int) -> None:
+    """Seeds what a training batch draws, such as dropout, by its place: a resumed fit then draws what an uninterrupted
+    one does, without the state of a generator in the checkpoint."""
+    seeds = np.random.SeedSequence([training_seed(), process, epoch, batch])
+    torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
+
+class ResumableDataModule(L.LightningDataModule):
+    """A data module that keeps its place among the training batches, and what these batches depend on.
+
+    A resumed fit goes on with the next batch. It has the very batches of the stopped fit, so it refuses other rows and
+    other settings of batches: with them, the optimizer's state would belong to something else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training_batches: TrainingBatches
+        self.batches_begun = 0  # training batches so far, over all epochs
+        self.fit_identity: dict[str, Any] = {}
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What decides the training batches, besides the trainer's settings, as plain values by a name for messages."""
+
+    def begin_fit(self) -> None:
+        """Starts with the first batch; called by ``setup``. The place of a resumed fit is loaded after this."""
+        if self.trainer is None or self.trainer.global_step == 0:
+            self.batches_begun = 0
+        self.fit_identity = self.identity() | self._trainers_part()
+
+    def _trainers_part(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"seed_everything": training_seed()}
+        if isinstance(trainer := self.trainer, L.Trainer):
+            found |= {
+                "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
+                "trainer.gradient_clip_val": trainer.gradient_clip_val,
+                "trainer.limit_train_batches": trainer.limit_train_batches,
+                "trainer.precision": str(trainer.precision),
+                "the number of processes": trainer.world_size,
+            }
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches_begun": self.batches_begun, "identity": self.fit_identity}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ``InputError`` if a fit is resumed with other batches than it was stopped with."""
+        if self.trainer is not None and not self.trainer.training:
+            return
+        if then := state_dict.get("identity"):  # an earlier version of the package did not keep it
+            check_resumed(self.fit_identity, then)
+        self.batches_begun = state_dict["batches_begun"]
+
+    def count_batch(self) -> int:
+        """The number of the next training batch within its epoch, from 0; the one after it is the next from now on."""
+        number = self.batches_begun % self.epoch_length()
+        self.batches_begun += 1
+        return number
+
+    def batches_done(self) -> int:
+        """Number of batches of this epoch that are done."""
+        return self.batches_begun % self.epoch_length()
+
+    def epoch_now(self) -> int:
+        return self.batches_begun // self.epoch_length()
+
+    def epoch_length(self) -> int:
+        batches = len(self.training_batches)
+        return max(1, batches if self.trainer is None else int(min(batches, self.trainer.num_training_batches)))
+
+    def process(self) -> tuple[int, int]:
+        """The rank of this process and the number of processes."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
