@@ -44,7 +44,7 @@ def check_resumed(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
 
     It would not be the same fit any more, and where sizes differ, the optimizer's state would not fit the parameters.
     """
-    for name in now | then:
+    for name in dict(now) | dict(then):
         if now.get(name) != then.get(name):
             raise InputError(
                 f"{name} {_is(name)} {_shown(now.get(name))}, but the checkpoint was written with "

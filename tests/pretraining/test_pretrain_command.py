@@ -327,7 +327,7 @@ def test_a_run_is_not_continued_with_other_settings(folder, tmp_path):
     with pytest.raises(InputError, match=r"learning_rate is 0\.5, but the checkpoint"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
     words[0] = f"--config={json.dumps(changed(data={'batch_size': 7}))}"
-    with pytest.raises(InputError, match="data.batch_size is 7, but the checkpoint was written with"):
+    with pytest.raises(InputError, match=r"data\.batch_size is 7, but the checkpoint was written with"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
 
 

@@ -269,7 +269,7 @@ def test_a_longer_fit_is_resumed_unless_its_learning_rates_depend_on_the_length(
         first.save_checkpoint(path)
         again = quick_trainer(max_epochs=2)
         if optimizer:
-            with pytest.raises(InputError, match="number of steps.* 8, but the checkpoint was written with 4"):
+            with pytest.raises(InputError, match=r"number of steps.* 8, but the checkpoint was written with 4"):
                 again.fit(tiny_model(optimizer=optimizer), tiny_data(), ckpt_path=path)
         else:
             again.fit(tiny_model(), tiny_data(), ckpt_path=path)
