@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gpt_classifier.training.callbacks import default_callbacks
     from gpt_classifier.training.module import GPTClassifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "GPT",
     "GPTClassifier",

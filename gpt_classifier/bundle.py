@@ -15,21 +15,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from gpt_classifier import huggingface
+from gpt_classifier import __version__, huggingface
 from gpt_classifier.decision import Decision
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, whole_file
 from gpt_classifier.model.build import Specification, build
 from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
-from gpt_classifier.model.pretrained import read_tensors
+from gpt_classifier.model.tensor_file import check_finite, check_records, read_tensors, write_tensors
 
-FORMAT = 5
+FORMAT = 6
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
@@ -48,10 +48,12 @@ class Bundle:
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None if unknown
     decision: Decision = field(default_factory=Decision)  # how its logits become answers
     card: str = ""  # the model card in Markdown, if it has one already
+    version: str = __version__  # of the package that trained it
 
     def config(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
+            "version": self.version,
             "model": asdict(Specification.of(self.model)),
             "class_names": self.class_names,
             "text_encoder": self.text_encoder.settings(),
@@ -73,12 +75,21 @@ class Bundle:
         return replace(self, model=model)
 
 
+def find_weights(path: str | Path) -> Path:
+    """The model folder, or else the checkpoint, of a run or of the newest of several runs; any other path unchanged."""
+    path = Path(path)
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    found = find_in_run(path, f"model/{WEIGHTS}", *CHECKPOINTS) or path
+    return found.parent if found.name == WEIGHTS else found
+
+
 def network_settings(weights: Path) -> dict[str, Any] | None:
-    """The settings of ``model`` and ``data`` with which the network in a folder of ours is trained further.
+    """The settings of ``model`` and ``data`` with which the network in a folder or checkpoint of ours is trained on.
 
     None for other folders and files. Settings that are not its own have precedence over these.
     """
-    if not (weights / WEIGHTS).is_file() or (config := _own_config(weights)) is None:
+    if (config := _own_config(weights)) is None:
         return None
     specification = Specification(config["model"]["family"], config["model"]["backbone"], 1)
     context = specification.backbone.get("context_length")
@@ -87,9 +98,9 @@ def network_settings(weights: Path) -> dict[str, Any] | None:
 
 
 def check_fits(weights: str | Path, specification: Specification, text_encoder: TextEncoder | None) -> None:
-    """Raises ``InputError`` if a folder of ours has a network of other dimensions, or another tokenizer."""
+    """Raises ``InputError`` if a folder or checkpoint of ours has another network, or another tokenizer."""
     weights = Path(weights)
-    if not (weights / WEIGHTS).is_file() or (config := _own_config(weights)) is None:
+    if (config := _own_config(weights)) is None:
         return
     network, setting = config["model"]["backbone"], next(iter(specification.settings()))
     same_family = config["model"]["family"] == specification.family
@@ -98,10 +109,9 @@ def check_fits(weights: str | Path, specification: Specification, text_encoder: 
         for name, value in network.items()
         if name != "dropout" and specification.backbone.get(name) != value
     }
-    with safe_open(weights / WEIGHTS, framework="pt") as stream:
-        vocabulary = stream.get_tensor(VOCABULARY)
-    other = text_encoder is not None and not torch.equal(text_encoder.vocabulary(), vocabulary)
-    if text_encoder is not None and other:
+    vocabulary = _own_tensor(weights, VOCABULARY)
+    assert vocabulary is not None, "as every version of the package has written it"
+    if text_encoder is not None and not torch.equal(text_encoder.vocabulary(), vocabulary):
         raise InputError(
             f"texts are encoded with the tokenizer {text_encoder.settings()['tokenizer']}, but {weights} was trained "
             f"with another one ({config['text_encoder']['tokenizer']}): give --data.tokenizer {weights}"
@@ -116,29 +126,46 @@ def check_fits(weights: str | Path, specification: Specification, text_encoder: 
 
 
 def _own_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration of a folder that this package wrote, None if another program wrote it."""
-    if not (folder / "config.json").is_file():
+    """The configuration of a folder or checkpoint that this package wrote, None if another program wrote it."""
+    if folder.suffix == ".ckpt" and folder.is_file():
+        return read_checkpoint(folder)["gpt_classifier"]["config"]
+    if not ((folder / "config.json").is_file() and (folder / WEIGHTS).is_file()):
         return None
     config = _read_config(folder)
     if not {"format", "text_encoder", "model"} <= config.keys():
         return None
-    check_format(config, folder)
-    return config
+    return up_to_date(config, folder)
 
 
-def check_format(config: Any, where: Path | str) -> None:
-    """Raises ``InputError`` unless this version of the package wrote ``config``. ``where`` only serves the message."""
+def _from_5(config: dict[str, Any]) -> dict[str, Any]:
+    """Format 6 names the version of the package, and its files of tensors have checksums."""
+    return config | {"format": 6, "version": "0.1.0"}
+
+
+STEPS = {5: _from_5}  # what brings a format to the next one; tests/formats has a model of each
+
+
+def up_to_date(config: Any, where: Path | str) -> dict[str, Any]:
+    """``config`` in the format of this version. ``where`` only serves messages.
+
+    Raises ``InputError`` if it is older than the oldest that can be brought up to date, or newer than this version.
+    """
     found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
+    if isinstance(found, int) and found > FORMAT:
+        raise InputError(f"{where} has format {found}, newer than {FORMAT}: install the version that wrote it")
+    if found != FORMAT and found not in STEPS:
         raise InputError(
-            f"{where} has format {found!r}, expected {FORMAT}: another version of the package wrote it, so install "
-            "that version or train again"
+            f"{where} has format {found!r}, expected one from {min(STEPS)} to {FORMAT}: another version of the package "
+            "wrote it, so install that version or train again"
         )
+    while config["format"] < FORMAT:
+        config = STEPS[config["format"]](config)
+    return config
 
 
 def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> Bundle:
     """The bundle that gave this ``config`` and these weights. ``where`` only serves messages."""
-    check_format(config, where)
+    config = up_to_date(config, where)
     if "pretrained_on" in config:
         raise InputError(
             f"{where} is a pretrained network without a classification head: fit --model.weights {where} trains one"
@@ -160,7 +187,24 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return Bundle(model.eval(), text_encoder, class_names, config["data"], trained_on, decision)
+    contents = Bundle(
+        model.eval(), text_encoder, class_names, config["data"], trained_on, decision, version=config["version"]
+    )
+    _check_answers(contents, where)
+    return contents
+
+
+def _check_answers(contents: Bundle, where: Path) -> None:
+    """Raises ``InputError`` if the model gives no probabilities: for want of finite weights, or of room for numbers."""
+    check_finite(contents.model.state_dict(), where)
+    batch = contents.text_encoder.batch([contents.text_encoder.encode("a text")[0]])
+    with torch.inference_mode():
+        logits = contents.model(batch.inputs, batch.lengths).double().numpy()
+    if not np.isfinite(contents.decision.probabilities(logits)).all():
+        raise InputError(
+            f"the model in {where} gives probabilities that are not finite, as after a fit that diverged: use another "
+            "checkpoint of its run, or train again at a lower learning rate"
+        )
 
 
 def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
@@ -172,9 +216,7 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     with whole_file(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     save_config(folder, bundle)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
-    with whole_file(folder / WEIGHTS) as path:
-        save_file(tensors | bundle.tensors(), path, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, bundle.model.state_dict() | bundle.tensors())
 
 
 def save_config(folder: Path, bundle: Bundle) -> None:
@@ -191,8 +233,7 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
     with whole_file(folder / "config.json") as path:
         config = bundle.config() | {"base_sha256": base}
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with whole_file(folder / ADAPTER) as path:
-        save_file(kept | bundle.tensors(), path, metadata={"format": "pt"})
+    write_tensors(folder / ADAPTER, kept | bundle.tensors())
 
 
 def load_adapter(folder: Path, base: str | Path) -> Bundle:
@@ -202,9 +243,9 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
 
     Raises ``InputError`` if the adapter was trained on other weights.
     """
-    config = _read_config(folder)
-    check_format(config, folder)
-    tensors = read_tensors(folder / ADAPTER)
+    given = _read_config(folder)
+    config = up_to_date(given, folder)
+    tensors = read_tensors(folder / ADAPTER, _has_checksums(given))
     try:
         expected = config["base_sha256"]
         # In the number format of training (bf16-true), as the weights were when their checksum was taken.
@@ -250,11 +291,7 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         return load_adapter(path, base)
     if base is not None:
         raise InputError(f"{path} is not an adapter folder and needs no base: leave out {base}")
-    found = path
-    if not (path.is_file() or (path / "config.json").is_file()):
-        found = find_in_run(path, f"model/{WEIGHTS}", *CHECKPOINTS) or path
-    if found.name == WEIGHTS:
-        found = found.parent
+    found = find_weights(path.parent if path.name == WEIGHTS else path)
     if found.is_file():
         return load_checkpoint(found)
     if not (found / "config.json").is_file():
@@ -264,13 +301,15 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     card, config = found / "README.md", _read_config(found)
     if huggingface.is_classifier(config):
         return Bundle(*huggingface.read_classifier(found, config), decision=huggingface.decision(config))
-    contents = restore(config, read_tensors(found), found)
+    contents = restore(up_to_date(config, found), read_tensors(found, _has_checksums(config)), found)
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 
 
 def decision_of(folder: Path) -> Decision:
     """The decision that a model folder keeps; the default one if there is no such folder."""
-    return Decision(**_read_config(folder)["decision"]) if (folder / "config.json").is_file() else Decision()
+    if not (folder / "config.json").is_file():
+        return Decision()
+    return Decision(**up_to_date(_read_config(folder), folder)["decision"])
 
 
 def model_folder(path: Path) -> Path:
@@ -283,6 +322,11 @@ def model_folder(path: Path) -> Path:
     return weights.parent
 
 
+def _has_checksums(config: dict[str, Any]) -> bool:
+    """Whether the file of tensors beside a ``config`` has checksums, so that one without is damaged."""
+    return config["format"] >= 6
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -292,31 +336,61 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def load_checkpoint(path: Path) -> Bundle:
     checkpoint = read_checkpoint(path)
-    prefix = "model."
-    tensors = {name.removeprefix(prefix): t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}
-    ours = checkpoint["gpt_classifier"]
+    tensors, ours = read_tensors(path), checkpoint["gpt_classifier"]
     return restore(ours["config"], tensors | ours["tensors"], path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint that this package wrote, without running any code in it (``weights_only``)."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise InputError(f"no checkpoint at {path}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole checkpoint: expected a .ckpt file that a fit wrote") from error
-    parts = checkpoint if isinstance(checkpoint, dict) else {}
-    if not (parts.get("gpt_classifier") and {"state_dict", "pytorch-lightning_version"} <= parts.keys()):
+    """A checkpoint of ``fit``, brought up to date, without running any code in it (``weights_only``)."""
+    checkpoint = open_checkpoint(path)
+    if not isinstance(checkpoint.get("gpt_classifier"), dict):
         raise InputError(f"{path} was not written by gpt_classifier: expected a .ckpt file of a fit, or a model folder")
-    check_format(checkpoint["gpt_classifier"].get("config"), path)
+    ours = checkpoint["gpt_classifier"]
+    return checkpoint | {"gpt_classifier": ours | {"config": up_to_date(ours.get("config"), path)}}
+
+
+def open_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of Lightning's. Raises ``InputError`` if it is damaged; the message names one that is not."""
+    try:
+        check_records(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not (isinstance(checkpoint, dict) and {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys()):
+            raise InputError(f"{path} was not written by gpt_classifier: expected a .ckpt file of a fit")
+        check_finite(checkpoint["state_dict"], path)
+    except InputError as error:
+        raise InputError(f"{error}{_another_than(path)}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        message = f"{path} is not a whole checkpoint: expected a .ckpt file that a fit wrote"
+        raise InputError(f"{message}{_another_than(path)}") from error
     return checkpoint
 
 
+def _another_than(damaged: Path) -> str:
+    """The end of a message: another checkpoint in the same folder that is whole, if there is one."""
+    for name in CHECKPOINTS:
+        other = damaged.with_name(Path(name).name)
+        if other.name == damaged.name or not other.is_file():
+            continue
+        try:
+            check_records(other)
+            check_finite(torch.load(other, map_location="cpu", weights_only=True, mmap=True)["state_dict"], other)
+        except (InputError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError):
+            continue
+        return f". {other} is whole: use that one"
+    return ""
+
+
 def trained_on_before(weights: Path) -> Tensor | None:
-    """The fingerprints of training texts in this model file or folder, for further training; None if unknown."""
+    """The fingerprints of training texts in this file or folder, for further training; None if unknown."""
+    return _own_tensor(weights, TRAINED_ON)
+
+
+def _own_tensor(weights: Path, name: str) -> Tensor | None:
+    """A tensor besides the weights, of a model file, folder or checkpoint; None if there is none."""
     path = weights / WEIGHTS if weights.is_dir() else weights
     if not path.is_file():
         return None
+    if path.suffix == ".ckpt":
+        return read_checkpoint(path)["gpt_classifier"]["tensors"].get(name)
     with safe_open(path, framework="pt") as stream:
-        return stream.get_tensor(TRAINED_ON) if TRAINED_ON in stream.keys() else None  # noqa: SIM118 - not a dict
+        return stream.get_tensor(name) if name in stream.keys() else None  # noqa: SIM118 - not a dict

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gpt_classifier import __version__
 from gpt_classifier.bundle import Bundle
 
 CARD = """\
@@ -62,7 +61,7 @@ def model_card(
     if contents.decision.multi_label:
         rows["labels of a text"] = "any number"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    card = CARD.format(classes=rows["classes"], version=__version__, rows=table)
+    card = CARD.format(classes=rows["classes"], version=contents.version, rows=table)
     return card + (ACCURACY if accuracy else "") + (DATA.format(summary=summary) if summary else "")
 
 

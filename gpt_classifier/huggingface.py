@@ -12,7 +12,8 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.model.build import Specification, build
 from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
-from gpt_classifier.model.pretrained import read_tensors, to_our_layout
+from gpt_classifier.model.pretrained import to_our_layout
+from gpt_classifier.model.tensor_file import read_tensors
 from gpt_classifier.tokenizer import Published, tokenizer_named
 
 ARCHITECTURE = "GPT2ForSequenceClassification"

@@ -75,10 +75,16 @@ def tokenizer_named(name: str) -> Tokenizer:
 
 
 def stored_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a model folder of this package, of a run, or of the newest run in a folder; None without one.
+    """The tokenizer of a model folder of this package, of a run, the newest run in a folder or a checkpoint; else None.
 
     Raises ``InputError`` if its files are damaged.
     """
+    if folder.suffix == ".ckpt" and folder.is_file():
+        try:
+            ours = torch.load(folder, map_location="cpu", weights_only=True, mmap=True)["gpt_classifier"]
+            return restore_tokenizer(ours["config"]["text_encoder"], ours["tensors"]["tokenizer"])
+        except Exception as error:  # of a damaged file, PyTorch raises several unrelated kinds
+            raise InputError(f"the tokenizer in {folder} cannot be read ({reason(error)})") from error
     if (of_run := find_in_run(folder, "model/model.safetensors")) is not None:
         folder = of_run.parent
     config, weights = folder / "config.json", folder / "model.safetensors"

@@ -123,10 +123,6 @@ def fit() -> Callable[..., int]:
     def run(root: Path, *arguments: str) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
         settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
-        settings += [
-            "--model.optimizer.schedule=constant",
-            "--model.optimizer.warmup=0",
-        ]  # a longer fit may continue it
         return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
 
     return run

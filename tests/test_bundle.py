@@ -20,6 +20,7 @@ from gpt_classifier.bundle import load_checkpoint, read_checkpoint
 from gpt_classifier.errors import InputError
 from gpt_classifier.model.gpt import GPT, GPTConfig
 from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.model.tensor_file import write_tensors
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "ünïcödé " * 20]
 KINDS = {
@@ -237,7 +238,7 @@ def test_an_adapter_that_lacks_a_tensor_is_refused_by_name(lost, run_of, base, t
     folder = shutil.copytree(run_of("lora") / "adapter", tmp_path / "adapter")
     tensors = load_file(folder / "adapter.safetensors")
     del tensors[lost]
-    save_file(tensors, folder / "adapter.safetensors")
+    write_tensors(folder / "adapter.safetensors", tensors)
     with pytest.raises(InputError, match=lost.rpartition(".")[2]):
         TextClassifier.load(folder, base=base)
 
@@ -268,7 +269,9 @@ def earlier(trained, tmp_path) -> Path:
 
 
 def test_a_folder_of_an_earlier_version_is_refused_in_one_line(earlier):
-    with pytest.raises(InputError, match=f"{earlier} has format 4, expected 5: another version .*train again$"):
+    with pytest.raises(
+        InputError, match=f"{earlier} has format 4, expected one from 5 to 6: another version .*train again$"
+    ):
         TextClassifier.load(earlier)
 
 
@@ -281,7 +284,7 @@ def test_an_adapter_of_an_earlier_version_is_refused_before_its_base_is_read(run
     folder = shutil.copytree(run_of("lora") / "adapter", tmp_path / "adapter")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
-    with pytest.raises(InputError, match=f"{folder} has format 4, expected 5"):
+    with pytest.raises(InputError, match=f"{folder} has format 4, expected"):
         TextClassifier.load(folder, base="nowhere.safetensors")
 
 
@@ -291,5 +294,5 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(load, trained
     checkpoint["gpt_classifier"]["config"]["format"] = 4
     checkpoint["hyper_parameters"] |= {"optimizer": "AdamW", "labels": ["ham", "spam"]}  # as format 4 had them
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
-    with pytest.raises(InputError, match="has format 4, expected 5: another version"):
+    with pytest.raises(InputError, match=r"has format 4, expected.*: another version"):
         load(tmp_path / "earlier.ckpt")

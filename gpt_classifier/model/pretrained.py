@@ -1,13 +1,11 @@
 """Loads weights from files into a backbone; raises an error if they do not fit."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -15,6 +13,7 @@ from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import check_sha256
 from gpt_classifier.model.backbone import Backbone
 from gpt_classifier.model.classification import BACKBONE
+from gpt_classifier.model.tensor_file import read_tensors
 
 # Commits of openai-community/<size> on the Hugging Face hub; a commit fixes every file below it.
 REVISIONS = {
@@ -100,29 +99,6 @@ def load_weights(backbone: Backbone, path: str | Path) -> None:
         shown = "; ".join(problems[:3]) + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise InputError(f"the weights in {path} do not fit this model: {shown}")
     backbone.load_state_dict(state)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a ``.safetensors`` file, or of a folder with ``model.safetensors`` in one file or in shards."""
-    if path.is_dir():
-        index = path / "model.safetensors.index.json"
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{index} is not an index of weights: fetch the folder again") from error
-        files = [path / name for name in names or ["model.safetensors"]]
-    else:
-        files = [path]
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
-        try:
-            with safe_open(file, framework="pt") as stream:
-                tensors |= {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-        except SafetensorError as error:
-            raise InputError(f"{file} is not a whole safetensors file ({error})") from error
-    return tensors
 
 
 def to_our_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

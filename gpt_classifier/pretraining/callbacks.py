@@ -2,17 +2,14 @@
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from gpt_classifier.data import sources
-from gpt_classifier.files import whole_file
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.folder import save
 from gpt_classifier.pretraining.generation import generate
@@ -32,24 +29,12 @@ def _parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, Pr
     return module, data
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all; Lightning's own is copied if temporary files lie on another disk."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with whole_file(path) as scratch:
-            super().save_checkpoint(checkpoint, scratch, storage_options)
-
-
 class StepCheckpoint(LastCheckpoint):
-    """Saves ``last.ckpt`` every so many steps and after each epoch, whole or not at all."""
+    """Saves ``last.ckpt`` every so many steps and after each epoch."""
 
     def __init__(self, every: int) -> None:
         super().__init__()
         self.every, self.saved = every, 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        super().setup(trainer, pl_module, stage)
-        trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = trainer.global_step

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from gpt_classifier.bundle import open_checkpoint
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import writable_folder
 from gpt_classifier.pretraining.callbacks import ModelFolder, Progress, Samples, StepCheckpoint
@@ -71,8 +72,7 @@ class PretrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         if given := self.config.ckpt_path:
             self.checkpoint = checkpoint_path(given, self.config)
-            if not self.checkpoint.is_file():
-                raise InputError(f"no checkpoint at {self.checkpoint}")
+            open_checkpoint(self.checkpoint)  # raises InputError for a file that is missing or damaged
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init.trainer

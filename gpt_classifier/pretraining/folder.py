@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gpt_classifier import __version__
@@ -13,6 +12,7 @@ from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.files import whole_file
 from gpt_classifier.model.backbone import Backbone
 from gpt_classifier.model.classification import BACKBONE
+from gpt_classifier.model.tensor_file import write_tensors
 
 CARD = """\
 # Pretrained network: {model_type}
@@ -52,6 +52,7 @@ def save(
         path.write_text(card, encoding="utf-8")
     contents = {
         "format": FORMAT,
+        "version": __version__,
         "model": {"family": config.family, "backbone": config.fields},
         "text_encoder": text_encoder.settings(),
         "pretrained_on": facts,
@@ -59,7 +60,5 @@ def save(
     with whole_file(folder / "config.json") as path:
         path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     state = backbone.state_dict()
-    tensors = {f"{BACKBONE}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with whole_file(folder / WEIGHTS) as path:
-        kept = {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on}
-        save_file(tensors | kept, path, metadata={"format": "pt"})
+    tensors = {f"{BACKBONE}{name}": tensor for name, tensor in state.items()}
+    write_tensors(folder / WEIGHTS, tensors | {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on})

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from gpt_classifier.bundle import check_fits, trained_on_before
+from gpt_classifier.bundle import check_fits, find_weights, trained_on_before
 from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
@@ -26,6 +26,7 @@ from gpt_classifier.model.next_token import next_token_loss
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.settings import flat, grouped
+from gpt_classifier.training.divergence import WAY_OUT, Diverged, LossWatch, check_weights
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import (
     OptimizerConfig,
@@ -85,7 +86,7 @@ class LanguageModel(L.LightningModule):
         self.trained_on: Tensor  # fingerprints of all texts that the weights were trained on
         self.model: SequenceClassifier
         self.scores: LanguageModelScores
-        self.tokens_seen = 0  # tokens predicted in training so far, over all epochs and processes
+        self.loss_watch = LossWatch()
 
     # ---------------------------------------------------------------- building
 
@@ -102,6 +103,7 @@ class LanguageModel(L.LightningModule):
             return
         weights = self.hparams["weights"]
         if weights not in ("random", "pretrained"):
+            weights = str(find_weights(weights))
             specification = Specification.from_settings(self.hparams, 1, self.text_encoder.vocab_size)
             check_fits(weights, specification, self.text_encoder)
             if (before := trained_on_before(Path(weights))) is not None:
@@ -138,10 +140,17 @@ class LanguageModel(L.LightningModule):
         loss, nats, counted = self.losses(batch)
         trainer = self.trainer
         shown = is_shown(trainer)
+        self.loss_watch.add(loss, trainer, None)
         if shown or is_logged(trainer, trainer.global_step + 1):
+            if trainer.loggers or shown:  # who read the loss now in any case
+                self.loss_watch.check(trainer)
             mean = nats.sum() / counted.sum()
             self.log("train/loss", mean, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.ids))
         return loss
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            self.loss_watch.check(self.trainer)  # its message says more than that of a validation loss
 
     def validation_step(self, batch: Blocks, batch_number: int) -> None:
         _, nats, counted = self.losses(batch)
@@ -149,6 +158,8 @@ class LanguageModel(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.scores.compute()
+        if math.isinf(scores["lm_loss"]) or (math.isnan(scores["lm_loss"]) and float(self.scores.sums[1])):
+            raise Diverged(f"the validation loss is not finite after step {self.trainer.global_step}: {WAY_OUT}")
         self.scores.reset()
         # Computed over all processes, so every one logs the same value: sync_dist=True would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
@@ -170,7 +181,14 @@ class LanguageModel(L.LightningModule):
         schedule = learning_rate_schedule(optimizer, int(steps), config)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_epoch_end(self) -> None:
+        self.loss_watch.check(self.trainer)
+        check_weights(self.model, self.trainer.global_step)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
+        self.loss_watch.check(self.trainer)
+        check_weights(self.model, self.trainer.global_step)
         checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.bundle import decision_of, load, network_settings, read_checkpoint
+from gpt_classifier.bundle import decision_of, find_weights, load, network_settings, read_checkpoint
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
@@ -156,7 +156,6 @@ class ClassifierCLI(LightningCLI):
         else:
             self.trained_path = checkpoint_path(self.given_checkpoint or "best", config)
         if self.trained_path.is_file():
-            read_checkpoint(self.trained_path)  # raises InputError for a file that this package did not write
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
             if self.trained_path.name == "best.ckpt":  # the weights of the model folder, which may have been calibrated
                 self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
@@ -330,7 +329,7 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
     if command is not None and config.subcommand != command:
         return config
     weights = (config if command is None else config[command]).model.weights
-    if weights in (None, "random", "pretrained") or (defaults := network_settings(Path(weights))) is None:
+    if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
         return config
     first = [] if command is None else [command]
     return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])

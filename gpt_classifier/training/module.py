@@ -18,14 +18,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
+from gpt_classifier import __version__
 from gpt_classifier.bundle import (
     TRAINED_ON,
     VOCABULARY,
     Bundle,
     check_fits,
-    check_format,
+    find_weights,
     read_checkpoint,
     trained_on_before,
+    up_to_date,
 )
 from gpt_classifier.card import model_card
 from gpt_classifier.data.datamodule import TextDataModule
@@ -49,6 +51,7 @@ from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_t
 from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.settings import flat, grouped
+from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.language_model import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
@@ -88,8 +91,8 @@ class GPTClassifier(L.LightningModule):
             dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer, and an encoder usually pooling
             ``first_token``.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
-            .safetensors file or folder; of a model folder, also one of ``pretrain``, its network and tokenizer are the
-            defaults of the command line.
+            .safetensors file or folder; of a model folder (also one of ``pretrain``), a run or a .ckpt file of this
+            package, network and tokenizer are the defaults of the command line.
         pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
             article, ``last_position`` and ``mean_positions``, which include padding.
         head: ``linear``, ``mlp``, or the class_path and init_args of a module that maps (B, C) to (B, K).
@@ -153,6 +156,7 @@ class GPTClassifier(L.LightningModule):
         self.class_names = class_names
         self.text_encoder: TextEncoder | None = None
         self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
+        self.version = __version__  # of the package that trained the weights
         self.decision = Decision()  # how logits become answers in prediction
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.model: SequenceClassifier
@@ -162,6 +166,7 @@ class GPTClassifier(L.LightningModule):
         self._seconds: float | None = None  # total time of all fits so far
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
+        self.loss_watch = LossWatch()
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
         # Submodules, so that Lightning moves them to the device of the predictions that they collect.
@@ -294,13 +299,16 @@ class GPTClassifier(L.LightningModule):
         module = cls(weights=None, trainable="all", **spec.settings(), **others)
         module.model, module.text_encoder = contents.model, contents.text_encoder
         module.data_settings, module.trained_on = contents.data, contents.trained_on
-        module.decision = contents.decision
+        module.decision, module.version = contents.decision, contents.version
         module._complete()
         return module
 
     def _initial_weights(self) -> str:
         """The weights that fitting starts from; ``random`` if they are already loaded, or a checkpoint brings them."""
-        return "random" if self._has_weights or not self._fits() else self.hparams["weights"]
+        if self._has_weights or not self._fits():
+            return "random"
+        weights = self.hparams["weights"]
+        return weights if weights in ("random", "pretrained") else str(find_weights(weights))
 
     def _fits(self) -> bool:
         trainer = self._trainer_if_any()
@@ -352,10 +360,17 @@ class GPTClassifier(L.LightningModule):
         loss, lm_loss = self._losses(batch, "train")
         if (trainer := self._trainer_if_any()) is not None:
             shown = is_shown(trainer)
+            self.loss_watch.add(loss if lm_loss is None else loss + lm_loss, trainer, batch.rows)
             if shown or is_logged(trainer, trainer.global_step + 1):
+                if trainer.loggers or shown:  # who read the loss now in any case
+                    self.loss_watch.check(trainer)
                 losses = {"train/loss": loss} | ({} if lm_loss is None else {"train/lm_loss": lm_loss})
                 self.log_dict(losses, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.lengths))
         return (loss if lm_loss is None else loss + self.hparams["lm_loss"] * lm_loss) * batch.share
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            self.loss_watch.check(self.trainer)  # its message says more than that of a validation loss
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         self._losses(batch, "val")
@@ -395,6 +410,9 @@ class GPTClassifier(L.LightningModule):
         return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
+        self.loss_watch.check(self.trainer)
+        if self._has_whole_weights():
+            check_weights(self.model, self.trainer.global_step)
         if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
             self._score("train")
 
@@ -409,9 +427,10 @@ class GPTClassifier(L.LightningModule):
         self.epoch_predictions = predictions.gathered()  # for the callbacks, which run after this
         predictions.reset()
         of_tokens = self._language_model_scores(stage)
+        logits, labels, rows = self.epoch_predictions
+        check_logits(logits, stage, rows, fits=self._fits() or self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
-        logits, labels, _ = self.epoch_predictions
         weights = None if self.class_weights is None else self.class_weights.cpu()
         scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
         scores |= classification_scores(logits, labels, self.class_names or []) | of_tokens
@@ -469,7 +488,13 @@ class GPTClassifier(L.LightningModule):
         if self.text_encoder is None or self.class_names is None:
             raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
         return Bundle(
-            self.model, self.text_encoder, self.class_names, self.data_settings, self.trained_on, self.decision
+            self.model,
+            self.text_encoder,
+            self.class_names,
+            self.data_settings,
+            self.trained_on,
+            self.decision,
+            version=self.version,
         )
 
     def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
@@ -488,6 +513,10 @@ class GPTClassifier(L.LightningModule):
         return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
+        if self._has_whole_weights():
+            self.loss_watch.check(self.trainer)
+            check_weights(self.model, self.trainer.global_step)
         # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
         contents = self.bundle()
@@ -500,11 +529,11 @@ class GPTClassifier(L.LightningModule):
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
         self._seconds = saved.get("seconds")
-        check_format(saved["config"], "the checkpoint")
-        text_encoder = TextEncoder.restore(saved["config"]["text_encoder"], saved["tensors"][VOCABULARY])
-        decision = Decision(**saved["config"]["decision"])
+        config = up_to_date(saved["config"], "the checkpoint")
+        text_encoder = TextEncoder.restore(config["text_encoder"], saved["tensors"][VOCABULARY])
+        decision = Decision(**config["decision"])
         if not self._fits():
-            self.data_settings, self.decision = saved["config"]["data"], decision
+            self.data_settings, self.decision, self.version = config["data"], decision, config["version"]
         elif decision.multi_label != self.decision.multi_label:
             raise InputError("data.multi_label is not that of the checkpoint: continue with its settings")
         self._remember(saved["tensors"].get(TRAINED_ON))
@@ -532,6 +561,7 @@ class GPTClassifier(L.LightningModule):
                 )
 
     def on_fit_start(self) -> None:
+        self.loss_watch = LossWatch()
         self._fit_began = time.perf_counter() - (self._seconds or 0.0)
         total = sum(tensor.numel() for tensor in self.model.state_dict().values())
         trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)

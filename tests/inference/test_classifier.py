@@ -11,12 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import classifier as module
 from gpt_classifier.inference.classifier import Prediction
+from gpt_classifier.model.tensor_file import write_tensors
 
 TEXTS = [
     "WIN a car now!",
@@ -278,7 +279,7 @@ def test_weights_without_a_vocabulary_are_refused(trained, tmp_path):
     folder = shutil.copytree(trained / "model", tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")
     del tensors["tokenizer"]
-    save_file(tensors, folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", tensors)
     with pytest.raises(InputError, match="tokenizer"):
         TextClassifier.load(folder)
 

@@ -81,7 +81,7 @@ def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
     assert any(tag.startswith("val/most confident errors") for tag in tags["tensors"])
 
     rates = [event.value for tag in tags["scalars"] if tag.startswith("lr-") for event in log.Scalars(tag)]
-    assert max(rates) == pytest.approx(1e-3)  # a float32 in the file
+    assert 0 < max(rates) <= 1e-3
     assert [event.step for event in log.Scalars("by examples/val loss")] == [960, 1920]  # training rows of the sample
     assert [e.value for e in log.Scalars("by examples/val loss")] == [e.value for e in log.Scalars("val/loss")]
 
@@ -107,12 +107,23 @@ def test_the_model_card_names_the_classes_the_data_and_the_accuracy_of_this_very
     assert f"| validation accuracy | {wilson(right, len(rows))} |" in card
 
 
+CONSTANT = ["--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]  # so that a longer fit may continue it
+
+
+@pytest.fixture(scope="module")
+def to_continue(fit, tmp_path_factory) -> Path:
+    """The folder of a finished run that may go on. Tests that write into it work on a copy."""
+    root = tmp_path_factory.mktemp("continued")
+    assert fit(root, *CONSTANT) == 0
+    return root / "version_0"
+
+
 @pytest.mark.parametrize("checkpoint", ["last", "best", "checkpoints/last.ckpt"])
-def test_a_fit_continues_from_a_checkpoint_in_the_same_run(checkpoint, trained, fit, tmp_path):
-    run = shutil.copytree(trained, tmp_path / "version_0")
+def test_a_fit_continues_from_a_checkpoint_in_the_same_run(checkpoint, to_continue, fit, tmp_path):
+    run = shutil.copytree(to_continue, tmp_path / "version_0")
     path = run / checkpoint if checkpoint.endswith(".ckpt") else checkpoint
     steps = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert fit(tmp_path, f"--ckpt_path={path}", "--trainer.max_epochs=4") == 0
+    assert fit(tmp_path, f"--ckpt_path={path}", "--trainer.max_epochs=4", *CONSTANT) == 0
     continued = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert continued["global_step"] == 2 * steps
     assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
@@ -120,9 +131,9 @@ def test_a_fit_continues_from_a_checkpoint_in_the_same_run(checkpoint, trained, 
 
 
 def test_a_fit_continues_from_a_best_checkpoint_that_was_written_within_an_epoch(fit, tmp_path):
-    often = "--trainer.val_check_interval=0.5"
-    assert fit(tmp_path, often) == 0
-    assert fit(tmp_path, often, "--ckpt_path=best", "--trainer.max_epochs=3") == 0
+    often = ["--trainer.val_check_interval=0.5", *CONSTANT]
+    assert fit(tmp_path, *often) == 0
+    assert fit(tmp_path, *often, "--ckpt_path=best", "--trainer.max_epochs=3") == 0
 
 
 def test_a_head_of_the_user_is_fitted_saved_and_found_again(fit, tmp_path):
@@ -133,23 +144,27 @@ def test_a_head_of_the_user_is_fitted_saved_and_found_again(fit, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    ["--model.learning_rate=0.5", "--model.pooling=last_token", "--model.trainable=head", "--data.max_length=32"],
+    [
+        "--model.learning_rate=0.5",
+        "--model.pooling=last_token",
+        "--model.trainable=head",
+        "--data.max_length=32",
+        "--data.batch_size=19",
+        "--model.optimizer.schedule=cosine",
+        "--seed_everything=5",
+    ],
 )
-def test_a_fit_is_not_continued_under_other_settings(change, trained, fit, tmp_path, capsys):
-    run = shutil.copytree(trained, tmp_path / "version_0")
+def test_a_fit_is_not_continued_under_other_settings(change, to_continue, fit, tmp_path, capsys):
+    run = shutil.copytree(to_continue, tmp_path / "version_0")
     weights = (run / "checkpoints" / "last.ckpt").read_bytes()
-    assert fit(tmp_path, "--ckpt_path=last", "--trainer.max_epochs=4", change) == 2
+    assert fit(tmp_path, "--ckpt_path=last", "--trainer.max_epochs=4", *CONSTANT, change) == 2
     assert "the checkpoint was written with" in capsys.readouterr().err
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == weights
 
 
 @pytest.mark.slow
 def test_a_fit_that_was_cut_into_two_ends_where_one_would_have_ended(fit, tmp_path):
-    constant = [
-        "--model.optimizer.warmup=0",
-        "--model.optimizer.schedule=constant",
-        "--data.splitting.fractions=[0.2, 0.2, 0.6]",
-    ]
+    constant = [*CONSTANT, "--data.splitting.fractions=[0.2, 0.2, 0.6]"]
     assert fit(tmp_path / "whole", "--trainer.max_epochs=4", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=2", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=4", "--ckpt_path=last", *constant) == 0
@@ -383,3 +398,25 @@ def test_one_batch_is_not_all_batches(given, read):
     parser.add_lightning_class_args(Trainer, "trainer")
     found = parser.parse_args([f"--trainer.batches={given}"]).trainer.batches
     assert (found, type(found)) == (read, type(read))
+
+
+@pytest.mark.parametrize("kept", ["best.ckpt and last.ckpt", "last.ckpt"])
+def test_a_run_that_was_moved_is_continued_where_it_lies_now(kept, to_continue, fit, tmp_path, caplog):
+    run = shutil.copytree(to_continue, tmp_path / "moved" / "version_7")
+    before = (run / "checkpoints" / "best.ckpt").read_bytes()
+    if kept == "last.ckpt":
+        (run / "checkpoints" / "best.ckpt").unlink()
+    last, spoil = run / "checkpoints" / "last.ckpt", "--trainer.limit_val_batches=1"
+    elsewhere = {path: path.stat().st_mtime_ns for path in to_continue.rglob("*") if path.is_file()}
+    state = torch.load(last, weights_only=True)
+    for name, of_callback in state["callbacks"].items():  # as if the first epochs had been perfect
+        if name.startswith("BestCheckpoint"):
+            of_callback["best_k_models"] = {path: torch.tensor(2.0) for path in of_callback["best_k_models"]}
+    torch.save(state, last)
+    assert fit(tmp_path, f"--ckpt_path={last}", "--trainer.max_epochs=3", *CONSTANT, spoil) == 0
+    assert {path: path.stat().st_mtime_ns for path in elsewhere} == elsewhere
+    if kept == "last.ckpt":
+        assert (run / "checkpoints" / "best.ckpt").exists()
+    else:
+        assert (run / "checkpoints" / "best.ckpt").read_bytes() == before, "of a better epoch than the new one"
+    TextClassifier.load(run)

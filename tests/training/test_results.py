@@ -163,14 +163,17 @@ def test_a_test_compares_the_network_with_baselines_trained_on_the_same_rows(run
         assert all(each["name"] in told for each in found["models"])
 
 
-def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_it_is_continued(run, fit, tmp_path):
+def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_it_is_continued(fit, tmp_path):
+    constant = ["--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
+    assert fit(tmp_path, "--trainer.max_epochs=2", *constant) == 0
+    run = tmp_path / "version_0"
     assert main(["test", f"--model={run}"]) == 0
     first = scores(run)["training_seconds"]
     assert first > 0
     last = run / "checkpoints" / "last.ckpt"
     before = torch.load(last, weights_only=True)["gpt_classifier"]["seconds"]
     assert before >= first  # which is that of the best epoch
-    assert fit(tmp_path, f"--ckpt_path={last}", "--trainer.max_epochs=3") == 0
+    assert fit(tmp_path, f"--ckpt_path={last}", "--trainer.max_epochs=3", *constant) == 0
     assert torch.load(last, weights_only=True)["gpt_classifier"]["seconds"] > before
 
 

@@ -315,7 +315,7 @@ def test_data_without_training_rows_cannot_be_fitted(tiny_model, quick_trainer):
 
 def test_the_settings_that_a_model_keeps_are_plain_values(own):
     config = json.loads((own / "model" / "config.json").read_text())
-    assert config["format"] == 5
+    assert config["format"] == 6
     assert (
         TextDataModule(**config["data"]).hparams == TextDataModule(**load(own / "checkpoints/last.ckpt").data).hparams
     )

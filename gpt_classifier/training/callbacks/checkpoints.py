@@ -2,13 +2,41 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from gpt_classifier.files import whole_file
+from gpt_classifier.model.tensor_file import check_records
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better, mode
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, and reads none that is damaged.
+
+    Lightning's own is copied if temporary files lie on another disk, and a process that is killed leaves half of it.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with whole_file(path) as scratch:
+            super().save_checkpoint(checkpoint, scratch, storage_options)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = lambda storage, loc: storage, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if "://" not in str(path):
+            check_records(Path(path))
+        return super().load_checkpoint(path, map_location, weights_only)
+
+
+def write_whole_files(trainer: Trainer) -> None:
+    """Has the trainer write checkpoints by :class:`WholeFiles`, unless the user gave it something else."""
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeFiles()
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -21,7 +49,20 @@ class BestCheckpoint(ModelCheckpoint):
         if stage == "fit":  # the model is not known before
             monitor = classifier(pl_module).hparams["monitor"]
             super().__init__(self.dirpath, "best", monitor, mode=mode(monitor), enable_version_counter=False)
+            write_whole_files(trainer)
         super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over the best checkpoint of a run that was moved or copied, which lies in the folder of this one."""
+        before = Path(state_dict["best_model_path"])
+        if self.dirpath is not None and before.name and before.absolute().parent != Path(self.dirpath).absolute():
+            moved = Path(self.dirpath) / before.name
+            there = str(moved) if moved.is_file() else ""
+            scores = list(state_dict["best_k_models"].values())
+            best = {there: scores[0]} if there and scores else {}
+            paths = dict.fromkeys(("best_model_path", "kth_best_model_path"), there)
+            state_dict = state_dict | paths | {"dirpath": self.dirpath, "best_k_models": best}
+        super().load_state_dict(state_dict)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         if current is None or self.monitor is None:
@@ -38,6 +79,11 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            write_whole_files(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Writes ``last.ckpt`` now."""

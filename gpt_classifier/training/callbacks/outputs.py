@@ -23,6 +23,7 @@ from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.callbacks.progress import accuracy
 from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, plain
+from gpt_classifier.training.divergence import Diverged
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.monitor import is_better
 from gpt_classifier.training.runs import run_folder, text_data
@@ -44,6 +45,11 @@ class FinishRun(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         run = run_folder(trainer)
         self.new = stage == "fit" and run is not None and not (run / "checkpoints").exists()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)]
+        if self.best and kept and not kept[0].best_model_path:  # resumed without it: from here on, another is the best
+            self.best, self.best_accuracy, self.best_epoch = {}, "", 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -105,6 +111,8 @@ class FinishRun(Callback):
                 f"stopped in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps; to continue: "
                 f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
             )
+        elif isinstance(exception, Diverged) and (saved := sorted(run.glob("checkpoints/*.ckpt"))):
+            rank_zero_info(f"kept, from before: {', '.join(map(str, saved))}")
         elif self.new and not (run / "model").exists() and not any(run.glob("checkpoints/*.ckpt")):
             shutil.rmtree(run, ignore_errors=True)  # the folder holds only an empty log
 
