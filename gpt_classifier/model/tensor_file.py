@@ -18,6 +18,7 @@ from gpt_classifier.files import whole_file
 CHECKSUMS = "crc32"  # name in the file's metadata of a JSON mapping from names of tensors to checksums
 BROKEN_ZIP = (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 CHUNK = 2**20
+ALIGNMENT = 64  # bytes
 MODULE = "model."  # prefix of the network's tensors in a checkpoint of training
 
 
@@ -62,7 +63,7 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
             raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
         try:
             with safe_open(file, framework="pt") as stream:
-                found = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+                found = {name: _aligned(stream.get_tensor(name)) for name in stream.keys()}  # noqa: SIM118 - not a dict
                 metadata = stream.metadata() or {}
         except SafetensorError as error:
             raise InputError(f"{file} is not a whole safetensors file ({error})") from error
@@ -70,6 +71,11 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
             _verify(file, found, metadata.get(CHECKSUMS, ""))
         tensors |= found
     return tensors
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor where PyTorch would have put it, as elsewhere some of its kernels add numbers in another order."""
+    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
 
 
 def _verify(file: Path, tensors: Mapping[str, Tensor], checksums: str) -> None:
