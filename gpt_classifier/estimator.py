@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from gpt_classifier import shipped
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.values import listed, name_of
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.training.callbacks import BestCheckpoint, EpochLines, default_callbacks
@@ -68,12 +69,12 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
         """
-        texts, y = list(X), column_or_1d(y)
+        texts, y = listed(X, "the texts"), column_or_1d(np.asarray(listed(y, "the classes")))
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has the single class {self.classes_.tolist()}, expected two classes or more")
-        names = [str(name) for name in self.classes_]
+        names = [str(name_of(name, lambda: "a class")) for name in self.classes_]
         labels = [names[number] for number in numbers]
         with TemporaryDirectory() as folder, isolate_rng(), nullcontext() if self.verbose else quiet():
             self.classifier_ = self._trained(texts, labels, names, Path(folder))

@@ -109,6 +109,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     from gpt_classifier.data import scripts, sources
     from gpt_classifier.data.reading import read_columns
     from gpt_classifier.data.splits import near_duplicate_key
+    from gpt_classifier.data.values import text_of
 
     if sources.is_named(file):
         raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
@@ -126,6 +127,8 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
             close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(columns)}"
             raise InputError(f"--{option}_column is {column!r}{close}")
     text_column = text_column or _text_column(file, {n: v for n, v in values.items() if n != label_column})
+    for number, value in enumerate(table.iloc[:, columns.index(text_column)]):
+        text_of(value, lambda number=number: f"{text_column} in row {number} of {file}")  # type: ignore[misc]
     label_column = label_column or _label_column(file, {n: v for n, v in values.items() if n != text_column})
     texts, labels = values[text_column].dropna(), values[label_column].dropna()
     if labels.nunique() < 2:
@@ -156,7 +159,13 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
 
 
 def _text(value: Any) -> str | None:
-    text = "" if value is None or value != value else str(value)
+    """What a value of any column is, to find those of texts and labels by."""
+    from gpt_classifier.data.values import is_missing, name_of
+
+    try:
+        text = "" if is_missing(value) else str(name_of(value, str))
+    except InputError:
+        text = str(value)
     return None if not text or text.isspace() else text
 
 

@@ -1,6 +1,6 @@
 """Turns labelled text into batches for training, evaluation and prediction, and keeps the settings that it used."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
+from gpt_classifier.data.values import listed, name_of, shown
 from gpt_classifier.encoding import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
@@ -91,7 +92,7 @@ class TextDataModule(ResumableDataModule):
         text_separator: str = "\n",
         label_column: str | list[str] = "label",
         multi_label: str | None = None,
-        class_names: list[str | int | bool] | None = None,
+        class_names: list[str | int | float | bool] | None = None,
         balance: Balance = "none",
         empty: Empty = "drop",
         rare_classes: RareClasses = "error",
@@ -131,7 +132,7 @@ class TextDataModule(ResumableDataModule):
             raise InputError(
                 f"class_names are {class_names}: write names such as yes and no in quotes, or YAML reads true and false"
             )
-        names = [str(name) for name in class_names or []]
+        names = [str(name_of(name, lambda: "a class name")) for name in class_names or []]
         if len(set(names)) != len(names):
             raise InputError(f"class_names are {class_names}, expected distinct names")
         if multi_label is not None:
@@ -181,14 +182,18 @@ class TextDataModule(ResumableDataModule):
         predict: pd.DataFrame | None = None,
         **settings: Any,
     ) -> "TextDataModule":
-        """A data module for DataFrames in memory, whose columns are named as for files.
+        """A data module for tables in memory, of pandas, polars or pyarrow, whose columns are named as for files.
 
         ``train`` may be left out to test a trained model on ``test`` alone. ``predict`` needs no labels; without it,
         the rows of ``train`` are classified, as those of ``source`` are for files.
         """
         data = cls(source=IN_MEMORY, **settings)
         given = {"train": train, "val": val, "test": test, "predict": predict}
-        tables = {name: _from_memory(frame, data._columns(name)) for name, frame in given.items() if frame is not None}
+        tables = {
+            name: _from_memory(frame, data._columns(name), f"the given {name} table")
+            for name, frame in given.items()
+            if frame is not None
+        }
         if "train" in tables:
             tables = data._with_splits(sources.by_split(tables["train"], data.source_columns, IN_MEMORY), tables)
         data._given = tables
@@ -202,13 +207,15 @@ class TextDataModule(ResumableDataModule):
 
         With ``multi_label="lists"``, for texts and the list of labels of each.
         """
+        texts, labels = listed(texts, "the texts"), listed(labels, "the labels")
         if len(texts) != len(labels):
             raise InputError(
                 f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text"
             )
         settings = {"text_column": "text", "label_column": "label"} | settings
-        columns = {settings["text_column"]: list(texts), settings["label_column"]: list(labels)}
-        return cls.from_tables(pd.DataFrame(columns), **settings)
+        # As objects, and each column by itself: pandas would make floats of whole numbers among which one is missing.
+        columns = {settings["text_column"]: texts, settings["label_column"]: labels}
+        return cls.from_tables(pd.DataFrame({n: pd.Series(v, dtype=object) for n, v in columns.items()}), **settings)
 
     def _columns(self, name: str) -> Columns:
         """The columns to read for a split; only ``source`` has columns of groups and splits."""
@@ -605,10 +612,25 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _from_memory(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def _from_memory(given: Any, columns: Columns, where: str) -> pd.DataFrame:
+    frame = _as_pandas(given, where)
+    names = list(frame.columns)
     for column in columns.names():
-        if column not in frame.columns:
-            raise InputError(
-                f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}"
-            )
-    return columns.table(frame)
+        if names.count(column) != 1:
+            trouble = "two columns" if column in names else "no column"
+            raise InputError(f"the table has {trouble} {column!r}; its columns are {', '.join(map(str, names))}")
+    return columns.table(frame, 0, where)
+
+
+def _as_pandas(table: Any, where: str) -> pd.DataFrame:
+    """A table of pandas, pyarrow or polars, with its values as Python has them."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    names = getattr(table, "column_names", getattr(table, "columns", None))  # of pyarrow, and of polars
+    if isinstance(table, Mapping) or not isinstance(names, list):
+        raise InputError(f"{where} is {shown(table)}, expected a DataFrame")
+    by_number = hasattr(table, "column_names")  # in pyarrow, two columns may have one name
+    columns = [table.column(number) if by_number else table[name] for number, name in enumerate(names)]
+    frame = pd.DataFrame({n: pd.Series(listed(v, where), dtype=object) for n, v in enumerate(columns)})
+    frame.columns = pd.Index(names)
+    return frame

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import fsspec
 import pandas as pd
@@ -273,7 +273,8 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
         lines = (line for line in stream if line.strip())
         first = next(lines, "")
         whole = first.lstrip().startswith("[") and kind_of(path) == ".json"
-        content = json.loads(first + stream.read()) if whole else map(json.loads, itertools.chain([first], lines))
+        decode = json.JSONDecoder(object_pairs_hook=_object).decode
+        content = decode(first + stream.read()) if whole else map(decode, itertools.chain([first], lines))
         objects = iter(content if first else [])
         columns: list[str] = []
         size = max(rows, 10_000)  # the first rows need not have all keys
@@ -282,9 +283,31 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
                 raise ValueError(
                     f"expected {'an array of objects' if whole else 'an object in each line'}, found {bad!r}"
                 )
+            if not columns and len(chunk) == 1 and _holds_columns(chunk[0]):
+                raise ValueError(
+                    "it is one object of columns, expected an object for each row, in lines or in an array: pandas "
+                    "writes them with to_json(orient='records', lines=True)"
+                )
             columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
             for part in (chunk[start : start + rows] for start in range(0, len(chunk), rows)):
                 yield pd.DataFrame([[item.get(c) for c in columns] for item in part], columns=columns, dtype=object)
+
+
+def _holds_columns(item: dict[str, Any]) -> bool:
+    """Whether an object holds a list of values, or a value for each row number, for several columns."""
+    return len(item) > 1 and (
+        all(isinstance(value, list) for value in item.values())
+        or all(isinstance(value, dict) and all(key.isdigit() for key in value) for value in item.values())
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which must have each key once: of two, json would take the last."""
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has the key {next(n for n in names if names.count(n) > 1)!r} twice")
+    return item
 
 
 def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
@@ -292,7 +315,10 @@ def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataF
 
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(rows):
-            yield pd.DataFrame(batch.to_pydict(), dtype=object)
+            columns = [column.to_pylist() for column in batch.columns]
+            frame = pd.DataFrame(dict(enumerate(columns)), dtype=object)
+            frame.columns = pd.Index(batch.schema.names)  # two may have one name
+            yield frame
 
 
 COMPRESSED = (".gz", ".bz2", ".xz")

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, read_columns
+from gpt_classifier.data.values import is_missing, name_of, text_of
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
@@ -77,19 +78,22 @@ class Columns:
     def _texts(self) -> list[str]:
         return [self.text] if isinstance(self.text, str) else list(self.text)
 
-    def table(self, frame: pd.DataFrame, first_row: int = 0) -> pd.DataFrame:
-        """Builds a table from a frame, with ``group`` and ``split`` only if they have a column."""
-        parts = [[_text(value) for value in frame[name]] for name in self._texts()]
+    def table(self, frame: pd.DataFrame, first_row: int = 0, where: str = "the given table") -> pd.DataFrame:
+        """Builds a table from a frame, with ``group`` and ``split`` only if they have a column.
+
+        Raises ``InputError`` for a value that is no text or name; the message says which row of ``where`` has it.
+        """
+        parts = [_values(frame, name, text_of, first_row, where) for name in self._texts()]
         texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
-        table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, first_row)}
+        table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, first_row, where)}
         for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
-                table[name] = [_text(value) for value in frame[column]]
+                table[name] = _values(frame, column, name_of, first_row, where)
         result = pd.DataFrame(table, dtype=object)  # otherwise pandas converts None to NaN
         result.insert(2, "row", range(first_row, first_row + len(frame)))
         return result
 
-    def _labels(self, frame: pd.DataFrame, first_row: int) -> Sequence[str | tuple[str, ...] | None]:
+    def _labels(self, frame: pd.DataFrame, first_row: int, where: str) -> Sequence[str | tuple[str, ...] | None]:
         rows = range(first_row, first_row + len(frame))
         if self.label is None:
             return [None] * len(frame)
@@ -98,7 +102,8 @@ class Columns:
             flags = [[_flag(value, name, row) for row, value in zip(rows, frame[name], strict=True)] for name in names]
             return [tuple(sorted(itertools.compress(names, row))) for row in zip(*flags, strict=True)]
         if self.multi_label is None:
-            return [_text(value) for value in frame[self.label]]
+            assert isinstance(self.label, str), "checked when this was made"
+            return _values(frame, self.label, name_of, first_row, where)
         return [_several(value, self.multi_label, row) for row, value in zip(rows, frame[self.label], strict=True)]
 
     def _joined(self, parts: Iterable[str | None]) -> str | None:
@@ -171,7 +176,7 @@ def read_chunks(
     count = 0
     hint = "Name yours with --data.text_column and --data.label_column"
     for frame in read_columns(source, columns.names(), rows, hint, file_format):
-        yield columns.table(frame, count)
+        yield columns.table(frame, count, title(source))
         count += len(frame)
 
 
@@ -182,24 +187,29 @@ def check_files(source: str | Sequence[str]) -> None:
             raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
 
-def _text(value: Any) -> str | None:
-    if value is None or value is pd.NA or value != value:  # NaN differs from itself
-        return None
-    text = str(value)
-    # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _values(
+    frame: pd.DataFrame,
+    column: str,
+    convert: Callable[[Any, Callable[[], str]], str | None],
+    first_row: int,
+    where: str,
+) -> list[str | None]:
+    """The converted values of a column; a message names it, the row and the source ``where``."""
+    rows = enumerate(frame[column], first_row)
+    return [convert(value, lambda row=row: f"{column} in row {row} of {where}") for row, value in rows]  # type: ignore[misc]
 
 
 def _several(value: Any, multi_label: str, row: int) -> tuple[str, ...] | None:
     """The labels in one cell; None where the cell is missing, which says nothing about them."""
     is_list = isinstance(value, list | tuple | np.ndarray)
-    if not is_list and _text(value) is None:
+    if not is_list and is_missing(value):
         return None
     if is_list != (multi_label == LISTS):
         way_out = "name the separator instead" if multi_label == LISTS else "use lists"
         raise InputError(f"multi_label is {multi_label!r}, but the labels of row {row} are {value!r}: {way_out}")
-    parts = value if is_list else str(value).split(multi_label)
-    return tuple(sorted({str(part).strip() for part in parts} - {""}))
+    parts = value if is_list else str(name_of(value, lambda: f"the labels in row {row}")).split(multi_label)
+    names = (name_of(part, lambda: f"a label of row {row}") for part in parts)
+    return tuple(sorted({name.strip() for name in names if name is not None} - {""}))
 
 
 def _flag(value: Any, name: str, row: int) -> bool:

@@ -1,8 +1,7 @@
 """Classifies texts with a trained model; needs neither Lightning nor pandas, neither network nor caches."""
 
-import reprlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
@@ -13,6 +12,7 @@ from torch import nn
 
 from gpt_classifier import bundle, shipped
 from gpt_classifier.card import model_card
+from gpt_classifier.data.values import listed, shown, text_of
 from gpt_classifier.decision import UNSURE
 from gpt_classifier.encoding import aggregated, batch_tokens, texts_of_windows
 from gpt_classifier.errors import InputError, reason
@@ -124,7 +124,8 @@ class TextClassifier:
         reads on, so a stream of any length fits into memory.
 
         ``max_batch_tokens`` limits the number of tokens in one batch, padding included; it decides speed and memory,
-        never the result. Raises ``InputError`` for a table, and names the position of a value that is not a str.
+        never the result. A missing text (None, NaN) is answered like an empty one. Raises ``InputError`` for a table,
+        and names the position of a value that is no text.
         """
         if isinstance(texts, str):
             return self.predict([texts])[0]
@@ -146,7 +147,7 @@ class TextClassifier:
         """
         if isinstance(texts, str):
             raise InputError(
-                f"predict_proba takes a list of texts, got the single text {_shown(texts)}: put it into a list"
+                f"predict_proba takes a list of texts, got the single text {shown(texts)}: put it into a list"
             )
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
 
@@ -168,7 +169,7 @@ class TextClassifier:
             ('spam', (17, 2))
         """
         if not isinstance(text, str):
-            raise InputError(f"the text is {_shown(text)}, expected one str to trace")
+            raise InputError(f"the text is {shown(text)}, expected one str to trace")
         return trace(self, text, attributions)
 
     def _stream(self, texts: Iterator[str], max_batch_tokens: int | None) -> Iterator[Prediction]:
@@ -211,27 +212,10 @@ class TextClassifier:
 
 
 def _checked(texts: Any) -> Iterator[str]:
-    """The texts, each known to be a str when it is reached; refuses at once what cannot be a sequence of texts."""
-    if hasattr(texts, "columns") and hasattr(texts, "shape"):  # a table of pandas, polars or pyarrow
-        raise InputError(f"the texts are a {type(texts).__name__}: give one of its columns, such as frame['text']")
-    if isinstance(texts, bytes | bytearray | Mapping | set | frozenset) or not isinstance(texts, Iterable):
-        raise InputError(f"the texts are {_shown(texts)}, expected a list of str, or one str to predict")
-    if isinstance(texts, np.ndarray) and texts.ndim != 1:
-        raise InputError(f"the texts are an array of shape {texts.shape}, expected one dimension")
-    return map(_text, enumerate(texts))
-
-
-def _text(numbered: tuple[int, Any]) -> str:
-    position, text = numbered
-    if not isinstance(text, str):
-        raise InputError(f"texts[{position}] is {_shown(text)}, expected a str")
-    return text
-
-
-def _shown(value: Any) -> str:
-    """A value in a message: shortened, on one line, with its type unless that is plain to see."""
-    kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
-    return " ".join(reprlib.repr(value).split()) + kind
+    """The texts, each known to be one when it is reached, empty where it is missing."""
+    # Refuses at once what cannot be a sequence of texts; an iterator is not read ahead.
+    values = texts if isinstance(texts, Iterator) else listed(texts, "the texts")
+    return (text_of(value, lambda n=n: f"texts[{n}]") or "" for n, value in enumerate(values))  # type: ignore[misc]
 
 
 def _usable_device(device: str | torch.device, int8: bool) -> torch.device:

@@ -162,12 +162,12 @@ def test_probabilities_of_a_single_text_are_refused(classifier):
         classifier.predict_proba("abc")
 
 
-NO_TEXT = {"None": None, "nan": float("nan"), "b'abc'": b"abc", "5": 5, "['a']": ["a"], "<NA>": pd.NA}
+NO_TEXT = {"5": 5, "5.0": 5.0, "['a']": ["a"], "True": True, "{}": {}, r"b'\xff'": b"\xff"}
 
 
 @pytest.mark.parametrize(("shown", "value"), NO_TEXT.items())
 def test_what_is_no_text_is_named_with_its_position(shown, value, classifier):
-    message = re.escape(f"texts[2] is {shown} ({type(value).__name__}), expected a str")
+    message = re.escape(f"texts[2] is {shown} ({type(value).__name__}), ") + "(expected a str|which is not UTF-8)"
     for texts in (["a", "b", value, "c"], pd.Series(["a", "b", value], dtype=object)):
         with pytest.raises(InputError, match=message):
             classifier.predict(texts)
@@ -179,8 +179,19 @@ def test_what_is_no_text_is_named_with_its_position(shown, value, classifier):
 
 
 def test_a_position_in_a_stream_is_counted_from_its_beginning(classifier):
-    with pytest.raises(InputError, match=r"texts\[700\] is None"):
-        list(classifier.predict(iter(["a"] * 700 + [None])))
+    with pytest.raises(InputError, match=r"texts\[700\] is 7"):
+        list(classifier.predict(iter(["a"] * 700 + [7])))
+
+
+@pytest.mark.parametrize(
+    "missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, pa.scalar(None, pa.string())]
+)
+def test_a_missing_text_is_answered_in_its_place_as_an_empty_one(missing, classifier):
+    texts = ["WIN a car", missing, "See you at five"]
+    expected = classifier.predict(["WIN a car", "", "See you at five"])
+    assert classifier.predict(texts) == expected
+    assert list(classifier.predict(iter(texts))) == expected
+    assert classifier.predict_proba(pd.Series(texts, dtype=object))[1].tolist() == [*expected[1].probabilities.values()]
 
 
 def test_its_description_tells_classes_network_and_device(classifier):

@@ -1,5 +1,6 @@
-"""Stops a fit on Ctrl-C or SIGTERM at the end of a batch, so that it can go on with the next one."""
+"""Stops a fit on Ctrl-C or SIGTERM at the end of an optimizer step, so that it can go on with the next one."""
 
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 
-AGREE_EVERY = 10  # batches after which several processes ask each other: asking waits for the device
+AGREE_EVERY = 10  # batches, at least, after which several processes ask each other: asking waits for the device
 
 
 class Interrupted(SystemExit):
@@ -31,12 +32,12 @@ STOPS = (Interrupted, KeyboardInterrupt)  # requested by the user, unlike errors
 
 
 class StopCleanly(Callback):
-    """Stops on Ctrl-C and SIGTERM after the current batch, or after the validation if that batch ends an epoch.
+    """Stops on Ctrl-C and SIGTERM after the current step, or after the validation if that step ends an epoch.
 
     ``last.ckpt`` is written then, from which the fit goes on with the next batch. A second Ctrl-C stops at once.
-    Several processes stop within ten batches, all at the same one, also if only one of them got the signal. In a job of
-    SLURM the same is done on SIGUSR1; Lightning would write a checkpoint there, from which every later fit in that
-    folder would go on.
+    Several processes stop within ten batches or a step, all at the same one, also if only one of them got the signal.
+    In a job of SLURM the same is done on SIGUSR1; Lightning would write a checkpoint there, from which every later fit
+    in that folder would go on.
     """
 
     def __init__(self) -> None:
@@ -54,14 +55,17 @@ class StopCleanly(Callback):
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = number
-        rank_zero_info("\nstopping at the end of a batch; Ctrl-C again stops at once")
+        rank_zero_info("\nstopping at the end of a step; Ctrl-C again stops at once")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.is_last_batch:  # validation comes first
             return
-        if (trainer.world_size == 1 or (batch_idx + 1) % AGREE_EVERY == 0) and (number := self._agreed(trainer)):
+        # Between optimizer steps only: the gradients that a step has gathered so far are in no checkpoint.
+        step = trainer.accumulate_grad_batches
+        every = step if trainer.world_size == 1 else math.ceil(AGREE_EVERY / step) * step
+        if (batch_idx + 1) % every == 0 and (number := self._agreed(trainer)):
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):
                     callback.save(trainer)
