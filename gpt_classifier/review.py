@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -136,9 +137,7 @@ def _export(words: list[str], path: Path, top: int | None, network: bool) -> Non
         + [spreadsheet.cell(spreadsheet.one_line(texts[i]))]
         for i in ranked
     )
-    spreadsheet.write(
-        path, spreadsheet.COLUMNS, lines, "utf-8-sig"
-    )  # without the byte order mark, Excel would not read it as UTF-8
+    spreadsheet.write(path, chain([spreadsheet.COLUMNS], lines), spreadsheet.MARK)
     print(_estimate(confident_joint(p, labels), names))
     distinct = units_of_classes(train, units)
     if few := [name for name in names if distinct.get(name, 0) < FOLDS]:
@@ -161,9 +160,8 @@ def _network_judge(words: list[str], data: "TextDataModule", train: "pd.DataFram
         split[fitted], split[fitted[::10]] = "train", "val"
         with TemporaryDirectory() as folder:
             path = Path(folder) / "fold.csv"
-            spreadsheet.write(
-                path, ["text", "label", "split"], zip(train["text"], train["label"], split, strict=True), "utf-8"
-            )
+            rows = zip(train["text"], train["label"], split, strict=True)
+            spreadsheet.write(path, chain([("text", "label", "split")], rows))
             options = _fit_options(words, data, path, groups=False)
             own = [f"--data.class_names={json.dumps(data.class_names)}", f"--trainer.default_root_dir={folder}"]
             cli.main(["fit", *commandline.prepared("fit", [*options, *own])])
@@ -215,7 +213,7 @@ def _apply(words: list[str], output: str | None) -> None:
         ).items()  # in the order of the splits, in which fit will read them
         for row in table.to_dict("records")
     )
-    spreadsheet.write(path, ["text", "label", "split", "source_row", *groups], lines, "utf-8")
+    spreadsheet.write(path, chain([["text", "label", "split", "source_row", *groups]], lines))
     print(_what_was_read(data, tables))
     print(_changes(new, train))
     print(f"{sum(map(len, tables.values())) - len(train) + len(kept):,} rows: {path}")

@@ -1,12 +1,16 @@
-"""Writes and reads CSV files that a person edits in a spreadsheet; knows nothing about what the labels are for.
+"""Writes CSV files, and reads the one that a person edits in a spreadsheet; knows nothing of what the labels are for.
 
-A spreadsheet takes cells for formulas, numbers and dates. So a cell that has a digit or begins like a formula begins
-with an apostrophe here, which is no part of it; and what a spreadsheet may change in a cell (white space, upper case,
-the zeros of a number) makes no difference when the file is read again.
+What a program reads (predictions, scores, the table of a study) has its cells as they are, also those that begin like
+a formula: into a spreadsheet they are imported as texts. A spreadsheet takes cells for formulas, numbers and dates. So
+in the file that a person edits, a cell that has a digit or begins like a formula begins with an apostrophe, which is no
+part of it; and what a spreadsheet may change in a cell (white space, upper case, the zeros of a number) makes no
+difference when the file is read again.
 """
 
-import csv
-from collections.abc import Iterable, Sequence
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +22,74 @@ if TYPE_CHECKING:
 COLUMNS = ("row", "label", "suggested_label", "new_label", "suspicion", "p_label", "p_suggested_label", "text")
 READ = ("row", "label", "new_label", "text")  # those that are read again
 LONGEST = 32_000  # characters of a text that are shown: a cell of a spreadsheet holds 32,767
-FORMULA = "=+-@'\uff1d\uff0b\uff0d\uff20"  # also the apostrophe itself, and the full-width forms of these signs
+MARK = codecs.BOM_UTF8  # begins a file for a spreadsheet: without it, Excel would not read the file as UTF-8
+FORMULA = tuple("=+-@'")  # also the apostrophe itself, so that one that was added can be told from it
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol that show nothing
+# Some reader takes these for the end of a cell, of a line or of the whole file's byte order mark. And pandas skips a
+# line of blanks, so blanks at either end are enclosed as well.
+ENCLOSED = re.compile(r'^\s|\s$|[",;\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029\ufeff]')
+
+
+def write(path: Path, rows: Iterable[Iterable[object]], mark: bytes = b"") -> None:
+    """Writes a whole CSV file, or none; the first row has the names of the columns."""
+    from gpt_classifier.files import whole_file
+
+    with whole_file(path) as scratch, open(scratch, "wb") as stream:
+        stream.write(mark)
+        stream.writelines(csv_lines(rows))
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[bytes]:
+    """The rows as lines of CSV in UTF-8, which Python's csv module, pandas and our reader read as the same cells.
+
+    Lines end with LF. None is an empty cell, which pandas takes for a missing one unless it is told
+    ``keep_default_na=False`` (as it does with NA and the like). NUL is written as it is. Half of a surrogate pair,
+    which UTF-8 cannot hold, becomes U+FFFD.
+    """
+    for row in rows:
+        line = ",".join(map(_field, row)) or '""'  # an empty line would be no row
+        yield f"{valid(line)}\n".encode()
+
+
+def _field(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    return '"{}"'.format(text.replace('"', '""')) if ENCLOSED.search(text) else text
+
+
+def valid(text: str) -> str:
+    """Without lone surrogates, which are replaced as in texts that are classified; a pair becomes one character."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet could run a cell; what looks like a formula but is a plain number is none.
+
+    The signs have other forms, such as full-width ones, and spreadsheets look for them behind characters that show
+    nothing (https://owasp.org/www-community/attacks/CSV_Injection).
+    """
+    first = next((character for character in text if not _is_invisible(character)), "")
+    begins_like_one = unicodedata.normalize("NFKC", first).startswith(FORMULA) or text.startswith(("\t", "\r", "\n"))
+    return begins_like_one and not NUMBER.fullmatch(text)
+
+
+def _is_invisible(character: str) -> bool:
+    """Whether it is a control or format character, white space, a mark on no letter, or unassigned."""
+    return unicodedata.category(character)[0] in "CZM" or character in FILLERS
+
+
+def no_formula(text: str) -> str:
+    """``text``, behind an apostrophe where a spreadsheet could take it for a formula."""
+    return f"'{text}" if is_formula(text) else text
 
 
 def cell(text: str) -> str:
     """``text`` behind an apostrophe where a spreadsheet could take it for a formula, a number or a date."""
-    risky = text.startswith(tuple(FORMULA)) or any(map(str.isdigit, text))
-    return f"'{text}" if risky else text
+    return f"'{text}" if is_formula(text) or any(map(str.isdigit, text)) else text
 
 
 def content(cell: str) -> str:
-    """The text that :func:`cell` wrote."""
+    """The text that :func:`cell` or :func:`no_formula` wrote."""
     return cell.removeprefix("'")
 
 
@@ -72,12 +133,3 @@ def _as_typed(name: str) -> str:
         return str(float(word))
     except ValueError:
         return word
-
-
-def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]], encoding: str) -> None:
-    from gpt_classifier.files import whole_file
-
-    with whole_file(path) as scratch, open(scratch, "w", newline="", encoding=encoding) as stream:
-        writer = csv.writer(stream)  # its line ends, CR LF, have it quote texts with either of them
-        writer.writerow(columns)
-        writer.writerows(lines)

@@ -20,7 +20,8 @@ TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 ODD = [
     "=HYPERLINK(A1)", "+49 30 1234", "-1", "@home", "'quoted", '"', 'say "hi", then go', "a;b\tc", "line\nbreak",
     "line\r\nbreak", "line\rbreak", " leading", "trailing ", "\ufeffmark", "ünïcödé 🎉", "1/2", "01", "\uff1dA1", 
-    "x" * 40_000,
+    "x" * 40_000, "\u200b=1+1", "\0=2", "\t=3", "\r=4\r", "\u00a0@a", "\u2060\u202e-x", "\ufe62x",
+    "a\u2028b\x85c\u2029d", "",
 ]  # fmt: skip
 
 
@@ -161,9 +162,9 @@ def test_without_changes_the_printed_fit_trains_the_same_network(division, messa
 
 
 def test_odd_texts_and_class_names_survive_the_way_through_both_files(capsys):
-    names = ["1", "01x", "=a", "true", "'tis", "ab, c"]
+    names = ["1", "01x", "=a", "true", "'tis", "ab, c", "=cmd|' /C calc'!A0", "-x", "+1", "@a", "\ufeff=1", "\u200b-y"]
     texts = [f"{text} {'abcdefghij'[n] * 5}" for n in range(10) for text in ODD]
-    records = [{"text": text, "label": names[n % 6]} for n, text in enumerate(texts)]
+    records = [{"text": text, "label": names[n % len(names)]} for n, text in enumerate(texts)]
     with open("odd.jsonl", "w") as stream:
         stream.writelines(json.dumps(record) + "\n" for record in records)
     assert main(["review", "export", "odd.jsonl"]) == 0
@@ -171,6 +172,8 @@ def test_odd_texts_and_class_names_survive_the_way_through_both_files(capsys):
         assert all(value[:1] not in {*"=+-@\t\r\n", "\uff1d"} for value in row.values())
         assert all(len(value) <= 32_767 and not {"\r", "\n"} & set(value) for value in row.values())
         assert row["label"].removeprefix("'") in names
+        for column in ("label", "suggested_label", "text"):
+            assert row[column].startswith("'") or not spreadsheet.is_formula(row[column])
     edit({row["row"]: row["suggested_label"] for row in lines()})
     applied(capsys, "odd.jsonl")
     now, old = reviewed("odd-reviewed.csv"), tables("odd.jsonl")

@@ -58,28 +58,17 @@ def with_predictions(
 ) -> bytes:
     """The table as CSV, with the columns that ``predict`` writes too: predicted, probability_NAME of each class.
 
-    ``for_spreadsheet`` makes formulas texts, and marks the encoding as Excel wants it.
+    ``for_spreadsheet`` makes formulas texts, also those in names of columns, and marks the encoding as Excel wants it;
+    without it all cells are as they were sent.
     """
-    ours = ["predicted", *(f"probability_{name}" for name in class_names)]
     check_columns(table, class_names)
-    values = [[each.label, *(each.probabilities[name] for name in class_names)] for each in predictions]
-    added = pd.DataFrame(values, columns=ours)
-    whole = pd.concat([table, added], axis=1)
-    if for_spreadsheet:
-        whole = whole.map(no_formula).rename(columns=no_formula)
-    written = whole.to_csv(index=False, lineterminator="\n", float_format="%.6f")
-    return written.encode("utf-8-sig" if for_spreadsheet else "utf-8")
-
-
-def no_formula(cell: Any) -> Any:
-    """A cell, behind an apostrophe where it begins like a formula and is no number."""
-    if not isinstance(cell, str) or not cell.lstrip().startswith(tuple(spreadsheet.FORMULA)):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
+    rows = [[*table.columns, "predicted", *(f"probability_{name}" for name in class_names)]]
+    cells = table.astype(object).fillna("").itertuples(index=False, name=None)
+    for row, each in zip(cells, predictions, strict=True):
+        rows.append([*row, each.label, *(f"{each.probabilities[name]:.6f}" for name in class_names)])
+    if not for_spreadsheet:
+        return b"".join(spreadsheet.csv_lines(rows))
+    return spreadsheet.MARK + b"".join(spreadsheet.csv_lines(map(spreadsheet.no_formula, row) for row in rows))
 
 
 def check_columns(table: pd.DataFrame, class_names: list[str]) -> None:

@@ -1,6 +1,6 @@
 """The part ``growth``: time and memory for files of growing size."""
 
-import csv
+import itertools
 import random
 import subprocess
 import sys
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from gpt_classifier import spreadsheet
 from gpt_classifier.benchmark.runner import Job, Result, Runner, say
 from gpt_classifier.data.datamodule import TextDataModule
 
@@ -76,12 +77,9 @@ def _rows_file(folder: Path, rows: int, length: tuple[int, int]) -> str:
     """A CSV file of made-up texts, whose minimum and maximum number of words are ``length``."""
     rng = random.Random(0)
     path = folder / f"{rows}-{length[1]}.csv"
-    with open(path, "w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label"])
-        for row in range(rows):
-            text = " ".join(rng.choices(WORDS, k=rng.randint(*length)))
-            writer.writerow([f"{text} {row}", "spam" if row % 2 else "ham"])
+    texts = (" ".join(rng.choices(WORDS, k=rng.randint(*length))) for _ in range(rows))
+    lines = ([f"{text} {row}", "spam" if row % 2 else "ham"] for row, text in enumerate(texts))
+    spreadsheet.write(path, itertools.chain([["text", "label"]], lines))
     return str(path)
 
 

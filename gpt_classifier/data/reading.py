@@ -181,12 +181,17 @@ def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
         return Dialect(delimiter, quoted, f"{path}: quotation marks {what}")
     if file_format.delimiter is not None or not file_format.header:
         return Dialect(file_format.delimiter or ",", True)
-    with file_format.open(path) as stream:
-        header = next((line for line in stream if line.strip()), "")
-    found = next((mark for mark in ";\t" if mark in header.strip("\r\n") and "," not in header), None)
-    if found is None:
+    found = next((mark for mark in ",;\t" if len(_header(path, mark, file_format)) > 1), ",")
+    if found == ",":
         return Dialect(",", True)
     return Dialect(found, True, f"{path}: columns are separated by {found!r}, as its header has no comma")
+
+
+def _header(path: str, delimiter: str, file_format: FileFormat) -> list[str]:
+    """The names of the columns, if ``delimiter`` separates them; one between quotation marks separates nothing."""
+    csv.field_size_limit(2**31 - 1)  # as for the rows
+    with file_format.open(path) as stream:
+        return next(filter(None, csv.reader(stream, delimiter=delimiter)), [])
 
 
 MAX_LINES = 10_000  # of one field in a quoted TSV file; limits the memory that an unclosed quotation mark takes

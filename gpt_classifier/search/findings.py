@@ -1,16 +1,15 @@
 """Writes the results of a search: a table of trials, the best configuration, a figure and a conclusion."""
 
-import csv
-import io
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gpt_classifier import spreadsheet
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
 from gpt_classifier.search.space import Choices, Search
@@ -43,8 +42,7 @@ def best_of(trials: "Sequence[FrozenTrial]", search: Search) -> "tuple[int, Froz
 def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
     """Writes ``trials.csv``, all trials, and ``best.yaml``, the best settings to pass as a second ``--config``."""
     trials = finished(optuna_study)
-    with whole_file(folder / "trials.csv") as path:
-        path.write_text(_comma_separated(search, trials), encoding="utf-8")
+    spreadsheet.write(folder / "trials.csv", _rows(search, trials))
     if (best := best_of(trials, search)) is None:
         return
     number, trial = best
@@ -59,18 +57,17 @@ def write(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
         )
 
 
-def _comma_separated(search: Search, trials: "Sequence[FrozenTrial]") -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"])
+def _rows(search: Search, trials: "Sequence[FrozenTrial]") -> Iterator[list[object]]:
+    """The names of the columns, and the row of each trial."""
+    yield ["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"]
     for number, trial in enumerate(trials, 1):
         attributes = trial.user_attrs
-        cells = [number, STATES[trial.state.name], attributes.get("value", ""), attributes.get("epoch", "")]
+        cells: list[object] = [number, STATES[trial.state.name]]
+        cells += [attributes.get("value", ""), attributes.get("epoch", "")]
         cells += [max(attributes.get("epochs", [0])), attributes["seconds"]]
         settings = search.decode(trial.params).values()
         cells += [value if isinstance(value, str) else json.dumps(value) for value in settings]
-        writer.writerow([*cells, attributes.get("error", "")])
-    return stream.getvalue()
+        yield [*cells, attributes.get("error", "")]
 
 
 def conclusion(optuna_study: "optuna.Study", search: Search, folder: Path) -> str:

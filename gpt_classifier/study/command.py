@@ -127,7 +127,7 @@ def write(folder: Path, printed: str = "markdown") -> None:
         content["csv"] = tables.comma_separated([line for part in found.values() for line in part if line.runs])
     for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):
         with whole_file(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(text.encode())  # with line ends as they are
     figures = {"intervals": tables.forest_plot(lines)}
     if len(found) > 1:
         figures["learning_curve"] = learning_curve.figure(found)

@@ -1,7 +1,5 @@
 """Turns the results of a study into a table, sentences and a figure that claim no more than the tests support."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ import numpy as np
 from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.metrics import found_at
 from gpt_classifier.evaluation.statistics import ALPHA, Proportion, holm, mean_accuracy, number, paired_p_value
+from gpt_classifier.spreadsheet import csv_lines
 from gpt_classifier.study.plan import SPLITS, Question, Result, Row, Run, changes, concerns
 from gpt_classifier.variants import Settings
 
@@ -388,7 +387,6 @@ def in_cells(cells: Sequence[str]) -> str:
 
 def comma_separated(table: Sequence[Line]) -> str:
     """The table as CSV, unrounded; accuracies between 0 and 1."""
-    stream = io.StringIO()
     splits = [f"{name}{end}" for name in SPLITS for end in ("", "_low", "_high")]
     recalls = [f"recall_at_fpr_{rate}" for rate in RATES]
     published = [f"published_{name}" for name in (*SPLITS, "minutes")]
@@ -408,8 +406,7 @@ def comma_separated(table: Sequence[Line]) -> str:
         "seconds",
         "peak_bytes",
     ]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*head, *published, "error"])
+    rows: list[list[object]] = [[*head, *published, "error"]]
     for line in table:
         cells: list[Any] = [line.row.name, line.fraction, line.training_texts or ""]
         cells += [line.title, line.row.question or "", line.trained]
@@ -421,8 +418,8 @@ def comma_separated(table: Sequence[Line]) -> str:
         values = (line.f1, *found, *(line.average_precision or [None] * 3), line.difference, line.p, line.p_corrected)
         cells += ["" if value is None else value for value in values]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
-        writer.writerow([*cells, line.error])
-    return stream.getvalue()
+        rows.append([*cells, line.error])
+    return b"".join(csv_lines(rows)).decode()
 
 
 # ---------------------------------------------------------------- figure

@@ -101,7 +101,8 @@ class ClassifierCLI(LightningCLI):
         parser.add_argument(
             "--output",
             type=str | None,
-            help="File that predict writes: .csv, .jsonl or .parquet; by default <run>/predictions/<source>.csv.",
+            help="File that predict writes: .csv, .jsonl or .parquet; by default <run>/predictions/<source>.csv. It is "
+            "for programs: kept cells stay as they are, also those that a spreadsheet would run as formulas.",
         )
         parser.add_argument(
             "--keep", nargs="+", default=[], help="Columns of the source that predict copies into its file."

@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 
 import httpx2
+import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
@@ -26,8 +27,10 @@ from gpt_classifier.app.batching import Batcher
 from gpt_classifier.app.command import listen
 from gpt_classifier.app.limits import Limits, Rate
 from gpt_classifier.app.service import server, service
+from gpt_classifier.app.table import with_predictions
 from gpt_classifier.decision import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.classifier import Prediction
 
 MODEL = "checkpoints/sms-spam"
 WIN = "Dear friend, you have won a free cruise, call now to claim your prize"
@@ -154,6 +157,43 @@ def test_for_a_spreadsheet_formulas_become_texts(client):
     assert [row["=a"] for row in rows(exact.text)] == list(CELLS)
     assert [row["'=a"] for row in rows(safe.content.decode("utf-8-sig"))] == list(CELLS.values())
     assert safe.content.startswith(b"\xef\xbb\xbf")
+
+
+AWKWARD = {  # the cells of a table, and what a spreadsheet gets
+    "a\rb": "a\rb", "=1\r+2": "'=1\r+2", "x\0y": "x\0y", "\0=1": "'\0=1", "\ufeff=1": "'\ufeff=1",
+    "\u200b@a": "'\u200b@a", "\t1": "'\t1", "\r": "'\r", "\uff1d1": "'\uff1d1", "-1": "-1", "-inf": "'-inf",
+    'a"b,\r\n': 'a"b,\r\n', "  ": "  ", "q\u2028w\x85": "q\u2028w\x85", "'tis": "''tis", "": "",
+}  # fmt: skip
+
+
+def test_awkward_cells_keep_their_rows_with_and_without_a_spreadsheet(client):
+    sent = io.StringIO()
+    csv.writer(sent, quoting=csv.QUOTE_ALL).writerows([["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)])
+    exact, safe = (
+        list(csv.reader(io.StringIO(client.post(f"/table{query}", content=sent.getvalue().encode()).text, newline="")))
+        for query in ("", "?for=spreadsheet")
+    )
+    assert [row[:2] for row in exact] == [["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)]
+    assert [row[1] for row in safe] == ["'\ufeff=a", *AWKWARD.values()]
+    assert [row[2:] for row in safe] == [row[2:] for row in exact]
+
+
+def test_names_of_classes_are_no_formulas_in_a_spreadsheet():
+    names = {
+        "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
+        "-x": "'-x",
+        "+1": "+1",
+        "@a": "'@a",
+        "\ufeff=1": "'\ufeff=1",
+        "a\rb": "a\rb",
+    }
+    predictions = [Prediction(name, 0.2, dict.fromkeys(names, 0.2)) for name in names]
+    texts = pd.DataFrame({"text": ["hello"] * len(names)}, dtype=object)
+    for for_spreadsheet, expected in ((False, list(names)), (True, list(names.values()))):
+        content = with_predictions(texts, predictions, list(names), for_spreadsheet).decode("utf-8-sig")
+        header, *rows = csv.reader(io.StringIO(content, newline=""))
+        assert header == ["text", "predicted", *(f"probability_{name}" for name in names)]
+        assert rows == [["hello", name, *["0.200000"] * len(names)] for name in expected]
 
 
 def test_a_tables_first_rows_are_shown(client):

@@ -48,6 +48,21 @@ def test_the_delimiter_of_a_header_without_comma_is_guessed_and_said(tmp_path, m
     assert notes(path, AS_NAMED) == [f"{path}: columns are separated by {mark!r}, as its header has no comma"]
 
 
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ('"a;b"\n1;2\n', ["a;b"]),
+        ('"a\tb"\n1;2\n', ["a\tb"]),
+        ('"a;\nb",c\n1;2,x\n', ["a;\nb", "c"]),
+        ('"a,b";c\n"1,2";3\n', ["a,b", "c"]),
+        ('"a\r\nb,";c\n1;3\n', ["a\r\nb,", "c"]),
+    ],
+)
+def test_between_quotation_marks_a_name_separates_no_columns(tmp_path, content, names):
+    (table,) = read_columns(str(write(tmp_path / "a.csv", content)), None)
+    assert table.columns.tolist() == names
+
+
 @pytest.mark.parametrize("header", ["text,label", "text,label;x", '"text","label"'])
 def test_a_header_with_a_comma_is_that_of_an_ordinary_csv_file(tmp_path, header):
     path = write(tmp_path / "a.csv", f"{header}\na;b,ham\n")

@@ -16,6 +16,7 @@ from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
 from gpt_classifier.__main__ import main
 from gpt_classifier.bundle import load
 from gpt_classifier.data.fingerprints import training_fingerprints
+from gpt_classifier.data.reading import read_columns
 from gpt_classifier.errors import InputError
 
 WORDS = [f"{first}{last}" for first in "abcdefgh" for last in "klmno"]
@@ -213,6 +214,42 @@ def test_predictions_have_kept_columns_in_every_format(suffix, folder, source, t
     expected = TextClassifier.load(folder).predict([row[1] for row in NEW])
     assert table["predicted"].tolist() == [prediction.label for prediction in expected]
     assert table["probability_yes"].tolist() == pytest.approx([p.probabilities["yes"] for p in expected], abs=1e-5)
+
+
+AWKWARD = [
+    "a\rb", "=1\r+2", "x\0y", "\0", "q\u2028w\u2029v\x85u", "\ufeffb", "\ud800z", "\ud83d\ude42", "", None, "  ",
+    "\t=1", 'a"b', "c,d\r\ne", "\r", "'", {"\udc00": ["\u2028", 1e-9]}, 10**18 + 1, 0.123456789, True,
+]  # fmt: skip
+
+
+def replaced(text: str) -> str:
+    """Without lone surrogates."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_awkward_kept_cells_keep_their_rows_in_every_format(suffix, folder, tmp_path):
+    source, output = tmp_path / "new.jsonl", tmp_path / f"out{suffix}"
+    source.write_text("".join(json.dumps({"message": "hello", "note": cell}) + "\n" for cell in AWKWARD))
+    words = ["predict", f"--model={folder}", f"--data.source={source}", f"--output={output}", "--keep", "note"]
+    assert main(words) == 0
+    texts = [None if cell is None else replaced(str(cell)) for cell in AWKWARD]
+    if suffix == ".csv":
+        texts = [text or "" for text in texts]
+        with open(output, newline="", encoding="utf-8") as stream:
+            assert [row["note"] for row in csv.DictReader(stream)] == texts
+        table = pd.read_csv(output, keep_default_na=False, dtype={"note": str})
+    elif suffix == ".jsonl":
+        texts = json.loads(replaced(json.dumps(AWKWARD, ensure_ascii=False)))
+        table = pd.DataFrame(map(json.loads, output.read_text(encoding="utf-8").splitlines()), dtype=object)
+        assert len(pd.read_json(output, lines=True)) == len(AWKWARD)
+    else:
+        table = pd.read_parquet(output).astype(object)
+    assert table["row"].tolist() == list(range(len(AWKWARD)))
+    assert table["note"].astype(object).where(table["note"].notna(), None).tolist() == texts
+    ours = pd.concat(read_columns(str(output), ["note", "predicted"]))
+    assert ours["note"].tolist() == texts
+    assert set(ours["predicted"]) <= {"no", "yes"}
 
 
 def test_kept_columns_stay_beside_their_rows_in_a_large_file(folder, tmp_path):

@@ -213,7 +213,8 @@ async function classifyTable() {
   const [names, ...rows] = firstRows(await content.text(), 6);
   const [text, answer] = [get("column").selectedIndex, names.indexOf("predicted")];
   const share = (row) => {
-    const place = names.indexOf(`probability_${row[answer]}`);
+    const name = row[answer].replace(/^'/, ""); // an apostrophe that the service put before a class like a formula
+    const place = names.indexOf(`probability_${name}`);
     return place < 0 ? "" : decimals(Number(row[place])); // unsure and several labels have none of their own
   };
   fillTable(get("rows"), ["answer", "probability", column], rows.map((row) => [row[answer], share(row), row[text]]), 0);

@@ -3,9 +3,11 @@
 import csv
 import heapq
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
+from gpt_classifier.spreadsheet import csv_lines, valid
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 
 ROWS = 10_000  # maximum number of rows in memory
@@ -21,6 +24,8 @@ ROWS = 10_000  # maximum number of rows in memory
 
 class PredictionsFile(Callback):
     """Writes one row for each row of the source: its number, kept columns, the answer, the class probabilities.
+
+    The file is for programs: cells are as they are in the source, also those that a spreadsheet would run as formulas.
 
     Args:
         path: The file; its suffix decides the format.
@@ -58,8 +63,7 @@ class PredictionsFile(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check(class_names(classifier(pl_module)))
-        self.stream = open(self._part(trainer.global_rank), "w", newline="", encoding="utf-8")  # noqa: SIM115
-        self.writer = csv.writer(self.stream)
+        self.stream = open(self._part(trainer.global_rank), "wb")  # noqa: SIM115
 
     def on_predict_batch_end(
         self,
@@ -73,8 +77,8 @@ class PredictionsFile(Callback):
         model = classifier(pl_module)
         rows, probabilities = (tensor.cpu() for tensor in outputs)
         answers = model.decision.words(probabilities.numpy(), class_names(model))
-        for row, answer, values in zip(rows.tolist(), answers, probabilities.tolist(), strict=True):
-            self.writer.writerow(line(row, answer, values))
+        rows_of_batch = zip(rows.tolist(), answers, probabilities.tolist(), strict=True)
+        self.stream.writelines(csv_lines(line(row, answer, values) for row, answer, values in rows_of_batch))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stream.close()
@@ -133,20 +137,36 @@ def _rows_of(chunks: Iterator[pd.DataFrame]) -> Callable[[pd.Series], pd.DataFra
 
 def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     count = 0
-    with open(path, "w", newline="", encoding="utf-8", errors="replace") as stream:
+    with open(path, "wb") as stream:
         for frame in frames:
-            frame.to_csv(stream, index=False, header=count == 0, lineterminator="\n", float_format="%.6f")
+            if count == 0:
+                stream.writelines(csv_lines([frame.columns]))
+            for name in frame.select_dtypes(float):
+                frame[name] = frame[name].map("{:.6f}".format, na_action="ignore")
+            stream.writelines(csv_lines(_rows(frame)))
             count += len(frame)
     return count
 
 
 def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     count = 0
-    with open(path, "w", encoding="utf-8", errors="replace") as stream:
+    with open(path, "w", encoding="utf-8", newline="\n") as stream:
         for frame in frames:
-            frame.to_json(stream, orient="records", lines=True, force_ascii=False, double_precision=6)
+            for row in _rows(frame):
+                content = dict(zip(frame.columns, row, strict=True))
+                text = json.dumps(content, ensure_ascii=False, default=str)
+                stream.write(valid(text).translate(ESCAPES) + "\n")
             count += len(frame)
     return count
+
+
+# Some readers take these characters, which JSON allows in strings, for the end of a line.
+ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """The rows as values of Python; None for a missing one."""
+    return frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
 
 
 def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
@@ -162,15 +182,10 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
                 numbers = pa.Table.from_pandas(frame.drop(columns=kept), preserve_index=False).schema
                 schema = pa.schema([numbers.field(n) if n not in kept else pa.field(n, pa.string()) for n in frame])
                 writer = stack.enter_context(pq.ParquetWriter(path, schema))
-            texts = {name: frame[name].map(_valid, na_action="ignore") for name in kept}
+            texts = {name: frame[name].map(lambda value: valid(str(value)), na_action="ignore") for name in kept}
             writer.write_table(pa.Table.from_pandas(frame.assign(**texts), schema=schema, preserve_index=False))
             count += len(frame)
     return count
-
-
-def _valid(value: object) -> str:
-    """The value as a string that can be encoded in UTF-8."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 # Each writes a file and returns the number of its rows.

@@ -1,9 +1,9 @@
 """Reports a test: tables in the terminal, scores and predictions as files, results in the model card."""
 
-import csv
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from safetensors import safe_open
 from torch import Tensor
 
-from gpt_classifier import __version__
+from gpt_classifier import __version__, spreadsheet
 from gpt_classifier.card import with_section
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fingerprints import digest, trained_on
@@ -83,8 +83,7 @@ class TestResults(Callback):
         with whole_file(scores_file) as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
-        with whole_file(predictions) as path:
-            _write_predictions(path, logits, labels, rows, class_names(model))
+        spreadsheet.write(predictions, _predictions(logits, labels, rows, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
         if self.report and scored:
             rank_zero_info(f"report: {write(scores_file)}")
@@ -162,15 +161,14 @@ def _other_weights(folder: Path, model: GPTClassifier) -> str:
     return "" if same else f"-step-{model.trained_steps()}"
 
 
-def _write_predictions(path: Path, logits: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
-        true = joined(one_vs_rest(labels, len(names)).numpy(), names)
-        predicted = joined(predicted_classes(logits, labels).numpy(), names)
-        shares = probabilities(logits, labels).tolist()
-        for row, label, answer, values in zip(rows.tolist(), true, predicted, shares, strict=True):
-            writer.writerow([row, label, answer, *(f"{value:.6f}" for value in values)])
+def _predictions(logits: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> Iterator[list[object]]:
+    """The names of the columns, and the row of each text."""
+    yield ["row", "label", "predicted", *(f"probability_{name}" for name in names)]
+    true = joined(one_vs_rest(labels, len(names)).numpy(), names)
+    predicted = joined(predicted_classes(logits, labels).numpy(), names)
+    shares = probabilities(logits, labels).tolist()
+    for row, label, answer, values in zip(rows.tolist(), true, predicted, shares, strict=True):
+        yield [row, label, answer, *(f"{value:.6f}" for value in values)]
 
 
 def _describe(card: Path, results: dict[str, Any]) -> None:
