@@ -145,7 +145,7 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
         way_out = "save it as UTF-8, or set its encoding, for example --data.file_format.encoding cp1252"
         raise InputError(f"{path} is not valid {where}: {way_out}") from error
-    except (ValueError, csv.Error, OSError, EOFError, ImportError, zlib.error, lzma.LZMAError) as error:
+    except (ValueError, csv.Error, OSError, EOFError, ImportError, OverflowError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 
 

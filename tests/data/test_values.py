@@ -198,8 +198,13 @@ def test_labels_of_a_csv_file_stay_as_they_are_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "name"),
-    [(0.5, "0.5"), (True, "True"), (np.int8(3), "3"), (Decimal("2.0"), "2"), (-0.0, "0"), (1e20, str(10**20))]
-    + [
+    [
+        (0.5, "0.5"),
+        (True, "True"),
+        (np.int8(3), "3"),
+        (Decimal("2.0"), "2"),
+        (-0.0, "0"),
+        (1e20, str(10**20)),
         (torch.tensor(2.0), "2"),
         (np.str_("a"), "a"),
         (b"a", "a"),
@@ -250,7 +255,7 @@ def check_table(values, tmp_path):
     try:
         pq.write_table(pa.table({"text": plain, "label": ["x"] * len(plain)}), tmp_path / "a.parquet")
         readings.append(lambda: load(str(tmp_path / "a.parquet"))["train"])
-    except (pa.ArrowException, UnicodeError, TypeError):
+    except (pa.ArrowException, UnicodeError, TypeError, OverflowError):
         pass  # columns of one type only
     wrong = [
         n
@@ -259,7 +264,7 @@ def check_table(values, tmp_path):
     ]
     for read in readings:
         if wrong:
-            with pytest.raises(InputError, match=rf"text in row {wrong[0]} of "):
+            with pytest.raises(InputError, match=rf"text in row {wrong[0]} of |date value out of range"):
                 read()
             continue
         decoded = [value.decode() if isinstance(value, bytes) else value for value in plain]
