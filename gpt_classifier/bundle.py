@@ -151,7 +151,9 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
-        model.load_state_dict(tensors, assign=True)
+        # Copies, because tensors of a file map it, and on Windows nobody can replace or remove a file that is mapped.
+        model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+        trained_on = None if trained_on is None else trained_on.clone()
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -319,4 +321,5 @@ def trained_on_before(weights: Path) -> Tensor | None:
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as stream:
-        return stream.get_tensor(TRAINED_ON) if TRAINED_ON in stream.keys() else None  # noqa: SIM118 - not a dict
+        known = TRAINED_ON in stream.keys()  # noqa: SIM118 - not a dict
+        return stream.get_tensor(TRAINED_ON).clone() if known else None  # a copy does not map the file

@@ -5,7 +5,9 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from io import StringIO
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,6 +35,7 @@ class PredictionsFile(Callback):
     ) -> None:
         self.path = Path(path)
         self.columns, self.keep = columns, keep
+        self.stream: TextIO = StringIO()  # of the rows of this process
         if self.path.suffix.lower() not in WRITERS:
             raise InputError(f"output is {path}, expected a name that ends in {', '.join(WRITERS)}")
 
@@ -103,6 +106,7 @@ class PredictionsFile(Callback):
         self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.stream.close()  # Windows removes no file that is open
         if self.path.parent.is_dir():
             self._part(trainer.global_rank).unlink(missing_ok=True)
 
@@ -142,7 +146,7 @@ def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
 
 def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     count = 0
-    with open(path, "w", encoding="utf-8", errors="replace") as stream:
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as stream:
         for frame in frames:
             frame.to_json(stream, orient="records", lines=True, force_ascii=False, double_precision=6)
             count += len(frame)
