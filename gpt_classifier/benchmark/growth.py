@@ -76,7 +76,7 @@ def _rows_file(folder: Path, rows: int, length: tuple[int, int]) -> str:
     """A CSV file of made-up texts, whose minimum and maximum number of words are ``length``."""
     rng = random.Random(0)
     path = folder / f"{rows}-{length[1]}.csv"
-    with open(path, "w", newline="") as stream:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
         for row in range(rows):

@@ -107,7 +107,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         index = path / "model.safetensors.index.json"
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{index} is not an index of weights: fetch the folder again") from error
         files = [path / name for name in names or ["model.safetensors"]]
