@@ -78,7 +78,7 @@ class Runner:
             environment = os.environ | UTF8 | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
             # The child exits when its standard input closes, which happens whenever this process ends.
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, encoding="utf-8"
             )
             self.children.add(child)
             try:

@@ -2,7 +2,8 @@
 
 What the package sees lacks the POSIX parts of ``os`` and ``signal``, ``/proc``, ``resource`` and ``fcntl``; other
 libraries keep them, as they need them on Linux. For all of them, files that this process holds open or maps can be
-neither replaced nor removed, and text files get the platform's line ends. It knows nothing of paths with backslashes.
+neither replaced nor removed, some names are refused, and text files have the encoding and the line ends of a Western
+European Windows unless another one is asked for. It knows nothing of paths with backslashes.
 """
 
 import builtins
@@ -13,9 +14,7 @@ import io
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -48,8 +47,6 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
     kernel = SimpleNamespace(
         GlobalMemoryStatusEx=_memory_status, GetCurrentProcess=_Function(-1), K32GetProcessMemoryInfo=_memory_info
     )
-    if not hasattr(ctypes, "windll"):
-        ctypes.windll = None  # type: ignore[attr-defined]  # so that ``put`` may find it
     put(ctypes, "windll", SimpleNamespace(kernel32=kernel))
     seen = {name: _without(REAL.importing(name), names.split()) for name, names in POSIX_ONLY.items()}
 
@@ -66,8 +63,6 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
         for name, poorer in seen.items():
             if vars(module).get(name) is sys.modules[name]:
                 put(module, name, poorer)
-    # With PYTHONWARNDEFAULTENCODING: a file that is opened without an encoding.
-    warnings.filterwarnings("error", category=EncodingWarning, module=PACKAGE)
 
 
 def _is_ours(module: Any) -> bool:
@@ -170,8 +165,7 @@ def open_file(
                 raise PermissionError(errno.EACCES, "The file has a user-mapped section open", file)
     if "b" not in mode:
         newline = "\r\n" if newline is None and any(sign in mode for sign in "wax") else newline
-        encoding = io.text_encoding(encoding, 3)
-        encoding = "cp1252" if encoding == "locale" else encoding
+        encoding = "cp1252" if encoding in (None, "locale") else encoding
     return REAL.open(file, mode, buffering, encoding, errors, newline, closefd, opener)
 
 
@@ -211,5 +205,5 @@ def _memory_info(process: Any, reference: Any, size: int) -> int:
     return 1
 
 
-if Path(sys.argv[0] if sys.argv else "").name != "pytest" and __name__ == "sitecustomize":
+if __name__ == "sitecustomize":
     install()

@@ -106,8 +106,6 @@ class FinishRun(Callback):
                 f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
             )
         elif self.new and not (run / "model").exists() and not any(run.glob("checkpoints/*.ckpt")):
-            for logger in trainer.loggers:
-                logger.finalize("failed")  # Windows removes no file that is open
             shutil.rmtree(run, ignore_errors=True)  # the folder holds only an empty log
 
     def state_dict(self) -> dict[str, Any]:
