@@ -1,5 +1,6 @@
 """The commands of the package. Each command's code is imported when it is called, so that --help is instant."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ class Command(NamedTuple):
     about: str
     example: str
     run: Run
+    utf8: bool = False  # whether programs read what it prints, which is UTF-8 wherever it goes
 
 
 def _in(module: str, function: str = "main", *first: str) -> Run:
@@ -27,7 +29,7 @@ def _in(module: str, function: str = "main", *first: str) -> Run:
 
 COMMANDS = {
     "init": Command("look at a file, write its configuration", "init messages.csv", _in("init")),
-    "audit": Command("say whether to trust labelled texts", "audit messages.csv", _in("audit")),
+    "audit": Command("say whether to trust labelled texts", "audit messages.csv", _in("audit"), utf8=True),
     "review": Command("correct labels that are probably wrong", "review export messages.csv", _in("review")),
     "pretrain": Command(
         "train a network on texts without labels",
@@ -44,7 +46,9 @@ COMMANDS = {
         "predict --model checkpoints/spam --data.source new.csv",
         _in("training.cli", "main", "predict"),
     ),
-    "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command")),
+    "classify": Command(
+        "classify texts", 'classify checkpoints/spam "a text" ...', _in("inference.command"), utf8=True
+    ),
     "app": Command("classify on a page and over HTTP", "app --model checkpoints/spam", _in("app.command")),
     "calibrate": Command(
         "choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'", _in("calibrate")
@@ -81,14 +85,27 @@ def usage() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _prepare_output(arguments[0] if arguments else "")
     try:
         try:
-            return _run(sys.argv[1:] if arguments is None else arguments)
+            return _run(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # "| head" has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed when Python ends
         return 0
+
+
+def _prepare_output(command: str) -> None:
+    """Lets both outputs take every text: what their encoding does not have is written as ``\\u65e5``."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the shell closed it (>&-), or it is a program without a console, as of pythonw
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as Python runs
+        elif isinstance(stream, io.TextIOWrapper):
+            utf8 = name == "stdout" and command in COMMANDS and COMMANDS[command].utf8
+            stream.reconfigure(encoding="utf-8" if utf8 else stream.encoding, errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:

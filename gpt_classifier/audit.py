@@ -1,6 +1,5 @@
 """The command ``audit``: prints whether labelled texts can be trusted, before anything is trained on them."""
 
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,8 +35,6 @@ def main(words: list[str]) -> None:
     data = DataCLI([*others, QUIETLY]).datamodule
     data.prepare_data()
     audit = data.audit()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     if options.json:
         print(json.dumps(asdict(audit), ensure_ascii=False))
     else:

@@ -178,7 +178,10 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
-        model.load_state_dict(tensors, assign=True)
+        # Copies: tensors of a file map it, and on Windows nobody can replace or remove a file that is mapped. PyTorch
+        # also aligns them, without which some kernels add numbers in another order than when the model was trained.
+        model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+        trained_on = None if trained_on is None else trained_on.clone()
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -393,4 +396,5 @@ def _own_tensor(weights: Path, name: str) -> Tensor | None:
     if path.suffix == ".ckpt":
         return read_checkpoint(path)["gpt_classifier"]["tensors"].get(name)
     with safe_open(path, framework="pt") as stream:
-        return stream.get_tensor(name) if name in stream.keys() else None  # noqa: SIM118 - not a dict
+        # A copy, which does not map the file.
+        return stream.get_tensor(name).clone() if name in stream.keys() else None  # noqa: SIM118 - not a dict

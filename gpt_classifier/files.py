@@ -88,10 +88,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     scratch = writable_folder(path.parent) / f".{path.name}.{os.getpid()}.part"
     try:
         yield scratch
-        with open(scratch, "rb") as stream:
+        with open(scratch, "r+b") as stream:  # Windows writes out only what is open for writing
             os.fsync(stream.fileno())
         scratch.chmod(0o644)  # some libraries create files that only their owner can read
-        os.replace(scratch, path)
+        try:
+            os.replace(scratch, path)
+        except PermissionError as error:  # above all on Windows, where a program has the file open
+            raise InputError(
+                f"cannot replace {path} ({error.strerror}): close the program that has it open, or name another file"
+            ) from error
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -22,8 +22,8 @@ KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Infere
 def main() -> None:
     """Reads a job from the named file, runs it and writes its result there."""
     path = Path(sys.argv[1])
-    fields = json.loads(path.read_text())
-    path.write_text(json.dumps(measured(KINDS[fields.pop("kind")](**fields))))
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(measured(KINDS[fields.pop("kind")](**fields))), encoding="utf-8")
     os._exit(0)  # without waiting for the threads of libraries
 
 

@@ -62,19 +62,21 @@ class Runner:
     def run(self, job: Job) -> Result:
         """Runs ``job`` in a new process and returns its result with the seconds of the whole process."""
         path = self.scratch / "job.json"
-        path.write_text(json.dumps({"kind": type(job).__name__} | asdict(job)))
+        path.write_text(json.dumps({"kind": type(job).__name__} | asdict(job)), encoding="utf-8")
         environment = os.environ | {"GPT_CLASSIFIER_COMPUTED": str(self.scratch / "computed")}
+        environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # of what is read below
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "gpt_classifier.benchmark.jobs", str(path)],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if done.returncode:
             raise InputError(f"benchmark job {job.system} failed: {done.stderr.strip().splitlines()[-1][:300]}")
-        return json.loads(path.read_text()) | {"process_seconds": time.perf_counter() - began}
+        return json.loads(path.read_text(encoding="utf-8")) | {"process_seconds": time.perf_counter() - began}
 
     def run_in_turn(self, jobs: Mapping[Key, Job]) -> dict[Key, list[Result]]:
         """Runs every job once, then every job again, so that a slow phase of the machine slows them all."""
@@ -93,7 +95,7 @@ class Runner:
         self.results.append({name: value for name, value in result.items() if name != "answers"})
         with whole_file(self.options.output) as path:
             report = {"machine": machine(self.device), "options": vars(self.options), "results": self.results}
-            path.write_text(json.dumps(report, indent=1))
+            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
 
     def _weights(self) -> str:
         """File or folder of the weights that all jobs start from."""
@@ -163,7 +165,8 @@ def machine(device: str) -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        known = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line for line in known if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
     if device == "cuda":
         import torch

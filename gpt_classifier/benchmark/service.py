@@ -92,7 +92,10 @@ class Serving(Job):
                     time.sleep(0.05)
                 yield port
             finally:
-                os.killpg(process.pid, signal.SIGKILL)  # with its processes: LitServe's outlive gentler signals
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)  # with its processes: LitServe's outlive gentler signals
+                else:  # groups of processes are not available on Windows
+                    process.kill()
 
 
 def healthy(port: int) -> bool:

@@ -98,8 +98,6 @@ def _classify(arguments: list[str]) -> None:
     if options.figure is not None:
         trace_figure.check_path(Path(options.figure))
     classifier = TextClassifier.load(model, options.device, options.int8, options.base)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     for together in [list(map(_decoded, texts))] if texts else _waiting_lines():
         for text, prediction in zip(together, classifier.predict(iter(together)), strict=True):
             trace = classifier.trace(text, options.explain) if options.trace else None
@@ -119,7 +117,7 @@ def _classify(arguments: list[str]) -> None:
 def _model_and_texts(words: list[str]) -> tuple[str | Path, list[str]]:
     """The model that the first word names, or the shipped one, which is said; and the texts."""
     first = words[0] if words else ""
-    path_like = not any(map(str.isspace, first)) and (os.sep in first or first.endswith(".ckpt"))
+    path_like = not any(map(str.isspace, first)) and (os.path.dirname(first) != "" or first.endswith(".ckpt"))
     if first and (os.path.exists(first) or (path_like and len(words) > 1)):
         return first, words[1:]
     print(f"model: {shipped.MODEL}, which comes with the package; --model FOLDER takes yours", file=sys.stderr)

@@ -18,7 +18,6 @@ from gpt_classifier.files import whole_file
 CHECKSUMS = "crc32"  # name in the file's metadata of a JSON mapping from names of tensors to checksums
 BROKEN_ZIP = (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 CHUNK = 2**20
-ALIGNMENT = 64  # bytes
 MODULE = "model."  # prefix of the network's tensors in a checkpoint of training
 
 
@@ -51,7 +50,7 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
     if path.is_dir():
         index = path / "model.safetensors.index.json"
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else []
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{index} is not an index of weights: fetch the folder again") from error
         files = [path / name for name in names or ["model.safetensors"]]
@@ -63,7 +62,7 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
             raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
         try:
             with safe_open(file, framework="pt") as stream:
-                found = {name: _aligned(stream.get_tensor(name)) for name in stream.keys()}  # noqa: SIM118 - not a dict
+                found = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
                 metadata = stream.metadata() or {}
         except SafetensorError as error:
             raise InputError(f"{file} is not a whole safetensors file ({error})") from error
@@ -71,11 +70,6 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
             _verify(file, found, metadata.get(CHECKSUMS, ""))
         tensors |= found
     return tensors
-
-
-def _aligned(tensor: Tensor) -> Tensor:
-    """The tensor where PyTorch would have put it, as elsewhere some of its kernels add numbers in another order."""
-    return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()
 
 
 def _verify(file: Path, tensors: Mapping[str, Tensor], checksums: str) -> None:

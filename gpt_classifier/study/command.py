@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
 def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) -> None:
     """Writes study.json, the contents of the table: these rows, and those of the study that earlier calls ran."""
     path = folder / "study.json"
-    before = json.loads(path.read_text()) if path.exists() else {"rows": [], "runs": []}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": [], "runs": []}
     now = {row.name: asdict(row) for row in rows}
     earlier = {row["name"]: row for row in before["rows"]}
     shown = [(earlier | now)[row.name] for row in study.rows if row.name in earlier | now]
@@ -86,7 +86,7 @@ def _write_plan(folder: Path, study: Study, rows: list[Row], runs: list[Run]) ->
             "rows": shown,
             "runs": kept + [asdict(run) for run in runs],
         }
-        part.write_text(json.dumps(plan, indent=1))
+        part.write_text(json.dumps(plan, indent=1), encoding="utf-8")
 
 
 def table(arguments: list[str]) -> None:
@@ -110,7 +110,7 @@ def write(folder: Path, printed: str = "markdown") -> None:
         folder: The study's.
         printed: Format of the table on standard output, ``markdown`` or ``csv``.
     """
-    plan = json.loads((folder / "study.json").read_text())
+    plan = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
     questions = {key: question(value) for key, value in plan["questions"].items()}
     results = results_of(runs, folder)

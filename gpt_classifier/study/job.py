@@ -225,13 +225,13 @@ def main() -> None:
     """Reads a run from the file in ``sys.argv`` and writes its result there; exits when its parent process does."""
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
     path, logs = Path(sys.argv[1]), Path(sys.argv[2])
-    run = Run(**json.loads(path.read_text()))
+    run = Run(**json.loads(path.read_text(encoding="utf-8")))
     try:
         result = perform(run, path.parent, logs)
     except InputError as error:
         sys.exit(str(error))
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
-    path.write_text(json.dumps(result | {"peak_memory": peak}))
+    path.write_text(json.dumps(result | {"peak_memory": peak}), encoding="utf-8")
     sys.stdout.flush()
     os._exit(0)  # without waiting for the threads of libraries
 

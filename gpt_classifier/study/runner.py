@@ -18,6 +18,7 @@ from gpt_classifier.files import writable_folder
 from gpt_classifier.study.plan import Result, Run
 
 RESULTS = "results.jsonl"
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}  # what a child writes into its log
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -69,14 +70,15 @@ class Runner:
 
     def _perform(self, number: int, run: Run, total: int, gpu: str) -> None:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as scratch, open(self.logs / f"{run.file_name}.txt", "w") as log:
+        log_path = self.logs / f"{run.file_name}.txt"
+        with tempfile.TemporaryDirectory() as scratch, open(log_path, "w", encoding="utf-8") as log:
             path = Path(scratch) / "run.json"
-            path.write_text(json.dumps(asdict(run)))
+            path.write_text(json.dumps(asdict(run)), encoding="utf-8")
             command = [sys.executable, "-m", "gpt_classifier.study.job", str(path), str(self.folder / "tensorboard")]
-            environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+            environment = os.environ | UTF8 | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
             # The child exits when its standard input closes, which happens whenever this process ends.
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment, encoding="utf-8"
             )
             self.children.add(child)
             try:
@@ -86,14 +88,14 @@ class Runner:
                 child.kill()
                 assert child.stdin is not None
                 child.stdin.close()
-            result: Result = {"error": self._reason(run, code)} if code else json.loads(path.read_text())
+            result: Result = {"error": self._reason(run, code)} if code else json.loads(path.read_bytes())
         minutes, seconds = divmod(int(time.monotonic() - began), 60)
         outcome = f"failed: {result['error']}" if code else f"test {wilson(*result['accuracy']['test'])}"
         print(f"[{number}/{total}] {run}: {outcome} ({minutes} min {seconds} s)", flush=True)
         self._keep({"key": run.key, "row": run.row, "seed": run.seed, "fold": run.fold} | result)
 
     def _reason(self, run: Run, code: int) -> str:
-        lines = (self.logs / f"{run.file_name}.txt").read_text(errors="replace").splitlines()
+        lines = (self.logs / f"{run.file_name}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         killed = f"killed by signal {-code}, " if code < 0 else ""
         return f"{killed}{last}"[:300]

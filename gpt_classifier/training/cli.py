@@ -26,7 +26,7 @@ from gpt_classifier.data.reading import paths
 from gpt_classifier.data.sources import is_named, stem
 from gpt_classifier.encoding import WindowsConfig
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import cache_folder, newest, tokenizer_folder, writable_folder
+from gpt_classifier.files import cache_folder, newest, tokenizer_folder, whole_file, writable_folder
 from gpt_classifier.model.lora import LoRAConfig
 from gpt_classifier.tokenizer import OWN
 from gpt_classifier.training import callbacks
@@ -44,7 +44,8 @@ class SaveConfig(SaveConfigCallback):
         if stage == "fit" and (folder := run_folder(trainer)) is not None:
             first = writable_folder(folder) / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
-            self.parser.save(self.config, path, overwrite=True)
+            with whole_file(path) as part:  # jsonargparse would write it in the encoding of the system
+                part.write_text(self.parser.dump(self.config), encoding="utf-8")
 
 
 ABOUT = {

@@ -57,5 +57,6 @@ def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor has instructions for bfloat16 matrix products; True if that is unknown."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not cpuinfo.is_file():
         return True
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "avx512_bf16")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "avx512_bf16")
     return bool({"avx512_bf16", "amx_bf16", "avx_ne_convert"} & set(flags.split()))

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
+from os.path import basename, isfile
 from typing import Any, NoReturn, get_args
 
+import jsonargparse
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -80,6 +82,13 @@ class Parser(LightningArgumentParser):
             return super().format_help(*args)
         finally:
             self._action_groups = everything
+
+    def parse_path(self, path: str, *args: Any, **settings: Any) -> jsonargparse.Namespace:
+        """Reads a file as UTF-8, in which this package writes configurations; jsonargparse asks the system."""
+        if not isfile(path):  # an address, or - for standard input
+            return super().parse_path(path, *args, **settings)
+        with jsonargparse.Path(path, mode="fr").relative_path_context(), open(basename(path), encoding="utf-8") as file:
+            return self.parse_string(file.read(), basename(path), *args, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise InputError(readable(" ".join(message.split()))) from ex

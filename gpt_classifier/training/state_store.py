@@ -66,17 +66,24 @@ class StateStore:
         if self.folder is None or all(key in self._states for key in keys):
             return
         for path in sorted(self.folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, framework="pt") as stream:
-                    stored, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
-                    intact = sha256((stored, ends, states)) == (stream.metadata() or {}).get("sha256")
-                if not intact or states.dtype != self.dtype or len(stored) != len(ends) or ends[-1] != len(states):
-                    raise ValueError("contents and checksum differ")
-                self._register(stored, ends, states)
-                os.utime(path)  # mark as recently used: trim removes other files first
-            except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
-                rank_zero_info(f"cached states in {path} are damaged ({error}) and will be computed again")
+            # Removed only here, where nothing maps it any more: Windows would refuse.
+            if (damage := self._map(path)) is not None:
+                rank_zero_info(f"cached states in {path} are damaged ({damage}) and will be computed again")
                 path.unlink(missing_ok=True)
+
+    def _map(self, path: Path) -> str | None:
+        """Maps a file into memory. Returns what is wrong with it, or None."""
+        try:
+            with safe_open(path, framework="pt") as stream:
+                stored, ends, states = (stream.get_tensor(name) for name in ("keys", "ends", "states"))
+                intact = sha256((stored, ends, states)) == (stream.metadata() or {}).get("sha256")
+            if not intact or states.dtype != self.dtype or len(stored) != len(ends) or ends[-1] != len(states):
+                return "contents and checksum differ"
+            self._register(stored, ends, states)
+            os.utime(path)  # mark as recently used: trim removes other files first
+        except (SafetensorError, ValueError, KeyError, IndexError, OSError) as error:
+            return str(error)
+        return None
 
     def _register(self, keys: Tensor, ends: Tensor, states: Tensor) -> None:
         start = 0
@@ -113,7 +120,10 @@ def trim(limit: int, keep: Path) -> None:
         if total <= limit:
             break
         if path.parent != keep:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                continue  # on Windows, where a process maps it: it stays until a later call
             total -= size
 
 

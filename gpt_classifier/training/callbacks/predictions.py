@@ -6,8 +6,9 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -38,6 +39,7 @@ class PredictionsFile(Callback):
     ) -> None:
         self.path = Path(path)
         self.columns, self.keep = columns, keep
+        self.stream: BinaryIO = BytesIO()  # of the rows of this process
         if self.path.suffix.lower() not in WRITERS:
             raise InputError(f"output is {path}, expected a name that ends in {', '.join(WRITERS)}")
 
@@ -107,6 +109,7 @@ class PredictionsFile(Callback):
         self.teardown(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.stream.close()  # Windows removes no file that is open
         if self.path.parent.is_dir():
             self._part(trainer.global_rank).unlink(missing_ok=True)
 
