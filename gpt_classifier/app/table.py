@@ -10,6 +10,7 @@ import pandas as pd
 
 from gpt_classifier import spreadsheet
 from gpt_classifier.data.reading import read_columns
+from gpt_classifier.data.values import text_of
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.inference.classifier import Prediction
 
@@ -50,7 +51,8 @@ def text_column(table: pd.DataFrame, name: str | None) -> list[str]:
         trouble = "two columns" if name in columns else "no column"
         hint = did_you_mean(name, columns) or f"; its columns are {', '.join(columns)}: name one as text_column"
         raise InputError(f"the table has {trouble} {name!r}{hint}")
-    return ["" if text is None or pd.isna(text) else text for text in table[name].tolist()]
+    rows = enumerate(table[name].tolist())
+    return [text_of(value, lambda row=row: f"{name} in row {row} of the table") or "" for row, value in rows]  # type: ignore[misc]
 
 
 def with_predictions(

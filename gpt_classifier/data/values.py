@@ -43,6 +43,7 @@ def text_of(value: Any, where: Callable[[], str]) -> str | None:
         if not isinstance(value, str):
             raise InputError(f"{where()} is {shown(value)}, expected a str: {CONVERT}")
     # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
+    value = str.__str__(value)  # a plain one also of NumPy's and of an enumeration's
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
