@@ -8,6 +8,7 @@ An adapter folder holds only what was trained, and the checksum of the weights t
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from copy import deepcopy
@@ -151,8 +152,9 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
-        # Copies, because tensors of a file map it, and on Windows nobody can replace or remove a file that is mapped.
-        model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+        if os.name == "nt":  # tensors of a file map it, and Windows neither replaces nor removes a file that is mapped
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        model.load_state_dict(tensors, assign=True)
         trained_on = None if trained_on is None else trained_on.clone()
     except InputError:
         raise
