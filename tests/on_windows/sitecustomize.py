@@ -1,9 +1,9 @@
 """Lets Linux refuse what Windows refuses. With this folder on PYTHONPATH, a Python begins with :func:`install`.
 
-What the package sees lacks the POSIX parts of ``os`` and ``signal``, ``/proc``, ``resource`` and ``fcntl``; other
-libraries keep them, as they need them on Linux. For all of them, files that this process holds open or maps can be
-neither replaced nor removed, some names are refused, and text files have the encoding and the line ends of a Western
-European Windows unless another one is asked for. It knows nothing of paths with backslashes.
+What the package sees lacks the POSIX parts of ``os`` and ``signal``, ``/proc``, ``resource`` and ``fcntl``, and its
+``os.name`` is ``nt``; other libraries keep all that, as they need it on Linux. For all of them, files that this process
+holds open or maps can be neither replaced nor removed, some names are refused, and text files have the encoding and the
+line ends of a Western European Windows unless another one is asked for. It knows nothing of paths with backslashes.
 """
 
 import builtins
@@ -58,6 +58,7 @@ def install(put: Callable[[object, str, Any], None] = setattr) -> None:
                 return seen[name]
         return REAL.importing(name, globals, locals, fromlist, level)
 
+    seen["os"].name = "nt"
     put(builtins, "__import__", importing)
     for module in [module for name, module in sys.modules.items() if _is_ours(name)]:
         for name, poorer in seen.items():
