@@ -10,12 +10,11 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from gpt_classifier import shipped
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.values import listed, name_of
+from gpt_classifier.data.values import listed, names_of, texts_of
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.training.callbacks import BestCheckpoint, EpochLines, default_callbacks
@@ -66,15 +65,18 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Iterable[str], y: Any) -> Self:  # scikit-learn's names
         """Trains on N texts and their classes: strings, whole numbers or booleans.
 
+        ``X`` has one dimension, as for the vectorizers of scikit-learn: a list, an array, a column of a table. Missing
+        texts are dropped, or what the setting ``data.empty`` says.
+
         Raises:
             InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
         """
-        texts, y = listed(X, "the texts"), column_or_1d(np.asarray(listed(y, "the classes")))
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
+        texts = texts_of(listed(X, "the texts"), lambda position: f"X[{position}]")
+        y, y_names = _classes_of(y)
+        self.classes_, first, numbers = np.unique(y, return_index=True, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has the single class {self.classes_.tolist()}, expected two classes or more")
-        names = [str(name_of(name, lambda: "a class")) for name in self.classes_]
+        names = [y_names[position] for position in first]
         labels = [names[number] for number in numbers]
         with TemporaryDirectory() as folder, isolate_rng(), nullcontext() if self.verbose else quiet():
             self.classifier_ = self._trained(texts, labels, names, Path(folder))
@@ -90,7 +92,7 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classifier_")
         return self.classifier_.predict_proba(X)
 
-    def _trained(self, texts: list[str], labels: list[str], names: list[str], folder: Path) -> TextClassifier:
+    def _trained(self, texts: list[str | None], labels: list[str], names: list[str], folder: Path) -> TextClassifier:
         asked = self._settings()
         cli = build(_contents(self.config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
         settings = {name: value for name, value in cli.datamodule.hparams.items() if name not in FROM_X_AND_Y}
@@ -129,6 +131,21 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
         return tags
+
+
+def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:
+    """(N,) the classes, of a type that can be sorted, and the name of each."""
+    values = y.tolist() if getattr(y, "ndim", 1) == 2 else listed(y, "the classes")  # scikit-learn also takes (N, 1)
+    values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+    names = names_of(values, lambda position: f"y[{position}]")
+    if None in names:
+        raise InputError(f"y[{names.index(None)}] is missing, expected a class for each text: leave out those without")
+    if any(isinstance(value, float) and not value.is_integer() for value in values):
+        raise InputError("y has numbers that are not whole, expected classes: convert them to strings if they are some")
+    classes = np.asarray(values)
+    # Of several types, such as numbers and strings, only the names can be sorted.
+    kinds = {type(value) for value in values}
+    return (classes if len(kinds) == 1 and classes.dtype.kind in "iufbU" else np.array(names)), [str(n) for n in names]
 
 
 def _contents(config: str | Path) -> str:

@@ -4,7 +4,8 @@ import hashlib
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     from gpt_classifier.data import scripts, sources
     from gpt_classifier.data.reading import read_columns
     from gpt_classifier.data.splits import near_duplicate_key
-    from gpt_classifier.data.values import text_of
+    from gpt_classifier.data.values import names_of, texts_of
 
     if sources.is_named(file):
         raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
@@ -121,16 +122,19 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
             break
     table = pd.concat(frames, ignore_index=True)
     columns = [str(name) for name in table.columns]
-    values = {name: table.iloc[:, n].map(_text) for n, name in enumerate(columns) if columns.count(name) == 1}
+    values = {name: table.iloc[:, n] for n, name in enumerate(columns) if columns.count(name) == 1}
     for option, column in (("text", text_column), ("label", label_column)):
         if column is not None and column not in values:
             close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(columns)}"
             raise InputError(f"--{option}_column is {column!r}{close}")
-    text_column = text_column or _text_column(file, {n: v for n, v in values.items() if n != label_column})
-    for number, value in enumerate(table.iloc[:, columns.index(text_column)]):
-        text_of(value, lambda number=number: f"{text_column} in row {number} of {file}")  # type: ignore[misc]
-    label_column = label_column or _label_column(file, {n: v for n, v in values.items() if n != text_column})
-    texts, labels = values[text_column].dropna(), values[label_column].dropna()
+    if text_column is None:
+        others = {name: column for name, column in values.items() if name != label_column}
+        text_column = _text_column(file, _readable(texts_of, others, file))
+    if label_column is None:
+        others = {name: column for name, column in values.items() if name != text_column}
+        label_column = _label_column(file, _readable(names_of, others, file))
+    texts = _read(texts_of, values[text_column], text_column, file).dropna()
+    labels = _read(names_of, values[label_column], label_column, file).dropna()
     if labels.nunique() < 2:
         raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
     both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
@@ -158,15 +162,19 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
     )
 
 
-def _text(value: Any) -> str | None:
-    """What a value of any column is, to find those of texts and labels by."""
-    from gpt_classifier.data.values import is_missing, name_of
+def _readable(read: Callable[..., list[str | None]], columns: dict[str, Any], file: str) -> dict[str, Any]:
+    """The columns of which all values are texts, or names, as ``read`` has it."""
+    found = {}
+    for name, column in columns.items():
+        with suppress(InputError):
+            found[name] = _read(read, column, name, file)
+    return found
 
-    try:
-        text = "" if is_missing(value) else str(name_of(value, str))
-    except InputError:
-        text = str(value)
-    return None if not text or text.isspace() else text
+
+def _read(read: Callable[..., list[str | None]], column: Any, name: str, file: str) -> Any:
+    """The column as texts, or names; what is blank is missing."""
+    texts = read(column, lambda position: f"{name} in row {position} of {file}")
+    return type(column)([text if text and not text.isspace() else None for text in texts], dtype=object)
 
 
 def _text_column(file: str, values: dict[str, Any]) -> str:

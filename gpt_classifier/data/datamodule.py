@@ -24,7 +24,7 @@ from gpt_classifier.data.sources import Columns
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
-from gpt_classifier.data.values import listed, name_of, shown
+from gpt_classifier.data.values import listed, names_of, shown
 from gpt_classifier.encoding import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
 from gpt_classifier.errors import InputError
 from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
@@ -132,7 +132,7 @@ class TextDataModule(ResumableDataModule):
             raise InputError(
                 f"class_names are {class_names}: write names such as yes and no in quotes, or YAML reads true and false"
             )
-        names = [str(name_of(name, lambda: "a class name")) for name in class_names or []]
+        names = [str(name) for name in names_of(class_names or [], lambda n: f"class_names[{n}]")]
         if len(set(names)) != len(names):
             raise InputError(f"class_names are {class_names}, expected distinct names")
         if multi_label is not None:
@@ -189,11 +189,11 @@ class TextDataModule(ResumableDataModule):
         """
         data = cls(source=IN_MEMORY, **settings)
         given = {"train": train, "val": val, "test": test, "predict": predict}
-        tables = {
-            name: _from_memory(frame, data._columns(name), f"the given {name} table")
-            for name, frame in given.items()
-            if frame is not None
-        }
+        tables: splits.Splits = {}
+        for name, frame in given.items():
+            if frame is not None:
+                columns = data._columns(name, tables.get("train"))
+                tables[name] = _from_memory(frame, columns, f"the given {name} table")
         if "train" in tables:
             tables = data._with_splits(sources.by_split(tables["train"], data.source_columns, IN_MEMORY), tables)
         data._given = tables
@@ -201,7 +201,7 @@ class TextDataModule(ResumableDataModule):
 
     @classmethod
     def from_lists(
-        cls, texts: Sequence[str], labels: Sequence[str | Sequence[str]], /, **settings: Any
+        cls, texts: Iterable[str | None], labels: Sequence[str | Sequence[str]], /, **settings: Any
     ) -> "TextDataModule":
         """A data module for texts and the class name of each, which are split like the rows of a file.
 
@@ -217,11 +217,16 @@ class TextDataModule(ResumableDataModule):
         columns = {settings["text_column"]: texts, settings["label_column"]: labels}
         return cls.from_tables(pd.DataFrame({n: pd.Series(v, dtype=object) for n, v in columns.items()}), **settings)
 
-    def _columns(self, name: str) -> Columns:
-        """The columns to read for a split; only ``source`` has columns of groups and splits."""
+    def _columns(self, name: str, train: pd.DataFrame | None = None) -> Columns:
+        """The columns to read for a split; only ``source`` has columns of groups and splits.
+
+        Numbers among the labels are to meet the declared class names, else those of the rows ``train``.
+        """
+        known = self.declared_class_names or ([] if train is None else train["label"].explode().dropna().unique())
+        columns = replace(self.source_columns, known=frozenset(known))
         if name == "train":
-            return self.source_columns
-        texts = self.source_columns.of_texts()
+            return columns
+        texts = columns.of_texts()
         return texts if name == "predict" else replace(texts, label=self.source_columns.label)
 
     def _with_splits(self, tables: splits.Splits, others: splits.Splits) -> splits.Splits:
@@ -359,12 +364,16 @@ class TextDataModule(ResumableDataModule):
         if self.split in splits.OF_THE_BOOK:
             return sources.load_sms_spam_as_the_book()
         tables = self._load("train", self.source)
-        others = {name: self._load(name, source)["train"] for name, source in given.items() if source is not None}
+        others = {
+            name: self._load(name, source, tables["train"])["train"]
+            for name, source in given.items()
+            if source is not None
+        }
         return tables | others if sources.is_named(self.source) else self._with_splits(tables, others)
 
-    def _load(self, name: str, source: str | list[str] | None) -> splits.Splits:
+    def _load(self, name: str, source: str | list[str] | None, train: pd.DataFrame | None = None) -> splits.Splits:
         assert source is not None  # checked by the caller
-        tables = sources.load(source, self._columns(name), self.file_format)
+        tables = sources.load(source, self._columns(name, train), self.file_format)
         self.notes += self._reading_notes(source)
         return tables
 

@@ -59,6 +59,10 @@ class FileFormat:
         return opened
 
 
+OBJECTS = (
+    "expected an object for each row, in lines or in an array: pandas writes them with to_json(orient='records', "
+    "lines=True)"
+)
 AS_NAMED = FileFormat()  # the default
 
 
@@ -278,6 +282,8 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
         lines = (line for line in stream if line.strip())
         first = next(lines, "")
         whole = first.lstrip().startswith("[") and kind_of(path) == ".json"
+        if kind_of(path) == ".json" and not whole and first.strip() == "{":
+            raise ValueError(f"it is one object over several lines, {OBJECTS}")
         decode = json.JSONDecoder(object_pairs_hook=_object).decode
         content = decode(first + stream.read()) if whole else map(decode, itertools.chain([first], lines))
         objects = iter(content if first else [])
@@ -289,10 +295,7 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
                     f"expected {'an array of objects' if whole else 'an object in each line'}, found {bad!r}"
                 )
             if not columns and len(chunk) == 1 and _holds_columns(chunk[0]):
-                raise ValueError(
-                    "it is one object of columns, expected an object for each row, in lines or in an array: pandas "
-                    "writes them with to_json(orient='records', lines=True)"
-                )
+                raise ValueError(f"it is one object of columns, {OBJECTS}")
             columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
             for part in (chunk[start : start + rows] for start in range(0, len(chunk), rows)):
                 yield pd.DataFrame([[item.get(c) for c in columns] for item in part], columns=columns, dtype=object)

@@ -10,9 +10,10 @@ import itertools
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from numbers import Number
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gpt_classifier.data.reading import AS_NAMED, FORMATS, FileFormat, paths, read_columns
-from gpt_classifier.data.values import is_missing, name_of, text_of
+from gpt_classifier.data.values import is_missing, names_of, text_of, texts_of
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
@@ -39,6 +40,7 @@ IMDB_URLS = (
 SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # values of a split column
 LISTS, COLUMNS = "lists", "columns"  # how several labels are written, unless with a separator in one column
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
+HINT = "Name yours with --data.text_column and --data.label_column"
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
 
 
@@ -54,6 +56,7 @@ class Columns:
         separator: Inserted between the columns of a text.
         multi_label: How the labels of a text are written: None for exactly one, ``lists``, ``columns`` of 0 and 1, or
             their separator.
+        known: Class names that are known before the rows are read.
     """
 
     text: str | Sequence[str] = "text"
@@ -62,6 +65,7 @@ class Columns:
     split: str | None = None
     separator: str = "\n"
     multi_label: str | None = None
+    known: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if not (self.label is None or isinstance(self.label, str) or self.multi_label == COLUMNS):
@@ -83,28 +87,38 @@ class Columns:
 
         Raises ``InputError`` for a value that is no text or name; the message says which row of ``where`` has it.
         """
-        parts = [_values(frame, name, text_of, first_row, where) for name in self._texts()]
+
+        def place(column: str) -> Callable[[int], str]:
+            return lambda position: f"{column} in row {first_row + position} of {where}"
+
+        parts = [texts_of(frame[name], place(name)) for name in self._texts()]
         texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
-        table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, first_row, where)}
+        table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, place)}
         for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
-                table[name] = _values(frame, column, name_of, first_row, where)
+                table[name] = names_of(frame[column], place(column))
         result = pd.DataFrame(table, dtype=object)  # otherwise pandas converts None to NaN
         result.insert(2, "row", range(first_row, first_row + len(frame)))
         return result
 
-    def _labels(self, frame: pd.DataFrame, first_row: int, where: str) -> Sequence[str | tuple[str, ...] | None]:
-        rows = range(first_row, first_row + len(frame))
+    def _labels(
+        self, frame: pd.DataFrame, place: Callable[[str], Callable[[int], str]]
+    ) -> Sequence[str | tuple[str, ...] | None]:
         if self.label is None:
             return [None] * len(frame)
         if self.multi_label == COLUMNS:
             names = [self.label] if isinstance(self.label, str) else self.label
-            flags = [[_flag(value, name, row) for row, value in zip(rows, frame[name], strict=True)] for name in names]
+            flags = [[_flag(value, place(name)(n)) for n, value in enumerate(frame[name])] for name in names]
             return [tuple(sorted(itertools.compress(names, row))) for row in zip(*flags, strict=True)]
+        assert isinstance(self.label, str), "checked when this was made"
+        where = place(self.label)
         if self.multi_label is None:
-            assert isinstance(self.label, str), "checked when this was made"
-            return _values(frame, self.label, name_of, first_row, where)
-        return [_several(value, self.multi_label, row) for row, value in zip(rows, frame[self.label], strict=True)]
+            return names_of(frame[self.label], where, self.known)
+        cells = [_several(value, self.multi_label, where(n)) for n, value in enumerate(frame[self.label])]
+        rows = [n for n, cell in enumerate(cells) for _ in (() if cell is None else cell)]
+        labels = itertools.chain.from_iterable(cell for cell in cells if cell is not None)
+        each = iter(names_of(labels, lambda n: f"a label of {where(rows[n])}", self.known))
+        return [None if cell is None else _label_set(itertools.islice(each, len(cell))) for cell in cells]
 
     def _joined(self, parts: Iterable[str | None]) -> str | None:
         there = [part for part in parts if part and not part.isspace()]
@@ -120,7 +134,9 @@ def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: F
         if extra := columns.group or columns.split:
             raise InputError(f"{source} has no column {extra!r}: give group_column and split_column for files only")
         return NAMED[str(source)]()
-    return by_split(pd.concat(read_chunks(source, columns, file_format), ignore_index=True), columns, title(source))
+    check_files(source)
+    frame = pd.concat(read_columns(source, columns.names(), 10_000, HINT, file_format), ignore_index=True)
+    return by_split(columns.table(frame, 0, title(source)), columns, title(source))
 
 
 def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
@@ -170,12 +186,11 @@ def read_chunks(
 ) -> Iterator[pd.DataFrame]:
     """Reads a source in tables of at most ``rows`` rows, so that files of any size can be read.
 
-    Row numbers continue across files.
+    Row numbers continue across files. Names of labels that are numbers depend on the rows of a table; see :func:`load`.
     """
     check_files(source)
     count = 0
-    hint = "Name yours with --data.text_column and --data.label_column"
-    for frame in read_columns(source, columns.names(), rows, hint, file_format):
+    for frame in read_columns(source, columns.names(), rows, HINT, file_format):
         yield columns.table(frame, count, title(source))
         count += len(frame)
 
@@ -187,35 +202,28 @@ def check_files(source: str | Sequence[str]) -> None:
             raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
 
-def _values(
-    frame: pd.DataFrame,
-    column: str,
-    convert: Callable[[Any, Callable[[], str]], str | None],
-    first_row: int,
-    where: str,
-) -> list[str | None]:
-    """The converted values of a column; a message names it, the row and the source ``where``."""
-    rows = enumerate(frame[column], first_row)
-    return [convert(value, lambda row=row: f"{column} in row {row} of {where}") for row, value in rows]  # type: ignore[misc]
+def _label_set(names: Iterable[str | None]) -> tuple[str, ...]:
+    """The labels of a text, each once; what is missing or empty is no label."""
+    return tuple(sorted({name.strip() for name in names if name is not None} - {""}))
 
 
-def _several(value: Any, multi_label: str, row: int) -> tuple[str, ...] | None:
+def _several(value: Any, multi_label: str, where: str) -> Sequence[Any] | None:
     """The labels in one cell; None where the cell is missing, which says nothing about them."""
     is_list = isinstance(value, list | tuple | np.ndarray)
     if not is_list and is_missing(value):
         return None
     if is_list != (multi_label == LISTS):
         way_out = "name the separator instead" if multi_label == LISTS else "use lists"
-        raise InputError(f"multi_label is {multi_label!r}, but the labels of row {row} are {value!r}: {way_out}")
-    parts = value if is_list else str(name_of(value, lambda: f"the labels in row {row}")).split(multi_label)
-    names = (name_of(part, lambda: f"a label of row {row}") for part in parts)
-    return tuple(sorted({name.strip() for name in names if name is not None} - {""}))
+        raise InputError(f"multi_label is {multi_label!r}, but {where} is {value!r}: {way_out}")
+    if is_list:
+        return value
+    return [value] if isinstance(value, Number) else str(text_of(value, lambda: where)).split(multi_label)
 
 
-def _flag(value: Any, name: str, row: int) -> bool:
+def _flag(value: Any, where: str) -> bool:
     word = str(value).strip().lower()
     if word not in (*TRUE, *FALSE):
-        raise InputError(f"{name} is {value!r} in row {row}, expected 0 or 1 (or false, true) in the column of a label")
+        raise InputError(f"{where} is {value!r}, expected 0 or 1 (or false, true) in the column of a label")
     return word in TRUE
 
 

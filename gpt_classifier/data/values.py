@@ -6,7 +6,7 @@ have for it. Everything else is refused by its type: what ``str`` makes of a lis
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from numbers import Number
 from typing import Any
@@ -47,26 +47,54 @@ def text_of(value: Any, where: Callable[[], str]) -> str | None:
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def name_of(value: Any, where: Callable[[], str]) -> str | None:
-    """The class, group or split that a value names, None if it is missing: a number is the name that it is written by.
+def texts_of(values: Iterable[Any], where: Callable[[int], str]) -> list[str | None]:
+    """The text of each value of a column, None where it is missing; ``where`` gives a value's place by its position."""
+    return [text_of(value, lambda n=n: where(n)) for n, value in enumerate(values)]  # type: ignore[misc]
 
-    1.0 is written as 1, because a column of whole numbers becomes one of floats wherever a value is missing.
+
+def names_of(values: Iterable[Any], where: Callable[[int], str], known: Collection[str] = ()) -> list[str | None]:
+    """The classes, groups or splits that the values of a whole column name, None where one is missing.
+
+    Where all are whole numbers, 1.0 names what 1 names: libraries make floats of whole numbers among which one is
+    missing. So it takes the whole column to tell.
+
+    Args:
+        values: Strings, numbers, booleans, dates.
+        where: Gives a value's name and place for a message, by its position.
+        known: Names that numbers are to meet: 1 is ``1.0`` if that is a known class and ``1`` is none.
     """
-    value = _plain(value)
+    values = [_plain(value) for value in values]
+    numeric = all(is_missing(value) or _is_number(value) for value in values)
+    whole = numeric and all(is_missing(value) or _whole(value) is not None for value in values)
+    names = (_name(value, lambda n=n: where(n), whole) for n, value in enumerate(values))  # type: ignore[misc]
+    if not (numeric and known):
+        return list(names)
+    return [name if name is None else _met(name, value, known) for name, value in zip(names, values, strict=True)]
+
+
+def _name(value: Any, where: Callable[[], str], whole: bool) -> str | None:
     if isinstance(value, str | bytes | bytearray | memoryview) or is_missing(value):
         return text_of(value, where)
-    if isinstance(value, Number) and not isinstance(value, bool | int | complex) and value == int_of(value):
-        return str(int_of(value))
-    if isinstance(value, Iterable | Mapping):  # a list, a dictionary, an array
+    if isinstance(value, Iterable):  # a list, a dictionary, an array
         raise InputError(f"{where()} is {shown(value)}, expected one name: {CONVERT}")
-    return str(value)
+    return str(_whole(value)) if whole else str(value)
 
 
-def int_of(value: Any) -> int | None:
-    """The whole number that a number is cut to; None for those that are infinite."""
+def _met(name: str, number: Any, known: Collection[str]) -> str:
+    ways = [name] if (whole := _whole(number)) is None else [name, str(whole), f"{whole}.0"]
+    return next((way for way in ways if way in known), name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Number) and not isinstance(value, bool)
+
+
+def _whole(number: Any) -> int | None:
+    """The number as an int; None if it is not whole."""
     try:
-        return int(value)
-    except (OverflowError, ValueError, TypeError):
+        whole = int(number)
+        return whole if whole == number else None
+    except (OverflowError, ValueError, TypeError):  # infinite, of too many digits, or complex
         return None
 
 

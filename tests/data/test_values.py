@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpt_classifier import TextDataModule
 from gpt_classifier.data.sources import Columns, load
-from gpt_classifier.data.values import is_missing, listed, name_of, text_of
+from gpt_classifier.data.values import is_missing, listed, names_of, text_of
 from gpt_classifier.errors import InputError
 
 TEXT = ["See you at five", "WIN a car", "later", "CALL now"]
@@ -68,6 +68,9 @@ def test_a_row_is_counted_over_files_and_chunks(tmp_path):
 def test_a_file_of_columns_is_not_taken_for_one_row(orient, tmp_path):
     frame = pd.DataFrame({"text": TEXT, "label": LABEL})
     content = frame.to_json() if orient == "columns" else json.dumps(frame.to_dict("list"))
+    (tmp_path / "a.json").write_text(json.dumps(json.loads(content), indent=2))
+    with pytest.raises(InputError, match="one object over several lines, expected an object for each row"):
+        load(str(tmp_path / "a.json"))
     for name in ("a.json", "a.jsonl"):
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match="one object of columns, expected an object for each row"):
@@ -197,29 +200,66 @@ def test_labels_of_a_csv_file_stay_as_they_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "name"),
+    ("values", "names"),
     [
-        (0.5, "0.5"),
-        (True, "True"),
-        (np.int8(3), "3"),
-        (Decimal("2.0"), "2"),
-        (-0.0, "0"),
-        (1e20, str(10**20)),
-        (torch.tensor(2.0), "2"),
-        (np.str_("a"), "a"),
-        (b"a", "a"),
-        (math.inf, "inf"),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        ([0.5, 1.0], ["0.5", "1.0"]),
+        ([1, 1.0, np.int8(1), np.float32(1), Decimal("1.0"), torch.tensor(1.0), math.nan], ["1"] * 6 + [None]),
+        ([-0.0, 1e20], ["0", str(10**20)]),
+        ([1.0, "x"], ["1.0", "x"]),
+        ([True, False, None], ["True", "False", None]),
+        ([np.str_("a"), b"a", "1.0"], ["a", "a", "1.0"]),
+        ([math.inf, 1], ["inf", "1"]),
+        ([datetime.date(2026, 1, 2)], ["2026-01-02"]),
+        ([], []),
     ],
 )
-def test_names_of_values(value, name):
-    assert name_of(value, str) == name
+def test_names_of_a_column(values, names):
+    assert names_of(values, str) == names
+
+
+def test_numbers_meet_the_classes_that_are_known(tmp_path):
+    assert names_of([1, 0.0, 2], str, {"1.0", "0"}) == ["1.0", "0", "2"]
+    assert names_of([0.5, 1.0], str, {"1", "0.5"}) == ["0.5", "1"]
+    train = written(tmp_path, "jsonl", {"text": TEXT, "label": ["1.0", "0.0"] * 2})
+    test = written(tmp_path, "parquet", {"text": TEXT, "label": [1, 0, 1, 0]})
+    data = TextDataModule(train, test_source=test, tokenizer="bytes", splitting={"fractions": [1.0, 0.0, 0.0]})
+    assert data.read_tables()["test"]["label"].tolist() == ["1.0", "0.0"] * 2
+
+
+def test_whether_a_column_is_of_whole_numbers_is_told_by_all_its_rows(tmp_path):
+    rows = 10_500  # more than are read together
+    labels = [1.0, 0.0] * (rows // 2)
+    whole = load(written(tmp_path, "jsonl", {"text": ["a"] * rows, "label": labels}))["train"]["label"]
+    mixed = load(written(tmp_path, "jsonl", {"text": ["a"] * rows, "label": [*labels[:-1], "x"]}))["train"]["label"]
+    assert set(whole) == {"0", "1"}
+    assert set(mixed) == {"0.0", "1.0", "x"}
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, np.zeros(2), torch.zeros(2), ("a",)])
 def test_a_list_is_no_label(value):
-    with pytest.raises(InputError, match="expected one name"):
-        name_of(value, lambda: "label in row 3")
+    with pytest.raises(InputError, match=r"label in row 3 is .* expected one name"):
+        names_of([value], lambda n: "label in row 3")
+
+
+def test_the_estimator_refuses_what_names_no_class():
+    from gpt_classifier.estimator import _classes_of
+
+    for y in ([None, "x"], [1.0, math.nan], pd.Series([1, None], dtype="Int64")):
+        with pytest.raises(InputError, match=r"y\[\d\] is missing"):
+            _classes_of(y)
+    for y in ([[1, 2], [3]], [{"a": 1}, {}], [0.5, 1.5]):
+        with pytest.raises(InputError):
+            _classes_of(y)
+    for y in (
+        np.array([[1], [0]]),
+        [1, 0],
+        np.array([1.0, 0.0]),
+        torch.tensor([1, 0]),
+        pd.Series([1, 0], dtype=object),
+    ):
+        classes, names = _classes_of(y)
+        assert (classes.tolist(), names) == ([1, 0], ["1", "0"])
+    assert _classes_of(["a", 1])[0].tolist() == ["a", "1"]
 
 
 # ---------------------------------------------------------------- tables of everything
