@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.training.callbacks import Bar
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.callbacks.stopping import StopCleanly
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
@@ -228,6 +230,31 @@ def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trai
 
 
 HAM, SPAM = ([f"{words} {letter * 4}" for letter in "abcdefghijklmnop"] for words in ("See you", "WIN a prize"))
+
+
+@pytest.mark.parametrize("batch", range(1, 8))
+def test_a_fit_that_is_asked_to_stop_at_any_batch_loses_no_gradient(
+    batch, quick_trainer, tiny_data, tiny_model, tmp_path
+):
+    """Epochs have four batches here, of which three and one make a step."""
+
+    class Ask(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_) -> None:
+            if trainer.current_epoch * 4 + trainer.fit_loop.epoch_loop.batch_progress.current.completed == batch:
+                stop.asked = signal.SIGTERM
+
+    accumulated = {"accumulate_grad_batches": 3, "max_epochs": 3}
+    whole, stopped, resumed = (tiny_model(gpt={**TINY, "dropout": 0.3}) for _ in range(3))
+    quick_trainer(**accumulated).fit(whole, tiny_data())
+    torch.manual_seed(123)  # as at the beginning of every test
+    stop = StopCleanly()
+    callbacks = [stop, LastCheckpoint(), Ask()]
+    with pytest.raises(SystemExit):
+        quick_trainer(**accumulated, enable_checkpointing=True, callbacks=callbacks).fit(stopped, tiny_data())
+    quick_trainer(**accumulated).fit(resumed, tiny_data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert differing(whole.model, resumed.model) == []
+
+
 ONE_MORE = {"texts": [*HAM, *SPAM, "See you in court"], "labels": ["ham"] * 16 + ["spam"] * 16 + ["ham"]}
 OTHER_LABELS = {"labels": ["spam", *["ham"] * 16, *["spam"] * 15]}
 
