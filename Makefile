@@ -10,8 +10,8 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m gpt_classifier fit --config configs/quickstart.yaml
 	$(BIN)/python -m gpt_classifier test --config configs/quickstart.yaml
 	$(BIN)/python -m gpt_classifier classify --model checkpoints/quickstart \
-	  "URGENT! You have won a free cruise, call now to claim your prize" \
-	  "Running late, can you order me a coffee?"
+	  "You have been chosen to receive a £500 voucher, claim at www.claim-prize.example" \
+	  "Can you pick up some milk on the way home?"
 	@echo "the model: $$(ls -d checkpoints/quickstart/version_*/model | sort -V | tail -n 1)"
 
 test: $(VENV)/installed-dev

@@ -9,6 +9,7 @@ An adapter folder holds only what was trained, and the checksum of the weights t
 import hashlib
 import json
 import pickle
+import zlib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier import __version__, huggingface
@@ -30,6 +31,7 @@ from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
 from gpt_classifier.model.tensor_file import check_finite, check_records, read_tensors, write_tensors
 
 FORMAT = 6
+CHECKSUM = "crc32"  # of a config, among its keys
 VOCABULARY = "tokenizer"  # name of the vocabulary's tensor
 TRAINED_ON = "trained_on"  # name of the tensor of fingerprints
 ADAPTER = "adapter.safetensors"
@@ -110,7 +112,8 @@ def check_fits(weights: str | Path, specification: Specification, text_encoder: 
         if name != "dropout" and specification.backbone.get(name) != value
     }
     vocabulary = _own_tensor(weights, VOCABULARY)
-    assert vocabulary is not None, "as every version of the package has written it"
+    if vocabulary is None:
+        raise InputError(f"the weights in {weights} have no vocabulary of a tokenizer: fetch or train them again")
     if text_encoder is not None and not torch.equal(text_encoder.vocabulary(), vocabulary):
         raise InputError(
             f"texts are encoded with the tokenizer {text_encoder.settings()['tokenizer']}, but {weights} was trained "
@@ -132,6 +135,8 @@ def _own_config(folder: Path) -> dict[str, Any] | None:
     if not ((folder / "config.json").is_file() and (folder / WEIGHTS).is_file()):
         return None
     config = _read_config(folder)
+    if not isinstance(config, dict):
+        raise InputError(f"{folder / 'config.json'} is no configuration: it is {type(config).__name__}, not an object")
     if not {"format", "text_encoder", "model"} <= config.keys():
         return None
     return up_to_date(config, folder)
@@ -153,7 +158,7 @@ def up_to_date(config: Any, where: Path | str) -> dict[str, Any]:
     found = config.get("format") if isinstance(config, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise InputError(f"{where} has format {found}, newer than {FORMAT}: install the version that wrote it")
-    if found != FORMAT and found not in STEPS:
+    if not isinstance(found, int) or (found != FORMAT and found not in STEPS):
         raise InputError(
             f"{where} has format {found!r}, expected one from {min(STEPS)} to {FORMAT}: another version of the package "
             "wrote it, so install that version or train again"
@@ -174,7 +179,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         text_encoder = TextEncoder.restore(config["text_encoder"], vocabulary)
         specification, class_names = Specification.restore(config["model"]), list(config["class_names"])
-        decision = Decision(**config["decision"])
+        decision, data, version = Decision(**config["decision"]), dict(config["data"]), str(config["version"])
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
         model = build(specification, weights=None)
@@ -184,25 +189,28 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         trained_on = None if trained_on is None else trained_on.clone()
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"the config in {where} is not one that this package wrote ({reason(error)})") from error
     except RuntimeError as error:
         raise InputError(
             f"the weights in {where} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from error
-    contents = Bundle(
-        model.eval(), text_encoder, class_names, config["data"], trained_on, decision, version=config["version"]
-    )
-    _check_answers(contents, where)
+    contents = Bundle(model.eval(), text_encoder, class_names, data, trained_on, decision, version=version)
+    try:
+        check_answers(contents, where)
+    except (IndexError, OverflowError, RuntimeError, TypeError) as error:
+        raise InputError(f"the config in {where} does not fit its weights ({reason(error)})") from error
     return contents
 
 
-def _check_answers(contents: Bundle, where: Path) -> None:
+def check_answers(contents: Bundle, where: Path) -> None:
     """Raises ``InputError`` if the model gives no probabilities: for want of finite weights, or of room for numbers."""
     check_finite(contents.model.state_dict(), where)
-    batch = contents.text_encoder.batch([contents.text_encoder.encode("a text")[0]])
+    model, batch = contents.model, contents.text_encoder.batch([contents.text_encoder.encode("a text")[0]])
+    device, trains = next(model.parameters()).device, model.training
     with torch.inference_mode():
-        logits = contents.model(batch.inputs, batch.lengths).double().numpy()
+        logits = model.eval()(batch.inputs.to(device), batch.lengths.to(device)).double().cpu().numpy()
+    model.train(trains)
     if not np.isfinite(contents.decision.probabilities(logits)).all():
         raise InputError(
             f"the model in {where} gives probabilities that are not finite, as after a fit that diverged: use another "
@@ -216,6 +224,7 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     Low-rank updates are merged into their matrices.
     """
     bundle = bundle.merged()
+    check_answers(bundle, folder)
     with whole_file(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     save_config(folder, bundle)
@@ -224,8 +233,19 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
 
 def save_config(folder: Path, bundle: Bundle) -> None:
     """Writes only ``config.json``, which holds everything that is not a tensor."""
+    write_config(folder, bundle.config())
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.json`` with a checksum of what it says."""
+    content = config | {CHECKSUM: _checksum_of(config)}
     with whole_file(folder / "config.json") as path:
-        path.write_text(json.dumps(bundle.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _checksum_of(config: dict[str, Any]) -> str:
+    said = json.dumps({key: value for key, value in config.items() if key != CHECKSUM}, sort_keys=True)
+    return f"{zlib.crc32(said.encode()):08x}"
 
 
 def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
@@ -233,9 +253,7 @@ def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     kept = {name: tensor for name, tensor in tensors.items() if name in trained or name.startswith("head.")}
     base = _checksum({name: tensor for name, tensor in tensors.items() if name not in kept})
-    with whole_file(folder / "config.json") as path:
-        config = bundle.config() | {"base_sha256": base}
-        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_config(folder, bundle.config() | {"base_sha256": base})
     write_tensors(folder / ADAPTER, kept | bundle.tensors())
 
 
@@ -312,7 +330,10 @@ def decision_of(folder: Path) -> Decision:
     """The decision that a model folder keeps; the default one if there is no such folder."""
     if not (folder / "config.json").is_file():
         return Decision()
-    return Decision(**up_to_date(_read_config(folder), folder)["decision"])
+    try:
+        return Decision(**up_to_date(_read_config(folder), folder)["decision"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the decision in {folder / 'config.json'} is not one ({reason(error)})") from error
 
 
 def model_folder(path: Path) -> Path:
@@ -331,10 +352,19 @@ def _has_checksums(config: dict[str, Any]) -> bool:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"no file {path}: expected a folder with config.json and its tensors")
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'} is not valid JSON: {error}") from error
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+    if isinstance(config, dict) and config.get(CHECKSUM, found := _checksum_of(config)) != found:
+        raise InputError(
+            f"{path} is damaged, or was edited: its checksum is {found}, not {config[CHECKSUM]}; if you mean what it "
+            f"says, remove its line {CHECKSUM!r}"
+        )
+    return config
 
 
 def load_checkpoint(path: Path) -> Bundle:
@@ -395,6 +425,9 @@ def _own_tensor(weights: Path, name: str) -> Tensor | None:
         return None
     if path.suffix == ".ckpt":
         return read_checkpoint(path)["gpt_classifier"]["tensors"].get(name)
-    with safe_open(path, framework="pt") as stream:
-        # A copy, which does not map the file.
-        return stream.get_tensor(name).clone() if name in stream.keys() else None  # noqa: SIM118 - not a dict
+    try:
+        with safe_open(path, framework="pt") as stream:
+            # A copy, which does not map the file.
+            return stream.get_tensor(name).clone() if name in stream.keys() else None  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error})") from error

@@ -3,6 +3,7 @@
 Shapes: N texts, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -45,6 +46,10 @@ class Decision:
     set_threshold: float = 0.0
     asked: dict[str, Any] = field(default_factory=dict)
     multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}, expected a number above 0")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, K) logits -> (N, K) probabilities, in float64."""

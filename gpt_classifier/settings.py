@@ -54,11 +54,11 @@ def check_resumed(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
 
 
 def _is(name: str) -> str:
-    return "are" if name.endswith("rows") or name.endswith("texts") else "is"
+    return "are" if name.endswith(("rows", "texts", "weights")) else "is"
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    return value if isinstance(value, str) and " " in value else repr(value)
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,13 @@ def flip(path: Path, bit: int) -> None:
     path.write_bytes(content)
 
 
+def edit(folder: Path, **changes: object) -> None:
+    """Edits a config as a person may, without its checksum."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["crc32"]
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
 def answers(path: Path) -> list[list[float]]:
     return TextClassifier.load(path).predict_proba([TEXT, ""]).tolist()
 
@@ -119,6 +126,54 @@ def test_tensors_of_any_kind_come_back_and_one_that_lost_its_checksum_does_not(t
         read_tensors(path, checked=True)
 
 
+def test_a_changed_config_is_noticed_unless_its_checksum_is_taken_out(trained, tmp_path):
+    folder = shutil.copytree(trained / "model", tmp_path / "model")
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"spam"', '"spal"'))
+    with pytest.raises(InputError, match=r"config\.json is damaged, or was edited.*remove its line 'crc32'"):
+        TextClassifier.load(folder)
+    edit(folder, class_names=["no", "yes"])
+    assert TextClassifier.load(folder).predict(TEXT).label in ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": None},
+        {"format": []},
+        {"text_encoder": None},
+        {"decision": {"x": 1}},
+        {"decision": {"temperature": -1.0}},
+        {"decision": {"temperature": "warm"}},
+        {"class_names": ["one"]},
+        {"model": {}},
+    ],
+)
+def test_a_config_that_says_nonsense_is_one_line(change, trained, tmp_path):
+    folder = shutil.copytree(trained / "model", tmp_path / "model")
+    edit(folder, **change)
+    with pytest.raises(InputError) as caught:
+        TextClassifier.load(folder)
+    assert "\n" not in str(caught.value)
+    for lost in change:
+        config = json.loads((folder / "config.json").read_text())
+        del config[lost]
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError):
+            TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", "[]"), ("config.json", "{"), ("model.safetensors", ""), ("model.safetensors", "torn")],
+)
+def test_damaged_weights_to_start_from_are_one_line(name, content, trained, tmp_path, fit, capsys):
+    folder = shutil.copytree(trained / "model", tmp_path / "model")
+    (folder / name).write_text(content)
+    assert fit(tmp_path / "runs", f"--model.weights={folder}") == 2
+    assert capsys.readouterr().err.startswith("gpt-classifier: error: ")
+
+
 # ---------------------------------------------------------------- what is not finite
 
 
@@ -131,8 +186,7 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(value, trained
     with pytest.raises(InputError, match=r"head\.weight in \S+ has values that are not finite"):
         write_tensors(folder / "model.safetensors", tensors)
     assert (folder / "model.safetensors").read_bytes() == before
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": 5}))  # which had no checksums
+    edit(folder, format=5)  # which had no checksums
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(InputError, match=r"head\.weight in \S+ has values that are not finite"):
         TextClassifier.load(folder)
@@ -213,7 +267,6 @@ def test_a_checkpoint_of_each_format_is_resumed(number, command, path, tmp_path,
 @pytest.mark.parametrize("wrong", [FORMAT + 1, min(STEPS) - 1, None, "5", 5.5])
 def test_other_formats_are_refused(wrong, trained, tmp_path):
     folder = shutil.copytree(trained / "model", tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"format": wrong}))
+    edit(folder, format=wrong)
     with pytest.raises(InputError, match=f"has format {wrong!r}, (newer than|expected)"):
         TextClassifier.load(folder)

@@ -248,11 +248,11 @@ def test_a_wrong_key_of_a_group_in_a_file_is_named_with_its_line(tmp_path, capsy
 def test_a_checkpoint_holds_plain_values(trained):
     """So that it loads without running code, and without the dataclasses."""
     saved = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
-    assert saved["hyper_parameters"]["optimizer"] == asdict(OptimizerConfig())
+    assert saved["hyper_parameters"]["optimizer"] == asdict(OptimizerConfig(warmup=0.1, schedule="cosine"))
     assert saved["hyper_parameters"]["cache"] == asdict(CacheConfig())
     assert saved["gpt_classifier"]["config"]["data"]["splitting"] == asdict(SplittingConfig())
     again = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt", weights_only=True)
-    assert again.optimizer_config == OptimizerConfig()
+    assert again.optimizer_config == OptimizerConfig(warmup=0.1, schedule="cosine")
 
 
 @pytest.mark.parametrize(

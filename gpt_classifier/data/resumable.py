@@ -9,7 +9,14 @@ import numpy as np
 import torch
 
 from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_resumed
+
+# Settings of the trainer that decide what is learnt, or which epoch is the best.
+OF_THE_TRAINER = (
+    *("accumulate_grad_batches", "gradient_clip_val", "precision", "limit_train_batches", "limit_val_batches"),
+    *("val_check_interval", "check_val_every_n_epoch"),
+)
 
 
 def training_seed() -> int:
@@ -45,18 +52,17 @@ class ResumableDataModule(L.LightningDataModule):
         """Starts with the first batch; called by ``setup``. The place of a resumed fit is loaded after this."""
         if self.trainer is None or self.trainer.global_step == 0:
             self.batches_begun = 0
+        if getattr(self.trainer, "overfit_batches", 0):  # Lightning sets it but does not declare it
+            raise InputError("trainer.overfit_batches replaces the batches: use --trainer.limit_train_batches instead")
         self.fit_identity = self.identity() | self._trainers_part()
 
     def _trainers_part(self) -> dict[str, Any]:
         found: dict[str, Any] = {"seed_everything": training_seed()}
         if isinstance(trainer := self.trainer, L.Trainer):
-            found |= {
-                "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
-                "trainer.gradient_clip_val": trainer.gradient_clip_val,
-                "trainer.limit_train_batches": trainer.limit_train_batches,
-                "trainer.precision": str(trainer.precision),
-                "the number of processes": trainer.world_size,
-            }
+            found |= {f"trainer.{name}": str(getattr(trainer, name)) for name in OF_THE_TRAINER}  # 1 is not 1.0 here
+            algorithm = trainer.gradient_clip_algorithm
+            found["trainer.gradient_clip_algorithm"] = None if algorithm is None else algorithm.value
+            found["the number of processes"] = trainer.world_size
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,7 +24,9 @@ def is_missing(value: Any) -> bool:
         return True
     if isinstance(value, np.datetime64 | np.timedelta64):
         return bool(np.isnat(value))
-    return isinstance(value, float | np.floating | Decimal) and math.isnan(value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return value is np.ma.masked or (isinstance(value, float | np.floating) and math.isnan(value))
 
 
 def text_of(value: Any, where: Callable[[], str]) -> str | None:
@@ -129,6 +131,8 @@ def _plain(value: Any) -> Any:
     """The value in a scalar of pyarrow, numpy or torch."""
     if hasattr(value, "as_py"):
         return value.as_py()
+    if isinstance(value, np.datetime64) or value is np.ma.masked:
+        return value  # whose item is a number
     is_scalar = isinstance(value, np.generic) or getattr(value, "shape", None) == ()
     return value.item() if is_scalar and hasattr(value, "item") else value
 

@@ -59,7 +59,9 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in files:
         if not file.is_file():
-            raise InputError(f"no weights at {file}: expected pretrained, random, a .safetensors file or its folder")
+            raise InputError(
+                f"no weights at {file}: expected pretrained, random, a run, model folder, .ckpt or .safetensors file"
+            )
         try:
             with safe_open(file, framework="pt") as stream:
                 found = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
@@ -115,6 +117,8 @@ def check_records(path: Path) -> None:
 
     It is a ZIP archive with a CRC-32 of each record, which ``torch.load`` does not look at.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected a .ckpt file")
     try:
         stat = path.stat()
         _check_records(path, stat.st_size, stat.st_mtime_ns)

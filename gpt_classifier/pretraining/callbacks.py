@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -16,6 +17,7 @@ from gpt_classifier.pretraining.generation import generate
 from gpt_classifier.pretraining.module import LanguageModel
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.divergence import WAY_OUT, Diverged
 from gpt_classifier.training.runs import run_folder
 from gpt_classifier.training.step_loss import is_logged
 
@@ -138,6 +140,7 @@ class ModelFolder(Callback):
         folder = run_folder(trainer)
         if folder is None or not trainer.is_global_zero:
             return
+        _check_states(module, trainer.global_step)
         scores = {
             name: round(float(value), 4)
             for name in ("lm_loss", "bits_per_byte")
@@ -157,3 +160,12 @@ class ModelFolder(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+
+@torch.no_grad()
+def _check_states(module: LanguageModel, step: int) -> None:
+    """Raises ``Diverged`` if the network's hidden states are not finite, as with weights of which products overflow."""
+    ids = torch.tensor([module.text_encoder.encode("a text")[0]], device=module.device)  # (1, T)
+    _, states = module.model(ids, torch.tensor([ids.shape[1]], device=module.device), with_states=True)
+    if not bool(states.isfinite().all()):
+        raise Diverged(f"the network's hidden states are not finite after step {step}: {WAY_OUT}")

@@ -1,13 +1,12 @@
 """Saves a pretrained network as a folder that ``fit --model.weights`` takes; knows nothing about training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from gpt_classifier import __version__
-from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS
+from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS, write_config
 from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.files import whole_file
 from gpt_classifier.model.backbone import Backbone
@@ -57,8 +56,7 @@ def save(
         "text_encoder": text_encoder.settings(),
         "pretrained_on": facts,
     }
-    with whole_file(folder / "config.json") as path:
-        path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_config(folder, contents)
     state = backbone.state_dict()
     tensors = {f"{BACKBONE}{name}": tensor for name, tensor in state.items()}
     write_tensors(folder / WEIGHTS, tensors | {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on})

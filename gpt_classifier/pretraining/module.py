@@ -25,7 +25,7 @@ from gpt_classifier.model.classification import SequenceClassifier
 from gpt_classifier.model.next_token import next_token_loss
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
-from gpt_classifier.settings import flat, grouped
+from gpt_classifier.settings import check_resumed, flat, grouped
 from gpt_classifier.training.divergence import WAY_OUT, Diverged, LossWatch, check_weights
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import (
@@ -199,7 +199,4 @@ class LanguageModel(L.LightningModule):
         now, then = flat(self.hparams), flat(checkpoint["hyper_parameters"])
         for name in now | then:
             if now.get(name) != then.get(name) and name.partition(".")[0] not in MAY_CHANGE_ON_RESUME:
-                raise InputError(
-                    f"{name} is {now.get(name)!r}, but the checkpoint was written with {then.get(name)!r}: continue "
-                    "with its settings, or start a new run from its model folder with --model.weights FOLDER"
-                )
+                check_resumed({name: now.get(name)}, {name: then.get(name)})

@@ -13,7 +13,7 @@ from gpt_classifier.model.tensor_file import is_finite
 NONE = 2**62  # no batch
 ROWS_SHOWN = 5
 WAY_OUT = (
-    "lower --model.learning_rate, raise it slowly (--model.optimizer.warmup 0.1) or clip gradients "
+    "lower --model.learning_rate, let it rise from 0 (--model.optimizer.warmup 0.1) or clip gradients "
     "(--trainer.gradient_clip_val 1.0); what was saved before is kept"
 )
 

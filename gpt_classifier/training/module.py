@@ -50,7 +50,7 @@ from gpt_classifier.model.classification import Pooling, SequenceClassifier
 from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.model.freezing import freeze
 from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.settings import flat, grouped
+from gpt_classifier.settings import check_resumed, flat, grouped
 from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
 from gpt_classifier.training.hints import hints
 from gpt_classifier.training.language_model import LanguageModelLoss, output_layer
@@ -535,7 +535,7 @@ class GPTClassifier(L.LightningModule):
         if not self._fits():
             self.data_settings, self.decision, self.version = config["data"], decision, config["version"]
         elif decision.multi_label != self.decision.multi_label:
-            raise InputError("data.multi_label is not that of the checkpoint: continue with its settings")
+            check_resumed({"data.multi_label": self.decision.multi_label}, {"data.multi_label": decision.multi_label})
         self._remember(saved["tensors"].get(TRAINED_ON))
         if self._trainer_if_any() is not None and self.text_encoder is not None:
             self._check_same(checkpoint["hyper_parameters"], text_encoder)
@@ -554,11 +554,7 @@ class GPTClassifier(L.LightningModule):
                         f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
                         "start a new run"
                     )
-                raise InputError(
-                    f"{name} is {now.get(name)!r}, but the checkpoint was written with {then.get(name)!r}: continue "
-                    "with the checkpoint's settings, or start a new run from its model folder with --model.weights "
-                    "FOLDER"
-                )
+                check_resumed({name: now.get(name)}, {name: then.get(name)})
 
     def on_fit_start(self) -> None:
         self.loss_watch = LossWatch()

@@ -112,3 +112,13 @@ def test_a_test_of_a_model_whose_numbers_overflow_names_the_rows(tiny_model, tin
     module.logits = lambda batch: logits(batch) * math.inf
     with pytest.raises(ValueError, match=r"the logits of test rows .* are not finite"):
         quick_trainer().test(module, data)
+
+
+@pytest.mark.parametrize("command", ["fit", "pretrain"])
+def test_a_training_whose_last_step_ruins_the_model_leaves_none(command, tmp_path, capsys):
+    """Its loss and its weights are finite, but not what the network makes of them; no validation follows."""
+    words = [*SAMPLE, "--data.source=sample", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1"]
+    words += ["--model.learning_rate=1e30", *(["--model.weights=random"] if command == "fit" else [])]
+    assert main([command, *words]) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("model.safetensors"))

@@ -25,7 +25,7 @@ from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.training.callbacks import Bar
-from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint, StopEarly
 from gpt_classifier.training.callbacks.stopping import StopCleanly
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 
@@ -255,6 +255,47 @@ def test_a_fit_that_is_asked_to_stop_at_any_batch_loses_no_gradient(
     assert differing(whole.model, resumed.model) == []
 
 
+def test_a_fit_that_had_stopped_early_is_not_trained_further_when_it_is_resumed(
+    quick_trainer, tiny_data, tiny_model, tmp_path
+):
+    settings = {"patience": 1, "learning_rate": 1e-9}
+    trainer = quick_trainer(max_epochs=9, enable_checkpointing=True, callbacks=[LastCheckpoint(), StopEarly()])
+    trainer.fit(tiny_model(**settings), tiny_data())
+    assert trainer.global_step < 9 * 4
+    again = quick_trainer(max_epochs=9, callbacks=[StopEarly()])
+    again.fit(tiny_model(**settings), tiny_data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert again.global_step == trainer.global_step
+
+
+def test_a_fit_that_is_asked_to_stop_where_a_validation_is_due_validates_first(
+    quick_trainer, tiny_data, tiny_model, tmp_path
+):
+    validated = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_) -> None:
+            if trainer.global_step == asked:
+                stop.asked = signal.SIGTERM
+
+        def on_validation_end(self, trainer, pl_module) -> None:
+            validated.append(trainer.global_step)
+
+    for asked in (None, 5):  # the batch of the step after it ends before a validation
+        stop, settings = StopCleanly(), {"max_epochs": 3, "val_check_interval": 2, "enable_checkpointing": True}
+        first = quick_trainer(**settings, callbacks=[stop, LastCheckpoint(), Watch()])
+        if asked is None:
+            first.fit(tiny_model(), tiny_data())
+            expected = validated[:]
+            validated.clear()
+            continue
+        with pytest.raises(SystemExit):
+            first.fit(tiny_model(), tiny_data())
+    asked = None
+    again = quick_trainer(**settings, callbacks=[stop, Watch()])
+    again.fit(tiny_model(), tiny_data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert validated == expected
+
+
 ONE_MORE = {"texts": [*HAM, *SPAM, "See you in court"], "labels": ["ham"] * 16 + ["spam"] * 16 + ["ham"]}
 OTHER_LABELS = {"labels": ["spam", *["ham"] * 16, *["spam"] * 15]}
 
@@ -269,10 +310,13 @@ OTHER_LABELS = {"labels": ["spam", *["ham"] * 16, *["spam"] * 15]}
         ({"batching": {"group_by_length": True}}, {}, 123, "group_by_length is True"),
         ({"augmentation": {"crop": 0.5}}, {}, 123, "train rows are|augmentation.crop is"),
         ({"balance": "class_weights"}, {}, 123, "weights"),
-        ({}, {"accumulate_grad_batches": 2}, 123, "accumulate_grad_batches is 2"),
-        ({}, {"gradient_clip_val": 1.0}, 123, "gradient_clip_val is 1.0"),
-        ({}, {"limit_train_batches": 2}, 123, "limit_train_batches is 2"),
-        ({}, {"precision": "bf16-mixed"}, 123, "precision is bf16-mixed"),
+        ({}, {"accumulate_grad_batches": 2}, 123, "accumulate_grad_batches is '2'"),
+        ({}, {"gradient_clip_val": 1.0}, 123, "gradient_clip_val is '1.0'"),
+        ({}, {"gradient_clip_algorithm": "value"}, 123, "gradient_clip_algorithm is 'value'"),
+        ({}, {"limit_train_batches": 2}, 123, "limit_train_batches is '2'"),
+        ({}, {"limit_val_batches": 1}, 123, "limit_val_batches is '1'"),
+        ({}, {"val_check_interval": 0.5}, 123, "val_check_interval is '0.5'"),
+        ({}, {"precision": "bf16-mixed"}, 123, "precision is 'bf16-mixed'"),
         ({}, {}, 124, "seed_everything is 124"),
     ],
 )

@@ -1,7 +1,9 @@
 """What a fit that is stopped, or fails, leaves: all that continues it, or nothing."""
 
+import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,3 +123,26 @@ def test_a_pace_is_due_once_in_its_seconds(monkeypatch):
     assert due == [False, True, False, True]
     assert pace.elapsed() == 61.0
     assert progress.BatchLines().pace.SECONDS == 30
+
+
+def test_a_fit_that_fails_leaves_what_was_in_its_folder_before(tmp_path, capsys):
+    """A logger may write into a folder that the user has had for long."""
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    kept = [tmp_path / "mine" / "sub" / "thesis.txt", tmp_path / "mine" / "config.yaml"]
+    for path in kept:
+        path.write_text("years of work")
+        os.utime(path, (1e9, 1e9))
+    arguments = f"init_args: {{save_dir: {tmp_path / 'mine'}, name: '', version: ''}}"
+    for wrong in ("--data.max_length=4096", "--model.learning_rate=1e30"):
+        for logger in ("TensorBoardLogger", "CSVLogger"):
+            words = [wrong, f"--trainer.logger={{class_path: {logger}, {arguments}}}"]
+            assert main(command(tmp_path / "runs", *words)[3:]) == 2
+            assert [path.read_text() for path in kept] == ["years of work"] * 2
+    assert capsys.readouterr().err.count("gpt-classifier: error: ") == 4
+
+
+def test_a_refused_resume_leaves_nothing_in_the_run(fit, tmp_path, trained):
+    run = shutil.copytree(trained, tmp_path / "version_0")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert fit(tmp_path, "--ckpt_path=last", "--data.batch_size=3") == 2
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

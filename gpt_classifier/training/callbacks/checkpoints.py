@@ -85,6 +85,9 @@ class LastCheckpoint(ModelCheckpoint):
         if stage == "fit":
             write_whole_files(trainer)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict | {"dirpath": self.dirpath})  # of a moved run, Lightning would warn
+
     def save(self, trainer: Trainer) -> None:
         """Writes ``last.ckpt`` now."""
         assert self.dirpath is not None, "set when fitting starts"
@@ -103,3 +106,7 @@ class StopEarly(EarlyStopping):
         if stage == "fit" and patience is not None:
             super().__init__(monitor, patience=patience, mode=mode(monitor), strict=False)
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.wait_count >= self.patience:  # a fit that had stopped early is resumed
+            trainer.should_stop = True

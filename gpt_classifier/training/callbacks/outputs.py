@@ -1,7 +1,8 @@
 """Outputs at the end of a fit, or when it is stopped: a model folder, scores in TensorBoard, the next command."""
 
 import shlex
-import shutil
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,25 +29,25 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.monitor import is_better
 from gpt_classifier.training.runs import run_folder, text_data
 
+OF_THE_LOG = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "config.*.yaml")  # files that a fit begins with
+
 
 class FinishRun(Callback):
     """When fitting ends, fills TensorBoard's hparams tab and writes the best model as a folder: ``<run>/model``.
 
     A fit that is stopped writes that folder too, and prints the command that continues it. If a fit fails before it has
-    saved anything, its folder is removed.
+    saved anything, what it wrote is removed again.
     """
 
     def __init__(self) -> None:
         self.best: dict[str, float] = {}  # validation scores of the epoch in best.ckpt, its ``monitor`` among them
         self.best_accuracy = ""
         self.best_epoch = 0
-        self.new = False  # whether the run's folder was made for this fit
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        run = run_folder(trainer)
-        self.new = stage == "fit" and run is not None and not (run / "checkpoints").exists()
+        self.began = time.time()  # what lies in the run's folder from before is not this fit's
+        self.trains = False  # whether the first batch has begun
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trains = True
         kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)]
         if self.best and kept and not kept[0].best_model_path:  # resumed without it: from here on, another is the best
             self.best, self.best_accuracy, self.best_epoch = {}, "", 0
@@ -106,15 +107,27 @@ class FinishRun(Callback):
         if isinstance(exception, STOPS) and trainer.global_step > 0:
             self._write_model(run, trainer, classifier(pl_module))
         if isinstance(exception, STOPS) and kept.is_file():
-            config = f"--config {shlex.quote(str(run / 'config.yaml'))} " if (run / "config.yaml").is_file() else ""
+            # A run that was continued has a configuration of each time.
+            configs = sorted(run.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
+            config = f"--config {shlex.quote(str(configs[-1]))} " if configs else ""
             rank_zero_info(
                 f"stopped in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps; to continue: "
                 f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
             )
         elif isinstance(exception, Diverged) and (saved := sorted(run.glob("checkpoints/*.ckpt"))):
             rank_zero_info(f"kept, from before: {', '.join(map(str, saved))}")
-        elif self.new and not (run / "model").exists() and not any(run.glob("checkpoints/*.ckpt")):
-            shutil.rmtree(run, ignore_errors=True)  # the folder holds only an empty log
+        elif not self.trains or not any(run.glob("checkpoints/*.ckpt")):
+            self._remove_log(run)
+
+    def _remove_log(self, run: Path) -> None:
+        """Removes what a fit that left nothing else has written, and then the folders that are empty."""
+        for path in [path for name in OF_THE_LOG for path in run.glob(name)]:
+            with suppress(OSError):  # on Windows, the logger may have it open
+                if path.stat().st_mtime >= self.began:
+                    path.unlink()
+        for folder in (run / "checkpoints", run):
+            with suppress(OSError):  # it is not empty, or not there
+                folder.rmdir()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_accuracy": self.best_accuracy, "best_epoch": self.best_epoch}

@@ -60,7 +60,7 @@ class StopCleanly(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if trainer.is_last_batch:  # validation comes first
+        if trainer.is_last_batch or _validates_after(trainer, batch_idx):  # the validation comes first
             return
         # Between optimizer steps only: the gradients that a step has gathered so far are in no checkpoint.
         step = trainer.accumulate_grad_batches
@@ -89,3 +89,13 @@ class StopCleanly(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")
+
+
+def _validates_after(trainer: Trainer, batch: int) -> bool:
+    """Whether a validation follows this batch of the epoch: a fit that is stopped before it would go on without it."""
+    every = trainer.val_check_batch
+    if not every or every == math.inf:
+        return False
+    # Without a number of epochs, Lightning counts the batches of all epochs.
+    number = batch + 1 if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.total_batch_idx + 1
+    return number % int(every) == 0
