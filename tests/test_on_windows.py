@@ -287,7 +287,7 @@ def test_a_closed_output_is_no_error():
 
 
 def on_windows(folder, *words):
-    """Runs the program in a process on Windows whose console has cp1252; returns its standard output."""
+    """Runs the program in a process on Windows, where outputs have cp1252; returns its standard output."""
     path = os.pathsep.join([str(EMULATION), str(ROOT)])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(
@@ -316,7 +316,7 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     source = ["--data.source", str(rows), *column]
     run = "runs/version_0"
     assert b"spam" in on_windows(tmp_path, "classify", *spoken)
-    on_windows(tmp_path, "fit", *quick)
+    on_windows(tmp_path, "fit", *quick, "--trainer.limit_train_batches", "10")
     on_windows(tmp_path, "test", *quick)
     assert b"spam" in on_windows(tmp_path, "classify", "--model", "checkpoints/quickstart", *spoken)
     on_windows(tmp_path, "init", str(rows))
