@@ -244,8 +244,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _checksum_of(config: dict[str, Any]) -> str:
-    said = json.dumps({key: value for key, value in config.items() if key != CHECKSUM}, sort_keys=True)
-    return f"{zlib.crc32(said.encode()):08x}"
+    said = json.loads(json.dumps({key: value for key, value in config.items() if key != CHECKSUM}))  # as it is read
+    return f"{zlib.crc32(json.dumps(said, sort_keys=True).encode()):08x}"
 
 
 def save_adapter(folder: Path, bundle: Bundle, trained: set[str]) -> None:
@@ -321,7 +321,9 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
         )
     card, config = found / "README.md", _read_config(found)
     if huggingface.is_classifier(config):
-        return Bundle(*huggingface.read_classifier(found, config), decision=huggingface.decision(config))
+        contents = Bundle(*huggingface.read_classifier(found, config), decision=huggingface.decision(config))
+        check_answers(contents, found)
+        return contents
     contents = restore(up_to_date(config, found), read_tensors(found, _has_checksums(config)), found)
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 

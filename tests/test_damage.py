@@ -39,15 +39,17 @@ def answers(path: Path) -> list[list[float]]:
 # ---------------------------------------------------------------- a flipped bit
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "name", ["model/model.safetensors", "model/config.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"]
+)
 @pytest.mark.parametrize("flips", [20, pytest.param(400, marks=pytest.mark.exhaustive)])
 def test_a_flipped_bit_is_noticed_or_changes_nothing(name, flips, trained, tmp_path):
     """What changes nothing: bits of padding, and of fields of the archive that nobody reads."""
     whole, path = trained / name, tmp_path / name
     path.parent.mkdir()
     if path.parent.name == "model":
-        shutil.copy(trained / "model" / "config.json", path.parent)
-    place = path.parent if path.suffix == ".safetensors" else path
+        shutil.copytree(trained / "model", path.parent, dirs_exist_ok=True)
+    place = path if path.suffix == ".ckpt" else path.parent
     shutil.copy(whole, path)
     expected, noticed, rng = answers(place), 0, random.Random(1)
     for _ in range(flips):
