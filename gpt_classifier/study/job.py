@@ -88,7 +88,7 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     began = time.perf_counter()
     trainer.fit(model, data)
     seconds = time.perf_counter() - began
-    if run.weights == "best":
+    if best.best_model_path:  # without a validation there is none
         checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         model.load_state_dict(checkpoint["state_dict"])
     trainer.callbacks.clear()  # type: ignore[attr-defined]
