@@ -241,7 +241,7 @@ def test_a_run_is_continued_with_labels_written_as_before(data, tiny_model, quic
     longer.fit(continued, data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert continued.decision.multi_label
     assert longer.current_epoch == 2
-    with pytest.raises(InputError, match=r"data\.multi_label is not that of the checkpoint"):
+    with pytest.raises(InputError, match=r"data\.multi_label is False, but the checkpoint"):
         quick_trainer().fit(tiny_model(), _single(NAMES), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
 
 
