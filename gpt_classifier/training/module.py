@@ -428,7 +428,7 @@ class GPTClassifier(L.LightningModule):
         predictions.reset()
         of_tokens = self._language_model_scores(stage)
         logits, labels, rows = self.epoch_predictions
-        check_logits(logits, stage, rows, fits=self._fits() or self.trainer.state.fn == "fit")
+        check_logits(logits, stage, rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
         weights = None if self.class_weights is None else self.class_weights.cpu()
