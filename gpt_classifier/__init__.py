@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpt_classifier.data.datamodule import TextDataModule
-    from gpt_classifier.estimator import GPTTextClassifier
     from gpt_classifier.inference.classifier import TextClassifier
-    from gpt_classifier.model.gpt import GPT, GPTConfig
+    from gpt_classifier.models.gpt import GPT, GPTConfig
     from gpt_classifier.training.callbacks import default_callbacks
+    from gpt_classifier.training.estimator import GPTTextClassifier
     from gpt_classifier.training.module import GPTClassifier
 
 __version__ = "0.2.0"
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GPT": "gpt_classifier.model.gpt",
-    "GPTConfig": "gpt_classifier.model.gpt",
+    "GPT": "gpt_classifier.models.gpt",
+    "GPTConfig": "gpt_classifier.models.gpt",
     "GPTClassifier": "gpt_classifier.training.module",
-    "GPTTextClassifier": "gpt_classifier.estimator",
+    "GPTTextClassifier": "gpt_classifier.training.estimator",
     "TextClassifier": "gpt_classifier.inference.classifier",
     "default_callbacks": "gpt_classifier.training.callbacks",
     "TextDataModule": "gpt_classifier.data.datamodule",

@@ -71,9 +71,9 @@ ALSO_CALLED = {"train": "fit", "evaluate": "test", "eval": "test", "score": "tes
 
 def usage() -> str:
     """The help of the program."""
-    from gpt_classifier import shipped
+    from gpt_classifier import files
 
-    names = ", ".join(shipped.configurations())
+    names = ", ".join(files.built_in_configurations())
     lines = (f"  {name:9} {command.about + ':':40} {command.example}\n" for name, command in COMMANDS.items())
     return (
         "usage: gpt-classifier COMMAND ...\n\n"
@@ -119,9 +119,9 @@ def _run(arguments: list[str]) -> int:
     try:
         if name not in COMMANDS:
             raise InputError(f"no command {name!r}{_meant(name, words)}")
-        from gpt_classifier import commandline
+        from gpt_classifier.cli import parser
 
-        COMMANDS[name].run(commandline.prepared(name, words))
+        COMMANDS[name].run(parser.prepared(name, words))
     except InputError as error:
         print(f"gpt-classifier: error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Manages cache folders, finds the files of runs, writes files atomically; knows nothing about their contents."""
+"""Finds the files of the package, of caches and of runs, and writes files whole; knows nothing about their contents."""
 
 import hashlib
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from gpt_classifier.errors import InputError, reason
 
+PACKAGE = Path(__file__).parent
+BUILT_IN_MODEL = "sms-spam"
 PRETRAINING = "pretraining"  # folder of the files of tokens, among the computed files
 
 
@@ -141,3 +143,19 @@ def newest(root: Path, name: str) -> Path | None:
     """``root/version_N/name`` of the highest N that has it; runs in one folder are numbered."""
     runs = {int(run.name[8:]): run / name for run in root.glob("version_*") if run.name[8:].isdigit()}
     return next((runs[n] for n in sorted(runs, reverse=True) if runs[n].exists()), None)
+
+
+def built_in_configurations() -> dict[str, Path]:
+    """The paths of the configurations that come with the package, by names such as ``spam`` and ``study/article``."""
+    folder = _built_in("configs")
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def built_in_model() -> Path:
+    """The folder of the model that comes with the package, which tells spam from other short messages in English."""
+    return _built_in("checkpoints") / BUILT_IN_MODEL
+
+
+def _built_in(name: str) -> Path:
+    """A wheel has it in the package; in a checkout it lies beside it."""
+    return next((f for f in (PACKAGE / name, PACKAGE.parent / name) if f.is_dir()), PACKAGE / name)

@@ -26,8 +26,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from gpt_classifier.__main__ import main
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.model.gpt import GPTConfig
+from gpt_classifier.models.gpt import GPTConfig
+from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.module import GPTClassifier
 
 ACCELERATOR = os.environ.get("TEST_ACCELERATOR", "cpu")  # TEST_ACCELERATOR=gpu trains on a GPU in the tests

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load_checkpoint, read_checkpoint
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.pretrained import load_weights
-from gpt_classifier.model.tensor_file import write_tensors
+from gpt_classifier.inference.model_folder import load_checkpoint, read_checkpoint
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.tensor_file import write_tensors
+from gpt_classifier.models.weights import load_weights
 
 TEXTS = ["WIN a car, call now!", "See you at five", "", "ünïcödé " * 20]
 KINDS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gpt_classifier import cluster
 from gpt_classifier.__main__ import main
+from gpt_classifier.inference import engines
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # Ray's own, of the libraries that it uses
 
@@ -95,7 +95,7 @@ def busy_workers():
 
 
 def test_without_ray_one_line_says_what_is_missing(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
     source = written(tmp_path / "a.csv", 3)
     assert main(command(trained, source, tmp_path / "out.csv", "--ray=2")) == 2
     assert "pip install 'gpt-classifier[ray]'" in capsys.readouterr().err

@@ -11,9 +11,10 @@ from tomllib import loads
 
 import pytest
 
-from gpt_classifier import commandline, shipped
+from gpt_classifier import files
 from gpt_classifier.__main__ import COMMANDS, main
-from gpt_classifier.training.cli import ClassifierCLI
+from gpt_classifier.cli import parser
+from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.parser import Parser
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +93,7 @@ FILES = {
 
 @pytest.mark.parametrize(("content", "named"), FILES.values(), ids=FILES.keys())
 def test_a_mistake_in_a_configuration_is_named_with_its_line(content, named, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "gpt_classifier.training.cli", None)
+    monkeypatch.setitem(sys.modules, "gpt_classifier.training.build_run", None)
     Path("a.yaml").write_text(content)
     message = said(capsys, "fit", "--config", "a.yaml")
     assert named in message
@@ -129,7 +130,7 @@ ACCEPTED = [
 def test_nothing_is_refused_that_the_parser_takes(line):
     command, *words = line.replace("{data: {source: sample}}", "{data:_{source:_sample}}").split()
     words = [word.replace("_{", " {").replace(":_", ": ") for word in words]
-    assert len(commandline.prepared(command, words)) == len(words)
+    assert len(parser.prepared(command, words)) == len(words)
 
 
 def test_the_settings_are_those_of_the_parser(monkeypatch):
@@ -138,14 +139,14 @@ def test_the_settings_are_those_of_the_parser(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         ClassifierCLI(["--config=x"], run=False)
     names = [option for option in parsers[0]._option_string_actions if option.startswith("--")]
-    for section in commandline.SECTIONS:
+    for section in parser.SECTIONS:
         known = {n.removeprefix(f"--{section}.").rstrip("+") for n in names if n.startswith(f"--{section}.")}
-        known = {name for name in known if not name.endswith("help") and name not in commandline.groups(section)}
-        nullable = {name for name in commandline.settings(section) if name.startswith(("lora.", "windows."))}
-        assert known == set(commandline.settings(section)) - nullable
+        known = {name for name in known if not name.endswith("help") and name not in parser.groups(section)}
+        nullable = {name for name in parser.settings(section) if name.startswith(("lora.", "windows."))}
+        assert known == set(parser.settings(section)) - nullable
     # What is refused as a setting without its section is no option, nor the beginning of one.
     others = {name[2:] for name in names if "." not in name}
-    settings = {setting for section in commandline.SECTIONS for setting in commandline.settings(section)}
+    settings = {setting for section in parser.SECTIONS for setting in parser.settings(section)}
     assert not {(setting, other) for setting in settings for other in others if other.startswith(setting)}
 
 
@@ -188,15 +189,15 @@ def test_a_wrong_value_is_told_in_plain_words(option, expected, capsys):
 
 
 def test_shipped_configurations_go_by_name():
-    known = shipped.configurations()
+    known = files.built_in_configurations()
     assert {"quickstart", "spam", "study/article", "search/spam"} <= known.keys()
-    assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", str(known["quickstart"])]
-    assert commandline.prepared("study", ["--config=article"]) == [f"--config={known['study/article']}"]
+    assert parser.prepared("fit", ["--config", "quickstart"]) == ["--config", str(known["quickstart"])]
+    assert parser.prepared("study", ["--config=article"]) == [f"--config={known['study/article']}"]
 
 
 def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
     Path("quickstart").write_text("seed_everything: 1")
-    assert commandline.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
+    assert parser.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
 
 
 def test_a_wheel_gets_every_package_every_configuration_and_the_model():
@@ -204,7 +205,7 @@ def test_a_wheel_gets_every_package_every_configuration_and_the_model():
     folders = [path.parent.relative_to(ROOT) for path in (ROOT / "gpt_classifier").rglob("__init__.py")]
     assert sorted(setup["packages"]) == sorted([*setup["package-dir"], *(".".join(f.parts) for f in folders)])
     assert setup["package-dir"] == {f"gpt_classifier.{name}": name for name in ("checkpoints", "configs")}
-    assert setup["package-data"]["gpt_classifier.checkpoints"] == [f"{shipped.MODEL}/*"]
+    assert setup["package-data"]["gpt_classifier.checkpoints"] == [f"{files.BUILT_IN_MODEL}/*"]
     patterns = setup["package-data"]["gpt_classifier.configs"]
     packed = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
     assert packed == set((ROOT / "configs").rglob("*.yaml"))
@@ -214,7 +215,7 @@ def test_a_wheel_gets_every_package_every_configuration_and_the_model():
 def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, site, empty = (tmp_path / name for name in ("source", "site", "empty"))
-    for name in ("gpt_classifier", "configs", f"checkpoints/{shipped.MODEL}"):
+    for name in ("gpt_classifier", "configs", f"checkpoints/{files.BUILT_IN_MODEL}"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 
 from gpt_classifier import TextDataModule
 from gpt_classifier.__main__ import main
-from gpt_classifier.evaluation.statistics import paired_difference, wilson
+from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.paired_tests import paired_difference
 
 NAMES = ["ham", "spam"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gpt_classifier.cli.pretrain import PretrainingCLI
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.pretraining.command import PretrainingCLI
-from gpt_classifier.training.cli import ClassifierCLI
+from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

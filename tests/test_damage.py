@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import FORMAT, STEPS, load
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.tensor_file import is_finite, read_tensors, write_tensors
+from gpt_classifier.inference.model_folder import FORMAT, STEPS, load
+from gpt_classifier.models.tensor_file import is_finite, read_tensors, write_tensors
 
 FORMATS = Path(__file__).parent / "formats"
 TEXT = "WIN a car, call now!"

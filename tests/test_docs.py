@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.data import sources
+from gpt_classifier.data import datasets
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def here(tmp_path, monkeypatch):
     """A folder with the files that the pages speak of, as the working directory."""
     monkeypatch.chdir(tmp_path)
-    table = sources.load("sample")["train"]
+    table = datasets.load("sample")["train"]
     table.rename(columns={"text": "message", "label": "topic"})[["message", "topic"]].to_csv(
         "messages.csv", index=False
     )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier.encoding import TRUNCATIONS, TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import tokenizer_folder
+from gpt_classifier.text.encoder import TRUNCATIONS, TextEncoder
 
 ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets" / "tiktoken"
 GPT2_FILES = ("6c7ea1a7e38e3a7f062df639a5b80947f075ffe6", "6d1cbeee0f20b3d9449abfede4726ed8212e3aee")

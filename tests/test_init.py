@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt_classifier import init
 from gpt_classifier.__main__ import main
+from gpt_classifier.audit import config_writer
 
 WORDS = ["apple", "river", "stone", "cloud", "train", "garden"]
 TEXTS = [f"{a} and {b} {c}" for a, b, c in product(WORDS, WORDS[:4], ["today", "soon"])]  # 48 distinct ones
@@ -65,7 +65,7 @@ def test_awkward_names_survive():
 def test_the_label_column_is_found(label, others):
     columns = {name: {"flag": [0, 1] * 24, "id": [0, 1] * 24, "many": [*range(24)] * 2}[name] for name in others}
     write("a.csv", {**columns, "body": TEXTS, label: ["a", "b", "c", "d"] * 12})
-    assert init.look_at("a.csv", "pretrained").label_column == label
+    assert config_writer.look_at("a.csv", "pretrained").label_column == label
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
@@ -73,7 +73,7 @@ def test_json_too(ending):
     rows = [{"said": text, "y": n % 2} for n, text in enumerate(TEXTS)]
     with open(f"a.{ending}", "w") as stream:
         stream.write(json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows)))
-    seen = init.look_at(f"a.{ending}", "pretrained")
+    seen = config_writer.look_at(f"a.{ending}", "pretrained")
     assert (seen.text_column, seen.label_column, seen.classes) == ("said", "y", {"0": 24, "1": 24})
 
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers, trainers
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
-from gpt_classifier.learned_tokenizer import LONGEST, WORDS, TrainTokenizer, from_library, learn, untrained
-from gpt_classifier.tokenizer import tokenizer_named
-from gpt_classifier.variants import build
+from gpt_classifier.inference.model_folder import load
+from gpt_classifier.text.bpe import LONGEST, WORDS, TrainTokenizer, from_library, learn, untrained
+from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.text.tokenizers import tokenizer_named
+from gpt_classifier.training.overrides import build
 
 SCRIPTS = [
     "नमस्ते दुनिया, आप कैसे हैं? नमस्ते दुनिया",  # vowel signs are marks, not letters
@@ -94,7 +94,7 @@ def test_both_libraries_know_the_same_letters_marks_numbers_and_spaces(kind):
 
 
 def test_the_same_rows_give_the_same_tokens_in_every_process(sample):
-    code = "import sys, json; from gpt_classifier.learned_tokenizer import learn\n"
+    code = "import sys, json; from gpt_classifier.text.bpe import learn\n"
     code += "print(learn(json.load(sys.stdin), 600).settings()['tokenizer'])"
     names = {learn(sample, 600).settings()["tokenizer"]}
     for seed in ("1", "2"):

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from gpt_classifier import memory
+from gpt_classifier.training import memory
 
 MIB = 2**20
-REPORT = "from gpt_classifier.memory import peak_memory; {}; print(peak_memory())"
+REPORT = "from gpt_classifier.training.memory import peak_memory; {}; print(peak_memory())"
 
 
 def reported(statement: str) -> int:

@@ -11,10 +11,10 @@ from sklearn import metrics as sk
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.model_folder import load
 
 TOPICS = {"food": "bread", "music": "piano", "sport": "tennis"}
 NAMES = list(TOPICS)

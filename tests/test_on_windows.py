@@ -19,11 +19,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier import TextClassifier, bundle, memory
+from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import COMMANDS, main
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, whole_folder
-from gpt_classifier.training import state_store
+from gpt_classifier.inference import model_folder
+from gpt_classifier.training import memory, state_store
 from gpt_classifier.training.callbacks import PredictionsFile
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.state_store import StateStore
@@ -111,13 +112,13 @@ def test_a_folder_is_written_whole(windows, tmp_path):
 
 @pytest.mark.parametrize("name", ["model", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
 def test_a_loaded_model_holds_no_file(windows, run, name):
-    loaded = bundle.load(run / name)
+    loaded = model_folder.load(run / name)
     assert windows.held(str(run)) is None
     assert loaded.trained_on is not None
 
 
 def test_known_training_texts_hold_no_file(windows, run):
-    known = bundle.trained_on_before(run / "model")
+    known = model_folder.trained_on_before(run / "model")
     assert windows.held(str(run)) is None
     assert known is not None
 
@@ -153,7 +154,7 @@ def test_states_that_a_process_uses_outlive_the_limit(windows, tmp_path, monkeyp
 
 
 def test_a_prediction_that_fails_leaves_nothing(windows, run, tmp_path):
-    file, module = PredictionsFile(tmp_path / "out.csv", iter), GPTClassifier.from_bundle(bundle.load(run))
+    file, module = PredictionsFile(tmp_path / "out.csv", iter), GPTClassifier.from_bundle(model_folder.load(run))
     file.on_predict_start(SimpleNamespace(global_rank=0), module)
     assert len(os.listdir(tmp_path)) == 1
     file.on_exception(SimpleNamespace(global_rank=0), module, RuntimeError())
@@ -300,7 +301,7 @@ def on_windows(folder, *words):
 def test_the_package_does_without_what_windows_lacks(tmp_path):
     """Also when it is imported; other libraries need not."""
     lacks = "import os, signal; assert hasattr(os, 'sysconf') and hasattr(signal, 'SIGKILL')"
-    seen = "from gpt_classifier.benchmark import service; import gpt_classifier.memory as memory"
+    seen = "from gpt_classifier.benchmark import service; import gpt_classifier.training.memory as memory"
     check = "assert not hasattr(memory.os, 'sysconf') and not hasattr(service.signal, 'SIGKILL')"
     use = "assert memory.physical_memory() and memory.peak_memory()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(EMULATION), str(ROOT)])}

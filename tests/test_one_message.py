@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.data.sources import load
+from gpt_classifier.data.datasets import load
 from gpt_classifier.data.splits import split_grouped
-from gpt_classifier.encoding import Batch, TextEncoder
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import Batch, TextEncoder
 
 
 def test_one_message_from_row_to_label(tmp_path, trained):

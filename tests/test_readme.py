@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_classifier import TextClassifier, shipped
+from gpt_classifier import TextClassifier, files
 from gpt_classifier.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def test_the_classify_commands_run(line, monkeypatch, capsys):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a text\n")))
     arguments = shlex.split(line)
     if "--model" in arguments:
-        arguments[arguments.index("--model") + 1] = str(shipped.model())
+        arguments[arguments.index("--model") + 1] = str(files.built_in_model())
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith(("ham\t", "spam\t", '{"text": "a text", "label": '))
 

@@ -12,19 +12,19 @@ from gpt_classifier.__main__ import main
 from gpt_classifier.data import splits
 from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.reading import FileFormat
-from gpt_classifier.data.sampling import BatchingConfig
+from gpt_classifier.data.readers import FileFormat
+from gpt_classifier.data.samplers import BatchingConfig
 from gpt_classifier.data.splits import SplittingConfig
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import POOLINGS, Pooling
-from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.models.heads import POOLINGS, Pooling
+from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import check_choice, flat, grouped
-from gpt_classifier.training.cli import ClassifierCLI
+from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import ComputeConfig
 from gpt_classifier.training.optimization import OptimizerConfig
-from gpt_classifier.training.trunk_cache import CacheConfig
-from gpt_classifier.variants import build, given_settings, overrides
+from gpt_classifier.training.overrides import build, given_settings, overrides
+from gpt_classifier.training.state_cache import CacheConfig
 
 GROUPS = {
     "model": {"lora": LoRAConfig, "optimizer": OptimizerConfig, "cache": CacheConfig, "compute": ComputeConfig},

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier import spreadsheet
-from gpt_classifier.data.reading import read_columns
+from gpt_classifier.data import writers
+from gpt_classifier.data.readers import read_columns
 
 INVISIBLE = ["\0", "\t", "\r", "\n", " ", "\x85", "\xa0", "\xad", "\u034f", "\u115f", "\u200b", "\u202e", "\u2060"]
 INVISIBLE += ["\u2800", "\u3000", "\u3164", "\ufe0f", "\ufeff", "\U000e0001"]
@@ -34,7 +34,7 @@ def as_read(cell):
 
 
 @pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.exhaustive])])
-@pytest.mark.parametrize("mark", [b"", spreadsheet.MARK], ids=["for a program", "for a spreadsheet"])
+@pytest.mark.parametrize("mark", [b"", writers.MARK], ids=["for a program", "for a spreadsheet"])
 def test_every_reader_finds_the_rows_that_were_written(mark, examples, tmp_path):
     path = tmp_path / "table.csv"
 
@@ -43,7 +43,7 @@ def test_every_reader_finds_the_rows_that_were_written(mark, examples, tmp_path)
     def same_rows(table):
         names, rows = table
         written = [[as_read(cell) for cell in row] for row in (names, *rows)]
-        spreadsheet.write(path, [names, *rows], mark)
+        writers.write(path, [names, *rows], mark)
         for encoding in ("utf-8-sig",) if mark else ("utf-8", "utf-8-sig"):
             with open(path, newline="", encoding=encoding) as stream:
                 assert list(csv.reader(stream)) == written
@@ -59,7 +59,7 @@ def test_every_reader_finds_the_rows_that_were_written(mark, examples, tmp_path)
 @pytest.mark.parametrize("end", ["\r", "\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
 def test_a_reader_that_takes_other_characters_for_line_ends_finds_the_same_rows(end):
     rows = [["a", f"b{end}c"], ["d", "e"]]
-    lines = b"".join(spreadsheet.csv_lines(rows)).decode().splitlines(keepends=True)
+    lines = b"".join(writers.csv_lines(rows)).decode().splitlines(keepends=True)
     assert list(csv.reader(lines)) == rows
 
 
@@ -71,7 +71,7 @@ def test_a_cell_that_cannot_be_written_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     with pytest.raises(RuntimeError):
-        spreadsheet.write(path, [["a"], [Unwritable()]])
+        writers.write(path, [["a"], [Unwritable()]])
     assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
     assert path.read_text() == "old"
 
@@ -80,7 +80,7 @@ def test_a_cell_that_cannot_be_written_leaves_the_old_file(tmp_path):
 @given(st.lists(st.sampled_from(INVISIBLE), max_size=4).map("".join), st.sampled_from(SIGNS), TEXTS)
 def test_no_formula_gets_past_the_apostrophe_behind_what_cannot_be_seen(before, sign, text):
     formula = f"{before}{sign}A1{text}"
-    assert spreadsheet.no_formula(formula) == spreadsheet.cell(formula) == f"'{formula}"
+    assert writers.no_formula(formula) == writers.cell(formula) == f"'{formula}"
 
 
 CELLS = {
@@ -93,10 +93,10 @@ CELLS = {
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_plain_number_is_no_formula(cell):
-    assert spreadsheet.is_formula(cell) == CELLS[cell]
+    assert writers.is_formula(cell) == CELLS[cell]
 
 
 @settings(deadline=None)
 @given(TEXTS)
 def test_what_a_cell_held_can_be_told_from_the_apostrophe(text):
-    assert spreadsheet.content(spreadsheet.no_formula(text)) == spreadsheet.content(spreadsheet.cell(text)) == text
+    assert writers.content(writers.no_formula(text)) == writers.content(writers.cell(text)) == text

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from gpt_classifier.encoding import TRUNCATIONS, TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.encoder import TRUNCATIONS, TextEncoder
 
 NO_LIMIT = 10**6
 SPECIAL = ["[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>", "<|endoftext|>"]

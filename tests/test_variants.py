@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.variants import given_settings, overrides
+from gpt_classifier.training.overrides import given_settings, overrides
 
 BASE = "seed_everything: 7\nmodel: {learning_rate: 1.0e-3, gpt: {n_layer: 2, dropout: 0.2}}\n"
 

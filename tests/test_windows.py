@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.encoding import TextEncoder, WindowsConfig, aggregated, texts_of_windows
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig, aggregated, texts_of_windows
 from gpt_classifier.training.module import GPTClassifier
 
 WINDOWS = {"stride": 8, "aggregate": "mean"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gpt_classifier import spreadsheet
 from gpt_classifier.benchmark.runner import Job, Result, Runner, say
+from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
 
 WORDS = ["call", "me", "later", "win", "free", "prize", "dinner", "train", "home", "now", "see", "you", "soon"]
@@ -65,7 +65,7 @@ class PredictRows(Job):
     beside_peak: ClassVar[bool] = False
 
     def run(self) -> Result:
-        from gpt_classifier.training.cli import main
+        from gpt_classifier.training.build_run import main
 
         began = time.perf_counter()
         device = f"--trainer.accelerator={self.device}"
@@ -79,7 +79,7 @@ def _rows_file(folder: Path, rows: int, length: tuple[int, int]) -> str:
     path = folder / f"{rows}-{length[1]}.csv"
     texts = (" ".join(rng.choices(WORDS, k=rng.randint(*length))) for _ in range(rows))
     lines = ([f"{text} {row}", "spam" if row % 2 else "ham"] for row, text in enumerate(texts))
-    spreadsheet.write(path, itertools.chain([["text", "label"]], lines))
+    writers.write(path, itertools.chain([["text", "label"]], lines))
     return str(path)
 
 

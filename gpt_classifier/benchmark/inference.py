@@ -10,14 +10,14 @@ from typing import Any
 
 from gpt_classifier.benchmark.measures import computing, now
 from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
-from gpt_classifier.bundle import load
-from gpt_classifier.data import sources
+from gpt_classifier.cli.export import To, export
+from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.export.exported_classifier import ExportedClassifier
+from gpt_classifier.export.transformers import as_transformers, transformers_package
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.export import To, export
-from gpt_classifier.inference.export_huggingface import as_transformers, transformers_package
-from gpt_classifier.inference.exported_classifier import ExportedClassifier
+from gpt_classifier.inference.model_folder import load
+from gpt_classifier.statistics.intervals import wilson
 
 NAMES = {
     "predict": "gpt_classifier",
@@ -35,7 +35,7 @@ EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8", "compiled": "com
 def measure(runner: Runner) -> None:
     """Classifies the same messages with all systems in turn and prints their table."""
     o = runner.options
-    table = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
+    table = datasets.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]
     texts, labels = table["text"].tolist(), table["label"].tolist()
     systems = ["predict", "int8"] if runner.device == "cpu" else ["predict"]
     if o.tokenizer == "gpt2" and installed(NAMES["pipeline"], "transformers"):

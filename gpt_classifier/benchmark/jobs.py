@@ -14,7 +14,7 @@ from gpt_classifier.benchmark.measures import matrix_peak
 from gpt_classifier.benchmark.runner import Job, Result
 from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.train import Training
-from gpt_classifier.memory import peak_memory
+from gpt_classifier.training.memory import peak_memory
 
 KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Inference, Serving, LoadRows, PredictRows)}
 

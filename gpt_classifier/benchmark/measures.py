@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt_classifier.benchmark.runner import Precision
-from gpt_classifier.encoding import Batch
+from gpt_classifier.text.encoder import Batch
 
 PEAK_SIZE = {"cpu": 2304, "cuda": 8192}
 

@@ -104,9 +104,9 @@ class Runner:
         import torch
         from safetensors.torch import save_file
 
-        from gpt_classifier.encoding import TextEncoder
-        from gpt_classifier.model.build import gpt_config
-        from gpt_classifier.model.pretrained import fetch_pretrained
+        from gpt_classifier.models.build import gpt_config
+        from gpt_classifier.models.weights import fetch_pretrained
+        from gpt_classifier.text.encoder import TextEncoder
         from gpt_classifier.training.network import build_network
 
         gpt_config(self.gpt)  # refuses an unknown size
@@ -127,8 +127,8 @@ class Runner:
         """The given model, or an untrained one of the benchmarked size, which is as fast as a trained one."""
         if self.options.model:
             return self.options.model
-        from gpt_classifier.bundle import Bundle, save_folder
-        from gpt_classifier.encoding import TextEncoder
+        from gpt_classifier.inference.model_folder import Bundle, save_folder
+        from gpt_classifier.text.encoder import TextEncoder
         from gpt_classifier.training.network import build_network
 
         text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from gpt_classifier.benchmark.runner import Job, Result, Runner, installed, median, say
-from gpt_classifier.data import sources
+from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 
 NAMES = {
@@ -36,7 +36,7 @@ def measure(runner: Runner) -> None:
     if not installed("the service", "starlette", "uvicorn", "prometheus_client"):
         return
     systems = ["batches", "single", *(["litserve"] if installed(NAMES["litserve"], "litserve") else [])]
-    texts = sources.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]["text"].tolist()
+    texts = datasets.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]["text"].tolist()
     jobs: dict[tuple[str, ...], Job] = {
         (system,): Serving(system, runner.device, "32-true", texts, runner.model_folder, o.clients, o.seconds)
         for system in systems

@@ -2,7 +2,7 @@
 
 Attention is written out with its mask and softmax, queries, keys and values have a matrix each, the norm and GELU
 follow their definitions, and the head is applied at every position. A test checks that its outputs equal those of
-:class:`~gpt_classifier.model.gpt.GPT`.
+:class:`~gpt_classifier.models.gpt.GPT`.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.models.gpt import GPT, GPTConfig
 
 
 class Norm(nn.Module):

@@ -15,17 +15,17 @@ from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, computing, flops
 from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.sampling import BatchingConfig, TrainingBatches
-from gpt_classifier.encoding import Batch, batch_tokens
-from gpt_classifier.evaluation.statistics import wilson
-from gpt_classifier.inference.export_huggingface import as_transformers, transformers_package
-from gpt_classifier.model.build import gpt_config
-from gpt_classifier.model.freezing import trainable_blocks
-from gpt_classifier.model.gpt import GPT
-from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.data.samplers import BatchingConfig, TrainingBatches
+from gpt_classifier.export.transformers import as_transformers, transformers_package
+from gpt_classifier.models.build import gpt_config
+from gpt_classifier.models.freezing import trainable_blocks
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.weights import load_weights
+from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.text.encoder import Batch, batch_tokens
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import build_network
-from gpt_classifier.training.trunk_cache import CacheConfig, TrunkCache
+from gpt_classifier.training.state_cache import CacheConfig, TrunkCache
 
 SPLITS = ("train", "val", "test")
 NAMES = {

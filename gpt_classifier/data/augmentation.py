@@ -8,8 +8,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.encoder import Batch
 
 WORD = re.compile(r"\s*\S+")
 MINIMUM = 3  # words that a cropped text keeps

@@ -12,24 +12,25 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from gpt_classifier.data import checks, reading, sources, splits
-from gpt_classifier.data.audit import Audit, look_at, warnings
+from gpt_classifier.audit.inspection import Audit, look_at, warnings
+from gpt_classifier.data import balance, datasets, labels, readers, splits
 from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
-from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts, encode_labels
-from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
-from gpt_classifier.data.reading import FileFormat
+from gpt_classifier.data.datasets import Columns
+from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
+from gpt_classifier.data.labels import encode_labels
+from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule, training_seed
-from gpt_classifier.data.sampling import BatchesOfRows, BatchingConfig, EvaluationBatches, TrainingBatches
-from gpt_classifier.data.sources import Columns
+from gpt_classifier.data.samplers import BatchesOfRows, BatchingConfig, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.data.summary import class_counts
 from gpt_classifier.data.trained import TrainedModel, Untrained
 from gpt_classifier.data.values import listed, names_of, shown
-from gpt_classifier.encoding import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
 from gpt_classifier.errors import InputError
-from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
 from gpt_classifier.settings import check_choice, grouped
-from gpt_classifier.tokenizer import Tokenizer
+from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
+from gpt_classifier.text.encoder import Batch, TextEncoder, Truncation, WindowsConfig, batch_tokens
+from gpt_classifier.text.tokenizers import Tokenizer
 
 MAX_CLASSES = 10  # with more classes than this, a summary names only the most frequent ones
 IN_MEMORY = "the given table"  # stands for a source that is no file
@@ -102,7 +103,7 @@ class TextDataModule(ResumableDataModule):
         truncation: Truncation = "head",
         windows: WindowsConfig | None = None,
         batch_size: int = 8,
-        file_format: FileFormat = reading.AS_NAMED,
+        file_format: FileFormat = readers.AS_NAMED,
         splitting: SplittingConfig = SplittingConfig(),
         batching: BatchingConfig = BatchingConfig(),
         augmentation: AugmentationConfig = AugmentationConfig(),
@@ -137,7 +138,7 @@ class TextDataModule(ResumableDataModule):
             raise InputError(f"class_names are {class_names}, expected distinct names")
         if multi_label is not None:
             _check_multi_label(multi_label, source, balance, rare_classes)
-        if multi_label == sources.COLUMNS:
+        if multi_label == datasets.COLUMNS:
             names = names or ([label_column] if isinstance(label_column, str) else list(label_column))
         if not text_column:
             raise InputError("text_column is an empty list, expected the name of at least one column")
@@ -195,7 +196,7 @@ class TextDataModule(ResumableDataModule):
                 columns = data._columns(name, tables.get("train"))
                 tables[name] = _from_memory(frame, columns, f"the given {name} table")
         if "train" in tables:
-            tables = data._with_splits(sources.by_split(tables["train"], data.source_columns, IN_MEMORY), tables)
+            tables = data._with_splits(datasets.by_split(tables["train"], data.source_columns, IN_MEMORY), tables)
         data._given = tables
         return data
 
@@ -240,7 +241,7 @@ class TextDataModule(ResumableDataModule):
         """Downloads what is missing; called on one process of each machine."""
         for source in (self.source, self.val_source, self.test_source):
             if source is not None and self._given is None:
-                sources.prepare(source)
+                datasets.prepare(source)
         if self._model.text_encoder is None and isinstance(self.tokenizer, str):
             TextEncoder(self.tokenizer)
 
@@ -307,31 +308,31 @@ class TextDataModule(ResumableDataModule):
         shares = self._fractions_to_divide(read) if divided else ()
         needed = self.fold.count if self.fold else sum(share > 0 for share in shares)
         given = [self.source, self.val_source, self.test_source] if self._given is None else []
-        files = [source for source in given if source is not None and not sources.is_named(source)]
+        files = [source for source in given if source is not None and not datasets.is_named(source)]
         return look_at(self, read, refused, needed, files)
 
     def _setup_tables(self, needed: str, read: splits.Splits) -> None:
-        given, self.without_text = checks.without_empty(read, self.empty)
+        given, self.without_text = labels.without_empty(read, self.empty)
         files_ = {"train": self.source, "val": self.val_source, "test": self.test_source}
-        titles = {name: sources.title(files_[name] or self.source) for name in given}
+        titles = {name: datasets.title(files_[name] or self.source) for name in given}
         given, declared = self._without_rare_classes(given, self._model.class_names)
-        self.class_names = checks.class_names(given, declared, titles)
+        self.class_names = labels.class_names(given, declared, titles)
         self.class_weights = None
         if needed != "train":
             self.tables = given
             return
         self.tables = self._divide(given)
-        self.notes += checks.label_conflicts(self.tables)
+        self.notes += labels.label_conflicts(self.tables)
         train = self.tables["train"]
         if self.balance == "undersample":
-            self.tables["train"] = splits.undersample(train, self.splitting.seed)
+            self.tables["train"] = balance.undersample(train, self.splitting.seed)
             dropped = train["label"].value_counts() - self.tables["train"]["label"].value_counts()
             counts_text = ", ".join(f"{dropped[name]:,} {name}" for name in self.class_names if dropped.get(name))
             if counts_text:
                 self.notes.append(f"training rows dropped by undersampling: {counts_text}")
             train = self.tables["train"]
         if (fraction := self.splitting.train_fraction) < 1:  # of balanced rows: else subsets would not be nested
-            self.tables["train"] = splits.nested_subset(train, fraction, self.splitting.seed)
+            self.tables["train"] = balance.nested_subset(train, fraction, self.splitting.seed)
             used = f"{len(self.tables['train']):,} of {len(train):,}"
             self.notes.append(f"training rows used: {used} (splitting.train_fraction {fraction:g})")
             train = self.tables["train"]
@@ -362,23 +363,23 @@ class TextDataModule(ResumableDataModule):
         if needed != "train":
             return {needed: self._load(needed, given[needed])["train"]}
         if self.split in splits.OF_THE_BOOK:
-            return sources.load_sms_spam_as_the_book()
+            return datasets.load_sms_spam_as_the_book()
         tables = self._load("train", self.source)
         others = {
             name: self._load(name, source, tables["train"])["train"]
             for name, source in given.items()
             if source is not None
         }
-        return tables | others if sources.is_named(self.source) else self._with_splits(tables, others)
+        return tables | others if datasets.is_named(self.source) else self._with_splits(tables, others)
 
     def _load(self, name: str, source: str | list[str] | None, train: pd.DataFrame | None = None) -> splits.Splits:
         assert source is not None  # checked by the caller
-        tables = sources.load(source, self._columns(name, train), self.file_format)
+        tables = datasets.load(source, self._columns(name, train), self.file_format)
         self.notes += self._reading_notes(source)
         return tables
 
     def _reading_notes(self, source: str | list[str]) -> list[str]:
-        return [] if sources.is_named(source) else reading.notes(source, self.file_format)
+        return [] if datasets.is_named(source) else readers.notes(source, self.file_format)
 
     def _without_rare_classes(
         self, given: splits.Splits, known: list[str] | None
@@ -388,8 +389,8 @@ class TextDataModule(ResumableDataModule):
         if self.rare_classes == "error":
             return given, declared
         if known is not None:  # rare classes were determined when the model was trained
-            if not merge or checks.OTHER in known:
-                given, note = checks.without_rare(given, known, merge)
+            if not merge or labels.OTHER in known:
+                given, note = labels.without_rare(given, known, merge)
                 self.notes += [note] if note else []
             return given, declared
         train = given["train"]
@@ -397,23 +398,23 @@ class TextDataModule(ResumableDataModule):
         counts = splits.units_of_classes(train, units)
         needed = self.fold.count if self.fold else sum(fraction > 0 for fraction in self._fractions_to_divide(given))
         keep = [name for name in counts.index[counts >= needed] if name != ""]
-        tables, note = checks.without_rare(given, keep, merge)
+        tables, note = labels.without_rare(given, keep, merge)
         if not note:
             return given, declared
         self.notes.append(note)
-        names = [name for name in declared or checks.in_order(keep) if name in keep or name not in counts.index]
+        names = [name for name in declared or labels.in_order(keep) if name in keep or name not in counts.index]
         if not merge:
             return tables, names
-        if checks.OTHER in counts.index:
+        if labels.OTHER in counts.index:
             raise InputError(
-                f"rare_classes merge makes a class {checks.OTHER!r}, but there is one: rename it, or use drop"
+                f"rare_classes merge makes a class {labels.OTHER!r}, but there is one: rename it, or use drop"
             )
-        if (number := units[tables["train"]["label"] == checks.OTHER].nunique()) < needed:
+        if (number := units[tables["train"]["label"] == labels.OTHER].nunique()) < needed:
             raise InputError(
                 f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-duplicates "
                 "and rows of one group count once): use --data.rare_classes drop, or add rows"
             )
-        return tables, list(dict.fromkeys([*names, checks.OTHER]))
+        return tables, list(dict.fromkeys([*names, labels.OTHER]))
 
     def _divide(self, given: splits.Splits) -> splits.Splits:
         if self.split in splits.OF_THE_BOOK:
@@ -475,7 +476,7 @@ class TextDataModule(ResumableDataModule):
             if len(self.class_names) <= MAX_CLASSES
             else f"{len(self.class_names)} classes"
         )
-        lines = [f"{sources.title(self.source)}, split {self.split}, {classes}"]
+        lines = [f"{datasets.title(self.source)}, split {self.split}, {classes}"]
         for name in splits.NAMES:
             if name in self.tables:
                 counts = self._class_counts(self.tables[name])
@@ -589,10 +590,10 @@ class TextDataModule(ResumableDataModule):
             if not (given := self._given.get("predict", self._given.get("train"))) is not None:
                 raise InputError("no rows to predict were given")
             chunks = [given]
-        elif sources.is_named(self.source):
-            chunks = [sources.load(self.source)["train"]]
+        elif datasets.is_named(self.source):
+            chunks = [datasets.load(self.source)["train"]]
         else:
-            chunks = sources.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
+            chunks = datasets.read_chunks(self.source, self._columns("predict"), self.file_format, rows=2000)
             for note in self._reading_notes(self.source):
                 rank_zero_info(note)
         texts = StreamedTexts(chunks, self.text_encoder, self._max_batch_tokens(), *self.process())
@@ -600,16 +601,16 @@ class TextDataModule(ResumableDataModule):
 
     def columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """These columns of the rows to predict, chunk by chunk, in order."""
-        if sources.is_named(self.source):
+        if datasets.is_named(self.source):
             raise InputError(f"{self.source} has no columns to keep: name a file with --data.source")
-        return reading.read_columns(self.source, names, file_format=self.file_format)
+        return readers.read_columns(self.source, names, file_format=self.file_format)
 
 
 def _check_multi_label(multi_label: str, source: Any, balance: str, rare_classes: str) -> None:
     """Raises ``InputError`` for settings that suppose one label a text."""
     if not multi_label:
         raise InputError("multi_label is empty, expected what stands between labels, such as |, lists or columns")
-    if isinstance(source, str) and sources.is_named(source):
+    if isinstance(source, str) and datasets.is_named(source):
         raise InputError(f"the texts of {source} have one label each: leave out multi_label")
     if balance == "undersample":
         raise InputError("balance undersample is for one label a text: use class_weights, or leave out multi_label")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from gpt_classifier.data.sources import is_multi_label
-from gpt_classifier.encoding import Batch, TextEncoder, texts_of_windows
+from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
 
 
 class EncodedTexts(Dataset[Batch]):
@@ -72,17 +71,6 @@ class EncodedTexts(Dataset[Batch]):
         labels = None if self.labels is None else self.labels[rows]
         windows = [self.ids(window) for window in self.windows_of(rows)]
         return self.text_encoder.batch(windows, labels, self.rows[rows], texts_of_windows(self.windows[rows]))
-
-
-def encode_labels(labels: pd.Series, class_names: Sequence[str]) -> Tensor:
-    """Class numbers (N,); where a text may have several labels, 1.0 for each that it has and else 0.0, (N, K)."""
-    numbers = {name: number for number, name in enumerate(class_names)}
-    if not is_multi_label(labels):
-        return torch.tensor(labels.map(numbers).to_numpy(np.int64))
-    result = np.zeros((len(labels), len(class_names)), dtype=np.float32)
-    one_each = labels.reset_index(drop=True).explode().dropna()
-    result[one_each.index, one_each.map(numbers).to_numpy(np.int64)] = 1
-    return torch.from_numpy(result)
 
 
 class StreamedTexts(IterableDataset[list[Batch]]):

@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from gpt_classifier.data.sampling import TrainingBatches
+from gpt_classifier.data.samplers import TrainingBatches
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_resumed
 

@@ -1,7 +1,5 @@
 """Splits a table into train, val and test, reproducibly; knows nothing about tokens."""
 
-import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,32 +7,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from gpt_classifier.data.sources import is_multi_label
+from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.data.labels import is_multi_label
 from gpt_classifier.errors import InputError
 
 Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
 Split = Literal["grouped", "random", "chapter6", "article_table"]  # keys of BY_FRACTIONS and OF_THE_BOOK below
-NUMBER = re.compile(r"\d+")
-VARIATION = re.compile("[\ufe00-\ufe0f]")  # Unicode variation selectors, for example of emoji style
-
-
-def near_duplicate_key(text: str) -> str:
-    """A key that is equal for near-duplicates: in lower case, numbers replaced by 0, white space collapsed.
-
-    Compatible characters are unified (Unicode normalization form NFKC: composed and decomposed accents, ligatures, full
-    width); format and control characters (zero-width characters, byte order marks) are removed.
-    """
-    text = " ".join(text.split())  # before control characters, which include tabs and line ends, are removed
-    plain = text.isascii() and text.isprintable()
-    if not text.isprintable():
-        text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf"))
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", VARIATION.sub("", text))  # which may result in upper case
-        text = unicodedata.normalize("NFKC", text.lower())  # lower case may be decomposed
-    if not plain:  # normal forms may have spaces, and there may be several around removed characters
-        text = " ".join(text.split())
-    return NUMBER.sub("0", text.lower())
 
 
 @dataclass(frozen=True)
@@ -262,31 +241,6 @@ def _by_position(table: pd.DataFrame) -> Splits:
     first = int(len(table) * 0.7)
     second = first + int(len(table) * 0.1)
     return {"train": table[:first], "val": table[first:second], "test": table[second:]}
-
-
-def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Samples the same number of rows from every class, that of the smallest, and keeps their order."""
-    smallest = table["label"].value_counts().min()
-    return table.groupby("label").sample(smallest, random_state=seed).sort_index()
-
-
-def nested_subset(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
-    """This share of the rows of each class, in their order, and the first row of each class or label.
-
-    Rows are shuffled by the seed alone and the first ones of each class are taken, so the rows of a smaller fraction
-    are among those of a larger one. A text with several labels counts for the rarest of them. The first row of each
-    label is in every subset: if it only were in those that lack the label otherwise, they would not be nested.
-    """
-    order = np.random.default_rng(seed).permutation(len(table))
-    labels = table["label"].reset_index(drop=True)[order]
-    each = labels.explode().dropna()  # a row for each label of a text
-    firsts = each.index[~each.duplicated()]
-    if is_multi_label(labels):
-        counts = each.value_counts()
-        labels = labels.map(lambda names: min(names, key=lambda name: (counts[name], name), default=""))
-    rank, wanted = labels.groupby(labels).cumcount(), (labels.map(labels.value_counts()) * fraction).round()
-    taken = (rank < wanted) | labels.index.isin(firsts)
-    return table[taken.sort_index().to_numpy()]
 
 
 BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Fold | None], Splits]] = {

@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.text.encoder import TextEncoder
 
 
 @runtime_checkable

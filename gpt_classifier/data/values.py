@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.normalize import valid
 
 MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported for their sake
 CONVERT = "convert the column to strings first"
@@ -45,8 +46,7 @@ def text_of(value: Any, where: Callable[[], str]) -> str | None:
         if not isinstance(value, str):
             raise InputError(f"{where()} is {shown(value)}, expected a str: {CONVERT}")
     # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
-    value = str.__str__(value)  # a plain one also of NumPy's and of an enumeration's
-    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return valid(str.__str__(value))  # a plain str also of NumPy's and of an enumeration's
 
 
 def texts_of(values: Iterable[Any], where: Callable[[int], str]) -> list[str | None]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from gpt_classifier.data.scripts import letters
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.text.scripts import letters
 
 GROUPS = 5  # of lengths
 NO_LETTERS = "no letters"

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.baselines import Baselines, right
-from gpt_classifier.evaluation.statistics import (
+from gpt_classifier.statistics import resampling
+from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.paired_tests import (
     ALPHA,
     independent_rows,
     number,
     paired_difference,
     paired_p_value,
     rows_needed,
-    wilson,
 )
 
 
@@ -34,9 +34,9 @@ def against_baselines(
     if not baselines.trained:
         return result
     best = baselines.best
-    f1 = {each.name: bootstrap.macro_f1(labels, each.predicted) for each in baselines.trained}
-    of_difference = bootstrap.difference(bootstrap.macro_f1(labels, predicted), f1[best.name])
-    intervals = bootstrap.intervals(labels, {**f1, "difference": of_difference}, clusters)
+    f1 = {each.name: resampling.macro_f1(labels, each.predicted) for each in baselines.trained}
+    of_difference = resampling.difference(resampling.macro_f1(labels, predicted), f1[best.name])
+    intervals = resampling.intervals(labels, {**f1, "difference": of_difference}, clusters)
     every_row = np.ones((1, len(labels)))
     for each in baselines.trained:
         count = int(right(each.predicted, labels).sum())

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from gpt_classifier import bundle, shipped
-from gpt_classifier.card import model_card
+from gpt_classifier import files
 from gpt_classifier.data.values import listed, shown, text_of
-from gpt_classifier.decision import UNSURE
-from gpt_classifier.encoding import aggregated, batch_tokens, texts_of_windows
+from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.inference import model_folder
+from gpt_classifier.inference.model_card import model_card
 from gpt_classifier.inference.trace import Trace, trace
-from gpt_classifier.model.backbone import Backbone
+from gpt_classifier.models.backbone import Backbone
+from gpt_classifier.text.encoder import aggregated, batch_tokens, texts_of_windows
 
 READ_AHEAD = 256  # texts of a stream that are classified together: enough to sort by length and fill batches
 
@@ -52,7 +53,7 @@ class TextClassifier:
 
     It comes from :meth:`load`, or from a model that was just trained, ``GPTClassifier.to_text_classifier()``. What is
     trained is a :class:`~gpt_classifier.training.module.GPTClassifier`; both hold the same network, a
-    :class:`~gpt_classifier.model.classification.SequenceClassifier`, which maps token ids to logits.
+    :class:`~gpt_classifier.models.heads.SequenceClassifier`, which maps token ids to logits.
     ``classes_`` is a (K,) array of the class names, in the order of :meth:`predict_proba`'s columns.
 
     Examples:
@@ -61,7 +62,7 @@ class TextClassifier:
         'spam'
     """
 
-    def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
+    def __init__(self, contents: model_folder.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
         self._contents = contents = contents.merged()
         self.classes_ = np.array(contents.class_names, dtype=object)  # of plain strings
         self.text_encoder, self.decision = contents.text_encoder, contents.decision
@@ -88,7 +89,7 @@ class TextClassifier:
         and CPU that is there. ``int8`` quantizes the network's matrices, on the CPU: faster and less exact, see
         :func:`quantized`. ``base`` names the weights below an adapter folder: ``gpt2``, or a .safetensors file.
         """
-        return cls(bundle.load(shipped.model() if path is None else path, base), device, int8)
+        return cls(model_folder.load(files.built_in_model() if path is None else path, base), device, int8)
 
     def save(self, folder: str | Path) -> None:
         """Writes a model folder, which :meth:`load` reads anywhere; one of the same name is replaced.
@@ -97,7 +98,7 @@ class TextClassifier:
         """
         if self.int8:
             raise InputError("an int8 network cannot be saved: load the model without int8, and save that")
-        bundle.save_folder(Path(folder), self._contents, self._contents.card or model_card(self._contents))
+        model_folder.save_folder(Path(folder), self._contents, self._contents.card or model_card(self._contents))
 
     def __repr__(self) -> str:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")

@@ -12,7 +12,7 @@ import torch
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.model.classification import PADDING_COUNTS
+from gpt_classifier.models.heads import PADDING_COUNTS
 
 TOLERANCE = 1e-4  # of probabilities in float32: sums in another order differ by 1e-6 or so
 MAX_TEXTS = 200

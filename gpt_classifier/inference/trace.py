@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:

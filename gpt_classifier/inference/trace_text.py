@@ -3,10 +3,10 @@
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gpt_classifier.decision import UNSURE
-from gpt_classifier.drawing import shortened
-from gpt_classifier.inference.command import ESCAPES
+from gpt_classifier.cli.classify import ESCAPES
+from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.inference.trace import Trace
+from gpt_classifier.text.normalize import shortened
 
 if TYPE_CHECKING:
     from rich.text import Text

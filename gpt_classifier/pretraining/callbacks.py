@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from gpt_classifier.data import sources
+from gpt_classifier.data import datasets
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.folder import save
 from gpt_classifier.pretraining.generation import generate
@@ -147,7 +147,7 @@ class ModelFolder(Callback):
             if isinstance(value := trainer.callback_metrics.get(f"val/{name}"), Tensor)
         }
         facts = {
-            "source": sources.title(data.source),
+            "source": datasets.title(data.source),
             "texts": data.facts["texts"]["train"],
             "tokens": data.packed["train"].tokens,
             "steps": trainer.global_step,

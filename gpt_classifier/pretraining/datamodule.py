@@ -14,22 +14,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gpt_classifier.data import reading, sources
+from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datamodule import RareClasses, TextDataModule
-from gpt_classifier.data.fingerprints import fingerprints
-from gpt_classifier.data.reading import FileFormat
+from gpt_classifier.data.datasets import Columns
+from gpt_classifier.data.duplicates import fingerprints
+from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule, training_seed
-from gpt_classifier.data.sampling import BatchesOfRows, EvaluationBatches, TrainingBatches
-from gpt_classifier.data.sources import Columns
+from gpt_classifier.data.samplers import BatchesOfRows, EvaluationBatches, TrainingBatches
 from gpt_classifier.data.splits import Split, SplittingConfig
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
-from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
 from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
 from gpt_classifier.pretraining.texts import documents, files, has_labels, is_held_out
 from gpt_classifier.settings import grouped
-from gpt_classifier.tokenizer import Tokenizer, restore_tokenizer, tokenizer_named
+from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
+from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.text.tokenizers import Tokenizer, restore_tokenizer, tokenizer_named
 
 PROMPTS = 16  # number of validation texts that are kept for samples
 LAYOUT = 1  # of the files of tokens; another number makes those on disk unused
@@ -79,7 +79,7 @@ class PretrainingData(ResumableDataModule):
         tokenizer: str | dict[str, int] = "gpt2",
         max_length: int = 256,
         batch_size: int = 16,
-        file_format: FileFormat = reading.AS_NAMED,
+        file_format: FileFormat = readers.AS_NAMED,
         splitting: SplittingConfig = SplittingConfig(),
     ) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class PretrainingData(ResumableDataModule):
         """Writes the files of tokens, unless they are there; called on one process of each machine."""
         for source in (self.source, self.val_source, self.test_source):
             if source is not None:
-                sources.prepare(source)
+                datasets.prepare(source)
         tokenizer = self._tokenizer(learn=True)
         folder = self._folder(tokenizer)
         if not (folder / "facts.json").is_file():
@@ -144,7 +144,7 @@ class PretrainingData(ResumableDataModule):
 
     def summary(self) -> str:
         """A line for each split."""
-        lines = [f"{sources.title(self.source)}, {self.facts['divided']}"]
+        lines = [f"{datasets.title(self.source)}, {self.facts['divided']}"]
         for name, packed in self.packed.items():
             texts = self.facts["texts"][name]
             lines.append(f"  {name:5} {texts:9,} texts, {packed.tokens:11,} tokens, {len(packed):7,} blocks")
@@ -179,7 +179,7 @@ class PretrainingData(ResumableDataModule):
         stats = [
             (path, os.stat(path).st_size, os.stat(path).st_mtime_ns)
             for source in given
-            if not sources.is_named(source)
+            if not datasets.is_named(source)
             for path in files(source)
         ]
         return [LAYOUT, self._as_fit, self.val_share, stats]
@@ -202,7 +202,7 @@ class PretrainingData(ResumableDataModule):
             pack(counted(name, stream()), tokenizer, folder / f"{name}.bin")
         if not texts["train"]:
             raise InputError(
-                f"there is no text to train on in {sources.title(self.source)}: expected texts, not blanks"
+                f"there is no text to train on in {datasets.title(self.source)}: expected texts, not blanks"
             )
         with whole_file(folder / "fingerprints.npy") as path, open(path, "wb") as file:
             np.save(file, np.array(sorted(known), dtype=np.int64))

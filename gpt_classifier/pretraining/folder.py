@@ -6,12 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from gpt_classifier import __version__
-from gpt_classifier.bundle import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS, write_config
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.files import whole_file
-from gpt_classifier.model.backbone import Backbone
-from gpt_classifier.model.classification import BACKBONE
-from gpt_classifier.model.tensor_file import write_tensors
+from gpt_classifier.inference.model_folder import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS, write_config
+from gpt_classifier.models.backbone import Backbone
+from gpt_classifier.models.heads import BACKBONE
+from gpt_classifier.models.tensor_file import write_tensors
+from gpt_classifier.text.encoder import TextEncoder
 
 CARD = """\
 # Pretrained network: {model_type}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gpt_classifier.model.backbone import Backbone
+from gpt_classifier.models.backbone import Backbone
 
 
 @torch.no_grad()

@@ -15,18 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from gpt_classifier.bundle import check_fits, find_weights, trained_on_before
 from gpt_classifier.data.resumable import seed_batch
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
-from gpt_classifier.model.build import Specification
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.next_token import next_token_loss
+from gpt_classifier.inference.model_folder import check_fits, find_weights, trained_on_before
+from gpt_classifier.models.build import Specification
+from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.settings import check_resumed, flat, grouped
+from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.divergence import WAY_OUT, Diverged, LossWatch, check_weights
+from gpt_classifier.training.lm_loss import next_token_loss
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import (
     OptimizerConfig,

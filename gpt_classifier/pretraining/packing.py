@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gpt_classifier.files import whole_file
-from gpt_classifier.tokenizer import Tokenizer, end_of_text
+from gpt_classifier.text.tokenizers import Tokenizer, end_of_text
 
 
 class Blocks(NamedTuple):

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from gpt_classifier.data import reading, sources
-from gpt_classifier.data.reading import FileFormat
-from gpt_classifier.data.sources import Columns
-from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.data import datasets, readers
+from gpt_classifier.data.datasets import Columns
+from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.errors import InputError
 
 PLAIN = ".txt"
-SOURCES = f"a {', '.join(reading.FORMATS)} or {PLAIN} file, or a folder of {PLAIN} files"
+SOURCES = f"a {', '.join(readers.FORMATS)} or {PLAIN} file, or a folder of {PLAIN} files"
 
 
 def files(source: str | Sequence[str]) -> list[str]:
@@ -20,7 +20,7 @@ def files(source: str | Sequence[str]) -> list[str]:
     for name in [source] if isinstance(source, str) else source:
         path = Path(name)
         if not path.is_dir():
-            found += reading.paths(name)
+            found += readers.paths(name)
             continue
         inside = sorted(str(file) for file in path.rglob(f"*{PLAIN}") if file.is_file())
         if not inside:
@@ -33,7 +33,7 @@ def files(source: str | Sequence[str]) -> list[str]:
     for path in map(Path, found):
         if not path.is_file():
             raise InputError(f"no file {path}: expected {SOURCES}")
-        if not is_plain(path) and not any(ending in reading.FORMATS for ending in path.suffixes):
+        if not is_plain(path) and not any(ending in readers.FORMATS for ending in path.suffixes):
             raise InputError(f"{path} has no known format: expected {SOURCES}")
     return found
 
@@ -48,7 +48,7 @@ def documents(source: str | Sequence[str], columns: Columns, file_format: FileFo
         if is_plain(path):
             yield from plain_documents(path, file_format.encoding)
         else:
-            for table in sources.read_chunks(path, columns, file_format):
+            for table in datasets.read_chunks(path, columns, file_format):
                 yield from (text for text in table["text"] if text and not text.isspace())
 
 
@@ -84,13 +84,13 @@ def has_labels(source: str | Sequence[str], label_column: str | list[str] | None
 
     Raises ``InputError`` if the column of labels is not the default and a file lacks it.
     """
-    if sources.is_named(source):
+    if datasets.is_named(source):
         return True
     if label_column is None:
         return False
     wanted = [label_column] if isinstance(label_column, str) else label_column
     for path in files(source):
-        frame = None if is_plain(path) else next(reading.read_columns(path, None, 1, file_format=file_format))
+        frame = None if is_plain(path) else next(readers.read_columns(path, None, 1, file_format=file_format))
         columns = () if frame is None else frame.columns
         if missing := [name for name in wanted if name not in columns]:
             if wanted != ["label"]:

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.tensor_file import is_finite
+from gpt_classifier.models.tensor_file import is_finite
 
 NONE = 2**62  # no batch
 ROWS_SHOWN = 5

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from gpt_classifier.model.classification import BACKBONE, SequenceClassifier
-from gpt_classifier.model.freezing import frozen_depth, trainable_names
-from gpt_classifier.training.language_model import multiplications
+from gpt_classifier.models.freezing import frozen_depth, trainable_names
+from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
+from gpt_classifier.training.lm_loss import multiplications
 
 
 def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str, device: torch.device) -> list[str]:

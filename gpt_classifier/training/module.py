@@ -19,7 +19,22 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from gpt_classifier import __version__
-from gpt_classifier.bundle import (
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.resumable import seed_batch
+from gpt_classifier.decision.fitting import check_rule
+from gpt_classifier.decision.rule import SEPARATOR, Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.metrics import (
+    Predictions,
+    classification_scores,
+    score_names,
+    weighted_cross_entropy,
+)
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.model_card import model_card
+from gpt_classifier.inference.model_folder import (
     TRAINED_ON,
     VOCABULARY,
     Bundle,
@@ -29,31 +44,16 @@ from gpt_classifier.bundle import (
     trained_on_before,
     up_to_date,
 )
-from gpt_classifier.card import model_card
-from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
-from gpt_classifier.data.resumable import seed_batch
-from gpt_classifier.decision import SEPARATOR, Decision
-from gpt_classifier.encoding import Batch, TextEncoder
-from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import (
-    Predictions,
-    classification_scores,
-    score_names,
-    weighted_cross_entropy,
-)
-from gpt_classifier.evaluation.operating_point import check_rule
-from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.model.build import Specification
-from gpt_classifier.model.classification import Pooling, SequenceClassifier
-from gpt_classifier.model.embedding import freeze_other_tokens, unfreeze_other_tokens
-from gpt_classifier.model.freezing import freeze
-from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.models.build import Specification
+from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
+from gpt_classifier.models.freezing import freeze
+from gpt_classifier.models.heads import Pooling, SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import check_resumed, flat, grouped
+from gpt_classifier.text.encoder import Batch, TextEncoder
 from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
 from gpt_classifier.training.hints import hints
-from gpt_classifier.training.language_model import LanguageModelLoss, output_layer
+from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import (
@@ -63,8 +63,8 @@ from gpt_classifier.training.optimization import (
     may_be_fused,
 )
 from gpt_classifier.training.runs import text_data
+from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
 from gpt_classifier.training.step_loss import is_logged, is_shown
-from gpt_classifier.training.trunk_cache import CacheConfig, Share, TrunkCache
 
 # A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
 # that cached hidden states are rounded to.
@@ -75,7 +75,7 @@ MUST_NOT_CHANGE = {"cache.dtype"}
 class GPTClassifier(L.LightningModule):
     """A LightningModule that trains and evaluates a network with a classification head.
 
-    The network itself is a :class:`~gpt_classifier.model.classification.SequenceClassifier`, an ``nn.Module`` without
+    The network itself is a :class:`~gpt_classifier.models.heads.SequenceClassifier`, an ``nn.Module`` without
     tokenizer or class names; to classify texts, :meth:`to_text_classifier` returns a
     :class:`~gpt_classifier.inference.classifier.TextClassifier`.
 
@@ -292,7 +292,7 @@ class GPTClassifier(L.LightningModule):
 
     @classmethod
     def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
-        """A module for testing and prediction, from a model that :func:`gpt_classifier.bundle.load` returned."""
+        """A module for testing and prediction, from a loaded model."""
         contents = contents.merged()
         spec = Specification.of(contents.model)
         others: dict[str, Any] = {"pooling": spec.pooling, "head": spec.head, "class_names": contents.class_names}

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 import torch
 
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.backbone import BackboneConfig
-from gpt_classifier.model.build import Specification, build, gpt_config
-from gpt_classifier.model.classification import Pooling, SequenceClassifier
-from gpt_classifier.model.freezing import trainable_blocks
-from gpt_classifier.model.gpt import SIZES
-from gpt_classifier.model.pretrained import fetch_pretrained
-from gpt_classifier.model.transformers_config import network_config
-from gpt_classifier.model.transformers_network import pretrained_network
+from gpt_classifier.models.backbone import BackboneConfig
+from gpt_classifier.models.build import Specification, build, gpt_config
+from gpt_classifier.models.freezing import trainable_blocks
+from gpt_classifier.models.gpt import SIZES
+from gpt_classifier.models.heads import Pooling, SequenceClassifier
+from gpt_classifier.models.transformers_config import network_config
+from gpt_classifier.models.transformers_network import pretrained_network
+from gpt_classifier.models.weights import fetch_pretrained
 from gpt_classifier.settings import check_choice
+from gpt_classifier.text.encoder import TextEncoder
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -91,7 +91,7 @@ def build_network(
     """The network that ``settings`` describe, in float32: so a seed gives the same weights in every precision.
 
     Args:
-        settings: See :meth:`~gpt_classifier.model.build.Specification.from_settings`.
+        settings: See :meth:`~gpt_classifier.models.build.Specification.from_settings`.
         weights: ``random``, ``pretrained``, or a file or folder.
         num_classes: Number of classes K.
         text_encoder: Encodes the texts; the network must accept all its token ids and lengths.

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.model.classification import SequenceClassifier
+from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.settings import check_choice, check_resumed
 
 Schedule = Literal["constant", "cosine"]

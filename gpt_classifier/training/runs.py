@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from gpt_classifier.bundle import CHECKPOINTS
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.files import find_in_run
+from gpt_classifier.inference.model_folder import CHECKPOINTS
 
 
 def text_data(trainer: Trainer) -> TextDataModule | None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.app.command import listen
-from gpt_classifier.app.limits import Limits
-from gpt_classifier.app.service import server, service
-from gpt_classifier.bundle import Bundle, save_folder
-from gpt_classifier.decision import Decision
-from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.cli.app import listen
+from gpt_classifier.decision.rule import Decision
+from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.serve.api import server, service
+from gpt_classifier.serve.limits import Limits
+from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.network import build_network
 
 playwright = pytest.importorskip("playwright.sync_api")

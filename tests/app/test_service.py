@@ -22,15 +22,15 @@ from starlette.testclient import TestClient
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.app.about import rule, thresholds
-from gpt_classifier.app.batching import Batcher
-from gpt_classifier.app.command import listen
-from gpt_classifier.app.limits import Limits, Rate
-from gpt_classifier.app.service import server, service
-from gpt_classifier.app.table import with_predictions
-from gpt_classifier.decision import Decision
+from gpt_classifier.cli.app import listen
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import Prediction
+from gpt_classifier.serve.about import rule, thresholds
+from gpt_classifier.serve.api import server, service
+from gpt_classifier.serve.batching import Batcher
+from gpt_classifier.serve.limits import Limits, Rate
+from gpt_classifier.serve.table import with_predictions
 
 MODEL = "checkpoints/sms-spam"
 WIN = "Dear friend, you have won a free cruise, call now to claim your prize"
@@ -521,7 +521,7 @@ def test_more_connections_than_allowed_are_refused(classifier):
 
 def test_a_missing_extra_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "gpt_classifier.app.service")
+    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api")
     assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, "--model", MODEL)
 
 

@@ -18,13 +18,13 @@ from gpt_classifier.benchmark.measures import matrix_peak
 from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.benchmark.train import Training
-from gpt_classifier.data import sources
-from gpt_classifier.encoding import TextEncoder
+from gpt_classifier.data import datasets
+from gpt_classifier.export.transformers import as_transformers
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.export_huggingface import as_transformers
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.freezing import freeze
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.models.freezing import freeze
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import TextEncoder
 
 TEXTS = ["a short one", "and a longer text, so that there is padding", "x"]
 
@@ -189,7 +189,7 @@ def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, cap
     assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
     shown = dict(re.findall(r"accuracy of all these messages, ([^:]+): ([\d.]+) %", capsys.readouterr().out))
     assert list(shown) == ["gpt_classifier", "gpt_classifier, int8"]
-    table = sources.load("sample")["train"].sample(frac=1, random_state=0)[:60]
+    table = datasets.load("sample")["train"].sample(frac=1, random_state=0)[:60]
     answers = TextClassifier.load(model, "cpu").predict(table["text"].tolist())
     right = sum(answer.label == label for answer, label in zip(answers, table["label"], strict=True))
     assert float(shown["gpt_classifier"]) == pytest.approx(100 * right / 60, abs=0.005)

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.data import scripts, wording
-from gpt_classifier.data.audit import warnings
+from gpt_classifier.audit.findings import Row
+from gpt_classifier.audit.inspection import warnings
+from gpt_classifier.data import minhash
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.findings import Row
-from gpt_classifier.data.splits import NUMBER
+from gpt_classifier.data.duplicates import NUMBER
+from gpt_classifier.text import scripts
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
 WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in "ndrs"]
@@ -158,7 +159,7 @@ def test_exact_copies_near_copies_and_texts_worded_alike_are_told_apart():
 
 
 def shingles(text):
-    words = [NUMBER.sub("0", word) for word in wording.WORD.findall(text.lower())]
+    words = [NUMBER.sub("0", word) for word in minhash.WORD.findall(text.lower())]
     return set(zip(words, [*words[1:], None], strict=True))
 
 
@@ -173,11 +174,11 @@ def test_texts_worded_alike_are_those_of_a_large_jaccard_similarity():
     sets = list(map(shingles, given))
 
     def alike(i, j):
-        return len(sets[i] & sets[j]) >= wording.SIMILAR * len(sets[i] | sets[j])
+        return len(sets[i] & sets[j]) >= minhash.SIMILAR * len(sets[i] | sets[j])
 
     for known in (len(given), 30):
         expected = {j for j in range(len(given)) if any(alike(i, j) for i in range(min(j, known)))}
-        partners = wording.similar(wording.words(given), known)
+        partners = minhash.similar(minhash.words(given), known)
         found = {j for j, i in enumerate(partners.tolist()) if i >= 0}
         assert all(i < min(j, known) and alike(i, j) for j, i in enumerate(partners.tolist()) if i >= 0)
         assert len(found) >= 0.9 * len(expected) > 5
@@ -185,7 +186,7 @@ def test_texts_worded_alike_are_those_of_a_large_jaccard_similarity():
 
 def test_each_of_many_like_texts_has_a_partner_among_the_known_ones():
     given = [f"dear customer your parcel {number} waits at the depot" for number in range(500)]
-    partners = wording.similar(wording.words([*texts(50, 4), *given]), known=60)
+    partners = minhash.similar(minhash.words([*texts(50, 4), *given]), known=60)
     assert (partners[:51] == -1).all()
     assert (partners[51:] >= 50).all()
     assert partners.max() < 60
@@ -193,8 +194,8 @@ def test_each_of_many_like_texts_has_a_partner_among_the_known_ones():
 
 @pytest.mark.parametrize("given", [[], [""], ["", ""], ["a"], ["", "a b", "", "a b"]])
 def test_texts_without_words_are_like_none(given):
-    assert wording.similar(wording.words(given)).tolist() == [-1, -1, -1, 1][: len(given)]
-    assert (wording.similar(wording.words(given), known=1) == -1).all()
+    assert minhash.similar(minhash.words(given)).tolist() == [-1, -1, -1, 1][: len(given)]
+    assert (minhash.similar(minhash.words(given), known=1) == -1).all()
 
 
 @settings(max_examples=50, deadline=None)

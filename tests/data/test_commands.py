@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load
+from gpt_classifier.inference.model_folder import load
 from gpt_classifier.settings import flat
 
 LETTERS = [f"{first}{last}" for first in "abcdefgh" for last in "klmno"]

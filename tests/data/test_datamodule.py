@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from gpt_classifier.data import splits
+from gpt_classifier.data import duplicates, splits
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.encoder import TextEncoder
 
 # Of different lengths and without near-duplicates, three of four "ham".
 TEXTS = [f"text {'x' * number}" for number in range(80)]
@@ -292,8 +292,8 @@ def test_with_a_validation_file_the_rest_of_the_folds_is_trained_on(tmp_path):
 def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
     copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
     data = from_lists(copies, split="random")
-    seen = set(data.tables["train"]["text"].map(splits.near_duplicate_key))
-    count = data.tables["test"]["text"].map(splits.near_duplicate_key).isin(seen).sum()
+    seen = set(data.tables["train"]["text"].map(duplicates.near_duplicate_key))
+    count = data.tables["test"]["text"].map(duplicates.near_duplicate_key).isin(seen).sum()
     assert count > 0
     assert f"{count} test texts are near-duplicates of training texts" in data.summary()
     assert "near-duplicates" not in from_lists(copies, split="grouped").summary()

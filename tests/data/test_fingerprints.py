@@ -5,8 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_classifier.data.fingerprints import digest, fingerprints, trained_on, training_fingerprints
-from gpt_classifier.data.splits import near_duplicate_key
+from gpt_classifier.data.duplicates import digest, fingerprints, near_duplicate_key, trained_on, training_fingerprints
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
 

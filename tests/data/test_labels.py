@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.splits import iterative_stratification, near_duplicate_key
+from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.data.splits import iterative_stratification
 from gpt_classifier.errors import InputError
 
 TEXTS = [f"text {word}" for word in ("one", "two", "three", "four", "five", "six")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier.data.reading import AS_NAMED, FileFormat, notes, paths, read_columns
+from gpt_classifier.data.readers import AS_NAMED, FileFormat, notes, paths, read_columns
 from gpt_classifier.errors import InputError
 
 ROWS = [["hi; you", "ham"], ["naïve, 5 €", "spam"], ["", "ham"]]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier.data.sampling import EvaluationBatches, TrainingBatches
+from gpt_classifier.data.samplers import EvaluationBatches, TrainingBatches
 from gpt_classifier.errors import InputError
 
 LENGTHS = np.random.default_rng(0).integers(1, 100, size=1000)

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from gpt_classifier.data import sources, splits
-from gpt_classifier.data.reading import AS_NAMED
-from gpt_classifier.data.sources import Columns
+from gpt_classifier.data import datasets, duplicates
+from gpt_classifier.data.datasets import Columns
+from gpt_classifier.data.readers import AS_NAMED
 from gpt_classifier.errors import InputError
 
 TEXTS = [
@@ -41,7 +41,7 @@ TABLE = pd.DataFrame(
 def write(path):
     """Writes TABLE's texts and labels in the format that the name asks for, with a column that nobody reads."""
     frame = TABLE[["label", "text"]].assign(other=1)
-    kind = next(suffix for suffix in path.suffixes if suffix in sources.FORMATS)
+    kind = next(suffix for suffix in path.suffixes if suffix in datasets.FORMATS)
     if kind == ".parquet":
         frame.to_parquet(path)
     elif kind == ".jsonl":
@@ -56,7 +56,7 @@ def write(path):
 
 def read(path, rows=10_000, text_column="text", label_column="label", file_format=AS_NAMED):
     source = [str(p) for p in path] if isinstance(path, list) else str(path)
-    chunks = sources.read_chunks(source, Columns(text_column, label_column), file_format, rows)
+    chunks = datasets.read_chunks(source, Columns(text_column, label_column), file_format, rows)
     return pd.concat(chunks, ignore_index=True)
 
 
@@ -75,7 +75,7 @@ def test_every_format_gives_the_same_table_in_chunks_of_any_size(tmp_path, name,
 
 
 def test_rows_are_numbered_through_all_chunks(tmp_path):
-    chunks = list(sources.read_chunks(str(write(tmp_path / "a.jsonl")), rows=4))
+    chunks = list(datasets.read_chunks(str(write(tmp_path / "a.jsonl")), rows=4))
     assert [len(chunk) for chunk in chunks] == [4, 4, 3]
     assert [row for chunk in chunks for row in chunk["row"]] == list(range(11))
 
@@ -248,16 +248,16 @@ def test_an_unreadable_file_is_named_together_with_what_is_wrong(tmp_path, name,
 @pytest.mark.parametrize("name", ["missing.csv", "."])
 def test_a_missing_file_is_named_together_with_what_could_be_given(tmp_path, name):
     with pytest.raises(InputError) as raised:
-        sources.load(str(tmp_path / name))
+        datasets.load(str(tmp_path / name))
     assert str(tmp_path / name) in str(raised.value)
     assert "sample, sms_spam, imdb" in str(raised.value)
 
 
 def test_the_sample_is_1373_messages_of_two_classes_all_of_them_different():
-    table = sources.load("sample")["train"]
+    table = datasets.load("sample")["train"]
     assert len(table) == 1373
     assert set(table["label"]) == {"ham", "spam"}
-    assert table["text"].map(splits.near_duplicate_key).is_unique
+    assert table["text"].map(duplicates.near_duplicate_key).is_unique
     assert table["row"].tolist() == list(range(1373))
 
 
@@ -288,7 +288,7 @@ def test_imdb_is_read_from_the_archive_and_nothing_is_extracted(tmp_path, monkey
     work.mkdir()
     monkeypatch.chdir(work)
     tar_of(work / "aclImdb.tar.gz", members)
-    tables = sources.read_imdb(work / "aclImdb.tar.gz")
+    tables = datasets.read_imdb(work / "aclImdb.tar.gz")
     assert tables["train"].to_numpy().tolist() == [["naïve", "neg", 0], ["bad", "neg", 1], ["good", "pos", 2]]
     assert tables["test"].to_numpy().tolist() == [["great", "pos", 0]]
     assert sorted(tmp_path.rglob("*")) == [work, work / "aclImdb.tar.gz"]
@@ -298,20 +298,20 @@ def test_imdb_is_read_from_the_archive_and_nothing_is_extracted(tmp_path, monkey
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("GPT_CLASSIFIER_CACHE", str(folder))
-    monkeypatch.setattr(sources, "SMS_SPAM_URLS", ("http://127.0.0.1:9/x",))
-    monkeypatch.setattr(sources, "IMDB_URLS", ("http://127.0.0.1:9/y", "http://127.0.0.1:9/z"))
+    monkeypatch.setattr(datasets, "SMS_SPAM_URLS", ("http://127.0.0.1:9/x",))
+    monkeypatch.setattr(datasets, "IMDB_URLS", ("http://127.0.0.1:9/y", "http://127.0.0.1:9/z"))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("member", "expected"), [("SMSSpamCollection", sources.SMS_SPAM_SHA256), ("readme", "SMSSpamCollection")]
+    ("member", "expected"), [("SMSSpamCollection", datasets.SMS_SPAM_SHA256), ("readme", "SMSSpamCollection")]
 )
 def test_a_zip_with_other_content_is_refused(cache, member, expected):
     cache.mkdir()
     with zipfile.ZipFile(cache / "sms+spam+collection.zip", "w") as archive:
         archive.writestr(member, "ham\tnot the collection\n")
     with pytest.raises(InputError, match=expected):
-        sources.load("sms_spam")
+        datasets.load("sms_spam")
 
 
 @pytest.mark.parametrize("source", ["sms_spam", "imdb"])
@@ -320,13 +320,13 @@ def test_a_cached_file_that_is_no_archive_is_refused(cache, source):
     name = {"sms_spam": "sms+spam+collection.zip", "imdb": "aclImdb_v1.tar.gz"}[source]
     (cache / name).write_text("<html>Please log in</html>")
     with pytest.raises(InputError, match="delete it and fetch it again"):
-        sources.load(source)
+        datasets.load(source)
 
 
 @pytest.mark.parametrize("source", ["sms_spam", "imdb"])
 def test_without_network_the_message_says_which_file_goes_where_and_what_needs_none(cache, source):
     with pytest.raises(InputError) as raised:
-        sources.prepare(source)
+        datasets.prepare(source)
     name = {"sms_spam": "sms+spam+collection.zip", "imdb": "aclImdb_v1.tar.gz"}[source]
     for part in (name, str(cache), "--data.source sample", "http://127.0.0.1:9/"):
         assert part in str(raised.value)
@@ -341,7 +341,7 @@ def test_a_download_that_is_not_the_known_file_is_not_kept(cache, monkeypatch):
 
     monkeypatch.setattr("pooch.retrieve", login_page)
     with pytest.raises(InputError, match=r"could not download .*not the SMS Spam Collection"):
-        sources.prepare("sms_spam")
+        datasets.prepare("sms_spam")
     assert list(cache.iterdir()) == []
 
 
@@ -352,4 +352,4 @@ def test_an_error_without_words_is_reported_too(cache, monkeypatch, error):
 
     monkeypatch.setattr("pooch.retrieve", fail)
     with pytest.raises(InputError, match="could not download"):
-        sources.prepare("sms_spam")
+        datasets.prepare("sms_spam")

@@ -9,10 +9,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from gpt_classifier.data import sources, splits
+from gpt_classifier.data import balance, datasets, duplicates, splits
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.errors import InputError
+from gpt_classifier.text.encoder import TextEncoder
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -55,12 +55,12 @@ def rows_of(parts):
     ],
 )
 def test_near_copies_have_the_same_key(text, copy):
-    assert splits.near_duplicate_key(text) == splits.near_duplicate_key(copy)
+    assert duplicates.near_duplicate_key(text) == duplicates.near_duplicate_key(copy)
 
 
 @pytest.mark.parametrize(("text", "other"), [("call me", "call you"), ("call", "call 7"), ("a b", "ab")])
 def test_different_texts_have_different_keys(text, other):
-    assert splits.near_duplicate_key(text) != splits.near_duplicate_key(other)
+    assert duplicates.near_duplicate_key(text) != duplicates.near_duplicate_key(other)
 
 
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u202e\x00\x07\x7f\ufe0f"
@@ -70,17 +70,17 @@ SPACES = "\t\n\r\x0b\x0c\x85\u00a0\u1680\u2003\u2009\u2028\u2029\u202f\u205f\u30
 @settings(max_examples=500)
 @given(text=st.text(), data=st.data())
 def test_invisible_characters_spaces_and_normal_forms_do_not_change_the_key(text, data):
-    key = splits.near_duplicate_key(text)
+    key = duplicates.near_duplicate_key(text)
     places = data.draw(st.lists(st.tuples(st.integers(0, len(text)), st.sampled_from(INVISIBLE)), max_size=5))
     hidden = text
     for place, character in places:
         hidden = hidden[:place] + character + hidden[place:]
-    assert splits.near_duplicate_key(hidden) == key
+    assert duplicates.near_duplicate_key(hidden) == key
     spaced = "".join(data.draw(st.sampled_from(SPACES)) if c == " " else c for c in text)
-    assert splits.near_duplicate_key(f"{spaced} ") == key
-    assert splits.near_duplicate_key(key) == key
+    assert duplicates.near_duplicate_key(f"{spaced} ") == key
+    assert duplicates.near_duplicate_key(key) == key
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
-        assert splits.near_duplicate_key(unicodedata.normalize(form, text)) == key
+        assert duplicates.near_duplicate_key(unicodedata.normalize(form, text)) == key
 
 
 @st.composite
@@ -97,7 +97,7 @@ def grouped_tables(draw):
 @given(table=grouped_tables())
 def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
     units = splits.linked_rows(table)
-    rows = list(zip(table["text"].map(splits.near_duplicate_key), table["group"], strict=True))
+    rows = list(zip(table["text"].map(duplicates.near_duplicate_key), table["group"], strict=True))
     linked = [{number} for number in range(len(rows))]
     for one, (key, group) in enumerate(rows):  # the slow way: sets that grow together
         for two in range(one):
@@ -121,7 +121,7 @@ def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed
     assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
     for values in (
         [set(part["group"]) - {None, ""} for part in parts.values()],
-        [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()],
+        [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()],
     ):
         assert sum(map(len, values)) == len(set.union(*values))
 
@@ -147,7 +147,7 @@ def test_a_class_that_few_groups_have_is_named():
 @given(table=tables(), seed=st.integers(0, 9))
 def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
     parts = splits.split_grouped(table, FRACTIONS, seed)
-    sides = [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()]
+    sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
@@ -194,7 +194,7 @@ def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(
         assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
         assert all(part["row"].is_monotonic_increasing for part in parts.values())
         if split == "grouped":
-            sides = [set(part["text"].map(splits.near_duplicate_key)) for part in parts.values()]
+            sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
             assert sum(map(len, sides)) == len(set.union(*sides))
         tested.append(parts["test"])
     assert_frame_equal(pd.concat(tested).sort_values("row"), table)
@@ -234,11 +234,11 @@ def test_a_class_with_fewer_texts_than_folds_is_named():
 @pytest.mark.parametrize("seed", [1, 2])
 def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_their_order(seed):
     table = table_of([(str(number), "ham" if number % 5 else "spam") for number in range(50)])
-    sample = splits.undersample(table, seed)
+    sample = balance.undersample(table, seed)
     assert sample["label"].value_counts().to_dict() == {"ham": 10, "spam": 10}
     assert sample["row"].is_monotonic_increasing
     assert_frame_equal(sample, table.loc[sample.index])
-    assert_frame_equal(sample, splits.undersample(table, seed))
+    assert_frame_equal(sample, balance.undersample(table, seed))
 
 
 def test_a_class_with_fewer_texts_than_parts_is_named():
@@ -267,7 +267,7 @@ def collection(monkeypatch):
     if not (ASSETS / "cache" / "sms+spam+collection.zip").is_file():
         pytest.skip(f"the SMS Spam Collection is not in {ASSETS / 'cache'}")
     monkeypatch.setenv("GPT_CLASSIFIER_CACHE", str(ASSETS / "cache"))
-    return sources
+    return datasets
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gpt_classifier.data.balance import nested_subset
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.splits import SplittingConfig, nested_subset
+from gpt_classifier.data.splits import SplittingConfig
 from gpt_classifier.errors import InputError
 
 TABLE = pd.DataFrame({"text": [str(n) for n in range(500)], "label": [f"class {n % 50}" for n in range(500)]})

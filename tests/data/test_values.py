@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier import TextDataModule
-from gpt_classifier.data.sources import Columns, load
+from gpt_classifier.data.datasets import Columns, load
 from gpt_classifier.data.values import is_missing, listed, names_of, text_of
 from gpt_classifier.errors import InputError
 
@@ -158,7 +158,7 @@ def test_a_table_of_any_library_is_the_same_table(make):
 )
 def test_what_is_no_list_is_refused_everywhere(values, trained):
     from gpt_classifier import TextClassifier
-    from gpt_classifier.estimator import GPTTextClassifier
+    from gpt_classifier.training.estimator import GPTTextClassifier
 
     with pytest.raises(InputError, match="the texts are"):
         TextDataModule.from_lists(values, LABEL)
@@ -242,7 +242,7 @@ def test_a_list_is_no_label(value):
 
 
 def test_the_estimator_refuses_what_names_no_class():
-    from gpt_classifier.estimator import _classes_of
+    from gpt_classifier.training.estimator import _classes_of
 
     for y in ([None, "x"], [1.0, math.nan], pd.Series([1, None], dtype="Int64")):
         with pytest.raises(InputError, match=r"y\[\d\] is missing"):

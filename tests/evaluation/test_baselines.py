@@ -9,7 +9,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from gpt_classifier.data import sources, splits
+from gpt_classifier.data import datasets, splits
 from gpt_classifier.evaluation import baselines
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES, Rows, train_baselines
 
@@ -20,7 +20,7 @@ READING = [name for name in LEARNING if name != "decision_tree"]  # what a text 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Rows]:
     """The sample messages."""
-    tables = splits.split_grouped(sources.load("sample")["train"], (0.7, 0.1, 0.2), 123)
+    tables = splits.split_grouped(datasets.load("sample")["train"], (0.7, 0.1, 0.2), 123)
     return {name: Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object)) for name, table in tables.items()}
 
 
@@ -35,7 +35,7 @@ def test_a_classical_model_learns_the_sample_messages(name, parts):
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_a_classical_model_does_not_care_for_the_order_of_rows(name):
-    table = sources.load("sample")["train"]
+    table = datasets.load("sample")["train"]
     mixed = table.sample(frac=1, random_state=1)
     one, other = (CLASSICAL[name]().fit(part["text"], part["label"]).predict(table["text"]) for part in (table, mixed))
     assert np.mean(one == other) > 0.99

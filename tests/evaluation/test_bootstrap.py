@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn import metrics as sk
 
-from gpt_classifier.evaluation import bootstrap
+from gpt_classifier.statistics import resampling
 
 
 def cases(number: int):
@@ -25,8 +25,8 @@ def test_scores_of_resamples_are_scikit_learns_of_the_rows_drawn():
         counts = rng.integers(0, 4, size=(3, len(labels)))
         counts[0] = 1
         truth = labels == labels[0]
-        scores = bootstrap.macro_f1(labels, predicted), bootstrap.auroc(truth, values)
-        scores = *scores, bootstrap.average_precision(truth, values)
+        scores = resampling.macro_f1(labels, predicted), resampling.auroc(truth, values)
+        scores = *scores, resampling.average_precision(truth, values)
         found = np.array([score(counts.astype(float)) for score in scores])
         for drawn, (f1, auroc, precision) in zip(counts, found.T, strict=True):
             rows = np.arange(len(labels)).repeat(drawn)
@@ -49,14 +49,14 @@ def test_every_resample_has_as_many_rows_of_each_class():
         seen.append(len(counts))
         return counts[:, 0]
 
-    bootstrap.intervals(labels, {"a score": score})
-    assert sum(seen) == bootstrap.RESAMPLES
+    resampling.intervals(labels, {"a score": score})
+    assert sum(seen) == resampling.RESAMPLES
 
 
 def test_clusters_are_drawn_as_wholes():
     labels, clusters = np.arange(60) % 2, [n // 4 for n in range(60)]  # of both classes, which may happen
     counted = []
-    bootstrap.intervals(labels, {"a score": lambda counts: counted.append(counts) or counts[:, 0]}, clusters)
+    resampling.intervals(labels, {"a score": lambda counts: counted.append(counts) or counts[:, 0]}, clusters)
     counts = np.concatenate(counted).reshape(-1, 15, 4)
     assert (counts == counts[:, :, :1]).all()
     assert (counts.sum((1, 2)) == 60).all()
@@ -66,12 +66,12 @@ def test_an_interval_is_the_same_every_time_and_wider_with_copies():
     rng = np.random.default_rng(5)
     labels = rng.integers(3, size=150)
     predicted = np.where(rng.random(150) < 0.8, labels, 0)
-    scores = {"f1": bootstrap.macro_f1(labels, predicted)}
-    assert bootstrap.intervals(labels, scores) == bootstrap.intervals(labels, scores)
-    low, high = bootstrap.intervals(labels, scores)["f1"]
-    copied = {"f1": bootstrap.macro_f1(labels.repeat(4), predicted.repeat(4))}
-    of_clusters = bootstrap.intervals(labels.repeat(4), copied, np.arange(150).repeat(4))["f1"]
-    of_rows = bootstrap.intervals(labels.repeat(4), copied)["f1"]
+    scores = {"f1": resampling.macro_f1(labels, predicted)}
+    assert resampling.intervals(labels, scores) == resampling.intervals(labels, scores)
+    low, high = resampling.intervals(labels, scores)["f1"]
+    copied = {"f1": resampling.macro_f1(labels.repeat(4), predicted.repeat(4))}
+    of_clusters = resampling.intervals(labels.repeat(4), copied, np.arange(150).repeat(4))["f1"]
+    of_rows = resampling.intervals(labels.repeat(4), copied)["f1"]
     assert of_clusters == pytest.approx((low, high), abs=0.01)
     assert of_rows[1] - of_rows[0] == pytest.approx((high - low) / 2, rel=0.15)
 
@@ -80,7 +80,7 @@ def test_the_width_is_that_of_the_normal_approximation():
     """Of the share of right rows: 1.96 standard errors to each side, summed over classes."""
     right = np.arange(2000) % 10 != 0
     labels = np.arange(2000) % 2  # all wrong rows are of class 0: 20 % of it
-    (low, high) = bootstrap.intervals(labels, {"accuracy": lambda counts: counts @ right / 2000})["accuracy"]
+    (low, high) = resampling.intervals(labels, {"accuracy": lambda counts: counts @ right / 2000})["accuracy"]
     assert (low + high) / 2 == pytest.approx(0.9, abs=0.002)
     assert high - low == pytest.approx(2 * 1.96 * sqrt(1000 * 0.2 * 0.8) / 2000, rel=0.08)
 
@@ -88,13 +88,13 @@ def test_the_width_is_that_of_the_normal_approximation():
 def test_perfect_predictions_have_no_interval():
     """All resamples of them are perfect, which does not make all other rows so."""
     labels = np.arange(50) % 2
-    assert bootstrap.intervals(labels, {"f1": bootstrap.macro_f1(labels, labels)}) == {"f1": None}
+    assert resampling.intervals(labels, {"f1": resampling.macro_f1(labels, labels)}) == {"f1": None}
 
 
 def test_a_million_rows_take_fewer_resamples(monkeypatch):
-    monkeypatch.setattr(bootstrap, "DRAWS", 30_000)
+    monkeypatch.setattr(resampling, "DRAWS", 30_000)
     seen = []
-    bootstrap.intervals(np.arange(200) % 2, {"a score": lambda counts: seen.append(len(counts)) or counts[:, 0]})
+    resampling.intervals(np.arange(200) % 2, {"a score": lambda counts: seen.append(len(counts)) or counts[:, 0]})
     assert sum(seen) == 150
 
 
@@ -102,7 +102,7 @@ def coverage(draw, scores, truth: float, tests: int = 200) -> float:
     rng, held = np.random.default_rng(4), []
     for _ in range(tests):
         labels, *others = draw(rng)
-        low, high = bootstrap.intervals(labels, {"score": scores(labels, *others)})["score"]
+        low, high = resampling.intervals(labels, {"score": scores(labels, *others)})["score"]
         held.append(low <= truth <= high)
     return float(np.mean(held))
 
@@ -122,14 +122,14 @@ def true_f1(recalls) -> float:
 
 def test_about_nineteen_intervals_of_twenty_hold_the_true_macro_f1():
     labels, recalls = np.arange(2).repeat(SHARES), (0.96, 0.8)
-    share = coverage(lambda rng: (labels, predictions(rng, recalls, labels)), bootstrap.macro_f1, true_f1(recalls))
+    share = coverage(lambda rng: (labels, predictions(rng, recalls, labels)), resampling.macro_f1, true_f1(recalls))
     assert share == pytest.approx(0.95, abs=0.04)
 
 
 def test_about_nineteen_intervals_of_twenty_hold_the_true_auroc():
     labels = np.arange(2).repeat(SHARES)
     share = coverage(
-        lambda rng: (labels == 1, rng.standard_normal(300) + 1.2 * labels), bootstrap.auroc, norm.cdf(1.2 / sqrt(2))
+        lambda rng: (labels == 1, rng.standard_normal(300) + 1.2 * labels), resampling.auroc, norm.cdf(1.2 / sqrt(2))
     )
     assert share == pytest.approx(0.95, abs=0.04)
 
@@ -138,7 +138,7 @@ def test_about_nineteen_intervals_of_twenty_hold_the_true_difference_of_macro_f1
     labels, one, other = np.arange(2).repeat(SHARES), (0.96, 0.85), (0.95, 0.7)
     share = coverage(
         lambda rng: (labels, predictions(rng, one, labels), predictions(rng, other, labels)),
-        lambda y, a, b: bootstrap.difference(bootstrap.macro_f1(y, a), bootstrap.macro_f1(y, b)),
+        lambda y, a, b: resampling.difference(resampling.macro_f1(y, a), resampling.macro_f1(y, b)),
         true_f1(one) - true_f1(other),
     )
     assert share == pytest.approx(0.95, abs=0.04)

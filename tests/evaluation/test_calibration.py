@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from gpt_classifier.evaluation.calibration import reliability
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.statistics.intervals import wilson
 
 
 def two_classes(confidence: list[float], right: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score
 
-from gpt_classifier.evaluation.class_mix import at_class_mix
+from gpt_classifier.decision.prior import at_class_mix
 
 NAMES = ["ham", "spam", "f1_macro"]  # a class may have the name of a score
 

@@ -9,11 +9,12 @@ import pytest
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.early import early_scores, early_table
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.inference.early import early_scores
 from gpt_classifier.inference.trace import Trace
+from gpt_classifier.reporting.test_tables import early_table
+from gpt_classifier.statistics.intervals import wilson
 
 
 def trace_of(*spam: float, decision: Decision | None = None) -> Trace:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpt_classifier.evaluation.groups import NO_LETTERS, by_length, by_script, group
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.statistics.intervals import wilson
 
 
 def test_a_group_counts_its_errors_with_wilsons_interval():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gpt_classifier.data import sources
+from gpt_classifier.data import datasets
 from gpt_classifier.data.splits import linked_rows
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.label_errors import confident_joint, cross_fitted_probabilities, quick_judge, suspicions
+from gpt_classifier.evaluation.label_quality import confident_joint, cross_fitted_probabilities, quick_judge, suspicions
 
 
 def quick(texts, labels, units, classes):
@@ -73,7 +73,7 @@ def test_a_suspicion_is_one_minus_the_normalized_margin():
 
 
 def test_most_of_the_flipped_labels_come_first():
-    table = sources.load("sample")["train"]
+    table = datasets.load("sample")["train"]
     labels = (table["label"] == "spam").to_numpy(int)
     flipped = np.random.default_rng(0).choice(len(labels), 20, replace=False)
     labels[flipped] = 1 - labels[flipped]

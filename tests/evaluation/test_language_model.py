@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.evaluation.language_model import LanguageModelScores
+from gpt_classifier.text.encoder import TextEncoder
 
 TEXTS = ["See you at five", "I owe you £5 \U0001f642", "नमस्ते", ""]
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision.fitting import fit, log_priors, temperature
+from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.calibration import reliability
-from gpt_classifier.evaluation.operating_point import fit, log_priors, temperature
 
 NAMES = ("ham", "spam")
 

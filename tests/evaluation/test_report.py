@@ -8,11 +8,12 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional as F
 
+from gpt_classifier.decision.prior import at_class_mix
 from gpt_classifier.evaluation.baselines import Baselines, Trained
-from gpt_classifier.evaluation.class_mix import at_class_mix
-from gpt_classifier.evaluation.report import report, tables
-from gpt_classifier.evaluation.statistics import clustered, wilson
+from gpt_classifier.evaluation.results import report
 from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.reporting.test_tables import tables
+from gpt_classifier.statistics.intervals import clustered, wilson
 
 
 def predictions(k: int, n: int = 300) -> tuple[torch.Tensor, torch.Tensor]:

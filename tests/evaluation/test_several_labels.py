@@ -13,9 +13,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
-from gpt_classifier.decision import Decision
+from gpt_classifier.decision.fitting import fit, log_odds
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation import bootstrap
 from gpt_classifier.evaluation.baselines import Rows, train_baselines
 from gpt_classifier.evaluation.metrics import (
     Predictions,
@@ -24,9 +24,10 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
     weighted_cross_entropy,
 )
-from gpt_classifier.evaluation.operating_point import fit, log_odds
-from gpt_classifier.evaluation.report import report, tables
+from gpt_classifier.evaluation.results import report
 from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.reporting.test_tables import tables
+from gpt_classifier.statistics import resampling
 
 
 def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -236,7 +237,7 @@ def test_resampled_f1_is_scikit_learns():
         truth, found = labels.bool().numpy(), (logits >= 0).numpy()
         counts = rng.integers(0, 3, size=(4, len(truth))).astype(float)
         counts[:, 0] = 1
-        for average, score in (("macro", bootstrap.macro_f1), ("micro", bootstrap.micro_f1)):
+        for average, score in (("macro", resampling.macro_f1), ("micro", resampling.micro_f1)):
             values = score(truth, found)(counts)
             for row, value in zip(counts.astype(int), values, strict=True):
                 drawn = np.repeat(np.arange(len(truth)), row)
@@ -258,11 +259,11 @@ def test_intervals_hold_the_true_score_about_as_often_as_they_say():
         return truth, rng.random((n, 3)) < np.where(truth, recall, false)
 
     population = rows(200_000)
-    for score in (bootstrap.macro_f1, bootstrap.micro_f1):
+    for score in (resampling.macro_f1, resampling.micro_f1):
         true = score(*population)(np.ones((1, 200_000)))[0]
         inside = 0
         for _ in range(150):
             truth, found = rows(200)
-            low, high = bootstrap.intervals(truth, {"f1": score(truth, found)})["f1"]
+            low, high = resampling.intervals(truth, {"f1": score(truth, found)})["f1"]
             inside += low <= true <= high
         assert 0.87 <= inside / 150 <= 0.99

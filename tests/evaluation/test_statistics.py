@@ -8,15 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from gpt_classifier.evaluation.statistics import (
-    clustered,
+from gpt_classifier.statistics.intervals import clustered, mean_accuracy, wilson
+from gpt_classifier.statistics.paired_tests import (
     holm,
     independent_rows,
-    mean_accuracy,
     paired_difference,
     paired_p_value,
     rows_needed,
-    wilson,
 )
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

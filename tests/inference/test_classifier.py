@@ -17,7 +17,7 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import classifier as module
 from gpt_classifier.inference.classifier import Prediction
-from gpt_classifier.model.tensor_file import write_tensors
+from gpt_classifier.models.tensor_file import write_tensors
 
 TEXTS = [
     "WIN a car now!",

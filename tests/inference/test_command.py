@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gpt_classifier import TextClassifier, shipped
+from gpt_classifier import TextClassifier, files
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import Bundle, save_folder
-from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import TextEncoder
 
 SAMPLE = Path(__file__).parents[2] / "checkpoints" / "sms-spam"
 TEXTS = ["WIN a car now!", "See you at five", "ünïcödé 🎉"]
@@ -102,12 +102,12 @@ def test_the_model_can_be_named_first_or_by_option_with_options_anywhere(capsys)
 def test_without_a_model_the_shipped_one_answers_and_is_named(texts, capsys):
     assert main(["classify", *texts]) == 0
     out, err = capsys.readouterr()
-    answers = TextClassifier.load(shipped.model()).predict(texts)
+    answers = TextClassifier.load(files.built_in_model()).predict(texts)
     assert [line.split("\t")[::2] for line in out.splitlines()] == [
         [p.label, text] for p, text in zip(answers, texts, strict=True)
     ]
-    assert shipped.MODEL in err
-    assert repr(TextClassifier.load()) == repr(TextClassifier.load(shipped.model()))
+    assert files.BUILT_IN_MODEL in err
+    assert repr(TextClassifier.load()) == repr(TextClassifier.load(files.built_in_model()))
 
 
 @pytest.mark.parametrize("before", [[], ["--top-k=1"]])

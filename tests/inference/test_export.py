@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import Bundle, save_folder
-from gpt_classifier.decision import Decision
-from gpt_classifier.encoding import TextEncoder, WindowsConfig
+from gpt_classifier.cli.export import AWKWARD, export, probe_texts, push
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference import export_huggingface
-from gpt_classifier.inference.export import AWKWARD, export, probe_texts, push
-from gpt_classifier.inference.exported_classifier import ExportedClassifier
-from gpt_classifier.learned_tokenizer import learn, to_library
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.tokenizer import BytePairs, tokenizer_named
+from gpt_classifier.export import transformers
+from gpt_classifier.export.exported_classifier import ExportedClassifier
+from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.text.bpe import learn, to_library
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
+from gpt_classifier.text.tokenizers import BytePairs, tokenizer_named
 
 NETWORK = {"n_embd": 32, "n_layer": 2, "n_head": 4, "context_length": 64}
 CALIBRATED = Decision(temperature=0.5, log_priors=[0.3, -0.7, 0.0])
@@ -95,7 +95,7 @@ def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
     model = folder_of(contents(tokenizer, truncation, max_length=max_length))
     export(model, "hf", tmp_path / "hf", texts=texts[:50])
     classifier = TextClassifier.load(model, "cpu")
-    found = export_huggingface.probabilities(tmp_path / "hf", texts, list(classifier.classes_))
+    found = transformers.probabilities(tmp_path / "hf", texts, list(classifier.classes_))
     expected = classifier.predict_proba(texts)
     assert np.ptp(expected, axis=0).max() > 0.1  # a difference would be seen
     assert found == pytest.approx(expected, abs=1e-5)
@@ -103,7 +103,7 @@ def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
 
 def test_a_batch_of_the_pipeline_is_as_its_texts_alone(folder_of, tmp_path):
     export(folder_of(contents(LEARNED)), "hf", tmp_path / "hf")
-    hf = export_huggingface.transformers_package()
+    hf = transformers.transformers_package()
     texts = ["", "a", "claim your prize now", "x" * 500]
     classify = hf.pipeline("text-classification", model=str(tmp_path / "hf"), truncation=True, device="cpu")
     alone = [answer["score"] for answer in classify(texts)]
@@ -253,7 +253,7 @@ def test_without_a_compiler_nothing_is_left_and_one_line_says_so(folder_of, tmp_
 
 
 def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_huggingface, "probabilities", lambda *_: np.full((len(AWKWARD), 3), 0.3))
+    monkeypatch.setattr(transformers, "probabilities", lambda *_: np.full((len(AWKWARD), 3), 0.3))
     with pytest.raises(InputError, match="differ by up to"):
         export(folder_of(contents()), "hf", tmp_path / "hf", texts=AWKWARD)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -265,7 +265,7 @@ def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, mo
 @pytest.fixture
 def adapted(folder_of, tmp_path) -> tuple[Path, Path]:
     """A checkpoint-like adapter folder with trained low-rank updates, and its base."""
-    from gpt_classifier.bundle import save_adapter
+    from gpt_classifier.inference.model_folder import save_adapter
 
     base = contents()
     folder_of(base, "base")

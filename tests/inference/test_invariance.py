@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.bundle import Bundle
-from gpt_classifier.encoding import TextEncoder
 from gpt_classifier.inference.invariance import TOLERANCE, certificate
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import TextEncoder
 
 TEXTS = ["", "a", "see you", "win a prize, call now", "x" * 64, "🙂 <b>"] * 5
 EXACT = ["longer padding", "one text at a time", "reversed order", "saved and loaded again"]

@@ -15,14 +15,14 @@ import pytest
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import Bundle
-from gpt_classifier.decision import Decision
-from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.inference import trace_figure
+from gpt_classifier.decision.rule import Decision
+from gpt_classifier.inference.model_folder import Bundle
 from gpt_classifier.inference.trace import Trace
 from gpt_classifier.inference.trace_text import coloured, sentences, table, word_attributions
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.reporting.plots import trace_figure
+from gpt_classifier.text.encoder import TextEncoder
 
 SAMPLE = Path(__file__).parents[2] / "checkpoints" / "sms-spam"
 PRIZE = "URGENT! You have won a free cruise, call now to claim your prize"

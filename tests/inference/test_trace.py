@@ -13,16 +13,16 @@ import torch
 from torch import nn
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.bundle import Bundle
-from gpt_classifier.decision import Decision
-from gpt_classifier.encoding import TextEncoder, WindowsConfig
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.model_folder import Bundle
 from gpt_classifier.inference.trace import Trace
-from gpt_classifier.learned_tokenizer import TrainTokenizer, tokenizer_for
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.tokenizer import Published, Tokenizer, tokenizer_named
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
+from gpt_classifier.text.tokenizers import Published, Tokenizer, tokenizer_named
 
 TEXTS = [
     "WIN a car now!",
@@ -75,7 +75,7 @@ def classifier_with(tokenizer: str | Tokenizer = "bytes", int8: bool = False, **
 def of_transformers(model_type: str, published: Callable[[str], Path], **fields: Any) -> TextClassifier:
     """A tiny network of transformers with a tokenizer that adds tokens of its own."""
     pytest.importorskip("transformers", reason="these networks need the extra of this name")
-    from gpt_classifier.model.transformers_network import random_network
+    from gpt_classifier.models.transformers_network import random_network
 
     text_encoder = TextEncoder(str(published("bpe")), 48)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}

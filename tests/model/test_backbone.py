@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.transformers_network import random_network
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import POOLINGS, SequenceClassifier
+from gpt_classifier.models.transformers_network import random_network
 
 IDS, LENGTHS = torch.arange(15).view(3, 5), torch.tensor([5, 1, 3])
 BERT = {"model_type": "bert", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3}

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gpt_classifier import GPTClassifier, TextClassifier
-from gpt_classifier.bundle import load, save_folder
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.backbone import FAMILIES, Family
-from gpt_classifier.model.build import Specification, build
-from gpt_classifier.model.gpt import GPTConfig, take
-from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.inference.model_folder import load, save_folder
+from gpt_classifier.models.backbone import FAMILIES, Family
+from gpt_classifier.models.build import Specification, build
+from gpt_classifier.models.gpt import GPTConfig, take
+from gpt_classifier.models.lora import LoRAConfig
 
 SMALL = GPTConfig(257, 16, 8, 2, 2).fields
 BERT = {"model_type": "bert", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 257}

@@ -12,9 +12,9 @@ from torch.testing import assert_close
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import PADDING_COUNTS, POOLINGS, SequenceClassifier, build_head
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import PADDING_COUNTS, POOLINGS, SequenceClassifier, build_head
+from gpt_classifier.models.weights import load_weights
 
 CONFIG = GPTConfig(vocab_size=257, context_length=32, n_embd=32, n_layer=2, n_head=4)
 IDS = torch.randint(256, (4, 9), generator=torch.Generator().manual_seed(1))

@@ -8,16 +8,17 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from gpt_classifier import TextClassifier, bundle
+from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.classifier import quantized
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.decoders import Decoder
-from gpt_classifier.model.freezing import frozen_depth, trainable_names
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.next_token import next_token_loss
-from gpt_classifier.model.transformers_config import is_causal, network_config
-from gpt_classifier.model.transformers_network import empty_network, pretrained_network, random_network
+from gpt_classifier.models.decoders import Decoder
+from gpt_classifier.models.freezing import frozen_depth, trainable_names
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.models.transformers_config import is_causal, network_config
+from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
+from gpt_classifier.training.lm_loss import next_token_loss
 from gpt_classifier.training.module import GPTClassifier
 
 COMMON = {"vocab_size": 300, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -286,7 +287,7 @@ def test_a_folder_and_a_checkpoint_come_back_the_same_without_what_they_began_wi
     trainer = quick_trainer()
     trainer.fit(module, tiny_data(tokenizer=str(saved)))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    bundle.save_folder(tmp_path / "model", module.bundle(), "")
+    model_folder.save_folder(tmp_path / "model", module.bundle(), "")
     saved.rename(tmp_path / "elsewhere")
     expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     for path in (tmp_path / "model", tmp_path / "last.ckpt"):

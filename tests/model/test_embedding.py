@@ -3,10 +3,10 @@
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.embedding import PartlyTrainedEmbedding, freeze_other_tokens
-from gpt_classifier.model.freezing import freeze
-from gpt_classifier.model.gpt import GPT, GPTConfig
+from gpt_classifier.models.embedding import PartlyTrainedEmbedding, freeze_other_tokens
+from gpt_classifier.models.freezing import freeze
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
 
 
 def trained_for_three_steps(chosen: bool) -> SequenceClassifier:

@@ -13,16 +13,17 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from gpt_classifier import TextClassifier, bundle
-from gpt_classifier.encoding import TextEncoder
+from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.classifier import quantized
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
-from gpt_classifier.model.transformers_network import pretrained_network, random_network
+from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.transformers_network import pretrained_network, random_network
+from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
-from gpt_classifier.training.trunk_cache import TrunkCache
+from gpt_classifier.training.state_cache import TrunkCache
 
 SIZES = {
     "hidden_size": 16,
@@ -236,7 +237,7 @@ def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_tr
     trainer = quick_trainer()
     trainer.fit(module, tiny_data(tokenizer=str(saved)))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    bundle.save_folder(tmp_path / "model", module.bundle(), "")
+    model_folder.save_folder(tmp_path / "model", module.bundle(), "")
     saved.rename(tmp_path / "elsewhere")
     expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     for path in (tmp_path / "model", tmp_path / "last.ckpt"):
@@ -282,7 +283,7 @@ def test_a_fit_is_resumed(quick_trainer, tiny_data, tmp_path):
 def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_data, tmp_path):
     module = GPTClassifier(backbone=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
     quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
-    bundle.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
+    model_folder.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
     expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     loaded = TextClassifier.load(tmp_path / "adapter", base=saved)
     assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -291,7 +292,7 @@ def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_
 def test_a_model_folder_is_what_a_next_fit_can_start_from(quick_trainer, tiny_data, tmp_path):
     first, second = GPTClassifier(**settings("bert")), None
     quick_trainer().fit(first, tiny_data())
-    bundle.save_folder(tmp_path / "model", first.bundle(), "")
+    model_folder.save_folder(tmp_path / "model", first.bundle(), "")
     second = GPTClassifier(**settings("bert", weights=str(tmp_path / "model"), trainable="head"))
     quick_trainer().fit(second, tiny_data())
     for name, tensor in first.model.backbone.state_dict().items():
@@ -377,8 +378,8 @@ def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny
 
 
 def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_path):
-    contents = bundle.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
-    bundle.save_folder(tmp_path, contents, "")
+    contents = model_folder.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
+    model_folder.save_folder(tmp_path, contents, "")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"gpt-classifier\[transformers\]"):
         random_network(ENCODERS["bert"])

@@ -5,9 +5,9 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
 
 # The parts that train in a network of two blocks, and how many leading blocks cannot change.
 POLICIES = {

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig, take
-from gpt_classifier.model.pretrained import load_weights
+from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig, take
+from gpt_classifier.models.weights import load_weights
 
 
 def published(config: GPTConfig) -> GPT2Config:

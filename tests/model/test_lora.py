@@ -10,10 +10,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import POOLINGS, SequenceClassifier
-from gpt_classifier.model.freezing import freeze, frozen_depth, trainable_names
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig, LoRALinear, add_lora
+from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import POOLINGS, SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig, LoRALinear, add_lora
 from gpt_classifier.training.module import GPTClassifier
 
 CONFIG = GPTConfig(vocab_size=257, context_length=32, n_embd=32, n_layer=2, n_head=4)

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from gpt_classifier.model import next_token
-from gpt_classifier.model.next_token import next_token_loss, weights_by_text
+from gpt_classifier.training import lm_loss
+from gpt_classifier.training.lm_loss import next_token_loss, weights_by_text
 
 B, T, C, V = 3, 7, 8, 50
 LENGTHS = torch.tensor([7, 1, 4])
@@ -27,7 +27,7 @@ def reference(states, ids, output):
 
 @pytest.mark.parametrize("chunk", [1, 150, 10**6])
 def test_loss_and_gradients_are_those_of_all_logits_at_once(inputs, chunk, monkeypatch):
-    monkeypatch.setitem(next_token.CHUNK_LOGITS, "cpu", chunk)
+    monkeypatch.setitem(lm_loss.CHUNK_LOGITS, "cpu", chunk)
     states, ids, output = inputs
     loss, nats = next_token_loss(states, ids, weights_by_text(LENGTHS, T), output)
     expected, all_nats = reference(states, ids, output)

@@ -7,16 +7,16 @@ from safetensors.torch import load_file, save_file
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
-from gpt_classifier.model import pretrained
-from gpt_classifier.model.gpt import GPT, SIZES
-from gpt_classifier.model.pretrained import fetch_pretrained, load_weights
+from gpt_classifier.models import weights
+from gpt_classifier.models.gpt import GPT, SIZES
+from gpt_classifier.models.weights import fetch_pretrained, load_weights
 
 
 @pytest.fixture
 def saved(tiny_config, tmp_path):
     """Weights in the published layout, in a file."""
     state = GPT(tiny_config).state_dict()
-    turned = {name: t.T if name.endswith(pretrained.TRANSPOSED) else t for name, t in state.items()}
+    turned = {name: t.T if name.endswith(weights.TRANSPOSED) else t for name, t in state.items()}
     save_file({name: tensor.contiguous() for name, tensor in turned.items()}, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
@@ -101,12 +101,12 @@ def test_offline_without_weights_the_message_says_what_was_wanted_and_what_to_do
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError) as caught:
         fetch_pretrained(size)
-    for part in (f"openai-community/{size} ", pretrained.REVISIONS[size], "--model.weights FOLDER", "random"):
+    for part in (f"openai-community/{size} ", weights.REVISIONS[size], "--model.weights FOLDER", "random"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("size", pretrained.SHA256)
+@pytest.mark.parametrize("size", weights.SHA256)
 def test_a_file_with_another_checksum_is_refused(size, saved, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(saved))
     with pytest.raises(InputError, match=f"{saved} has SHA-256 .*, expected"):

@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 from gpt_classifier import TextClassifier, TextDataModule
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import network_settings
-from gpt_classifier.data.fingerprints import trained_on, training_fingerprints
+from gpt_classifier.cli.pretrain import PretrainingCLI, pretrain
+from gpt_classifier.data.duplicates import trained_on, training_fingerprints
 from gpt_classifier.errors import InputError
-from gpt_classifier.pretraining.command import PretrainingCLI, pretrain
+from gpt_classifier.inference.model_folder import network_settings
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.generation import generate
 from gpt_classifier.pretraining.packing import Packed
-from gpt_classifier.tokenizer import tokenizer_named
+from gpt_classifier.text.tokenizers import tokenizer_named
 
 GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32, "dropout": 0.2}
 SETTINGS = {

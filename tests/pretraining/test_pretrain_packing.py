@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from gpt_classifier.data.reading import AS_NAMED
-from gpt_classifier.data.sources import Columns
+from gpt_classifier.data.datasets import Columns
+from gpt_classifier.data.readers import AS_NAMED
 from gpt_classifier.errors import InputError
 from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
 from gpt_classifier.pretraining.texts import documents, files, is_held_out, plain_documents
-from gpt_classifier.tokenizer import end_of_text, tokenizer_named
+from gpt_classifier.text.tokenizers import end_of_text, tokenizer_named
 
 BYTES = tokenizer_named("bytes")
 TEXTS = ["one two", "", "drei", "fünf " * 20]

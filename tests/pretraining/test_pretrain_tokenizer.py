@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import VOCABULARY
-from gpt_classifier.model.pretrained import read_tensors
-from gpt_classifier.pretraining.command import pretrain
+from gpt_classifier.cli.pretrain import pretrain
+from gpt_classifier.experiments.study import job
+from gpt_classifier.experiments.study.plan import Row, Study
+from gpt_classifier.inference.model_folder import VOCABULARY
+from gpt_classifier.models.weights import read_tensors
 from gpt_classifier.pretraining.datamodule import PretrainingData
-from gpt_classifier.study import job
-from gpt_classifier.study.plan import Row, Study
-from gpt_classifier.tokenizer import stored_tokenizer
+from gpt_classifier.text.tokenizers import stored_tokenizer
 
 GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32}
 SETTINGS = {

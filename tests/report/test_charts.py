@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from gpt_classifier.report.charts import Line, chart, confusion_matrix, thinned, ticks
+from gpt_classifier.reporting.plots.charts import Line, chart, confusion_matrix, thinned, ticks
 
 
 @pytest.mark.parametrize(

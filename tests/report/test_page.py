@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.evaluation.calibration import reliability
+from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
-from gpt_classifier.evaluation.report import report
-from gpt_classifier.report.command import write
-from gpt_classifier.report.contents import document
-from gpt_classifier.report.page import folded, html
-from gpt_classifier.report.saved import read
-from gpt_classifier.report.text import escaped, markdown
+from gpt_classifier.evaluation.results import report
+from gpt_classifier.reporting.contents import document
+from gpt_classifier.reporting.html import folded, html
+from gpt_classifier.reporting.markdown import escaped, markdown
+from gpt_classifier.reporting.report_files import write
+from gpt_classifier.reporting.saved import read
 
 ODD = [
     "<script>alert(1)</script>",

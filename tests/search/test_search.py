@@ -17,12 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 pytest.importorskip("optuna")
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.search import journal, trial
-from gpt_classifier.search.command import check_space
-from gpt_classifier.search.journal import alone_in
-from gpt_classifier.search.space import read_search
+from gpt_classifier.cli.search import check_space
+from gpt_classifier.experiments.search import journal, trial
+from gpt_classifier.experiments.search.journal import alone_in
+from gpt_classifier.experiments.search.space import read_search
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.variants import overrides, parse_yaml
+from gpt_classifier.training.overrides import overrides, parse_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RATE = "model.learning_rate"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gpt_classifier.__main__ import main
-from gpt_classifier.evaluation.statistics import holm, paired_p_value
-from gpt_classifier.study import learning_curve
-from gpt_classifier.study.plan import Row, Run, read_study, with_classical
-from gpt_classifier.study.runner import read_results
+from gpt_classifier.experiments.study import learning_curve
+from gpt_classifier.experiments.study.plan import Row, Run, read_study, with_classical
+from gpt_classifier.experiments.study.runner import read_results
+from gpt_classifier.statistics.paired_tests import holm, paired_p_value
 
 N = 400  # test texts
 SIZES = (100, 300, 1000)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.study.plan import FRACTION, Row, Run, Study, read_study
-from gpt_classifier.variants import build, overrides
+from gpt_classifier.experiments.study.plan import FRACTION, Row, Run, Study, read_study
+from gpt_classifier.training.overrides import build, overrides
 
 STUDIES = Path(__file__).parents[2] / "configs" / "study"
 BASE = "seed_everything: 7\nmodel: {learning_rate: 1.0e-3, gpt: {n_layer: 2, dropout: 0.2}}\n"

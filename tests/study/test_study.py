@@ -19,19 +19,20 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_curve
 
 from gpt_classifier.__main__ import main
+from gpt_classifier.cli import study as command
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, SIZES, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.model.pretrained import without_weights
-from gpt_classifier.model.transformers_network import random_network
-from gpt_classifier.study import command, runner
-from gpt_classifier.study import table as tables
-from gpt_classifier.study.job import Scored, _result, description, perform
-from gpt_classifier.study.plan import Question, Row, Run, read_study
-from gpt_classifier.study.runner import read_results
-from gpt_classifier.variants import build
+from gpt_classifier.experiments.study import runner
+from gpt_classifier.experiments.study import table as tables
+from gpt_classifier.experiments.study.job import Scored, _result, description, perform
+from gpt_classifier.experiments.study.plan import Question, Row, Run, read_study
+from gpt_classifier.experiments.study.runner import read_results
+from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.models.transformers_network import random_network
+from gpt_classifier.models.weights import without_weights
+from gpt_classifier.training.overrides import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = "{n_layer: 2, n_head: 2, n_embd: 16, context_length: 64}"

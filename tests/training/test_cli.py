@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule
 from gpt_classifier.__main__ import main
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.parser import Parser
 
 SAMPLE = ["--data.source=sample", "--data.tokenizer=bytes"]

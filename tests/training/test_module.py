@@ -21,9 +21,9 @@ from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
-from gpt_classifier.encoding import Batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
+from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.callbacks import Bar
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint, StopEarly
 from gpt_classifier.training.callbacks.stopping import StopCleanly

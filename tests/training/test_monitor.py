@@ -9,9 +9,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt_classifier import TextClassifier, default_callbacks
-from gpt_classifier.bundle import load
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import classification_scores, score_names
+from gpt_classifier.inference.model_folder import load
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.monitor import is_better
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.freezing import freeze
-from gpt_classifier.model.gpt import GPT
-from gpt_classifier.model.lora import LoRAConfig
+from gpt_classifier.models.freezing import freeze
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
 
 

@@ -4,9 +4,9 @@ import lightning as L
 import pytest
 import torch
 
-from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT
+from gpt_classifier.models.gpt import GPT
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.module import GPTClassifier
 
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32, "context_length": 64}

@@ -18,10 +18,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.__main__ import main
-from gpt_classifier.data.fingerprints import fingerprints
-from gpt_classifier.data.splits import near_duplicate_key
-from gpt_classifier.encoding import TextEncoder, WindowsConfig
+from gpt_classifier.data.duplicates import fingerprints, near_duplicate_key
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks import baselines, curves
 from gpt_classifier.training.callbacks.curves import Curves, learning_curves
 from gpt_classifier.training.module import GPTClassifier

@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
 from gpt_classifier.__main__ import main
-from gpt_classifier.bundle import load
-from gpt_classifier.data.fingerprints import training_fingerprints
-from gpt_classifier.data.reading import read_columns
+from gpt_classifier.data.duplicates import training_fingerprints
+from gpt_classifier.data.readers import read_columns
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.model_folder import load
 
 WORDS = [f"{first}{last}" for first in "abcdefgh" for last in "klmno"]
 ROWS = [(f"m{n}", f"{'call me' if n % 2 else 'see you'} {word}", ["no", "yes"][n % 2]) for n, word in enumerate(WORDS)]

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from gpt_classifier.encoding import TextEncoder
-from gpt_classifier.model.classification import SequenceClassifier
-from gpt_classifier.model.gpt import GPT, GPTConfig
-from gpt_classifier.model.lora import LoRAConfig
-from gpt_classifier.training import state_store, trunk_cache
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.training import state_cache, state_store
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.trunk_cache import CachedTexts, Share, TrunkCache
+from gpt_classifier.training.state_cache import CachedTexts, Share, TrunkCache
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +215,7 @@ def test_clear_removes_everything(model, rows):
 
 
 def test_processes_share_the_pass(model, rows, monkeypatch):
-    monkeypatch.setattr(trunk_cache, "batch_tokens", lambda device: 32)  # several batches to share
+    monkeypatch.setattr(state_cache, "batch_tokens", lambda device: 32)  # several batches to share
     alone = states(cache(model, limit=0).texts(rows))
     meeting = threading.Barrier(2)
     runs = [cache(model), cache(model)]

@@ -10,9 +10,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
-from gpt_classifier.data.encoded import encode_labels
-from gpt_classifier.data.fingerprints import trained_on
-from gpt_classifier.data.sources import is_multi_label
+from gpt_classifier.data.duplicates import trained_on
+from gpt_classifier.data.labels import encode_labels, is_multi_label
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
 from gpt_classifier.evaluation.metrics import predicted_classes

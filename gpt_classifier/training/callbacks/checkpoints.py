@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from gpt_classifier.files import whole_file
-from gpt_classifier.model.tensor_file import check_records
+from gpt_classifier.models.tensor_file import check_records
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better, mode
 

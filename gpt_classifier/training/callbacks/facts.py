@@ -14,14 +14,12 @@ import yaml
 from lightning.pytorch import Trainer
 
 from gpt_classifier import __version__
-from gpt_classifier.data import sources, splits
+from gpt_classifier.data import datasets, splits
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.fingerprints import trained_on
-from gpt_classifier.data.splits import near_duplicate_key
-from gpt_classifier.decision import SEPARATOR, joined
-from gpt_classifier.encoding import WindowsConfig
+from gpt_classifier.data.duplicates import near_duplicate_key, trained_on
+from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.decision.rule import SEPARATOR, joined
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.evaluation.calibration import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.metrics import (
     by_class,
@@ -34,9 +32,10 @@ from gpt_classifier.evaluation.metrics import (
     probabilities,
 )
 from gpt_classifier.evaluation.neighbours import nearest
-from gpt_classifier.evaluation.statistics import paired_difference
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
+from gpt_classifier.statistics.paired_tests import paired_difference
+from gpt_classifier.text.encoder import WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.callbacks.curves import learning_curves
 from gpt_classifier.training.module import GPTClassifier
@@ -89,7 +88,7 @@ def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataM
         fingerprint = blake2b(model.trained_on.numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
         training |= {"fingerprint": fingerprint, "distinct_texts": len(model.trained_on)}
     if source := model.data_settings.get("source"):
-        training["source"] = sources.title(source)
+        training["source"] = datasets.title(source)
     if trained is not None:
         counts = {
             name: trained.tables[name]["label"].explode().value_counts()

@@ -4,9 +4,9 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.data.fingerprints import trained_on
+from gpt_classifier.data.duplicates import trained_on
 from gpt_classifier.evaluation.metrics import correct
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data

@@ -15,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from gpt_classifier.data.writers import csv_lines
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
-from gpt_classifier.spreadsheet import csv_lines, valid
+from gpt_classifier.text.normalize import valid
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 
 ROWS = 10_000  # maximum number of rows in memory

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.evaluation.metrics import correct
-from gpt_classifier.evaluation.statistics import wilson
+from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.pace import Pace

@@ -13,20 +13,21 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from safetensors import safe_open
 from torch import Tensor
 
-from gpt_classifier import __version__, spreadsheet
-from gpt_classifier.card import with_section
+from gpt_classifier import __version__
+from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.fingerprints import digest, trained_on
-from gpt_classifier.data.sources import stem
-from gpt_classifier.data.splits import near_duplicate_key
-from gpt_classifier.decision import joined
+from gpt_classifier.data.datasets import stem
+from gpt_classifier.data.duplicates import digest, near_duplicate_key, trained_on
+from gpt_classifier.decision.fitting import rates
+from gpt_classifier.decision.prior import at_class_mix
+from gpt_classifier.decision.rule import joined
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.class_mix import at_class_mix
 from gpt_classifier.evaluation.metrics import one_vs_rest, predicted_classes, probabilities
-from gpt_classifier.evaluation.operating_point import rates
-from gpt_classifier.evaluation.report import report, tables
+from gpt_classifier.evaluation.results import report
 from gpt_classifier.files import whole_file
-from gpt_classifier.report.command import write
+from gpt_classifier.inference.model_card import with_section
+from gpt_classifier.reporting.report_files import write
+from gpt_classifier.reporting.test_tables import tables
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.baselines import OF_BATCHES, compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
@@ -83,7 +84,7 @@ class TestResults(Callback):
         with whole_file(scores_file) as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
-        spreadsheet.write(predictions, _predictions(logits, labels, rows, class_names(model)))
+        writers.write(predictions, _predictions(logits, labels, rows, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
         if self.report and scored:
             rank_zero_info(f"report: {write(scores_file)}")

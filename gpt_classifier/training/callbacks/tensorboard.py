@@ -8,10 +8,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from gpt_classifier.decision import joined
-from gpt_classifier.encoding import Batch
+from gpt_classifier.decision.rule import joined
 from gpt_classifier.evaluation import metrics
-from gpt_classifier.training import figures
+from gpt_classifier.reporting.plots import prediction_figures
+from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
@@ -38,9 +38,11 @@ class TensorBoardFigures(Callback):
         logits, labels, index = model.epoch_predictions
         names, writer, step = class_names(model), trainer.logger.experiment, model.trained_steps()
         if not model.decision.multi_label:
-            writer.add_figure(f"{stage}/confusion matrix", figures.confusion_matrix(logits, labels, names), step)
-        writer.add_figure(f"{stage}/precision-recall", figures.precision_recall(logits, labels, names), step)
-        writer.add_figure(f"{stage}/ROC", figures.roc(logits, labels, names), step)
+            writer.add_figure(
+                f"{stage}/confusion matrix", prediction_figures.confusion_matrix(logits, labels, names), step
+            )
+        writer.add_figure(f"{stage}/precision-recall", prediction_figures.precision_recall(logits, labels, names), step)
+        writer.add_figure(f"{stage}/ROC", prediction_figures.roc(logits, labels, names), step)
         if (texts := evaluated_texts(trainer, stage, index)) is not None:
             errors = metrics.most_confident_errors(logits, labels, most=20)
             logits, labels = logits[errors], labels[errors]
@@ -48,7 +50,7 @@ class TensorBoardFigures(Callback):
             predicted = joined(metrics.predicted_classes(logits, labels).numpy(), names)
             confidence = metrics.confidence(logits, labels).tolist()
             rows = list(zip([texts[i] for i in errors], true, predicted, confidence, strict=True))
-            writer.add_text(f"{stage}/most confident errors", figures.errors_table(rows), step)
+            writer.add_text(f"{stage}/most confident errors", prediction_figures.errors_table(rows), step)
         writer.flush()
 
 

@@ -1,0 +1,130 @@
+"""Audits labelled texts before anything is trained on them: the facts and the findings; knows nothing about models.
+
+:func:`look_at` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpt_classifier.audit import counts, findings
+from gpt_classifier.audit.findings import Finding
+from gpt_classifier.data import datasets, minhash, readers, splits
+from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.text.bpe import tokenizer_for
+
+if TYPE_CHECKING:
+    from gpt_classifier.data.datamodule import TextDataModule
+
+MAX_COMPARED = 1_000_000  # distinct texts whose wording is compared
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Facts and findings on a source of labelled texts."""
+
+    source: str
+    split: str  # how the rows are divided
+    files: list[dict[str, Any]]  # name and number of lines (of Parquet, of rows)
+    rows: int  # number of rows read
+    splits: dict[str, dict[str, int]]  # rows, distinct texts and duplicates of training texts in each split
+    classes: dict[str, dict[str, Any]]  # rows in each split and lengths of each class
+    max_length: int  # maximum number of tokens per text
+    needed: dict[int, int]  # percentiles of the lengths in tokens
+    scripts: dict[str, float]  # shares of the letters by script
+    trivial: dict[str, float]  # accuracy of trivial models by their features
+    scored: str  # split on which these are evaluated
+    words: dict[str, dict[str, Any]]  # the word that tells each class best from the others
+    limits: list[str]  # what was examined only in part, a sentence each
+    findings: list[Finding]  # warnings first
+
+    def warnings(self) -> list[Finding]:
+        """The findings that should be dealt with before training."""
+        return [finding for finding in self.findings if finding.severity == "warning"]
+
+
+def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: int, files: Sequence[Any]) -> Audit:
+    """Audits the rows of ``data``.
+
+    Args:
+        data: Has divided the rows, unless that was refused.
+        read: The tables as they were read, by split or, of undivided rows, as ``train``.
+        refused: Why a fit would refuse the rows, or ``""``.
+        needed: Number of splits that every class has to be divided into.
+        files: The sources that are files.
+    """
+    everything = counts.joined(read)
+    rows = everything[everything["label"] != ""] if refused else counts.joined(data.tables)
+    names = sorted(rows["label"].explode().dropna().unique()) if refused else data.class_names
+    if len(read) == 1:  # undivided
+        everything["split"] = ""
+    labelled = everything[everything["label"] != ""]
+    labelled, rows = (some.assign(key=some["text"].map(near_duplicate_key)) for some in (labelled, rows))
+    paths = [path for source in files for path in readers.paths(source)]
+    lines = [{"file": path, "lines": counts.count_lines(path, data.file_format)} for path in paths]
+    if data.split in splits.OF_THE_BOOK:
+        lines = [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
+
+    distinct = rows.drop_duplicates("key")[:MAX_COMPARED]
+    words = minhash.words(distinct["text"])
+    rows = counts.mark_duplicates(rows, distinct, words)
+    training = rows if refused else rows[rows["split"] == "train"]
+    measured = counts.measured(rows, tokenizer_for(data.tokenizer, training["text"]))
+    pad_to = data.batching.pad_to
+    limit = counts.length_limit(measured, data.max_length, pad_to)
+    shares, rows = counts.find_scripts(rows)
+    trivial, scored = counts.trivial_accuracies(rows)
+    telling, revealing = counts.class_words(words, distinct[distinct["split"] == "train"])
+
+    limits = []
+    if len(measured) < len(rows):
+        limits.append(f"lengths: of {len(measured):,} of {len(rows):,} texts, evenly spaced")
+    if (left_out := rows["key"].nunique() - len(distinct)) > 0:
+        limits.append(f"wording: of the first {len(distinct):,} distinct texts, {left_out:,} left out")
+    if (words.lengths == words.maximum).any():
+        limits.append(f"words and wording: of the first {words.maximum} words of each text")
+    found = [
+        *([Finding("refused", "warning", f"a fit would stop here: {refused}")] if refused else []),
+        *findings.of_lines(everything, lines, data.split),
+        *findings.of_empty_texts(everything, data.empty),
+        *findings.of_characters(everything),
+        *findings.of_labels(everything),
+        *findings.of_distinct_texts(labelled, needed, data.rare_classes),
+        *findings.of_duplicates(rows, data.split),
+        *findings.of_class_sizes(rows, names, data.balance),
+        *(findings.of_lengths(measured, limit, data.tokenizer, pad_to) if data.windows is None else ()),
+        *findings.of_scripts(rows, shares, data.tokenizer),
+        *findings.of_trivial_models(trivial, scored),
+        *findings.of_words(revealing),
+    ]
+    return Audit(
+        source=datasets.title(data.source),
+        split=data.split,
+        files=lines,
+        rows=len(everything),
+        splits=counts.count_duplicates(rows),
+        classes=counts.class_lengths(rows, measured, names, limit),
+        max_length=limit,
+        needed=counts.percentiles(measured["tokens"]),
+        scripts=shares,
+        trivial=trivial,
+        scored=scored,
+        words=telling,
+        limits=limits,
+        findings=sorted(found, key=lambda finding: finding.severity != "warning"),
+    )
+
+
+def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:
+    """A line for each warning that is quick to find and that the summary of these splits does not imply."""
+    rows = counts.joined(tables)
+    train = rows[rows["split"] == "train"]
+    train = train[:: max(1, len(train) // 5000)]  # about 5000; not the first rows, as files are often ordered by class
+    found = [
+        *findings.of_characters(rows),
+        *findings.of_labels(rows),
+        *findings.of_class_sizes(rows, names, "none"),
+        *findings.of_words(counts.class_words(minhash.words(train["text"]), train)[1]),
+    ]
+    # The counts in the summary show which class has no rows in a split.
+    return [str(finding) for finding in found if finding.severity == "warning" and finding.kind != "absent_classes"]

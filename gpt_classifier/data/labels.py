@@ -1,0 +1,131 @@
+"""Checks tables of texts and labels before they are used; knows nothing about tokens."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gpt_classifier.data.datasets import Tables
+from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.errors import InputError
+
+INTEGER = re.compile(r"[+-]?[0-9]+")
+OTHER = "other"  # class into which rare classes are merged
+
+
+def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
+    """The tables, their missing texts as ``""``, and the number of rows without text.
+
+    Args:
+        tables: By the name of their split.
+        empty: How these rows are treated: ``drop``, ``keep`` or ``error``.
+    """
+    result, total = {}, 0
+    for name, table in tables.items():
+        texts = table["text"].fillna("")
+        missing = texts.str.strip() == ""
+        if missing.any() and empty == "error":
+            raise InputError(
+                f"{missing.sum()} {name} rows have no text, the first is row {table['row'][missing].iloc[0]}: "
+                "fix them, or use --data.empty drop or keep"
+            )
+        total += int(missing.sum())
+        table = table.assign(text=texts)
+        result[name] = table[~missing] if empty == "drop" else table
+        if len(result[name]) == 0:
+            raise InputError(f"no {name} row has a text")
+    return result, total
+
+
+def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
+    """The declared names, or the sorted labels of the training rows; ``files`` are the sources for messages, by split.
+
+    Raises ``InputError`` for rows with another label or none, and for training rows of a single class.
+    """
+    for name, table in tables.items():
+        if (unlabelled := table["label"].isna() | (table["label"] == "")).any():
+            raise InputError(
+                f"{unlabelled.sum()} {name} rows have no label, the first is row {table['row'][unlabelled].iloc[0]} of "
+                f"{files[name]}"
+            )
+    train: pd.Series | None = tables["train"]["label"] if "train" in tables else None
+    names = list(declared or ([] if train is None else in_order(train.explode().dropna().unique())))
+    for name, table in tables.items():
+        labels = table["label"].explode().dropna()  # one at a time, where a text has several
+        if (unknown := ~labels.isin(names)).any():
+            row = table["row"][labels.index[unknown][0]]
+            raise InputError(
+                f"unknown label {labels[unknown].iloc[0]!r} in {name} row {row} of {files[name]}, expected one of "
+                f"{', '.join(names)}"
+            )
+    if train is not None and train.nunique() < 2:
+        raise InputError(f"all training rows have the label {train.iloc[0]!r}: a classifier needs two classes")
+    return names
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Class names sorted, numerically if all are integers."""
+    names = list(names)
+    numbers = all(INTEGER.fullmatch(name) for name in names)
+    return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
+
+
+def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
+    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a summary.
+
+    Rows without label are unchanged.
+    """
+    result, counts = {}, Counter[str]()
+    for name, table in tables.items():
+        rare = ~table["label"].isin([*keep, "", None])
+        counts.update(table["label"][rare])
+        result[name] = table.assign(label=table["label"].mask(rare, OTHER)) if merge else table[~rare]
+        if len(result[name]) == 0:
+            raise InputError(f"all {name} rows belong to classes that are too rare: use --data.rare_classes merge")
+    if not counts:
+        return tables, ""
+    what = f"merged into the class {OTHER!r}" if merge else "dropped"
+    most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
+    others = f" and {len(counts) - 10:,} more classes" if len(counts) > 10 else ""
+    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"
+
+
+def label_conflicts(tables: Tables) -> list[str]:
+    """A sentence on texts labelled in two ways, and one on near-duplicates labelled in two ways if these are more."""
+    rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
+    what = "labels that differ" if is_multi_label(rows["label"]) else "more than one label"
+    sentences, before = [], 0
+    for counted, keys in (("", rows["text"]), (" (near-duplicates as one)", rows["text"].map(near_duplicate_key))):
+        groups = rows.groupby(keys, sort=False)["label"]
+        found = rows[groups.transform("nunique") > 1]
+        if len(found) > before:
+            same = found[keys[found.index] == keys[found.index[0]]]
+            first, other = same.iloc[0], same[same["label"] != same["label"].iloc[0]].iloc[0]
+            one, two = (f"{r['label']!r} in {r['part']} row {r['row']}" for r in (first, other))
+            count = keys[found.index].nunique()
+            sentences.append(
+                f"{count:,} text{'s' * (count > 1)}{counted} with {what} ({len(found):,} rows), the first "
+                f"is {one} and {two}"
+            )
+            before = len(found)
+    return sentences
+
+
+def is_multi_label(labels: pd.Series) -> bool:
+    """Whether the labels of a table are tuples of any length, or else one class name each."""
+    return any(isinstance(label, tuple) for label in labels.dropna().head(1))
+
+
+def encode_labels(labels: pd.Series, class_names: Sequence[str]) -> Tensor:
+    """Class numbers (N,); where a text may have several labels, 1.0 for each that it has and else 0.0, (N, K)."""
+    numbers = {name: number for number, name in enumerate(class_names)}
+    if not is_multi_label(labels):
+        return torch.tensor(labels.map(numbers).to_numpy(np.int64))
+    result = np.zeros((len(labels), len(class_names)), dtype=np.float32)
+    one_each = labels.reset_index(drop=True).explode().dropna()
+    result[one_each.index, one_each.map(numbers).to_numpy(np.int64)] = 1
+    return torch.from_numpy(result)

@@ -1,0 +1,64 @@
+"""Scores of balanced test rows as they would be at the natural frequencies of the classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpt_classifier.statistics import resampling
+from gpt_classifier.statistics.resampling import Score
+
+
+def at_class_mix(
+    predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], counts: Mapping[str, int]
+) -> dict[str, Any] | None:
+    """Accuracy, macro F1 and the precision of each class, with 95 % intervals, as values that JSON knows.
+
+    Each row has the weight (natural frequency of its class) / (its frequency in ``labels``), which leaves recall as it
+    is and changes whatever depends on the class mix. Precision is None for a class that is never predicted.
+
+    Args:
+        predicted: (N,) numbers of classes.
+        labels: (N,) the true ones.
+        names: (K,) class names.
+        counts: Number of rows of each class where the mix is natural.
+
+    Returns:
+        None if a class that occurs naturally has no row, so that nothing is known of it.
+    """
+    k = len(names)
+    natural = np.array([counts.get(name, 0) for name in names], dtype=float)
+    here = np.bincount(labels, minlength=k)
+    if (here[natural > 0] == 0).any():
+        return None
+    share = natural / natural.sum()
+    weights = (share / np.maximum(here / len(labels), 1e-300))[labels]
+    scores: dict[str, Score] = {
+        "accuracy": _share(predicted == labels, np.ones(len(labels), dtype=bool)),
+        "f1_macro": resampling.macro_f1(labels, predicted),
+    }
+    # By number, as a class may have the name of a score.
+    scores |= {str(c): _share(labels == c, predicted == c) for c in range(k) if (predicted == c).any()}
+    weighted = {name: _weighted(score, weights) for name, score in scores.items()}
+    intervals = resampling.intervals(labels, weighted)
+    values = {name: float(score(np.ones((1, len(labels))))[0]) for name, score in weighted.items()}
+    result: dict[str, Any] = {"shares": dict(zip(names, share.tolist(), strict=True))}
+    for name in ("accuracy", "f1_macro"):
+        result |= {name: values[name], f"{name}_interval": intervals[name]}
+    result["precision"] = {name: values.get(str(c)) for c, name in enumerate(names)}
+    result["precision_interval"] = {name: intervals.get(str(c)) for c, name in enumerate(names)}
+    return result
+
+
+def _share(hits: np.ndarray, among: np.ndarray) -> Score:
+    """The share of ``hits`` (N,) among the rows for which ``among`` (N,) holds."""
+
+    def score(counts: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):  # a resample without any of these rows has none
+            return (counts @ (hits & among)) / (counts @ among)
+
+    return score
+
+
+def _weighted(score: Score, weights: np.ndarray) -> Score:
+    return lambda counts: score(counts * weights)

@@ -1,0 +1,221 @@
+"""Writes a classifier's network as ONNX or as a program of PyTorch; knows nothing about ``transformers``.
+
+Its inputs are token ids (B, T), padded on the right, and lengths (B,); its output is probabilities (B, K), calibrated.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.decision.rule import Decision
+from gpt_classifier.errors import InputError, reason
+from gpt_classifier.export import exported_classifier
+from gpt_classifier.export.exported_classifier import Compute
+from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.text.bpe import to_library
+from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.text.tokenizers import BytePairs, restore_tokenizer
+
+NAMES = ["input_ids", "lengths"]
+
+
+class Probabilities(nn.Module):
+    """Token ids (B, T) and lengths (B,) -> probabilities (B, K), as its ``Decision`` says."""
+
+    def __init__(self, model: SequenceClassifier, decision: Decision) -> None:
+        super().__init__()
+        self.model, self.temperature, self.multi_label = model, decision.temperature, decision.multi_label
+        self.log_priors: Tensor
+        self.register_buffer("log_priors", torch.tensor(decision.log_priors or [0.0] * model.num_classes))
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        scaled = self.model(input_ids, lengths) / self.temperature + self.log_priors
+        return scaled.sigmoid() if self.multi_label else scaled.softmax(-1)
+
+
+def own_network(contents: Bundle, to: str) -> None:
+    """Raises ``InputError`` for classifiers that are more than one pass through a GPT, or depend on padding."""
+    model = contents.model
+    if model.backbone.config.family != "gpt":
+        raise InputError(
+            f"--to {to} takes GPTs, but this network is a {model.backbone.config.model_type} of transformers: "
+            "load the folder with TextClassifier, or use --to merged"
+        )
+    if contents.text_encoder.windows is not None:
+        raise InputError(
+            f"this model reads long texts in windows, which --to {to} cannot express: use --to merged, or train with "
+            "data.windows null"
+        )
+    if model.pooling in PADDING_COUNTS:
+        raise InputError(
+            f"this model's pooling is {model.pooling}, whose answers depend on padding: --to {to} needs one of "
+            "last_token, first_token and mean"
+        )
+
+
+def library_tokenizer(encoder: TextEncoder) -> Any:
+    """The tokenizer in the library ``tokenizers``. Raises ``InputError`` for those of published networks."""
+    tokenizer = restore_tokenizer(encoder.settings(), encoder.vocabulary())
+    if not isinstance(tokenizer, BytePairs):
+        raise InputError(
+            f"the tokenizer {encoder.settings()['tokenizer']} of a published network cannot be exported: use "
+            "--to torch or merged, or train with data.tokenizer gpt2, bytes or {train: 4096}"
+        )
+    return to_library(tokenizer)
+
+
+def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = False) -> Compute:
+    """Writes ``model.onnx``, ``tokenizer.json``, ``config.json`` and ``classify.py``; returns what computes it."""
+    own_network(contents, "int8" if int8 else "onnx")
+    tokenizer = library_tokenizer(contents.text_encoder)
+    try:
+        import onnxscript  # noqa: F401 - torch.onnx needs it
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise InputError(
+            'onnx, onnxscript or onnxruntime is not installed: pip install "gpt-classifier[export]"'
+        ) from error
+    path = folder / "model.onnx"
+    with quiet():
+        inputs, shapes = _example(contents)
+        module = Probabilities(contents.model, contents.decision).eval()
+        program = torch.onnx.export(
+            module, inputs, dynamo=True, dynamic_shapes=shapes, input_names=NAMES, output_names=["probabilities"],
+            verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        program.save(path, external_data=False)
+        if int8:
+            path.rename(exact := folder / "float32.onnx")
+            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True)
+            exact.unlink()
+    return _with_classify(contents, folder, notes, tokenizer)
+
+
+def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
+    """What :func:`write_onnx` writes, with ``model.pt2``, compiled machine code, instead of ``model.onnx``.
+
+    Raises ``InputError`` where it cannot be compiled, as without a C++ compiler.
+    """
+    own_network(contents, "compiled")
+    tokenizer = library_tokenizer(contents.text_encoder)
+    from torch._inductor import aoti_compile_and_package
+
+    with quiet():
+        try:
+            aoti_compile_and_package(_program(contents), package_path=str(folder / "model.pt2"))
+        except RuntimeError as error:  # what the compiler's errors have in common
+            raise InputError(
+                f"the model cannot be compiled here ({reason(error)}): --to compiled needs a C++ compiler, such as "
+                "g++; use --to onnx instead"
+            ) from error
+    return _with_classify(contents, folder, notes, tokenizer)
+
+
+def _with_classify(contents: Bundle, folder: Path, notes: list[str], tokenizer: Any) -> Compute:
+    """Adds ``tokenizer.json``, ``config.json`` and a ``classify.py`` that reads them; returns what it computes with."""
+    encoder = contents.text_encoder
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "class_names": contents.class_names,
+        "max_length": encoder.max_length,
+        "truncation": encoder.truncation,
+        "padding_id": encoder.padding_id,
+        "multi_label": contents.decision.multi_label,
+        "notes": notes,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(exported_classifier.__file__, folder / "classify.py")
+    return exported_classifier.ExportedClassifier(folder).run
+
+
+def _program(contents: Bundle) -> torch.export.ExportedProgram:
+    inputs, shapes = _example(contents)
+    module = Probabilities(contents.model, contents.decision).eval()
+    return torch.export.export(module, inputs, dynamic_shapes=shapes)
+
+
+def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
+    """Writes ``model.pt2``, a program of ``torch.export``; returns the loaded program."""
+    own_network(contents, "torch")
+    with quiet():
+        torch.export.save(_program(contents), folder / "model.pt2")
+        loaded = torch.export.load(folder / "model.pt2").module()
+
+    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return loaded(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
+
+    (folder / "config.json").write_text(
+        json.dumps(
+            {"class_names": contents.class_names, "text_encoder": contents.text_encoder.settings(), "notes": notes},
+            indent=2,
+        )
+        + "\n",
+        encoding="utf-8",
+    )
+    return run
+
+
+def shape_difference(contents: Bundle, compute: Compute) -> float:
+    """The largest difference of a probability from ours, on batches of random ids in awkward shapes."""
+    ours, rng = Probabilities(contents.model, contents.decision).eval(), np.random.default_rng(0)
+    most, largest = contents.model.backbone.config.context_length, 0.0
+    for batch, width in ((1, 1), (4, 1), (1, 2), (3, min(7, most)), (1, most), (5, max(1, most - 1))):
+        ids = rng.integers(0, contents.text_encoder.vocab_size, (batch, width))
+        lengths = rng.integers(1, width + 1, batch)
+        with torch.inference_mode():
+            expected = ours(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
+        largest = max(largest, float(np.abs(compute(ids, lengths) - expected).max()))
+    return largest
+
+
+def text_probabilities(encoder: TextEncoder, texts: list[str], compute: Compute) -> np.ndarray:
+    """(N, K) of texts that are encoded as ours are."""
+    rows = []
+    for text in texts:
+        batch = encoder.unpadded().batch([encoder.encode(text)[0]])
+        rows.append(compute(batch.inputs.numpy(), batch.lengths.numpy()))
+    return np.concatenate(rows)
+
+
+def model_probabilities(contents: Bundle, texts: list[str]) -> np.ndarray:
+    """(N, K) of a network as it is, with its low-rank updates beside their matrices, of the first window of texts."""
+
+    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return contents.model(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
+
+    return contents.decision.probabilities(text_probabilities(contents.text_encoder, texts, run))
+
+
+def _example(contents: Bundle) -> tuple[tuple[Tensor, Tensor], Any]:
+    """Inputs to trace with, and which of their dimensions may change."""
+    most = contents.model.backbone.config.context_length
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=most)
+    width = min(7, most)
+    return (torch.zeros(3, width, dtype=torch.long), torch.tensor([width, 1, 1])), ({0: batch, 1: length}, {0: batch})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress and warnings of the exporters."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)

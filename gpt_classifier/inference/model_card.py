@@ -1,0 +1,83 @@
+"""Writes a model card: what the model is, what it was trained on, how well it did, how it is used."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_classifier.inference.model_folder import Bundle
+
+CARD = """\
+# Text classifier: {classes}
+
+Trained with gpt_classifier {version}. This folder is complete: it needs no other file and no network.
+
+```python
+from gpt_classifier import TextClassifier
+
+classifier = TextClassifier.load("path/to/this/folder")
+classifier.predict("your text")
+```
+
+| | |
+|---|---|
+{rows}
+"""
+ACCURACY = """
+The interval is a 95 % Wilson interval. The validation rows chose the epoch, so a test on rows that took no part is
+the figure to trust.
+"""
+DATA = """
+## Data
+
+```
+{summary}
+```
+"""
+
+
+def model_card(
+    contents: Bundle, training: Mapping[str, Any] | None = None, accuracy: str = "", summary: str = ""
+) -> str:
+    """The card in Markdown.
+
+    Args:
+        contents: The model.
+        training: The settings that it was trained with, if they are known.
+        accuracy: That of the validation rows, with its interval.
+        summary: What the data were.
+    """
+    network, text_encoder = contents.model.backbone.config, contents.text_encoder.settings()
+    size = f"{network.n_layer} blocks, {network.n_embd} channels, {network.n_head} heads"
+    rows = {
+        "classes": ", ".join(contents.class_names),
+        "network": f"{network.model_type}: {size}, context {network.context_length} tokens",
+        "tokenizer": f"{text_encoder['tokenizer']}, {_room(contents)}",
+        "pooling": contents.model.pooling,
+    }
+    if training is not None:
+        how = "{trainable}, learning rate {learning_rate:g}, {optimizer[name]}".format_map(training)
+        rows |= {"initial weights": training["weights"] or "those of an earlier model", "trained": how}
+        rows["validation accuracy"] = accuracy or "not measured"
+    if contents.decision.multi_label:
+        rows["labels of a text"] = "any number"
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    card = CARD.format(classes=rows["classes"], version=contents.version, rows=table)
+    return card + (ACCURACY if accuracy else "") + (DATA.format(summary=summary) if summary else "")
+
+
+def with_section(card: str, title: str, text: str) -> str:
+    """The card with this section, in place of an earlier one of the same title, before what it says of the data."""
+    begin, end = (f"<!-- {mark}{title.lower()} -->\n" for mark in ("", "end of "))
+    section = f"{begin}## {title}\n\n```\n{text}\n```\n{end}\n"
+    rest = re.sub(f"{begin}.*?{end}\n*", "", card, flags=re.DOTALL)
+    before, data, after = rest.partition("## Data\n")
+    return f"{before.rstrip()}\n\n{section}{data}{after}"
+
+
+def _room(contents: Bundle) -> str:
+    """How many tokens of a text the model reads."""
+    encoder = contents.text_encoder
+    if (windows := encoder.windows) is None:
+        return f"at most {encoder.max_length} tokens ({encoder.truncation} kept)"
+    most = "any number of" if windows.limit is None else f"at most {windows.limit}"
+    return f"{most} windows of {encoder.max_length} tokens every {windows.stride}, {windows.aggregate} of their logits"

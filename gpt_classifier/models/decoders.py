@@ -1,0 +1,151 @@
+"""Runs the blocks of a decoder of ``transformers`` (Llama, Qwen, Gemma, GPT-NeoX, OPT, ...) one by one.
+
+Knows no architecture. What a network computes before and after its blocks, and what it tells each block besides hidden
+states (positions, masks), is taken from its own ``forward``, run on a copy whose blocks only record their arguments.
+
+Shapes: B texts, T tokens, C channels.
+"""
+
+from collections.abc import Collection, Mapping
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.models.encoders import WholeNetwork
+from gpt_classifier.models.gpt import take
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class CannotSplit(Exception):
+    """The blocks of a network cannot be run one by one."""
+
+
+class Call(NamedTuple):
+    """The arguments of a block: its hidden states (B, T, C), and others."""
+
+    x: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Decoder(WholeNetwork):
+    """Token ids (B, T) -> hidden states (B, T, C), with the methods of :class:`~gpt_classifier.models.gpt.GPT`.
+
+    Padding is on the right, so that with causal attention no real token sees it, and no mask is needed for it.
+
+    Raises:
+        CannotSplit: The network does not hand hidden states unchanged from block to block, or a block depends on
+            anything else that the ids determine.
+    """
+
+    def __init__(self, network: "PreTrainedModel") -> None:
+        super().__init__(network)
+        states = self._check_split()
+        self.config = replace(self.config, n_embd=states.shape[-1])  # OPT 350M has a projection after its blocks
+        ours = {name: parameter for name, parameter in self.named_parameters() if not name.startswith(self.blocks)}
+        used = torch.autograd.grad(states.sum(), list(ours.values()), allow_unused=True) if states.requires_grad else ()
+        self.above = tuple(name for name, gradient in zip(ours, used, strict=False) if gradient is not None)
+
+    @property
+    def starts_at(self) -> Collection[int]:
+        """Numbers of the blocks that ``run_blocks`` can start with; n_layer runs none."""
+        return range(self.config.n_layer + 1)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, T) ids -> (B, T, C), the input of the first block."""
+        return self._without_blocks(input_ids)[1][0].x
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        lengths: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Tensor:
+        """Input (B, T, C) of block ``start`` -> output of block ``stop - 1``, or (B, 1, C) at ``position`` (B,)."""
+        with torch.no_grad():
+            calls = self._without_blocks(_any_ids(x))[1]  # what they get besides x depends on the shape of x only
+        for block, call in list(zip(self._modules_of_blocks(), calls, strict=True))[start:stop]:
+            x = block(x, *call.args, **call.kwargs)
+        return x if position is None else take(x, position)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C): the layers after the last block."""
+        return self._without_blocks(_any_ids(x), x)[0]
+
+    def _is_above(self, name: str) -> bool:
+        return name in self.above
+
+    def _modules_of_blocks(self) -> list[nn.Module]:
+        blocks = self.get_submodule(self.blocks.removesuffix("."))
+        assert isinstance(blocks, nn.ModuleList)
+        return list(blocks)
+
+    @torch.compiler.disable  # torch.compile cannot trace copies of modules; it compiles the blocks
+    def _without_blocks(self, input_ids: Tensor, output: Tensor | None = None) -> tuple[Tensor, list[Call]]:
+        """Runs the network with blocks that return their input, or ``output``: its result, and the blocks' arguments.
+
+        Copies share all parameters, buffers and other modules with the network.
+        """
+        calls: list[Call] = []
+
+        def record(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            calls.append(Call(x, args, kwargs))
+            return x if output is None else output
+
+        recorders = nn.ModuleList(copy(block) for block in self._modules_of_blocks())
+        for recorder in recorders:
+            recorder.forward = record
+        path = self.blocks.removeprefix("network.").removesuffix(".").split(".")
+        states = _with(self.network, path, recorders)(input_ids=input_ids, use_cache=False).last_hidden_state
+        return states, calls
+
+    def _check_split(self) -> Tensor:
+        """The states (1, T, C) after the last block, of some ids. Raises ``CannotSplit``."""
+        self.network.eval()  # dropout would change the random numbers that come after it
+        ids = torch.arange(4, device=next(self.parameters()).device)[None] % self.config.vocab_size
+        try:
+            states, calls = self._without_blocks(ids)
+            others = self._without_blocks(ids.flip(1))[1]
+            # Not finish(embed(ids)), in which the embeddings would have a part.
+            states = self.finish(calls[0].x.detach())
+        except Exception as error:  # each architecture raises errors of its own
+            raise CannotSplit from error
+        finally:
+            self.network.train()
+        number = self.config.n_layer
+        in_order = len(calls) == len(others) == number and all(call.x is calls[0].x for call in calls)
+        if not in_order or not all(_alike(a[1:], b[1:]) for a, b in zip(calls, others, strict=True)):
+            raise CannotSplit
+        return states
+
+
+def _any_ids(x: Tensor) -> Tensor:
+    """Token ids (B, T) for hidden states (B, T, C)."""
+    return torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+
+
+def _with(module: nn.Module, path: list[str], new: nn.Module) -> nn.Module:
+    """A copy of ``module`` that has ``new`` at ``path`` and shares everything else with it."""
+    name, *rest = path
+    shared = copy(module)
+    shared._modules = module._modules | {name: _with(getattr(module, name), rest, new) if rest else new}
+    return shared
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two arguments are equal, and such that nothing but the shape of the ids determines them."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return not a.requires_grad and (a.is_meta or torch.equal(a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(_alike(*pair) for pair in zip(a, b, strict=True))
+    return a is None or (isinstance(a, bool | int | float | str) and a == b)  # other objects may change

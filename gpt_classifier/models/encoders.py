@@ -1,0 +1,137 @@
+"""Runs a network of ``transformers`` as a whole: encoders (BERT, DeBERTa, ...), and decoders that do not split.
+
+Knows nothing about labels. Shapes: B texts, T tokens, C channels.
+"""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.models.gpt import take
+from gpt_classifier.models.transformers_config import (
+    TransformersConfig,
+    dropout,
+    is_causal,
+    plain,
+    predicts_with_embeddings,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Norms after the last block, in ModernBERT, EuroBERT and BLOOM. BERT and its like have theirs inside the blocks.
+FINAL_NORMS = ("network.final_norm.", "network.norm.", "network.ln_f.")
+
+
+class WholeNetwork(nn.Module):
+    """Token ids (B, T) -> hidden states (B, T, C), with the methods of :class:`~gpt_classifier.models.gpt.GPT`.
+
+    The network is not split: ``embed`` returns the ids, and ``run_blocks`` computes everything.
+    """
+
+    token_embedding = None  # its place differs between the networks of transformers
+
+    def __init__(self, network: "PreTrainedModel") -> None:
+        super().__init__()
+        if hasattr(network, "pooler"):
+            network.pooler = nn.Identity()  # a layer that this package does not use, so it would get no gradient
+        self.network = network.train()  # networks with published weights are loaded in evaluation mode
+        blocks = {name: len(module) for name, module in network.named_modules() if isinstance(module, nn.ModuleList)}
+        # Lists within a block, such as experts, may be longer; ALBERT has fewer blocks than layers, as it repeats them.
+        right = [name for name in blocks if blocks[name] == getattr(network.config, "num_hidden_layers", None)]
+        found = right[0] if right else max(blocks, key=blocks.__getitem__)
+        self.blocks = f"network.{found}."  # prefix of the names of their parameters
+        # RoBERTa reserves the positions up to the id of its padding token for padding, which it recognises by that id.
+        # Here lengths say where padding begins, so the positions are passed to it.
+        tables = (module for name, module in network.named_modules() if name.endswith("position_embeddings"))
+        padding = getattr(next(tables, None), "padding_idx", None)
+        self.first_position = 0 if padding is None else padding + 1
+        self._activation_checkpointing = False
+        self._tied: bool | None = None  # not known yet
+
+        config, fields = network.config, plain(network.config)
+        self.config = TransformersConfig(
+            fields=fields,
+            vocab_size=config.vocab_size,
+            context_length=config.max_position_embeddings - self.first_position,
+            n_embd=config.hidden_size,
+            n_layer=blocks[found],
+            n_head=config.num_attention_heads,
+            dropout=dropout(fields),
+            causal=is_causal(config),
+        )
+
+    @property
+    def output_embedding(self) -> Tensor | None:
+        """(V, C) the token embeddings if they alone turn the hidden states of a decoder into logits, else None."""
+        if self._tied is None:
+            self._tied = self.config.causal and predicts_with_embeddings(self.network.config)
+        return self.network.get_input_embeddings().weight if self._tied else None
+
+    @property
+    def starts_at(self) -> Collection[int]:
+        """Numbers of the blocks that ``run_blocks`` can start with: it runs all blocks, or none."""
+        return 0, self.config.n_layer
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Returns the ids (B, T) unchanged."""
+        return input_ids
+
+    def run_blocks(
+        self,
+        x: Tensor,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        lengths: Tensor | None = None,
+        position: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T) ids -> (B, T, C), or (B, 1, C) with ``position`` (B,), one for each text.
+
+        With ``start`` n_layer, no block is run, and ``x`` are hidden states (B, T, C).
+        """
+        if start not in self.starts_at or stop not in (None, self.config.n_layer):
+            raise ValueError("this network runs all of its blocks or none")
+        if start > 0:
+            return x if position is None else take(x, position)
+        positions = torch.arange(x.shape[1], device=x.device)
+        inputs: dict[str, Any] = (
+            {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
+        )
+        if self.config.causal:  # no token sees the padding, which is on the right
+            inputs["use_cache"] = False
+        elif lengths is None:
+            raise ValueError("lengths must say where padding begins")
+        else:
+            inputs["attention_mask"] = (positions < lengths[:, None]).long()
+        states = self.network(input_ids=x, **inputs).last_hidden_state
+        return states if position is None else take(states, position)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Returns (B, T, C) unchanged: the network has already applied its final norm, if it has one."""
+        return x
+
+    def block_of(self, name: str) -> int:
+        """Number of the block that this parameter belongs to: -1 below the blocks, n_layer for the final norm."""
+        if name.startswith(self.blocks):
+            return int(name.removeprefix(self.blocks).split(".")[0])
+        return self.config.n_layer if self._is_above(name) else -1
+
+    def _is_above(self, name: str) -> bool:
+        return name.startswith(FINAL_NORMS)
+
+    @property
+    def activation_checkpointing(self) -> bool:
+        """Whether to recompute a block's activations in the backward pass."""
+        return self._activation_checkpointing
+
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, on: bool) -> None:
+        if on != self._activation_checkpointing:
+            verb = "enable" if on else "disable"
+            names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")  # the older name
+            set_ = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
+            set_(*([{"use_reentrant": False}] if on else []))
+        self._activation_checkpointing = on

@@ -1,0 +1,162 @@
+"""Turns hidden states into class logits: pools one vector for each text and applies a replaceable head.
+
+Shapes: B texts, T tokens, C channels, K classes.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.models.backbone import Backbone
+from gpt_classifier.models.gpt import take
+from gpt_classifier.models.lora import LoRAConfig, add_lora, merge_lora
+
+Pooling = Literal["last_token", "first_token", "mean", "last_position", "mean_positions"]
+POOLINGS: dict[Pooling, str] = {
+    "last_token": "the last real token, the only one that attends to the whole text",
+    "first_token": "the first token, which with causal attention attends only to itself",
+    "mean": "the mean over real tokens",
+    "last_position": "the last position, padding or not (to reproduce the article)",
+    "mean_positions": "the mean over all positions, padding included (to reproduce the article)",
+}
+
+PADDING_COUNTS = ("last_position", "mean_positions")
+# Where inputs enter the network: token ids at the embeddings, hidden states at a block, pooled ones at the head.
+Depth = int | Literal["ids", "pooled"]
+BACKBONE = "backbone."  # prefix of the names of all parameters below the head
+
+
+class SequenceClassifier(nn.Module):
+    """Token ids (B, T) and lengths (B,) -> logits (B, K) in float32: a plain module for any training loop.
+
+    :class:`~gpt_classifier.training.module.GPTClassifier` trains it with Lightning, and
+    :class:`~gpt_classifier.inference.classifier.TextClassifier` classifies texts with it.
+
+    Args:
+        backbone: The network below the head, a GPT, or an encoder or decoder of transformers.
+        num_classes: Number of classes K.
+        pooling: Which hidden states the head gets, one of ``POOLINGS``.
+        head: ``linear``, ``mlp``, or ``{"class_path": "package.Class", "init_args": {...}}`` for any ``nn.Module``
+            that is constructed as ``Class(C, K, **init_args)`` and maps (B, C) to (B, K).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        pooling: str = "last_token",
+        head: str | Mapping[str, Any] = "linear",
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
+        self.backbone = backbone
+        self.num_classes, self.pooling = num_classes, pooling
+        self.head = build_head(head, backbone.config.n_embd, num_classes)
+        self.head_settings = head if isinstance(head, str) else dict(head)
+        self.lora: LoRAConfig | None = None
+
+    def add_lora(self, config: LoRAConfig) -> None:
+        """Adds low-rank updates to the matrices that ``config`` selects."""
+        try:
+            add_lora(self, config)
+        except ValueError as error:
+            raise InputError(f"lora: {error}") from error
+        self.lora = config
+
+    def merge_lora(self) -> None:
+        """Merges the low-rank updates into their matrices, with the same results."""
+        merge_lora(self)
+        self.lora = None
+
+    def block_of(self, name: str) -> int:
+        """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""
+        if name.startswith(BACKBONE):
+            return self.backbone.block_of(name.removeprefix(BACKBONE))
+        return self.backbone.config.n_layer
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids", with_states: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Computes the network from ``depth`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C).
+
+        ``with_states``, also returns the hidden states (B, T, C) of all positions after the final norm, which a
+        language model needs. The last block then computes every position, also if the pooling reads a single one.
+        """
+        if depth == "pooled":
+            return self.classify(inputs)
+        if depth == "ids":
+            x, depth = self.backbone.embed(inputs), 0
+        else:  # cached hidden states may have another dtype
+            x = inputs.to(next(self.backbone.parameters()).dtype) if inputs.is_floating_point() else inputs
+        if not with_states:
+            return self.classify(self.pooled(x, lengths, depth))
+        lengths = self.text_lengths(lengths, x.shape[1])
+        states = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths))
+        position = read_position(self.pooling, lengths)
+        pooled = mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
+        return self.classify(pooled), states
+
+    def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
+        """Hidden states (B, T, C) that enter block ``depth`` -> pooled ones for the head, (B, C) in float32."""
+        lengths = self.text_lengths(lengths, x.shape[1])
+        position = read_position(self.pooling, lengths)
+        x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, position=position)).float()
+        return mean(x, lengths) if position is None else x[:, 0]
+
+    def text_lengths(self, lengths: Tensor, width: int) -> Tensor:
+        """``lengths``, or the width of the batch for poolings that include padding, as in the article."""
+        return torch.full_like(lengths, width) if self.pooling in PADDING_COUNTS else lengths
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """(B, C) -> (B, K), always in float32, as the head takes very little time."""
+        pooled, state = pooled.float(), dict(self.head.state_dict(keep_vars=True))
+        with torch.autocast(pooled.device.type, enabled=False):
+            if all(tensor.dtype == torch.float32 for tensor in state.values() if tensor.is_floating_point()):
+                return self.head(pooled)
+            whole = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+            return torch.func.functional_call(self.head, whole, (pooled,))
+
+
+def read_position(pooling: str, lengths: Tensor) -> Tensor | None:
+    """The position (B,) of each text that ``pooling`` reads, or None if it reads all positions."""
+    match pooling:
+        case "last_token" | "last_position":
+            return lengths - 1
+        case "first_token":
+            return torch.zeros_like(lengths)
+    return None
+
+
+def mean(x: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over the first ``lengths`` positions: (B, T, C), (B,) -> (B, C)."""
+    real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (B, T)
+    return (x * real[..., None]).sum(1) / lengths[:, None]
+
+
+def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -> nn.Module:
+    """The head that ``head`` describes; see :class:`SequenceClassifier`.
+
+    A class must belong to a module that is already imported: a model file of unknown origin must not choose which code
+    is run.
+    """
+    if head == "linear":
+        return nn.Linear(channels, num_classes)
+    if head == "mlp":
+        return nn.Sequential(nn.Linear(channels, channels), nn.Tanh(), nn.Linear(channels, num_classes))
+    if not isinstance(head, Mapping) or "class_path" not in head:
+        raise InputError(f"head is {head!r}, expected linear, mlp or a mapping with a class_path")
+    module, _, name = head["class_path"].rpartition(".")
+    head_class = getattr(sys.modules.get(module), name, None)
+    if head_class is None:
+        raise InputError(f"the head {head['class_path']} is not imported: `import {module}` before loading the model")
+    if not (isinstance(head_class, type) and issubclass(head_class, nn.Module)):
+        raise InputError(f"the head {head['class_path']} is not a torch.nn.Module class")
+    try:
+        return head_class(channels, num_classes, **head.get("init_args", {}))
+    except TypeError as error:
+        raise InputError(f"the head {head['class_path']} does not take {head.get('init_args')}: {error}") from error

@@ -1,0 +1,81 @@
+"""Builds networks of ``transformers``, with published, random or no weights; knows nothing about how they are run.
+
+Code from the hub is never run, neither with published weights nor from a model folder.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gpt_classifier.errors import InputError, reason
+from gpt_classifier.models.encoders import WholeNetwork
+from gpt_classifier.models.transformers_config import errors_only, import_transformers, is_causal, network_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+def pretrained_network(name: str) -> WholeNetwork:
+    """The network ``name`` with published weights, from the Hugging Face hub (downloaded if needed) or from a folder.
+
+    Raises:
+        InputError: It cannot be loaded, is neither an encoder nor a decoder, or its weights do not fit its
+            configuration.
+    """
+    transformers = import_transformers()
+    config = network_config(name)
+    try:
+        with errors_only():
+            network, info = transformers.AutoModel.from_pretrained(
+                name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
+        backbone = _wrapped(network)
+    except Exception as error:  # the hub's client and transformers raise many unrelated kinds
+        raise InputError(
+            f"could not load the weights of {name!r} ({reason(error)}). Fetch its files elsewhere and "
+            "give their folder as --model.backbone FOLDER, or train from scratch with `--model.weights random`."
+        ) from error
+    blocks = backbone.blocks.removeprefix("network")
+    problems = [f"missing {key}" for key in sorted(info["missing_keys"]) if not key.startswith("pooler.")]
+    # Other unexpected keys belong to the head that it was pretrained with.
+    problems += [f"unexpected {key}" for key in sorted(info["unexpected_keys"]) if blocks in f".{key}"]
+    if problems:
+        raise InputError(f"the weights of {name!r} do not fit its configuration: {'; '.join(problems[:3])}")
+    return backbone
+
+
+def random_network(network: str | Mapping[str, Any], vocab_size: int | None = None) -> WholeNetwork:
+    """A network with random weights; ``network`` as for :func:`network_config`."""
+    return _built(network_config(network, vocab_size))
+
+
+def empty_network(fields: Mapping[str, Any]) -> WholeNetwork:
+    """A network with this configuration, whose weights are not initialized."""
+    config = network_config(fields)
+    from transformers.initialization import no_init_weights
+
+    # On the CPU even if the caller uses the meta device: buffers such as position ids are in no file.
+    with torch.device("cpu"), no_init_weights():
+        return _built(config)
+
+
+def _built(config: "PreTrainedConfig") -> WholeNetwork:
+    try:
+        return _wrapped(
+            import_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        )
+    except Exception as error:  # each architecture raises errors of its own for a wrong configuration
+        raise InputError(
+            f"no {config.model_type} network can be built from its configuration ({reason(error)})"
+        ) from error
+
+
+def _wrapped(network: "PreTrainedModel") -> WholeNetwork:
+    if is_causal(network.config):
+        from gpt_classifier.models.decoders import CannotSplit, Decoder
+
+        with suppress(CannotSplit):
+            return Decoder(network)
+    return WholeNetwork(network)

@@ -1,0 +1,260 @@
+"""The command ``compare``: two tested runs on the same test rows, side by side."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpt_classifier.errors import CommandParser, InputError
+
+if TYPE_CHECKING:
+    from gpt_classifier.reporting.document import Document
+    from gpt_classifier.reporting.saved import SavedTest
+
+DESCRIPTION = (
+    "Compares two runs that were tested on the same rows: their scores, the paired difference of their accuracies with "
+    "its interval and McNemar's exact test, the settings that differ, and the rows on which they disagree most."
+)
+SHOWN = 20  # rows
+CHARACTERS = 600  # of a text
+OF_FILES = (
+    "trainer.default_root_dir",
+    "ckpt_path",
+    "output",
+    "keep",
+    "baselines",
+    "report",
+)  # settings that change no model
+
+
+def main(arguments: list[str]) -> None:
+    parser = CommandParser("gpt-classifier compare", description=DESCRIPTION)
+    add = parser.add_argument
+    add("runs", nargs=2, type=Path, metavar="RUN", help="a run, a folder of runs (the newest tested one) or its scores")
+    add("--json", action="store_true", help="print everything as JSON")
+    add("--html", type=Path, metavar="FILE", help="write a page too")
+    options = parser.parse_args(arguments)
+
+    from gpt_classifier.files import whole_file
+    from gpt_classifier.reporting.html import html
+    from gpt_classifier.reporting.saved import read
+    from gpt_classifier.reporting.terminal import lines
+
+    first, second = (read(path) for path in options.runs)
+    check_same_rows(first, second)
+    facts = {"first": str(options.runs[0]), "second": str(options.runs[1])} | compared(first, second)
+    if options.json:
+        told = json.dumps(facts, indent=2, ensure_ascii=False)
+    else:
+        told = lines(document(facts), shutil.get_terminal_size().columns)
+    print(told.encode("utf-8", "backslashreplace").decode())  # of a text with half a surrogate pair
+    if options.html is not None:
+        with whole_file(options.html) as path:
+            path.write_text(html(document(facts)), encoding="utf-8", errors="backslashreplace")
+
+
+def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
+    """Raises ``InputError`` unless both were tested on the same rows with the same labels."""
+    if any(test.facts.get("multi_label") for test in (first, second)):
+        raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
+    one, other = (
+        dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.true.argmax(-1)], strict=True))
+        for test in (first, second)
+    )
+    common = one.keys() & other.keys()
+    same = sum(one[row] == other[row] for row in common)
+    if not len(one) == len(other) == same:
+        raise InputError(
+            f"the runs were tested on different rows: {same:,} rows with the same label are common to the {len(one):,} "
+            f"of the first and the {len(other):,} of the second; test both on one file with --data.test_source FILE"
+        )
+    hashes = [test.facts.get("test_fingerprint") for test in (first, second)]
+    if None not in hashes and hashes[0] != hashes[1]:
+        raise InputError(
+            f"the runs were tested on different texts: all {same:,} row numbers and labels are common, but the texts "
+            "are not; test both on one file with --data.test_source FILE"
+        )
+
+
+def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
+    """How two tests of the same rows compare, as values that JSON knows; differences are second minus first."""
+    from gpt_classifier.data.duplicates import near_duplicate_key
+    from gpt_classifier.statistics import resampling
+    from gpt_classifier.statistics.paired_tests import ALPHA, paired_difference, paired_p_value
+
+    labels, one, other = _class_names(first), _class_names(first, True), _class_names(second, True)
+    try:
+        texts, missing = _texts(first), None
+    except InputError as error:
+        texts, missing = None, str(error)
+    clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
+    right = [predicted == labels for predicted in (one, other)]
+    value, low, high = paired_difference(right[1], right[0], clusters)
+    p = paired_p_value(right[1][None], right[0][None])
+    f1 = resampling.difference(resampling.macro_f1(labels, other), resampling.macro_f1(labels, one))
+    return {
+        "rows": len(labels),
+        "scores": [_scores(test.facts) for test in (first, second)],
+        "difference": value,
+        "difference_interval": [low, high],
+        "f1_macro_difference": float(f1(np.ones((1, len(labels))))[0]),
+        "f1_macro_difference_interval": resampling.intervals(labels, {"f1": f1}, clusters)["f1"],
+        "p": p,
+        "told_apart": p < ALPHA and (low > 0 or high < 0),
+        "both_right": int((right[0] & right[1]).sum()),
+        "only_first_right": int((right[0] & ~right[1]).sum()),
+        "only_second_right": int((right[1] & ~right[0]).sum()),
+        "both_wrong": int((~right[0] & ~right[1]).sum()),
+        **_settings(first.facts, second.facts),
+        "disagreements": int((one != other).sum()),
+        "texts_missing": missing,
+        "examples": _examples(first, second, texts),
+    }
+
+
+def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
+    """(N,) the true or predicted class names, in the order of the rows."""
+    order = np.argsort(test.rows)
+    return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true)[order].argmax(-1)]
+
+
+def _scores(facts: dict[str, Any]) -> dict[str, Any]:
+    names = ("accuracy", "f1_macro", "balanced_accuracy", "mcc", "auroc", "average_precision", "loss")
+    kept = [*names, *(f"{name}_interval" for name in names), "training_seconds", "test_seconds"]
+    return {name: facts[name] for name in kept if facts.get(name) is not None}
+
+
+def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The sections of settings that are known of both runs, and the settings in them that differ, by dotted key."""
+    from gpt_classifier.settings import flat
+
+    both = [facts.get("configuration") or {"data": facts.get("data") or {}} for facts in (first, second)]
+    if ("trainer" in both[0]) != ("trainer" in both[1]):  # a model folder knows no more
+        both = [{"data": configuration.get("data") or {}} for configuration in both]
+    one, other = map(flat, both)
+    differ = [
+        {"setting": name, "first": one.get(name), "second": other.get(name)}
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name) != other.get(name) and name not in OF_FILES
+    ]
+    sections = [name for name in both[0] if name in both[1] and isinstance(both[0][name], dict)]
+    return {"settings_of": sections, "settings": differ}
+
+
+def _texts(test: "SavedTest") -> list[str]:
+    """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
+    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.duplicates import digest
+
+    settings = test.facts.get("data") or {}
+    if settings.get("source", IN_MEMORY) == IN_MEMORY:
+        raise InputError("they were given in memory, or as data loaders")
+    table = TextDataModule(**settings).read_tables()["test"]
+    texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
+    if texts.isna().any() or digest(texts) != test.facts.get("test_fingerprint"):
+        raise InputError("they are not those any more that the runs were tested on")
+    return texts.tolist()
+
+
+def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) -> list[dict[str, Any]]:
+    """The rows with different answers on which the probabilities of the true class differ most."""
+    labels, answers = _class_names(first), [_class_names(test, True) for test in (first, second)]
+    given = []  # the probability of the true class, and of the answer, by each
+    for test, answer in zip((first, second), answers, strict=True):
+        numbers, ordered = {name: n for n, name in enumerate(test.names)}, test.probabilities[np.argsort(test.rows)]
+        given.append([ordered[range(len(labels)), [numbers[name] for name in names]] for names in (labels, answer)])
+    rows = np.sort(first.rows)
+    gap = np.where(answers[0] != answers[1], np.abs(given[0][0] - given[1][0]), -1)
+    return [
+        {
+            "row": int(rows[i]),
+            "text": None if texts is None else texts[i][:CHARACTERS],
+            "true": labels[i],
+            **{name: answers[n][i] for n, name in enumerate(("first", "second"))},
+            **{f"{name}_probability": float(given[n][1][i]) for n, name in enumerate(("first", "second"))},
+        }
+        for i in np.argsort(-gap, kind="stable")[:SHOWN]
+        if gap[i] >= 0
+    ]
+
+
+# ---------------------------------------------------------------- words
+
+
+def document(facts: dict[str, Any]) -> "Document":
+    """What :func:`compared` found, for people; the first run is called A and the second one B."""
+    from gpt_classifier.reporting.document import Document, Example, Examples, Paragraph, Section, Table
+    from gpt_classifier.reporting.scores import scored
+    from gpt_classifier.reporting.words import percent
+    from gpt_classifier.statistics.paired_tests import number
+
+    points, (low, high) = 100 * facts["difference"], (100 * bound for bound in facts["difference_interval"])
+    how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
+    told = "The test tells them apart." if facts["told_apart"] else "The test cannot tell them apart."
+    f1, f1_interval = 100 * facts["f1_macro_difference"], facts["f1_macro_difference_interval"]
+    of_f1 = (
+        "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
+    )
+    one, other = (dict(scored(run)) for run in facts["scores"])
+    scores = [[name, one[name], other[name]] for name in one if name in other]
+    counts = [
+        ["both right", facts["both_right"]],
+        ["only A right", facts["only_first_right"]],
+        ["only B right", facts["only_second_right"]],
+        ["both wrong", facts["both_wrong"]],
+    ]
+    settings = [[each["setting"], *(_shown(each[name]) for name in ("first", "second"))] for each in facts["settings"]]
+    examples = [
+        Example(
+            each["text"] if each["text"] is not None else f"row {each['row']}",
+            [
+                ("true", each["true"]),
+                ("A", f"{each['first']}, {each['first_probability']:.4f}"),
+                ("B", f"{each['second']}, {each['second_probability']:.4f}"),
+            ],
+        )
+        for each in facts["examples"]
+    ]
+    sections = [
+        Section(
+            "Scores",
+            "Each score with its 95 % interval; scores of the same rows.",
+            [Table(["score", "A", "B"], scores)],
+        ),
+        Section(
+            "Agreement",
+            "The paired tests rest on the rows that only one of the two classifies correctly.",
+            [
+                Table(
+                    ["answers", "texts", "share"], [[name, f"{n:,}", percent(n / facts["rows"])] for name, n in counts]
+                )
+            ],
+        ),
+        Section(
+            "Settings that differ",
+            f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}.",
+            [Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")],
+        ),
+    ]
+    if examples:
+        how_to_read = (
+            "Of the rows with different answers, those on which the probabilities of the true class differ most."
+        )
+        shown = f"{len(examples):,} of {facts['disagreements']:,} rows"
+        shown += f", without their texts: {facts['texts_missing']}." if facts["texts_missing"] else ":"
+        sections.append(Section("Disagreements", how_to_read, [Paragraph(shown), Examples(examples)]))
+    return Document(
+        "Comparison of two runs",
+        f"B is {how} A",
+        f"{facts['rows']:,} test texts; 95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p "
+        f"{number(facts['p'])}; macro F1 {f1:+.1f} points{of_f1}",
+        told,
+        [("A", facts["first"]), ("B", facts["second"])],
+        sections,
+    )
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,63 @@
+"""Says what a model answers and by which rule, for the page; knows no texts."""
+
+from typing import Any
+
+from gpt_classifier.decision.rule import UNSURE, Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.trace import check_traceable
+
+
+def about(classifier: TextClassifier) -> dict[str, Any]:
+    """Its classes, its operating point, and why it has no traces if it has none."""
+    names: list[str] = classifier.classes_.tolist()
+    try:
+        check_traceable(classifier)
+        untraceable = None
+    except InputError as error:
+        untraceable = str(error)
+    return {
+        "classes": names,
+        "multi_label": classifier.decision.multi_label,
+        "rule": rule(classifier.decision, names),
+        "thresholds": thresholds(classifier.decision, names),
+        "untraceable": untraceable,
+    }
+
+
+def rule(decision: Decision, names: list[str]) -> list[str]:
+    """How probabilities become the answer."""
+    if decision.multi_label:
+        least = "their threshold" if decision.thresholds else "0.5"
+        said = [f"Each label has a probability of its own; the answer is all labels that reach {least}."]
+    elif decision.set_threshold:
+        least = f"{decision.set_threshold:.3g}"
+        said = [f"The answer is the class that has probability {least} or more, {UNSURE} where that is not just one."]
+    elif decision.thresholds:
+        said = [f"The answer is the most probable class that reaches its threshold, {UNSURE} where none does."]
+    elif decision.costs:
+        said = ["The answer is the class with the lowest expected cost."]
+    elif decision.positive is not None:
+        name = names[decision.positive]
+        least = f"{decision.threshold:.3g}"
+        said = [f"The answer is {name} if that has probability {least} or more, else the most probable other class."]
+    else:
+        said = ["The answer is the most probable class."]
+    if decision.temperature != 1:
+        said.append(f"Probabilities are calibrated with temperature {decision.temperature:.3g}.")
+    if decision.log_priors:
+        said.append("They are adjusted to how frequent the classes are in use.")
+    if decision.asked:
+        said.append(f"Asked for: {', '.join(f'{name} {value}' for name, value in decision.asked.items())}.")
+    return said
+
+
+def thresholds(decision: Decision, names: list[str]) -> dict[str, float]:
+    """The probability that a class needs to be the answer, of those classes that need one."""
+    if decision.thresholds:
+        return dict(zip(names, decision.thresholds, strict=True))
+    if decision.multi_label or decision.set_threshold:
+        return dict.fromkeys(names, decision.set_threshold or 0.5)
+    if decision.positive is not None:
+        return {names[decision.positive]: decision.threshold}
+    return {}

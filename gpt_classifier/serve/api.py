@@ -1,0 +1,243 @@
+"""The service's addresses: what each takes and answers over HTTP; computes nothing itself.
+
+Built on Starlette and uvicorn. LitServe passes every text through a queue to another process, and needs FastAPI, ZeroMQ
+and OpenTelemetry: with a small model on two cores it gave half as many answers per second, with GPT-2's 124 million
+parameters about as many (``benchmark --parts service``).
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gpt_classifier.cli.classify import fields
+from gpt_classifier.errors import InputError
+from gpt_classifier.inference import trace_text
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.serve import table
+from gpt_classifier.serve.about import about
+from gpt_classifier.serve.batching import Batcher, QueueFull
+from gpt_classifier.serve.limits import Guard, Limits, whole_body
+from gpt_classifier.serve.metrics import Counted, Metrics
+
+PAGE = {  # the files of the page with their types
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+UNLESS_TOLD = Limits()
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape half of a pair
+HEADERS = {  # nothing from elsewhere, no frames, nothing kept
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def service(
+    classifier: TextClassifier, limits: Limits = UNLESS_TOLD, token: str | None = None, hosts: tuple[str, ...] = ("*",)
+) -> Starlette:
+    """The application, for any ASGI server.
+
+    ``token`` is asked for by all addresses but the page and /health. ``hosts`` are the names by which the service may
+    be called: without a token they keep other sites' pages from reaching it under a name of their own.
+    """
+    metrics = Metrics()
+    batcher = Batcher(classifier, limits.batch, limits.waiting, metrics.batch.observe)
+    metrics.watch(lambda: batcher.waiting)
+    endpoints = Endpoints(batcher, limits, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await batcher.close()
+
+    pages = [Route(path, page_file, methods=["GET"]) for path in PAGE]
+    routes = [
+        *pages,
+        Route("/health", endpoints.health, methods=["GET"]),
+        Route("/model", endpoints.model, methods=["GET"]),
+        Route("/metrics", endpoints.metrics_text, methods=["GET"]),
+        Route("/predict", endpoints.predict, methods=["POST"]),
+        Route("/trace", endpoints.trace, methods=["POST"]),
+        Route("/table", endpoints.table, methods=["POST"]),
+        Route("/table/head", endpoints.table_head, methods=["POST"]),
+    ]
+    open_paths = {*PAGE, "/health"}
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(WithHeaders),
+            Middleware(Counted, metrics=metrics, paths={route.path for route in routes}),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+            Middleware(Guard, open_paths=open_paths, rate=limits.rate, token=token),
+        ],
+        exception_handlers={HTTPException: refused, InputError: refused, QueueFull: refused, Exception: failed},
+    )
+
+
+def server(app: Starlette, limits: Limits) -> uvicorn.Server:
+    """The server that runs the application, on the sockets that it is given."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever is on this machine could take on any address
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=limits.seconds,
+    )
+    return uvicorn.Server(config)
+
+
+class Endpoints:
+    """What the addresses answer."""
+
+    def __init__(self, batcher: Batcher, limits: Limits, metrics: Metrics) -> None:
+        self.batcher, self.limits, self.metrics = batcher, limits, metrics
+        self.classifier = batcher.classifier
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def model(self, _: Request) -> Response:
+        return JSONResponse(about(self.classifier))
+
+    async def metrics_text(self, _: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def predict(self, request: Request) -> Response:
+        """{"texts": [...]} -> {"predictions": [...]}, each as ``classify --json`` writes it, without the text."""
+        texts = await self._field(request, "texts", '{"texts": ["a text", ...]}')
+        if not isinstance(texts, list):
+            raise InputError('texts is no list: expected {"texts": ["a text", ...]}')
+        predictions = await self._predictions(texts)
+        several = self.classifier.decision.multi_label
+        return JSONResponse({"predictions": [fields(each, None, several) for each in predictions]})
+
+    async def trace(self, request: Request) -> Response:
+        """{"text": "..."} -> what ``classify --json --trace`` writes of it, with its words and sentences."""
+        text = await self._field(request, "text", '{"text": "a text"}')
+        self._check("text", text)
+        trace = await self.batcher.trace(text)
+        more = {
+            "answer": trace.answer,
+            "final_class": trace.class_names[trace.final_class],
+            "words": trace.words,
+            "decided_word": None if trace.decided_at is None else trace.word_at(trace.decided_at),
+            "sentences": trace_text.sentences(trace),
+        }
+        return JSONResponse(trace.to_dict() | more)
+
+    async def table(self, request: Request) -> Response:
+        """CSV -> the same with predictions; ``text_column`` names the texts, ``for=spreadsheet`` disarms formulas."""
+        rows = await self._table(request)
+        names, safe = self.classifier.classes_.tolist(), request.query_params.get("for") == "spreadsheet"
+        table.check_columns(rows, names)
+        texts = table.text_column(rows, request.query_params.get("text_column"))
+        predictions = await self._predictions(texts)
+        content = await asyncio.to_thread(table.with_predictions, rows, predictions, names, safe)
+        return Response(content, media_type="text/csv")
+
+    async def table_head(self, request: Request) -> Response:
+        """CSV -> its columns, number of rows, and first rows, in JSON."""
+        return JSONResponse(table.head(await self._table(request)))
+
+    async def _predictions(self, texts: list[Any]) -> list[Any]:
+        if len(texts) > self.limits.texts:
+            raise InputError(
+                f"there are {len(texts):,} texts, expected at most {self.limits.texts:,}: send them in parts"
+            )
+        for number, text in enumerate(texts):
+            self._check(f"texts[{number}]", text)
+        predictions = await self.batcher.predict(texts)
+        for each in predictions:
+            for label in each.labels if self.classifier.decision.multi_label else (each.label,):
+                self.metrics.answers.labels(label).inc()
+        return predictions
+
+    def _check(self, name: str, text: Any) -> None:
+        if not isinstance(text, str):
+            raise InputError(f"{name} is of type {type(text).__name__}, expected a text")
+        if len(text) > self.limits.characters:
+            raise InputError(f"{name} has {len(text):,} characters, expected at most {self.limits.characters:,}")
+        if SURROGATE.search(text):
+            raise InputError(f"{name} has half of a surrogate pair, which is no character")
+
+    async def _field(self, request: Request, name: str, expected: str) -> Any:
+        """The only field of a JSON object."""
+        body = await self._body(request)
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"the body is not JSON: expected {expected}") from error
+        if not isinstance(content, dict) or list(content) != [name]:
+            has = f"has {', '.join(content) or 'no field'}" if isinstance(content, dict) else "is no object"
+            raise InputError(f"the body {has[:100]}: expected {expected}")
+        return content[name]
+
+    async def _table(self, request: Request) -> Any:
+        return await asyncio.to_thread(table.read, await self._body(request), self.limits.texts)
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await whole_body(request, self.limits.body)
+        except TimeoutError:
+            raise HTTPException(408, f"the request took more than {self.limits.seconds} s to arrive") from None
+
+
+async def page_file(request: Request) -> Response:
+    """A file of the page, from the package."""
+    name, kind = PAGE[request.url.path]
+    return Response(files("gpt_classifier.app").joinpath("page", name).read_bytes(), media_type=kind)
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    """What cannot be answered, in one line."""
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    if isinstance(error, QueueFull):
+        return JSONResponse({"error": "too many texts wait: try again later"}, 503, {"Retry-After": "1"})
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def failed(_: Request, error: Exception) -> Response:
+    """A mistake of ours; the server logs where it happened."""
+    return JSONResponse({"error": f"the service failed ({type(error).__name__}): its log says where"}, 500)
+
+
+class WithHeaders:
+    """Adds HEADERS to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        await self.app(scope, receive, with_headers)

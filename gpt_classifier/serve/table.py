@@ -1,0 +1,87 @@
+"""Tables in CSV, as bytes: their texts, and the same rows with predictions; knows neither HTTP nor models."""
+
+from csv import reader
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from gpt_classifier.data import writers
+from gpt_classifier.data.readers import read_columns
+from gpt_classifier.data.values import text_of
+from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.inference.classifier import Prediction
+
+FIRST_ROWS = 5
+SHOWN = 300  # characters of a cell
+MAX_COLUMNS = 1000  # a header of millions would take minutes to read
+
+
+def read(content: bytes, rows: int) -> pd.DataFrame:
+    """All columns, read as those of any file. Raises ``InputError`` for more than ``rows`` rows or MAX_COLUMNS."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the table is not UTF-8 at byte {error.start:,}: save it as CSV UTF-8") from error
+    headers = (next(filter(None, reader(StringIO(text, newline=""), delimiter=mark)), []) for mark in ",;\t")
+    if (width := max(map(len, headers))) > MAX_COLUMNS:
+        raise InputError(f"the table has {width:,} columns, expected at most {MAX_COLUMNS:,}")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_bytes(content)
+        try:
+            chunks, count = [], 0
+            for chunk in read_columns(str(path), None):
+                chunks.append(chunk)
+                if (count := count + len(chunk)) > rows:
+                    raise InputError(f"the table has more than {rows:,} rows: send it in parts")
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "the table")) from error
+    return pd.concat(chunks, ignore_index=True)
+
+
+def text_column(table: pd.DataFrame, name: str | None) -> list[str]:
+    """The texts; without a ``name`` those of the column ``text``, or of the only one. A missing text is empty."""
+    columns = list(table.columns)
+    if name is None:
+        name = columns[0] if len(columns) == 1 else "text"
+    if columns.count(name) != 1:
+        trouble = "two columns" if name in columns else "no column"
+        hint = did_you_mean(name, columns) or f"; its columns are {', '.join(columns)}: name one as text_column"
+        raise InputError(f"the table has {trouble} {name!r}{hint}")
+    rows = enumerate(table[name].tolist())
+    return [text_of(value, lambda row=row: f"{name} in row {row} of the table") or "" for row, value in rows]  # type: ignore[misc]
+
+
+def with_predictions(
+    table: pd.DataFrame, predictions: list[Prediction], class_names: list[str], for_spreadsheet: bool = False
+) -> bytes:
+    """The table as CSV, with the columns that ``predict`` writes too: predicted, probability_NAME of each class.
+
+    ``for_spreadsheet`` makes formulas texts, also those in names of columns, and marks the encoding as Excel wants it;
+    without it all cells are as they were sent.
+    """
+    check_columns(table, class_names)
+    rows = [[*table.columns, "predicted", *(f"probability_{name}" for name in class_names)]]
+    cells = table.astype(object).fillna("").itertuples(index=False, name=None)
+    for row, each in zip(cells, predictions, strict=True):
+        rows.append([*row, each.label, *(f"{each.probabilities[name]:.6f}" for name in class_names)])
+    if not for_spreadsheet:
+        return b"".join(writers.csv_lines(rows))
+    return writers.MARK + b"".join(writers.csv_lines(map(writers.no_formula, row) for row in rows))
+
+
+def check_columns(table: pd.DataFrame, class_names: list[str]) -> None:
+    """Raises ``InputError`` for a column that the predictions would have a second time."""
+    ours = {"predicted", *(f"probability_{name}" for name in class_names)}
+    if taken := [name for name in table.columns if name in ours]:
+        raise InputError(f"the table has {', '.join(taken)}, which predictions have themselves: leave it out")
+
+
+def head(table: pd.DataFrame) -> dict[str, Any]:
+    """Its columns, its number of rows and the first of them, shortened, to choose a column by."""
+    first = table.head(FIRST_ROWS).astype(object).fillna("").astype(str)
+    rows = [[cell[:SHOWN] for cell in row] for row in first.to_numpy().tolist()]
+    return {"columns": list(table.columns), "rows": rows, "count": len(table)}

@@ -1,0 +1,21 @@
+"""Replaces what UTF-8 cannot hold, and measures and shortens texts for people; knows nothing about tokens."""
+
+import unicodedata
+
+
+def valid(text: str) -> str:
+    """Without lone surrogates, which UTF-8 cannot hold and which are replaced as tiktoken does; a pair becomes one."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def shortened(name: str, maximum: int) -> str:
+    """A name of at most so many columns; a longer one loses its middle."""
+    while columns(name) > maximum:
+        middle = len(name) * 2 // 3
+        name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"
+    return name
+
+
+def columns(text: str) -> int:
+    """In columns of a fixed-width font: letters of East Asia are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

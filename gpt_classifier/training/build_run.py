@@ -1,0 +1,389 @@
+"""Wires data, model and trainer into the commands fit, validate, test and predict."""
+
+import importlib
+import json
+import logging
+import signal
+import sys
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.datasets import is_named, stem
+from gpt_classifier.data.readers import paths
+from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.files import cache_folder, newest, tokenizer_folder, whole_file, writable_folder
+from gpt_classifier.inference.model_folder import decision_of, find_weights, load, network_settings, read_checkpoint
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.text.encoder import WindowsConfig
+from gpt_classifier.text.tokenizers import OWN
+from gpt_classifier.training import callbacks
+from gpt_classifier.training.cluster import ClusterTrainer
+from gpt_classifier.training.module import GPTClassifier
+from gpt_classifier.training.network import check_published
+from gpt_classifier.training.parser import Parser
+from gpt_classifier.training.runs import run_folder, run_of, trained_model
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration of a fit next to its results; a resumed fit saves its own under another name."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and (folder := run_folder(trainer)) is not None:
+            first = writable_folder(folder) / "config.yaml"
+            path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
+            with whole_file(path) as part:  # jsonargparse would write it in the encoding of the system
+                part.write_text(self.parser.dump(self.config), encoding="utf-8")
+
+
+ABOUT = {
+    "fit": "Trains a model.",
+    "validate": "Scores a trained model on validation rows.",
+    "test": "Scores a trained model on test rows.",
+    "predict": "Classifies the rows of a file.",
+}
+TRAINED = ("validate", "test", "predict")  # the commands that start from a trained model
+
+
+class ClassifierCLI(LightningCLI):
+    """LightningCLI with the package's own model, data, callbacks and checkpoints.
+
+    The files of a run are in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
+    ``best`` for that checkpoint of the newest run. All commands but ``fit`` load the model, its class names and its
+    text encoder from it, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a
+    model folder or a .ckpt file. They use the data settings of the model's training; options have precedence.
+    """
+
+    model: GPTClassifier
+    datamodule: TextDataModule
+    given_checkpoint: str | None = None  # --ckpt_path
+    checkpoint: Path | None = None  # checkpoint that fit continues from
+    trained: GPTClassifier  # trained model of the other commands
+    trained_path: Path  # its checkpoint or folder
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        quiet()
+        self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
+        self.has_commands = run
+        super().__init__(
+            GPTClassifier,
+            TextDataModule,
+            args=args,
+            run=run,
+            parser_class=Parser,
+            parser_kwargs={"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in ABOUT}},
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "default_root_dir": "checkpoints/default",
+                "max_epochs": 5,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,  # the module reports the number of trained parameters
+            },
+            seed_everything_default=123,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # our checkpoints hold plain values and need no jsonargparse
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            help="File that predict writes: .csv, .jsonl or .parquet; by default <run>/predictions/<source>.csv. It is "
+            "for programs: kept cells stay as they are, also those that a spreadsheet would run as formulas.",
+        )
+        parser.add_argument(
+            "--keep", nargs="+", default=[], help="Columns of the source that predict copies into its file."
+        )
+        parser.add_argument(
+            "--ray",
+            type=int | None,
+            help="Number of processes of a Ray cluster in which predict classifies, each on a core or a GPU: of the "
+            "cluster at RAY_ADDRESS, or of one that is started on this machine. No trainer's settings then matter.",
+        )
+        parser.add_argument(
+            "--baselines",
+            type=Literal["all", "none"],
+            default="all",
+            help="Trivial models that test trains on the same rows and compares the model with.",
+        )
+        parser.add_argument(
+            "--report",
+            type=Literal["all", "none"],
+            default="all",
+            help="Report that test writes as report.html and report.md, with what is measured only for it.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, list), "as __init__ takes them"
+        if self.has_commands:  # TestResults prints the same scores and more
+            parser.set_defaults({"test.verbose": False})
+        # Lightning's own method warns about arguments other than sys.argv
+        self.config = with_defaults_of_weights(parser, args, "fit" if self.has_commands else None)
+        if not self.has_commands:
+            return
+        command = self.config.subcommand
+        self.given_checkpoint = self.config[command].ckpt_path
+        if command in TRAINED:
+            # The parser reads options from left to right: configuration files, settings of the run, command line.
+            config = self.config[command]
+            self._find_trained(config)
+            files, typed = _take_all(args[1:], "--config", "-c")
+            own = _settings_of(self.trained, typed)
+            configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
+            self.config = parser.parse_args([command, *configs, *typed])
+            self._check_data(config.data)
+        # Lightning would let the settings of a checkpoint that it finds here override the given ones, without a warning
+        # (#21455).
+        self.config[command].ckpt_path = None
+
+    def _find_trained(self, config: Namespace) -> None:
+        if self.given_model is not None and self.given_checkpoint:
+            raise InputError("--model and --ckpt_path both name the model: give one of them")
+        if self.given_model is not None:
+            self.trained_path = trained_model(Path(self.given_model))
+        else:
+            self.trained_path = checkpoint_path(self.given_checkpoint or "best", config)
+        if self.trained_path.is_file():
+            self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
+            if self.trained_path.name == "best.ckpt":  # the weights of the model folder, which may have been calibrated
+                self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
+        else:
+            self.trained = GPTClassifier.from_bundle(load(self.trained_path))
+
+    def _check_data(self, configured: Namespace) -> None:
+        """Raises ``InputError`` if no data were named, and logs which configured settings those of the run override."""
+        command = self.config.subcommand
+        data = self.config[command].data
+        scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
+        if data.source == IN_MEMORY and data[scored] in (None, IN_MEMORY):
+            raise InputError(f"the model was not trained on a file, so name one: --data.{scored} FILE")
+        defaults = self.parser.parse_args([command])[command].data
+        for name, value in vars(data.as_flat()).items():
+            given = configured.get(name)  # None for a field of a group that is null
+            if given not in (value, defaults.get(name)):
+                rank_zero_info(
+                    f"data.{name} is {value!r} as in {self.trained_path}, not {given!r} as in the "
+                    f"configuration: to change it, give --data.{name}"
+                )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        for group, kind in ((config.model.lora, LoRAConfig), (config.data.windows, WindowsConfig)):
+            if group is not None:  # for a group that may be null, the parser would hide the reason of an error
+                kind(**vars(group))
+        if self.subcommand is None:
+            return
+        if self.subcommand == "fit":
+            if self.given_checkpoint:
+                self.checkpoint = checkpoint_path(self.given_checkpoint, config)
+                read_checkpoint(self.checkpoint)  # raises InputError for a file that this package did not write
+                config["ckpt_path"] = str(self.checkpoint)
+            self._check_tokenizer(config)
+            if isinstance(config.model.head, dict) and "class_path" in config.model.head:
+                _import(config.model.head["class_path"])
+        elif self.subcommand == "predict":
+            config["return_predictions"] = False  # predictions are written to the file, batch by batch
+
+    @staticmethod
+    def _check_tokenizer(config: Namespace) -> None:
+        """Raises ``InputError`` if published weights are not for this tokenizer, before they are downloaded."""
+        tokenizer = config.data.tokenizer
+        if not isinstance(tokenizer, str) or tokenizer in OWN:
+            check_published(config.model, str(tokenizer).replace("'", ""))
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        if self.subcommand in TRAINED:
+            self.model = self.trained
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            return self._make_trainer(**kwargs)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
+            raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
+
+    def _make_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._of_command(self.config_init).trainer
+        extra = list(config.get("callbacks") or [])
+        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
+            # Only on a terminal: in a log file, each update of a progress bar is a new line.
+            if sys.stdout.isatty():
+                extra.append(callbacks.Bar())
+            else:
+                kwargs["enable_progress_bar"] = False
+        checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
+        baselines, report = (self._of_command(self.config_init).get(name) != "none" for name in ("baselines", "report"))
+        extra += callbacks.default_callbacks(checkpoints, baselines, report)
+        if self.subcommand == "predict":
+            kwargs["logger"] = False
+            if config.get("fast_dev_run"):
+                rank_zero_info("fast_dev_run: no predictions are written")
+            else:
+                extra.append(self._predictions_file())
+                if (workers := self._of_command(self.config_init).ray) is not None:
+                    self.trainer_class = partial(ClusterTrainer, workers)
+        elif self.subcommand is None:
+            kwargs["logger"] = False  # the caller decides what runs and where files are written
+            extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
+        elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
+            kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
+        if kwargs.get("logger", config.get("logger")) is False:  # learning rates are written only to a logger
+            extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
+        return super().instantiate_trainer(callbacks=extra, **kwargs)
+
+    def _of_command(self, config: Namespace) -> Namespace:
+        return config if self.subcommand is None else config[self.subcommand]
+
+    def _logger(self, root: Path) -> TensorBoardLogger:
+        """A logger that writes to the run of the model, or to a new run."""
+        path = self.checkpoint if self.subcommand == "fit" else self.trained_path
+        run = None if path is None else run_of(path)
+        if run is not None:
+            writable_folder(run)
+            return TensorBoardLogger(run.parent, name="", version=run.name, default_hp_metric=False)
+        return TensorBoardLogger(writable_folder(root), name="", default_hp_metric=False)
+
+    def _predictions_file(self) -> callbacks.PredictionsFile:
+        config = self._of_command(self.config)
+        source, keep, output = self.datamodule.source, config.keep, config.output
+        if output is None:
+            if (run := run_of(self.trained_path)) is None:
+                raise InputError(f"{self.trained_path} lies in no run: name a file for the predictions with --output")
+            output = run / "predictions" / f"{stem(source)}.csv"
+        if not is_named(source) and Path(output).resolve() in [Path(path).resolve() for path in paths(source)]:
+            raise InputError(f"--output {output} is the source itself, which predictions would replace: name another")
+        return callbacks.PredictionsFile(output, self.datamodule.columns, keep)
+
+
+class DataCLI(ClassifierCLI):
+    """Only the data of a configuration: its network and its device need not be there."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(args, run=False)
+
+    def before_instantiate_classes(self) -> None:
+        pass  # it is about the model
+
+    def instantiate_classes(self) -> None:
+        self.datamodule = TextDataModule(**self.config.data.as_dict())
+
+
+def main(args: list[str]) -> None:
+    """Runs one of the commands fit, validate, test and predict."""
+    try:
+        ClassifierCLI(args)
+    except MisconfigurationException as error:  # an unavailable accelerator, or options that exclude each other
+        raise InputError(" ".join(str(error).split())) from error
+    except SIGTERMException as stop:  # Lightning's exception has no exit code
+        raise SystemExit(128 + signal.SIGTERM) from stop
+
+
+def download(args: list[str]) -> None:
+    """Downloads all files that a configuration needs, for machines without internet."""
+    cli = ClassifierCLI(args, run=False)
+    cli.datamodule.prepare_data()
+    cli.model.download()
+    print(f"data sets: {cache_folder()}\ntokenizer: {tokenizer_folder()}")
+    if cli.model.hparams["weights"] == "pretrained":
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        print(f"weights: {HF_HUB_CACHE}")
+
+
+def checkpoint_path(given: str, config: Namespace) -> Path:
+    """The given file; for ``last`` and ``best``, that file of the newest run that has one."""
+    if given not in ("last", "best"):
+        return Path(given)
+    root = Path(config.trainer.default_root_dir)
+    if (path := newest(root, f"checkpoints/{given}.ckpt")) is None:
+        raise InputError(
+            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
+            "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
+        )
+    return path
+
+
+def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], command: str | None = None) -> Namespace:
+    """What the options say; where they name a model folder as weights, its network and tokenizer are the defaults.
+
+    Args:
+        parser: Reads the options from left to right; the right one has precedence.
+        args: The words of a command line.
+        command: The subcommand to which this applies, which is the first word; None if there are no subcommands.
+    """
+    config = parser.parse_args(args)
+    if command is not None and config.subcommand != command:
+        return config
+    weights = (config if command is None else config[command]).model.weights
+    if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
+        return config
+    first = [] if command is None else [command]
+    return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
+
+
+def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The last value of ``option`` on a command line, and the rest of the line."""
+    values, rest = _take_all(words, option)
+    return (values[-1] if values else None), rest
+
+
+def _take_all(words: list[str], *options: str) -> tuple[list[str], list[str]]:
+    """The values of ``options`` on a command line, and the rest of the line."""
+    values, rest, left = [], [], iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name not in options:
+            rest.append(word)
+        elif (given := value if equals else next(left, None)) is None:
+            raise InputError(f"{word} needs a value")
+        else:
+            values.append(given)
+    return values, rest
+
+
+def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
+    """The data settings of the model's training, without those that an option of the command line replaces."""
+    settings = {"source": IN_MEMORY} | model.data_settings
+    options = {word.partition("=")[0] for word in typed}
+    if "--data.source" in options:  # these settings belonged to the previous source
+        settings |= {"val_source": None, "test_source": None}
+        settings["splitting"] = {**settings.get("splitting", {}), "split_column": None, "group_column": None}
+    if "--data.test_source" in options:  # folds are for a source without a test file
+        settings["splitting"] = {**settings.get("splitting", {}), "folds": 0, "fold": 0}
+    return settings
+
+
+def _import(class_path: str) -> None:
+    module, _, name = class_path.rpartition(".")
+    try:
+        imported = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"the module of the class {class_path} cannot be imported: {error}") from error
+    if not hasattr(imported, name):
+        raise InputError(f"{module} has no class {name}{did_you_mean(name, dir(imported))}")
+
+
+def quiet() -> None:
+    """Silences Lightning's tips and those warnings that do not concern the run."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
+    # When a fit is resumed, its folder is not empty, and the data do resume at the right batch (a test checks that).
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

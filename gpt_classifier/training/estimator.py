@@ -1,0 +1,156 @@
+"""A text classifier with the interface of scikit-learn; it is trained exactly as ``fit`` trains one."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from gpt_classifier import files
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.values import listed, names_of, texts_of
+from gpt_classifier.errors import InputError
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.training.callbacks import BestCheckpoint, EpochLines, default_callbacks
+from gpt_classifier.training.callbacks.checkpoints import StopEarly
+from gpt_classifier.training.callbacks.outputs import FinishRun
+from gpt_classifier.training.overrides import ONE_PROCESS, Settings, build, check_settings, quiet, read_yaml
+
+OWN_TOKENS: Settings = {"data.tokenizer": {"train": 4096}}  # the default settings, with which nothing is downloaded
+FROM_X_AND_Y = ("source", "val_source", "test_source", "class_names", "multi_label", "text_column", "label_column")
+
+
+class GPTTextClassifier(ClassifierMixin, BaseEstimator):
+    """Texts and their classes in, a trained GPT out: for pipelines, GridSearchCV and cross-validation.
+
+    A fit divides the texts into training and validation rows, near-duplicates together, trains by a configuration of
+    this package and keeps the weights of the best epoch. ``classes_`` (K,) are the classes, in the order of
+    ``predict_proba``'s columns, and ``classifier_`` is the :class:`TextClassifier`, which can be saved.
+
+    Examples:
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> settings = [{"model.learning_rate": rate} for rate in (5e-4, 1e-3)]
+        >>> search = GridSearchCV(GPTTextClassifier(), {"settings": settings}, cv=3)  # doctest: +SKIP
+
+    Args:
+        config: Name of a configuration of the package, such as ``scratch`` or ``spam``, or the path of a file.
+        settings: Settings that replace those of ``config``, by their names on the command line:
+            ``{"model.learning_rate": 1e-3, "trainer.max_epochs": 3}``. By default, 4,096 tokens are learned from the
+            texts, and nothing is downloaded.
+        validation_fraction: Share of the texts that choose the best epoch, and are not trained on.
+        random_state: Seed of the division, the initial weights and the order of the texts.
+        verbose: Whether to print a line for each epoch.
+    """
+
+    def __init__(
+        self,
+        config: str | Path = "scratch",
+        settings: Mapping[str, Any] | None = None,
+        validation_fraction: float = 0.1,
+        random_state: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Iterable[str], y: Any) -> Self:  # scikit-learn's names
+        """Trains on N texts and their classes: strings, whole numbers or booleans.
+
+        ``X`` has one dimension, as for the vectorizers of scikit-learn: a list, an array, a column of a table. Missing
+        texts are dropped, or what the setting ``data.empty`` says.
+
+        Raises:
+            InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
+        """
+        texts = texts_of(listed(X, "the texts"), lambda position: f"X[{position}]")
+        y, y_names = _classes_of(y)
+        self.classes_, first, numbers = np.unique(y, return_index=True, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"y has the single class {self.classes_.tolist()}, expected two classes or more")
+        names = [y_names[position] for position in first]
+        labels = [names[number] for number in numbers]
+        with TemporaryDirectory() as folder, isolate_rng(), nullcontext() if self.verbose else quiet():
+            self.classifier_ = self._trained(texts, labels, names, Path(folder))
+        return self
+
+    def predict(self, X: Iterable[str]) -> np.ndarray:
+        """(N,) the classes of N texts, by the rule ``model.decide``, by default the most probable ones."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[self.classifier_.decision.answers(probabilities)]
+
+    def predict_proba(self, X: Iterable[str]) -> np.ndarray:
+        """(N, K) class probabilities of N texts, a column for each of ``classes_``."""
+        check_is_fitted(self, "classifier_")
+        return self.classifier_.predict_proba(X)
+
+    def _trained(self, texts: list[str | None], labels: list[str], names: list[str], folder: Path) -> TextClassifier:
+        asked = self._settings()
+        cli = build(_contents(self.config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
+        settings = {name: value for name, value in cli.datamodule.hparams.items() if name not in FROM_X_AND_Y}
+        settings["splitting"] |= {"fractions": [1 - self.validation_fraction, self.validation_fraction, 0.0]}
+        data = TextDataModule.from_lists(texts, labels, class_names=names, **settings)
+        trainer: Any = cli.trainer
+        trainer.loggers = [TensorBoardLogger(folder, name="", version="run", default_hp_metric=False)]
+        kept = (EpochLines, StopEarly, FinishRun)
+        best = BestCheckpoint()
+        trainer.callbacks = [*(c for c in default_callbacks(False) if isinstance(c, kept)), best]
+        trainer.fit(cli.model, data)
+        classifier = TextClassifier.load(folder / "run")
+        decide = cli.model.hparams["decide"]
+        if decide is not None and not classifier.decision.asked:
+            raise InputError(
+                f"model.decide {decide} cannot be followed with {len(data.tables['val'])} validation texts: give more "
+                "texts or a larger validation_fraction, or see the reason with verbose=True"
+            )
+        if classifier.decision.thresholds or classifier.decision.set_threshold:
+            raise InputError(
+                f"model.decide {decide} may leave a text unsure, which is none of the classes: use "
+                "a rule that always answers, such as {max_fpr: 0.01}"
+            )
+        return classifier
+
+    def _settings(self) -> Settings:
+        settings = OWN_TOKENS if self.settings is None else self.settings
+        check_settings(settings, "settings")
+        if given := [key for key in settings if key.removeprefix("data.") in FROM_X_AND_Y and key.startswith("data.")]:
+            raise InputError(f"settings have {given[0]}, but the data are X and y: leave it out")
+        if not 0 < self.validation_fraction < 1:
+            raise InputError(f"validation_fraction is {self.validation_fraction}, expected a share between 0 and 1")
+        return dict(settings)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
+        return tags
+
+
+def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:
+    """(N,) the classes, of a type that can be sorted, and the name of each."""
+    values = y.tolist() if getattr(y, "ndim", 1) == 2 else listed(y, "the classes")  # scikit-learn also takes (N, 1)
+    values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+    names = names_of(values, lambda position: f"y[{position}]")
+    if None in names:
+        raise InputError(f"y[{names.index(None)}] is missing, expected a class for each text: leave out those without")
+    if any(isinstance(value, float) and not value.is_integer() for value in values):
+        raise InputError("y has numbers that are not whole, expected classes: convert them to strings if they are some")
+    classes = np.asarray(values)
+    # Of several types, such as numbers and strings, only the names can be sorted.
+    kinds = {type(value) for value in values}
+    return (classes if len(kinds) == 1 and classes.dtype.kind in "iufbU" else np.array(names)), [str(n) for n in names]
+
+
+def _contents(config: str | Path) -> str:
+    """The configuration of that name, or of the file."""
+    path = Path(files.built_in_configurations().get(str(config), config))
+    if not isinstance(read_yaml(path), dict):
+        raise InputError(f"{path} is not a configuration: it has no keys")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,156 @@
+"""The auxiliary language-modelling loss of a batch, and its scores; knows nothing about labels and class logits.
+
+A. Radford et al., "Improving Language Understanding by Generative Pre-Training" (2018), section 3.2: the loss of
+fine-tuning is that of the classification plus lambda times that of the next tokens.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.language_model import LanguageModelScores
+from gpt_classifier.models.backbone import Backbone
+from gpt_classifier.text.encoder import Batch
+
+STAGES = ("train", "val", "test")
+
+
+class LanguageModelLoss(nn.Module):
+    """The mean over texts of the mean loss of their tokens after the first, and the scores of each stage's tokens.
+
+    Args:
+        byte_lengths: (V,) number of bytes that each token id stands for; without them there are no bits per byte.
+    """
+
+    def __init__(self, byte_lengths: Tensor) -> None:
+        super().__init__()
+        self.of_stages = nn.ModuleList(LanguageModelScores(byte_lengths) for _ in STAGES)
+
+    def forward(self, states: Tensor, batch: Batch, output: Tensor, stage: str) -> Tensor:
+        """The loss of hidden states (W, T, C) after the final norm, with the output layer (V, C)."""
+        ids = batch.inputs if batch.depth == "ids" else batch.ids
+        assert ids is not None, "cached hidden states bring the ids of their tokens"
+        number = None if batch.rows is None else len(batch.rows)
+        weights = weights_by_text(batch.lengths, ids.shape[1], batch.texts, number)
+        loss, nats = next_token_loss(states, ids, weights, output)
+        self.scores(stage).update(nats, ids[:, 1:], weights > 0)
+        return loss
+
+    def scores(self, stage: str) -> LanguageModelScores:
+        """What collects the scores of ``stage``."""
+        scores = self.of_stages[STAGES.index(stage)]
+        assert isinstance(scores, LanguageModelScores)
+        return scores
+
+
+def output_layer(backbone: Backbone, weight: float) -> Tensor:
+    """The output layer (V, C) of ``backbone``. Raises ``InputError`` if it has none; ``weight`` serves the message."""
+    if (output := backbone.output_embedding) is None:
+        raise InputError(
+            f"lm_loss is {weight}, but this network ({backbone.config.model_type}) predicts no next token: expected "
+            "causal attention and an output layer that is tied to the token embeddings; leave lm_loss at 0"
+        )
+    return output
+
+
+def multiplications(backbone: Backbone, first_block: int, single_position: bool) -> tuple[int, int]:
+    """Multiplications of matrix products for a token in one forward pass: for the classification alone, and with this.
+
+    Args:
+        backbone: The network.
+        first_block: Number of blocks that are cached.
+        single_position: Whether the pooling reads one position, so that the last block computes only that.
+    """
+    config = backbone.config
+    output = output_layer(backbone, 0.0)
+    block = 12 * config.n_embd**2  # 4 matrices of C x C in attention, 8 in the perceptron; those of scores are left out
+    run = config.n_layer - first_block
+    alone = block * max(0, run - single_position)
+    return alone, block * run + output.numel()
+
+
+CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}  # maximum number of logits at a time: 16 MB on a CPU fit into its cache
+
+
+def next_token_loss(states: Tensor, ids: Tensor, weights: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted sum of all tokens' losses, with gradients, and the loss of each, without.
+
+    Args:
+        states: (B, T, C) hidden states after the final norm; that at position t predicts the token at t + 1.
+        ids: (B, T) token ids.
+        weights: (B, T - 1) weight of the loss of each token after the first one; those of weight 0 are not computed.
+        output: (V, C) the output layer, usually the token embeddings ("tied").
+
+    Returns:
+        A number, and (B, T - 1) negative log-likelihoods in nats, in float32; 0 where the weight is 0.
+    """
+    real = weights > 0
+    nats = torch.zeros_like(weights, dtype=torch.float32)
+    loss, nats[real] = _WeightedSum.apply(states[:, :-1][real], ids[:, 1:][real], weights[real].float(), output)
+    return loss, nats
+
+
+def weights_by_text(lengths: Tensor, width: int, texts: Tensor | None = None, number: int | None = None) -> Tensor:
+    """(W, T - 1) the weights with which :func:`next_token_loss` is the mean over texts of the mean over their tokens.
+
+    As the classification loss is a mean over texts too, the gradient of a batch is the mean of its texts' gradients,
+    however they are divided into smaller batches. A text of a single token predicts none and counts as 0.
+
+    Args:
+        lengths: (W,) number of real tokens of each input.
+        width: T.
+        texts: (W,) which text each input is a window of; by default each is a text.
+        number: Number of texts, if ``texts`` is given.
+    """
+    counts = lengths - 1
+    of_texts = counts if texts is None else counts.new_zeros(number or 0).index_add(0, texts, counts)
+    weights = 1 / (len(of_texts) * of_texts.clamp(min=1).float())
+    weights = weights if texts is None else weights[texts]
+    return weights[:, None] * (torch.arange(1, width, device=lengths.device) < lengths[:, None])
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Gradients are computed together with the loss, chunk by chunk: logits neither stay nor are computed twice."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, targets: Tensor, weights: Tensor, output: Tensor
+    ) -> tuple[Tensor, Tensor]:  # (N, C), (N,), (N,), (V, C) -> (), (N,)
+        device = states.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        matrix = output.to(dtype)
+        nats = torch.empty_like(weights)
+        of_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        of_output = torch.zeros_like(output, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        size = max(1, CHUNK_LOGITS.get(device, CHUNK_LOGITS["cuda"]) // len(output))
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(states), size):
+                chunk = slice(start, start + size)
+                x, target = states[chunk].to(dtype), targets[chunk, None]
+                logits = (x @ matrix.T).float()
+                normalizer = logits.logsumexp(-1, keepdim=True)
+                nats[chunk] = (normalizer - logits.gather(-1, target))[:, 0]
+                if of_states is None and of_output is None:
+                    continue
+                error = logits.sub_(normalizer).exp_()  # softmax - 1 at the target: the gradient of the logits
+                error.scatter_add_(-1, target, torch.full_like(normalizer, -1.0))
+                error = error.mul_(weights[chunk, None]).to(dtype)
+                if of_states is not None:
+                    of_states[chunk] = (error @ matrix).to(states.dtype)
+                if of_output is not None:
+                    of_output += (error.T @ x).float()
+        ctx.save_for_backward(of_states, None if of_output is None else of_output.to(output.dtype))
+        ctx.mark_non_differentiable(nats)
+        return (weights * nats).sum(), nats
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+        of_states, of_output = ctx.saved_tensors
+        return (
+            None if of_states is None else of_states * scale.to(of_states.dtype),
+            None,
+            None,
+            None if of_output is None else of_output * scale.to(of_output.dtype),
+        )
