@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import SearchStrategy
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.models.gpt import GPTConfig
 from gpt_classifier.text.encoder import TextEncoder

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt_classifier.cli.pretrain import PretrainingCLI
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.pretraining.build_run import PretrainingCLI
 from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 

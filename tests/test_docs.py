@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data import datasets
 
 ROOT = Path(__file__).parents[1]

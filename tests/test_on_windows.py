@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.__main__ import COMMANDS, main
+from gpt_classifier.cli.main import COMMANDS, main
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, whole_folder
 from gpt_classifier.inference import model_folder

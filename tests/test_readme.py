@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt_classifier import TextClassifier, files
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data import splits
 from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import TextDataModule

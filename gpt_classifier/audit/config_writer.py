@@ -3,18 +3,16 @@
 import hashlib
 import math
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gpt_classifier import files
-from gpt_classifier.errors import CommandParser, InputError, did_you_mean
-from gpt_classifier.files import tokenizer_folder, whole_file
+from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.files import tokenizer_folder
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
 TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
@@ -30,34 +28,6 @@ FOREIGN = (
     "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
-
-
-def main(words: list[str]) -> None:
-    """``init FILE ...``."""
-    parser = CommandParser(
-        "gpt-classifier init", description="Inspect a file of labelled texts and write a configuration for it."
-    )
-    add = parser.add_argument
-    add("file", metavar="FILE", help="a .csv, .tsv, .json, .jsonl or .parquet file, or a pattern in quotes")
-    add("--output", help="file to write; by default FILE's name with .yaml, in the working directory")
-    add("--force", action="store_true", help="overwrite an existing file")
-    add("--print", action="store_true", help="print the configuration instead of writing a file")
-    add("--weights", choices=["pretrained", "random"], default="pretrained", help="initial weights of the training")
-    add("--text_column", help="column with the texts; by default the one with the longest texts")
-    add("--label_column", help="column with the class names; by default one with few distinct values")
-    options = parser.parse_args(words)
-    output = Path(options.output or re.sub(r"[*?\[\]]+", "", Path(options.file).name).split(".")[0] + ".yaml")
-    if not options.print and not options.force and output.exists():
-        raise InputError(f"{output} exists: name another file with --output, or replace it with --force")
-    seen = look_at(options.file, options.weights, options.text_column, options.label_column)
-    content = configuration(seen, output.stem)
-    if options.print:
-        print(content, end="")
-        return
-    with whole_file(output) as path:
-        path.write_text(content, encoding="utf-8")
-    print("\n".join([*summary(seen), f"configuration: {output}"]))
-    print(f"next: gpt-classifier fit --config {shlex.quote(str(output))}")
 
 
 # ---------------------------------------------------------------- inspecting the file

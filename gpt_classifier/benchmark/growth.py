@@ -65,11 +65,11 @@ class PredictRows(Job):
     beside_peak: ClassVar[bool] = False
 
     def run(self) -> Result:
-        from gpt_classifier.training.build_run import main
+        from gpt_classifier.training.build_run import run
 
         began = time.perf_counter()
         device = f"--trainer.accelerator={self.device}"
-        main(["predict", device, "--ckpt_path", self.checkpoint, "--data.source", self.file, "--output", self.output])
+        run(["predict", device, "--ckpt_path", self.checkpoint, "--data.source", self.file, "--output", self.output])
         return {"seconds": time.perf_counter() - began}
 
 

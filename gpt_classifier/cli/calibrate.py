@@ -80,17 +80,17 @@ def _of_data(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
     """Texts and class names of the validation rows that the model was not trained on."""
-    from gpt_classifier.cli import parser
     from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
     from gpt_classifier.data.duplicates import trained_on
+    from gpt_classifier.training import declared
 
     settings: dict[str, Any] = {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in contents.data.items()
     }
     for key, value in changes.items():
         section, _, name = key.partition(".")
-        if section != "data" or name not in parser.settings("data"):
-            raise InputError(parser.unknown_setting(key))
+        if section != "data" or name not in declared.settings("data"):
+            raise InputError(declared.unknown_setting(key))
         group, _, field = name.partition(".")
         if field:
             settings.setdefault(group, {})[field] = value

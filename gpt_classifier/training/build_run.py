@@ -1,4 +1,4 @@
-"""Wires data, model and trainer into the commands fit, validate, test and predict."""
+"""Builds data, model and trainer from a configuration, with LightningCLI; knows nothing about studies and searches."""
 
 import importlib
 import json
@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +26,7 @@ from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
 from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import cache_folder, newest, tokenizer_folder, whole_file, writable_folder
+from gpt_classifier.files import newest, whole_file, writable_folder
 from gpt_classifier.inference.model_folder import decision_of, find_weights, load, network_settings, read_checkpoint
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.text.encoder import WindowsConfig
@@ -284,26 +286,21 @@ class DataCLI(ClassifierCLI):
         self.datamodule = TextDataModule(**self.config.data.as_dict())
 
 
-def main(args: list[str]) -> None:
-    """Runs one of the commands fit, validate, test and predict."""
+def run(words: list[str]) -> None:
+    """Runs the command that the first word names, ``fit``, ``validate``, ``test`` or ``predict``, with the others."""
+    with lightning_errors():
+        ClassifierCLI(words)
+
+
+@contextmanager
+def lightning_errors() -> Iterator[None]:
+    """Makes an ``InputError`` or an exit code of what Lightning raises."""
     try:
-        ClassifierCLI(args)
+        yield
     except MisconfigurationException as error:  # an unavailable accelerator, or options that exclude each other
         raise InputError(" ".join(str(error).split())) from error
     except SIGTERMException as stop:  # Lightning's exception has no exit code
         raise SystemExit(128 + signal.SIGTERM) from stop
-
-
-def download(args: list[str]) -> None:
-    """Downloads all files that a configuration needs, for machines without internet."""
-    cli = ClassifierCLI(args, run=False)
-    cli.datamodule.prepare_data()
-    cli.model.download()
-    print(f"data sets: {cache_folder()}\ntokenizer: {tokenizer_folder()}")
-    if cli.model.hparams["weights"] == "pretrained":
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        print(f"weights: {HF_HUB_CACHE}")
 
 
 def checkpoint_path(given: str, config: Namespace) -> Path:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import get_loader
 
-from gpt_classifier.cli.parser import SECTIONS, groups
 from gpt_classifier.errors import InputError
+from gpt_classifier.training.declared import SECTIONS, groups
 
 if TYPE_CHECKING:
     from gpt_classifier.training.build_run import ClassifierCLI

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from gpt_classifier.cli import parser
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.training import declared
 
 TYPES = {
     "int": "a whole number",
@@ -125,7 +126,7 @@ def readable(message: str) -> str:
         names = dict.fromkeys(name.rstrip("+") for name in match[2].split(", "))
         return f"no option {match[1]}: did you mean {' or '.join(names)}?"
     if match := re.search(r"does not accept option '([^']+)'", message):
-        return parser.unknown_setting(match[1])
+        return declared.unknown_setting(match[1])
     if match := re.fullmatch(r'Parser key "([^"]+)": (.*)', message):
         return _of_value(match[1], match[2])
     return message
@@ -134,7 +135,7 @@ def readable(message: str) -> str:
 def _of_value(key: str, message: str) -> str:
     """The message for a setting whose value has none of the accepted types."""
     section, _, group = key.partition(".")
-    if section in parser.SECTIONS and (fields := parser.groups(section).get(group)):
+    if section in declared.SECTIONS and (fields := declared.groups(section).get(group)):
         return _of_group(key, fields, message)
     complaint, _, given = re.sub(r"Given value type: .*?Given value: ", "Got value: ", message).rpartition(
         "Got value: "
@@ -169,7 +170,7 @@ def _of_group(key: str, fields: Sequence[str], message: str) -> str:
     if found := re.search(rf'Parser key "({key}\.[^"]+)": (.*)', message):
         return _of_value(found[1], found[2])
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        return parser.unknown_setting(f"{key}.{found[1]}")
+        return declared.unknown_setting(f"{key}.{found[1]}")
     if found := re.search(rf"Errors: - ((?:{'|'.join(fields)})\b.*?) - Expected a <class 'NoneType'>", message):
         return f"{key}.{found[1]}"  # this part is readable already
     given = re.search(r"Unable to load config '(.*?)'|Given value: (.*)", message)

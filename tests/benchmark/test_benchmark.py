@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_classifier.__main__ import main
 from gpt_classifier.benchmark import inference, jobs, runner
 from gpt_classifier.benchmark.growth import LoadRows, PredictRows
 from gpt_classifier.benchmark.inference import Inference
@@ -18,6 +17,7 @@ from gpt_classifier.benchmark.measures import matrix_peak
 from gpt_classifier.benchmark.service import Serving
 from gpt_classifier.benchmark.textbook import TextbookClassifier
 from gpt_classifier.benchmark.train import Training
+from gpt_classifier.cli.main import main
 from gpt_classifier.data import datasets
 from gpt_classifier.export.transformers import as_transformers
 from gpt_classifier.inference.classifier import TextClassifier

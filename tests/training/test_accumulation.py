@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer

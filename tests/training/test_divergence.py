@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier import GPTClassifier, TextClassifier
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.divergence import Diverged, LossWatch
 

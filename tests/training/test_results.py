@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data.duplicates import fingerprints, near_duplicate_key
 from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig

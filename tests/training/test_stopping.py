@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.training.callbacks import progress
 from gpt_classifier.training.pace import Pace
 

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
-from gpt_classifier.__main__ import main
+from gpt_classifier.cli.main import main
 from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.data.readers import read_columns
 from gpt_classifier.errors import InputError

@@ -17,17 +17,17 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier import files
-from gpt_classifier.cli.parser import SECTIONS, by_dotted_key
-from gpt_classifier.cli.pretrain import pretrain
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
 from gpt_classifier.experiments.study.plan import FRACTION, SPLITS, Result, Run
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.gpt import SIZES
 from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.pretraining.build_run import pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.callbacks import BestCheckpoint
+from gpt_classifier.training.declared import SECTIONS, by_dotted_key
 from gpt_classifier.training.memory import peak_memory
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.overrides import Settings, build, overrides, parse_yaml

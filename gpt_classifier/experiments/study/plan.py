@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from gpt_classifier.cli.parser import by_dotted_key
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.training.declared import by_dotted_key
 from gpt_classifier.training.overrides import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
 
 Result = dict[str, Any]  # of a run, as study/job.py makes it

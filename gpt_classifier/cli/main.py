@@ -1,0 +1,119 @@
+"""The commands of the package. Each command's code is imported when it is called, so that --help is instant."""
+
+import io
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+from gpt_classifier import __version__
+from gpt_classifier.errors import InputError, did_you_mean
+
+
+class Command(NamedTuple):
+    """What a command is for and how it is called; its code is the module here of its name, or ``module``."""
+
+    about: str
+    example: str
+    utf8: bool = False  # whether programs read what it prints, which is UTF-8 wherever it goes
+    module: str = ""  # of several commands, which gets the command's name too
+
+    def run(self, name: str, words: list[str]) -> None:
+        """Runs it with the words behind its name; only now its code is imported."""
+        module = import_module(f"gpt_classifier.cli.{self.module or name}")
+        module.main([name, *words] if self.module else words)
+
+
+COMMANDS = {
+    "init": Command("look at a file, write its configuration", "init messages.csv"),
+    "audit": Command("say whether to trust labelled texts", "audit messages.csv", utf8=True),
+    "review": Command("correct labels that are probably wrong", "review export messages.csv"),
+    "pretrain": Command(
+        "train a network on texts without labels", "pretrain --config pretrain --data.source texts.csv"
+    ),
+    "fit": Command("train a model", "fit --config spam", module="fit"),
+    "validate": Command("score it on validation rows", "validate --model checkpoints/spam", module="fit"),
+    "test": Command("score it on test rows", "test --model checkpoints/spam", module="fit"),
+    "predict": Command(
+        "classify a file's rows", "predict --model checkpoints/spam --data.source new.csv", module="fit"
+    ),
+    "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', utf8=True),
+    "app": Command("classify on a page and over HTTP", "app --model checkpoints/spam"),
+    "calibrate": Command("choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'"),
+    "export": Command("write a model for other programs", "export checkpoints/spam --to onnx --output spam-onnx"),
+    "report": Command("render a test's report anew", "report checkpoints/spam/version_0"),
+    "compare": Command("compare two tested runs", "compare version_0 version_1"),
+    "study": Command("compare settings fairly", "study --config article"),
+    "search": Command("look for better settings", "search --config spam"),
+    "benchmark": Command("time it beside the alternatives", "benchmark --parts train"),
+    "cache": Command("show how much disk frozen blocks take", "cache, or cache clear"),
+    "download": Command("fetch what a run will need", "download --config spam"),
+}
+ALSO_CALLED = {"train": "fit", "evaluate": "test", "eval": "test", "score": "test", "infer": "predict"}
+
+
+def usage() -> str:
+    """The help of the program."""
+    from gpt_classifier import files
+
+    names = ", ".join(files.built_in_configurations())
+    lines = (f"  {name:9} {command.about + ':':40} {command.example}\n" for name, command in COMMANDS.items())
+    return (
+        "usage: gpt-classifier COMMAND ...\n\n"
+        f"Train a GPT-2 text classifier and use it. COMMAND is one of\n\n{''.join(lines)}\n"
+        f"--config takes a file or one of these, which come with the package:\n  {names}\n\n"
+        "gpt-classifier COMMAND --help explains a command; --version prints the version.\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _prepare_output(arguments[0] if arguments else "")
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # "| head" has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed when Python ends
+        return 0
+
+
+def _prepare_output(command: str) -> None:
+    """Lets both outputs take every text: what their encoding does not have is written as ``\\u65e5``."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the shell closed it (>&-), or it is a program without a console, as of pythonw
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as Python runs
+        elif isinstance(stream, io.TextIOWrapper):
+            utf8 = name == "stdout" and command in COMMANDS and COMMANDS[command].utf8
+            stream.reconfigure(encoding="utf-8" if utf8 else stream.encoding, errors="backslashreplace")
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"gpt-classifier {__version__}")
+        return 0
+    name, *words = arguments
+    try:
+        if name not in COMMANDS:
+            raise InputError(f"no command {name!r}{_meant(name, words)}")
+        from gpt_classifier.cli import parser
+
+        COMMANDS[name].run(name, parser.prepared(name, words))
+    except InputError as error:
+        print(f"gpt-classifier: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _meant(name: str, words: list[str]) -> str:
+    if name.lower() in ALSO_CALLED:
+        return f": did you mean {ALSO_CALLED[name.lower()]}?"
+    if name.startswith("-") and (command := next((word for word in words if word in COMMANDS), None)):
+        return f": the command comes first, gpt-classifier {command} {name} ..."
+    return did_you_mean(name, COMMANDS) or ": gpt-classifier --help lists them"

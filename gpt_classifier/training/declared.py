@@ -1,0 +1,137 @@
+"""The settings of data, model and trainer with their defaults, read from the sources that declare them: importing these
+takes seconds.
+"""
+
+import ast
+from collections.abc import Mapping
+from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gpt_classifier.errors import closest, did_you_mean
+from gpt_classifier.files import PACKAGE
+
+SECTIONS = ("data", "model", "trainer")
+
+OF_COMMANDS = ("output", "keep", "ray", "baselines", "report")  # options that one of the commands uses
+
+OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "seed_everything", "print_config", *OF_COMMANDS)
+
+CLASSIFICATION = {"data": ("data/datamodule.py", "TextDataModule"), "model": ("training/module.py", "GPTClassifier")}
+
+PRETRAINING = {
+    "data": ("pretraining/datamodule.py", "PretrainingData"),
+    "model": ("pretraining/module.py", "LanguageModel"),
+}
+
+COMMAND = ContextVar("command", default="fit")  # whose settings are meant
+
+OTHER_NAMES = {  # what users of other programs type
+    "epochs": "trainer.max_epochs",
+    "gpus": "trainer.devices",
+    "lr": "model.learning_rate",
+    "seed": "seed_everything",
+    "checkpoint": "ckpt_path",
+    "encoder": "model.backbone",
+    "decoder": "model.backbone",
+    "gradient_checkpointing": "model.compute.activation_checkpointing",
+}
+
+
+def settings(section: str) -> Mapping[str, Any]:
+    """The settings of ``data``, ``model`` or ``trainer`` of the current command, as :func:`_declared` reads them."""
+    if section == "trainer":
+        lightning = find_spec("lightning")
+        assert lightning is not None
+        assert lightning.origin is not None
+        return _declared(Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer")
+    file, name = (PRETRAINING if COMMAND.get() == "pretrain" else CLASSIFICATION)[section]
+    return _declared(PACKAGE / file, name)
+
+
+@cache
+def _declared(file: Path, name: str) -> Mapping[str, Any]:
+    """The settings of a class with their defaults, None where they are no plain values.
+
+    Those of a group have dotted keys: ``optimizer.weight_decay``. All are read from the source of the constructor and
+    of the groups' dataclasses, which declare them: importing these takes seconds.
+    """
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    body = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name).body
+    arguments = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = dict(zip([a.arg for a in positional[::-1]], arguments.defaults[::-1], strict=False))
+    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
+    found: dict[str, Any] = {}
+    for argument in [*positional, *arguments.kwonlyargs][1:]:  # without self
+        if (group := _group(module, argument.annotation)) is None:
+            found[argument.arg] = _plain(defaults.get(argument.arg))
+        else:
+            found |= {f"{argument.arg}.{name}": value for name, value in group.items()}
+    return found
+
+
+def groups(section: str) -> Mapping[str, tuple[str, ...]]:
+    """The groups of settings in a section, each with the names of its fields."""
+    found: dict[str, tuple[str, ...]] = {}
+    for group, _, field in (key.partition(".") for key in settings(section)):
+        if field:
+            found[group] = (*found.get(group, ()), field)
+    return found
+
+
+def _group(module: ast.Module, annotation: ast.expr | None) -> dict[str, Any] | None:
+    """Fields and defaults of the dataclass of the package that an argument of this type takes, if it takes one."""
+    names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} if annotation is not None else set()
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gpt_classifier."):
+            for name in names & {alias.name for alias in node.names}:
+                path = PACKAGE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+                for defined in ast.parse(path.read_text(encoding="utf-8")).body:
+                    if isinstance(defined, ast.ClassDef) and defined.name == name:
+                        declared = [n for n in defined.body if isinstance(n, ast.AnnAssign)]
+                        return {n.target.id: _plain(n.value) for n in declared if isinstance(n.target, ast.Name)}
+    return None
+
+
+def _plain(node: ast.expr | None) -> Any:
+    try:
+        return None if node is None else ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def unknown_setting(key: str) -> str:
+    """What to say of a key of a configuration that is none."""
+    return f"there is no setting {key}{close_setting(key, '{}') or f': {COMMAND.get()} --help lists them'}"
+
+
+def close_setting(key: str, ask: str) -> str:
+    """A question after what ``key`` may mean: a setting written like it, in its section or in another."""
+    section, _, path = key.partition(".") if "." in key else ("", "", key)
+    group, _, setting = path.rpartition(".")
+    candidates = sorted(SECTIONS, key=lambda name: name != closest(section, SECTIONS))
+    for candidate in candidates[: bool(section)]:  # the right word at the wrong place
+        if moved := [known for known in settings(candidate) if known.rpartition(".")[2] == setting]:
+            return f": did you mean {ask.format(f'{candidate}.{moved[0]}')}?"
+    if setting in OTHER_NAMES:
+        return f": did you mean {ask.format(OTHER_NAMES[setting])}?"
+    if not section and (close := did_you_mean(key, OPTIONS, ask)):
+        return close
+    for candidate in candidates:
+        by_word = {known.rpartition(".")[2]: known for known in settings(candidate)}
+        near = closest(group, groups(candidate)) if group else None
+        if near and (field := closest(setting, groups(candidate)[near])):
+            return f": did you mean {ask.format(f'{candidate}.{near}.{field}')}?"
+        if word := closest(setting, [*by_word, *groups(candidate)]):
+            return f": did you mean {ask.format(f'{candidate}.{by_word.get(word, word)}')}?"
+    return ""
+
+
+def by_dotted_key(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a section with those of groups by dotted key."""
+    nested = {key: value for key, value in given.items() if key in groups(section) and isinstance(value, dict)}
+    found = {key: value for key, value in given.items() if key not in nested}
+    return found | {f"{group}.{key}": value for group, inner in nested.items() for key, value in inner.items()}

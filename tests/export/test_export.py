@@ -1,0 +1,365 @@
+"""An exported model answers as the model does, in every program that reads it; what cannot be expressed is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_classifier import TextClassifier
+from gpt_classifier.cli.export import AWKWARD, export, probe_texts, push
+from gpt_classifier.cli.main import main
+from gpt_classifier.decision.rule import Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.export import transformers
+from gpt_classifier.export.exported_classifier import ExportedClassifier
+from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.models.gpt import GPT, GPTConfig
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.text.bpe import learn, to_library
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
+from gpt_classifier.text.tokenizers import BytePairs, tokenizer_named
+
+NETWORK = {"n_embd": 32, "n_layer": 2, "n_head": 4, "context_length": 64}
+CALIBRATED = Decision(temperature=0.5, log_priors=[0.3, -0.7, 0.0])
+LEARNED = learn([*probe_texts(), "claim your prize, claim your prize 🎉🎉 " * 20] * 3, 400)
+
+
+def contents(
+    tokenizer: str | BytePairs = "bytes",
+    truncation: str = "head",
+    decision: Decision = CALIBRATED,
+    max_length: int = 64,
+    windows: WindowsConfig | None = None,
+    causal: bool = True,
+    **model: str,
+) -> Bundle:
+    """An untrained model whose answers differ much from text to text."""
+    encoder = TextEncoder(tokenizer, max_length, truncation, windows=windows)
+    network = SequenceClassifier(GPT(GPTConfig(encoder.vocab_size, causal=causal, **NETWORK)), 3, **model).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return Bundle(network, encoder, ["ham", "spam", "café 🎉"], decision=decision)
+
+
+@pytest.fixture
+def folder_of(tmp_path):
+    def make(bundle: Bundle, name: str = "model") -> Path:
+        save_folder(tmp_path / name, bundle, "a card\n")
+        return tmp_path / name
+
+    return make
+
+
+# ---------------------------------------------------------------- tokenizers
+
+
+@pytest.mark.parametrize("tokenizer", [tokenizer_named("bytes"), LEARNED], ids=["bytes", "learned"])
+def test_the_library_divides_texts_as_tiktoken_does(tokenizer):
+    library = to_library(tokenizer)
+    library.encode_special_tokens = True
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("claim your prize\n 🎉12'"))
+    def same(text: str) -> None:
+        assert library.encode(text).ids == tokenizer.ids(text)
+
+    same()
+    for text in AWKWARD:
+        same.hypothesis.inner_test(text)
+
+
+# ---------------------------------------------------------------- transformers
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "truncation", "max_length"), [("bytes", "head", 64), (LEARNED, "tail", 64), (LEARNED, "head", 20)]
+)
+def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
+    tokenizer, truncation, max_length, folder_of, tmp_path
+):
+    rng = np.random.default_rng(0)
+    letters = [*"abcdefghij  klmnop,.!", "🎉", "é", "\n"]
+    texts = ["".join(rng.choice(letters, int(n))) for n in rng.integers(0, 100, 900)] + probe_texts()
+    texts += ["claim your prize 🎉 " * 2000] + [""] * (1000 - 1 - len(texts))
+    assert len(texts) == 1000
+    model = folder_of(contents(tokenizer, truncation, max_length=max_length))
+    export(model, "hf", tmp_path / "hf", texts=texts[:50])
+    classifier = TextClassifier.load(model, "cpu")
+    found = transformers.probabilities(tmp_path / "hf", texts, list(classifier.classes_))
+    expected = classifier.predict_proba(texts)
+    assert np.ptp(expected, axis=0).max() > 0.1  # a difference would be seen
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_batch_of_the_pipeline_is_as_its_texts_alone(folder_of, tmp_path):
+    export(folder_of(contents(LEARNED)), "hf", tmp_path / "hf")
+    hf = transformers.transformers_package()
+    texts = ["", "a", "claim your prize now", "x" * 500]
+    classify = hf.pipeline("text-classification", model=str(tmp_path / "hf"), truncation=True, device="cpu")
+    alone = [answer["score"] for answer in classify(texts)]
+    assert [answer["score"] for answer in classify(texts, batch_size=4)] == pytest.approx(alone, abs=1e-5)
+
+
+def test_several_labels_stay_several_in_transformers(folder_of, tmp_path):
+    model = folder_of(contents(decision=Decision(multi_label=True, thresholds=[0.2, 0.5, 0.9])))
+    lines = export(model, "hf", tmp_path / "hf")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {"0": "ham", "1": "spam", "2": "café 🎉"}
+    assert "Not exported: this model decides by thresholds" in lines[1]
+    assert "Not exported" in (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings_", "said"),
+    [
+        ({"pooling": "first_token"}, "pooling is first_token"),
+        ({"pooling": "mean"}, "pooling is mean"),
+        ({"causal": False}, "attention is bidirectional"),
+        ({"head": "mlp"}, "head is not linear"),
+        ({"truncation": "head+tail"}, r"truncation is head\+tail"),
+        ({"windows": WindowsConfig(stride=8)}, "windows"),
+    ],
+)
+def test_what_transformers_cannot_express_is_refused(settings_, said, folder_of, tmp_path):
+    with pytest.raises(InputError, match=said):
+        export(folder_of(contents(**settings_)), "hf", tmp_path / "hf")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]  # nothing half-written
+
+
+def test_a_bias_that_cannot_be_folded_is_refused(folder_of, tmp_path):
+    model = contents()
+    with torch.no_grad():
+        model.model.head.weight[1] = model.model.head.weight[0]
+    with pytest.raises(InputError, match="linearly dependent"):
+        export(folder_of(model), "hf", tmp_path / "hf")
+
+
+def test_the_tokenizer_of_a_published_network_is_refused(published, folder_of, tmp_path):
+    with pytest.raises(InputError, match=r"tokenizer .* of a published network"):
+        export(folder_of(contents(str(published("bpe")))), "hf", tmp_path / "hf")
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {"tokenizer": LEARNED, "truncation": "tail"},
+        {"decision": Decision(multi_label=True), "max_length": 20},
+    ],
+)
+def test_a_folder_of_transformers_is_a_model_here_again(settings_, folder_of, tmp_path, capsys):
+    model = folder_of(contents(**settings_))
+    export(model, "hf", tmp_path / "hf")
+    expected = TextClassifier.load(model, "cpu").predict_proba(AWKWARD)
+    again = TextClassifier.load(tmp_path / "hf", "cpu")
+    assert again.predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-5)
+    export(tmp_path / "hf", "merged", tmp_path / "ours")
+    assert TextClassifier.load(tmp_path / "ours", "cpu").predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-5)
+    assert main(["classify", "--model", str(tmp_path / "hf"), "a text"]) == 0
+    assert capsys.readouterr().out.endswith("a text\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("activation_function", "relu"), ("n_inner", 7), ("problem_type", "regression")]
+)
+def test_a_folder_of_transformers_that_computes_otherwise_is_refused(name, value, folder_of, tmp_path):
+    export(folder_of(contents()), "hf", tmp_path / "hf")
+    path = tmp_path / "hf" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match=name):
+        TextClassifier.load(tmp_path / "hf")
+
+
+# ---------------------------------------------------------------- ONNX and PyTorch
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {"tokenizer": LEARNED, "truncation": "head+tail", "max_length": 33},
+        {"pooling": "mean", "head": "mlp", "causal": False, "truncation": "tail"},
+    ],
+)
+def test_onnx_says_what_the_classifier_says(settings_, folder_of, tmp_path):
+    model = folder_of(contents(**settings_))
+    export(model, "onnx", tmp_path / "onnx")
+    report = json.loads((tmp_path / "onnx" / "export.json").read_text())
+    assert max(report["largest_difference"], report["largest_difference_of_shapes"]) < 1e-5
+    texts = [*AWKWARD, "half a pair \ud83d"]
+    expected = TextClassifier.load(model, "cpu").predict_proba(texts)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert ExportedClassifier(tmp_path / "onnx").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_folder_classifies_without_this_package(folder_of, tmp_path):
+    model = folder_of(contents())
+    export(model, "int8", tmp_path / "int8")
+    report = json.loads((tmp_path / "int8" / "export.json").read_text())
+    assert 0 < report["largest_difference"] < 0.2
+    assert report["equal_labels"] > 0.8
+    code = "import sys, runpy; sys.argv[1:] = ['a text', '']; runpy.run_path('classify.py', run_name='__main__'); "
+    code += "assert not {'torch', 'gpt_classifier'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "int8", capture_output=True, text=True, check=True, env={}
+    )
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[2] for line in lines] == ["a text", ""]
+    assert {line[0] for line in lines} <= {"ham", "spam", "café 🎉"}
+
+
+def test_a_program_of_torch_is_loaded_and_compared(folder_of, tmp_path, capsys):
+    model = folder_of(contents(pooling="first_token"))
+    assert main(["export", str(model), "--to", "torch", "--output", str(tmp_path / "torch")]) == 0
+    assert "probabilities differ by at most" in capsys.readouterr().out
+    program = torch.export.load(tmp_path / "torch" / "model.pt2").module()
+    found = program(torch.tensor([[97, 98, 256]]), torch.tensor([2])).detach().numpy()
+    assert found == pytest.approx(TextClassifier.load(model, "cpu").predict_proba(["ab"]), abs=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_program_says_what_the_classifier_says(folder_of, tmp_path):
+    model = folder_of(contents(LEARNED, truncation="head+tail", max_length=33, pooling="mean"))
+    export(model, "compiled", tmp_path / "compiled")
+    texts = [*AWKWARD, "half a pair \ud83d"]
+    expected = TextClassifier.load(model, "cpu").predict_proba(texts)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert ExportedClassifier(tmp_path / "compiled").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
+    words = [sys.executable, "classify.py", "a text"]
+    done = subprocess.run(words, cwd=tmp_path / "compiled", capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\ta text\n")
+
+
+def test_without_a_compiler_nothing_is_left_and_one_line_says_so(folder_of, tmp_path, monkeypatch, capsys):
+    def uncompiled(*_, **__):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", uncompiled)
+    model = folder_of(contents())
+    assert main(["export", str(model), "--to", "compiled", "--output", str(tmp_path / "compiled")]) == 2
+    said = capsys.readouterr().err
+    assert "--to compiled needs a C++ compiler" in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(transformers, "probabilities", lambda *_: np.full((len(AWKWARD), 3), 0.3))
+    with pytest.raises(InputError, match="differ by up to"):
+        export(folder_of(contents()), "hf", tmp_path / "hf", texts=AWKWARD)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+# ---------------------------------------------------------------- folders of this package
+
+
+@pytest.fixture
+def adapted(folder_of, tmp_path) -> tuple[Path, Path]:
+    """A checkpoint-like adapter folder with trained low-rank updates, and its base."""
+    from gpt_classifier.inference.model_folder import save_adapter
+
+    base = contents()
+    folder_of(base, "base")
+    base.model.add_lora(LoRAConfig(rank=2, dora=True))
+    for name, parameter in base.model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    save_adapter(tmp_path / "adapter", base, {n for n, _ in base.model.named_parameters() if "lora_" in n})
+    return tmp_path / "adapter", tmp_path / "base"
+
+
+def test_low_rank_updates_are_merged_into_a_folder_that_loads_anywhere(adapted, tmp_path):
+    adapter, base = adapted
+    export(adapter, "merged", tmp_path / "merged", base)
+    expected = TextClassifier.load(adapter, "cpu", base=base).predict_proba(AWKWARD)
+    assert TextClassifier.load(tmp_path / "merged", "cpu").predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_delta_is_small_and_belongs_to_its_base_alone(folder_of, tmp_path):
+    base = contents(decision=Decision())
+    folder_of(base, "base")
+    with torch.no_grad():
+        base.model.backbone.h[1].mlp.c_fc.weight.add_(0.1)
+    trained = folder_of(base, "trained")
+    export(trained, "delta", tmp_path / "delta", tmp_path / "base")
+    expected = TextClassifier.load(trained, "cpu").predict_proba(AWKWARD)
+    found = TextClassifier.load(tmp_path / "delta", "cpu", base=tmp_path / "base").predict_proba(AWKWARD)
+    assert found == pytest.approx(expected, abs=1e-6)
+    size = (tmp_path / "delta" / "adapter.safetensors").stat().st_size
+    assert size < 0.4 * (trained / "model.safetensors").stat().st_size
+    with torch.no_grad():
+        base.model.backbone.wte.weight.add_(1e-3)
+    with pytest.raises(InputError, match="was trained on weights with SHA-256"):
+        TextClassifier.load(tmp_path / "delta", base=folder_of(base, "other"))
+
+
+def test_a_delta_of_other_weights_is_refused(folder_of, tmp_path):
+    folder_of(contents(), "base")
+    with pytest.raises(InputError, match="no tensor of this model is that of"):
+        export(folder_of(contents()), "delta", tmp_path / "delta", tmp_path / "base")
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_a_folder_with_something_in_it_is_refused(folder_of, tmp_path, capsys):
+    model = folder_of(contents())
+    assert main(["export", str(model), "--to", "merged", "--output", str(model)]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["export", "--model", str(model), "--to", "merged", "--output", str(tmp_path / "empty")]) == 0
+
+
+@pytest.mark.parametrize("words", [["--to", "hf"], ["--to", "delta", "m"], ["--to", "pdf", "m"]])
+def test_what_is_missing_is_said_in_one_line(words, tmp_path, capsys):
+    assert main(["export", *words, "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_texts_of_ones_own_are_compared(folder_of, tmp_path, capsys):
+    (tmp_path / "texts.txt").write_text("one\n\nthree 🎉\n", encoding="utf-8")
+    words = ["--to", "merged", "--output", str(tmp_path / "out"), "--texts", str(tmp_path / "texts.txt")]
+    assert main(["export", str(folder_of(contents())), *words]) == 0
+    assert "on 3 texts" in capsys.readouterr().out
+
+
+class FakeHub:
+    """Keeps what would be uploaded."""
+
+    calls: tuple = ()
+
+    def create_repo(self, name, **settings_):
+        type(self).calls = ("created", name, settings_["private"])
+
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        type(self).calls += (repo_id, sorted(path.name for path in Path(folder_path).iterdir()))
+
+
+def test_a_folder_is_uploaded_as_a_private_repository(folder_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(huggingface_hub, "HfApi", FakeHub)
+    words = ["--to", "merged", "--output", str(tmp_path / "out"), "--push", "me/mine"]
+    assert main(["export", str(folder_of(contents())), *words]) == 0
+    files = ["README.md", "config.json", "export.json", "model.safetensors"]
+    assert FakeHub.calls == ("created", "me/mine", True, "me/mine", files)
+    assert "uploaded to https://huggingface.co/me/mine" in capsys.readouterr().out
+
+
+def test_the_token_is_never_shown(tmp_path, monkeypatch):
+    class Refusing:
+        def create_repo(self, name, **_):
+            raise ValueError("401 for hf_secret")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Refusing)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
+    with pytest.raises(InputError, match="could not be uploaded as me/mine") as error:
+        push(tmp_path, "me/mine")
+    assert "hf_secret" not in str(error.value)

@@ -1,0 +1,149 @@
+"""The estimator is one of scikit-learn's, and what it trains is what ``fit`` trains."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from gpt_classifier import GPTTextClassifier, TextClassifier
+from gpt_classifier.errors import InputError
+
+TINY = {
+    "data.tokenizer": "bytes",
+    "data.max_length": 48,
+    "model.gpt": {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 48},
+    "model.learning_rate": 3e-3,
+    "trainer.max_epochs": 2,
+}
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
+
+
+def texts_of(*firsts: str, each: int = 40) -> tuple[list[str], list[str]]:
+    """Texts that begin with the name of their class."""
+    drawn = np.random.default_rng(0)
+    texts = [f"{first} {' '.join(drawn.choice(WORDS, 4))} {n}" for n in range(each) for first in firsts]
+    return texts, [text.split()[0] for text in texts]
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[list[str], list[str]]:
+    return texts_of("red", "green")
+
+
+@pytest.fixture(scope="module")
+def fitted(texts) -> GPTTextClassifier:
+    return GPTTextClassifier(settings=TINY | {"trainer.max_epochs": 6}).fit(*texts)
+
+
+def test_it_learns_and_answers_with_the_classes_given(fitted, texts):
+    assert fitted.classes_.tolist() == ["green", "red"]
+    assert fitted.score(*texts) > 0.9
+    probabilities = fitted.predict_proba(pd.Series(texts[0][:5], index=[9, 7, 5, 3, 1]))
+    assert probabilities.shape == (5, 2)
+    assert probabilities.sum(1) == pytest.approx(1)
+    assert (
+        fitted.predict(np.array(texts[0][:5], dtype=object)).tolist()
+        == fitted.classes_[probabilities.argmax(1)].tolist()
+    )
+
+
+@pytest.mark.parametrize("classes", [(3, 20, 100), (False, True), (np.int64(-1), np.int64(1))])
+def test_classes_keep_their_type_and_scikit_learns_order(classes):
+    texts, names = texts_of(*(f"class{value}" for value in classes))
+    labels = [dict(zip((f"class{value}" for value in classes), classes, strict=True))[name] for name in names]
+    estimator = GPTTextClassifier(settings=TINY).fit(texts, labels)
+    assert estimator.classes_.tolist() == sorted(classes)
+    assert estimator.predict(texts).dtype == np.array(labels).dtype
+
+
+def test_a_seed_decides_everything_and_the_callers_random_numbers_stay(texts):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    first = GPTTextClassifier(settings=TINY).fit(*texts)
+    assert torch.rand(1) == expected
+    again = clone(first).fit(*texts)
+    other = clone(first).set_params(random_state=1).fit(*texts)
+    assert (first.predict_proba(texts[0]) == again.predict_proba(texts[0])).all()
+    assert (first.predict_proba(texts[0]) != other.predict_proba(texts[0])).any()
+
+
+def test_it_drops_into_pipelines_grids_and_cross_validation(texts):
+    pipeline = make_pipeline(FunctionTransformer(_lower), GPTTextClassifier(settings=TINY))
+    predicted = cross_val_predict(pipeline, *texts, cv=2, method="predict_proba")
+    assert predicted.shape == (len(texts[0]), 2)
+    grid = GridSearchCV(pipeline, {"gpttextclassifier__settings": [TINY, TINY | {"trainer.max_epochs": 1}]}, cv=2)
+    found = grid.fit(*texts)
+    assert found.best_estimator_.predict(["RED alpha"]).tolist()[0] in ("red", "green")
+
+
+def _lower(texts: list[str]) -> list[str]:
+    return [text.lower() for text in texts]
+
+
+def test_pickled_and_saved_it_answers_the_same(fitted, texts, tmp_path):
+    expected = fitted.predict_proba(texts[0])
+    assert (pickle.loads(pickle.dumps(fitted)).predict_proba(texts[0]) == expected).all()
+    fitted.classifier_.save(tmp_path / "model")
+    assert (TextClassifier.load(tmp_path / "model").predict_proba(texts[0]) == expected).all()
+
+
+def test_the_model_is_that_of_fit(fitted, texts, tmp_path, monkeypatch):
+    from gpt_classifier.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"text": texts[0], "label": texts[1]}).to_csv("texts.csv", index=False)
+    options = [f"--{key}={value}" for key, value in fitted.settings.items()]
+    own = ["--data.source=texts.csv", "--data.splitting.fractions=[0.9, 0.1, 0.0]", "--seed_everything=0"]
+    assert main(["fit", "--config=scratch", *options, *own, "--trainer.default_root_dir=run"]) == 0
+    same = TextClassifier.load(tmp_path / "run").predict_proba(texts[0])
+    assert same == pytest.approx(fitted.predict_proba(texts[0]), abs=1e-6)
+
+
+def deciding(rule: dict[str, object], fraction: float = 0.5) -> GPTTextClassifier:
+    return GPTTextClassifier(settings=TINY | {"model.decide": rule}, validation_fraction=fraction)
+
+
+def test_the_rule_of_the_model_decides():
+    texts = texts_of("red", "green", each=100)
+    estimator = deciding({"max_fpr": 0.2, "of": "red"}).fit(*texts)
+    decision = estimator.classifier_.decision
+    assert decision.positive == 1
+    expected = np.where(estimator.predict_proba(texts[0])[:, 1] >= decision.threshold, "red", "green")
+    assert estimator.predict(texts[0]).tolist() == expected.tolist()
+    with pytest.raises(InputError, match="may leave a text unsure"):
+        deciding({"coverage": 0.8}).fit(*texts)
+    with pytest.raises(InputError, match="cannot be followed with 20 validation texts"):
+        deciding({"max_fpr": 0.001, "of": "red"}, 0.1).fit(*texts)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"config": "nothing"}, "no file nothing"),
+        ({"settings": {"model.poling": "mean"}}, "poling"),
+        ({"settings": {"data.source": "messages.csv"}}, "settings have data.source, but the data are X and y"),
+        ({"settings": ["model.pooling"]}, "settings are .*, expected keys and values"),
+        ({"validation_fraction": 0}, "validation_fraction is 0, expected a share between 0 and 1"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(parameters, named, texts):
+    with pytest.raises(InputError, match=named) as caught:
+        GPTTextClassifier(**parameters).fit(*texts)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_or_labels_of_another_length_are_refused(texts):
+    with pytest.raises(InputError, match=r"y has the single class \['red'\]"):
+        GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "red"])
+    with pytest.raises(InputError, match="2 texts and 3 labels"):
+        GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "green", "red"])
+    with pytest.raises(NotFittedError):
+        GPTTextClassifier().predict(texts[0])
