@@ -80,8 +80,9 @@ def _of_data(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
     """Texts and class names of the validation rows that the model was not trained on."""
-    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import trained_on
+    from gpt_classifier.data.sources import IN_MEMORY
     from gpt_classifier.training import declared
 
     settings: dict[str, Any] = {

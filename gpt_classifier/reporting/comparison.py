@@ -116,8 +116,9 @@ def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
-    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import digest
+    from gpt_classifier.data.sources import IN_MEMORY
 
     settings = test.facts.get("data") or {}
     if settings.get("source", IN_MEMORY) == IN_MEMORY:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
 from gpt_classifier.models.backbone import Backbone
-from gpt_classifier.text.encoder import Batch
+from gpt_classifier.text.encoder import Batch, TextEncoder
 
 STAGES = ("train", "val", "test")
 
@@ -27,6 +27,13 @@ class LanguageModelLoss(nn.Module):
     def __init__(self, byte_lengths: Tensor) -> None:
         super().__init__()
         self.of_stages = nn.ModuleList(LanguageModelScores(byte_lengths) for _ in STAGES)
+
+    @classmethod
+    def of(cls, backbone: Backbone, weight: float, text_encoder: TextEncoder | None) -> "LanguageModelLoss":
+        """For a network and the tokens that it reads; ``InputError`` if it predicts none, see :func:`output_layer`."""
+        output = output_layer(backbone, weight)
+        known = None if text_encoder is None else text_encoder.byte_lengths()
+        return cls(known if known is not None else torch.zeros(len(output)).long())
 
     def forward(self, states: Tensor, batch: Batch, output: Tensor, stage: str) -> Tensor:
         """The loss of hidden states (W, T, C) after the final norm, with the output layer (V, C)."""

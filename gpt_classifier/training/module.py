@@ -1,7 +1,6 @@
 """Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
 import math
-import time
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,6 +10,7 @@ from typing import IO, Any
 
 import lightning as L
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -19,17 +19,18 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from gpt_classifier import __version__
+from gpt_classifier.audit.inspection import new_warnings
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.data.resumable import seed_batch
-from gpt_classifier.decision.fitting import check_rule
-from gpt_classifier.decision.rule import SEPARATOR, Decision
+from gpt_classifier.data.summary import leaks_of
+from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import (
     Predictions,
     classification_scores,
-    score_names,
     weighted_cross_entropy,
 )
 from gpt_classifier.inference.classifier import TextClassifier
@@ -38,10 +39,7 @@ from gpt_classifier.inference.model_folder import (
     TRAINED_ON,
     VOCABULARY,
     Bundle,
-    check_fits,
-    find_weights,
     read_checkpoint,
-    trained_on_before,
     up_to_date,
 )
 from gpt_classifier.models.build import Specification
@@ -49,27 +47,23 @@ from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_
 from gpt_classifier.models.freezing import freeze
 from gpt_classifier.models.heads import Pooling, SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.settings import check_resumed, flat, grouped
+from gpt_classifier.settings import check_resumed, grouped
 from gpt_classifier.text.encoder import Batch, TextEncoder
+from gpt_classifier.training.clock import FitClock
+from gpt_classifier.training.connection import check_decision, check_labels, check_scores
 from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
-from gpt_classifier.training.hints import hints
+from gpt_classifier.training.hints import hints, size
+from gpt_classifier.training.identity import check_same_fit
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
-from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
-from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
+from gpt_classifier.training.monitor import DEFAULT_MONITOR
+from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
 from gpt_classifier.training.optimization import (
     OptimizerConfig,
-    build_optimizer,
-    learning_rate_schedule,
-    may_be_fused,
+    optimizer_of,
 )
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
 from gpt_classifier.training.step_loss import is_logged, is_shown
-
-# A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
-# that cached hidden states are rounded to.
-MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache", "decide"}
-MUST_NOT_CHANGE = {"cache.dtype"}
 
 
 class GPTClassifier(L.LightningModule):
@@ -162,8 +156,7 @@ class GPTClassifier(L.LightningModule):
         self.model: SequenceClassifier
         self._has_weights = weights is None
         self._loaded_steps = 0
-        self._fit_began: float | None = None  # a time of time.perf_counter, less the seconds of earlier fits
-        self._seconds: float | None = None  # total time of all fits so far
+        self.clock = FitClock()
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.loss_watch = LossWatch()
@@ -185,48 +178,33 @@ class GPTClassifier(L.LightningModule):
         """Downloads what fitting will need."""
         download(self.hparams)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Hands what the model knows of texts to the data; the first hook in each process, before data are set up."""
+        if (data := text_data(self.trainer)) is not None:
+            data.fitted = FittedText(self.text_encoder, self.class_names, self.trained_on)
+        return []
+
     def setup(self, stage: str) -> None:
         if (data := text_data(self.trainer)) is not None:
+            for warning in new_warnings(data.rows):
+                rank_zero_info(f"  {warning}")  # below the summary of the data
             self._connect(data, stage)
 
     def _connect(self, data: TextDataModule, stage: str) -> None:
         """Takes class names, text encoder and class weights from the data, which then use the trunk cache."""
         if not hasattr(self, "model"):
             self.decision = replace(self.decision, multi_label=data.multi_label)
-        elif data.class_names and data.multi_label != self.decision.multi_label:
-            labels = {True: "any number of labels", False: "one label"}
-            raise InputError(
-                f"the data have {labels[data.multi_label]} a text, but the model was made for "
-                f"{labels[self.decision.multi_label]}: change --data.multi_label"
-            )
-        if data.multi_label and (names := [name for name in data.class_names if SEPARATOR in name]):
-            raise InputError(f"the label {names[0]!r} has a {SEPARATOR}, which stands between labels: rename it")
-        if self.class_names is None:
-            self.class_names = list(data.class_names)
-        elif data.class_names and data.class_names != self.class_names:
-            raise InputError(
-                f"the data has the classes {data.class_names}, but the model was made for {self.class_names}"
-            )
-        self.text_encoder = data.text_encoder
-        self.class_weights = data.class_weights
+        check_labels(data, self.class_names, self.decision)
+        self.class_names = list(data.class_names) if self.class_names is None else self.class_names
+        self.text_encoder, self.class_weights = data.text_encoder, data.class_weights
         if stage == "fit":
-            self._check_monitors(data)
-            check_rule(self.hparams["decide"], self.class_names, data.multi_label)
-            if self.hparams["decide"] is not None and "val" not in data.tables:
-                raise InputError("decide is fitted on validation rows, but there are none: give --data.val_source FILE")
+            if type(self) is GPTClassifier:  # a subclass may log more
+                check_scores(data, self.hparams["monitor"], self.trainer.callbacks)  # type: ignore[attr-defined]
+            check_decision(data, self.hparams["decide"])
             self.data_settings = dict(data.hparams)
             self._remember(training_fingerprints(data.tables["train"]["text"]))
         self.trunk = None  # the weights may have changed since the last setup
         data.show_rows_as(self.behind_frozen_trunk)
-
-    def _check_monitors(self, data: TextDataModule) -> None:
-        """Raises ``InputError`` for a monitor that is never logged, before the first epoch."""
-        if type(self) is GPTClassifier and "val" in data.encoded:  # a subclass may log more
-            labels = data.encoded["val"].labels
-            assert labels is not None, "validation rows have labels"
-            names = score_names(labels, data.class_names)
-            logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
-            check_monitors(self.trainer.callbacks, self.hparams["monitor"], logged)  # type: ignore[attr-defined]
 
     def _remember(self, trained_on: Tensor | None) -> None:
         """Adds fingerprints of training texts to those of earlier trainings of the same weights."""
@@ -243,46 +221,25 @@ class GPTClassifier(L.LightningModule):
                 self._connect(data, "fit")
             self._build()
         if self.hparams["lm_loss"] > 0:
-            output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             if self._trainer_if_any() is not None and not self._has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
             # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
-            known = None if self.text_encoder is None else self.text_encoder.byte_lengths()
-            self.language_model = LanguageModelLoss(known if known is not None else torch.zeros(len(output)).long())
+            self.language_model = LanguageModelLoss.of(self.model.backbone, self.hparams["lm_loss"], self.text_encoder)
         elif self._fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
-        weights = self._initial_weights()
-        if weights not in ("random", "pretrained"):
-            vocab_size = None if self.text_encoder is None else self.text_encoder.vocab_size
-            specification = Specification.from_settings(self.hparams, len(self.class_names), vocab_size)
-            check_fits(weights, specification, self.text_encoder)
-        self.model = build_network(self.hparams, weights, len(self.class_names), self.text_encoder)
-        if weights not in ("random", "pretrained"):
-            before = trained_on_before(Path(weights))
-            self._warn_of_leaks(before, weights)
+        # Random where weights are loaded already, or a checkpoint will bring them.
+        weights = self.hparams["weights"] if self._fits() and not self._has_weights else "random"
+        self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
+        if before is not None:
+            if (data := text_data(self.trainer)) is not None and (leaks := leaks_of(data.tables, before, weights)):
+                rank_zero_info(leaks)
             self._remember(before)
         self._complete()
         self.compute.apply(self.model)
-
-    def _warn_of_leaks(self, before: Tensor | None, weights: str) -> None:
-        """Says how many rows that will be scored are among the texts ``before`` of the training of ``weights``."""
-        data = text_data(self.trainer)
-        if before is None or data is None:
-            return
-        copies = {
-            name: int(trained_on(data.tables[name]["text"], before).sum())
-            for name in ("val", "test")
-            if name in data.tables
-        }
-        if counts := " and ".join(f"{count:,} {name}" for name, count in copies.items() if count):
-            rank_zero_info(
-                f"warning: {counts} rows, or near-duplicates of them, are among the texts that {weights} was trained "
-                "on: their scores are optimistic"
-            )
 
     def _complete(self) -> None:
         """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
@@ -303,13 +260,6 @@ class GPTClassifier(L.LightningModule):
         module._complete()
         return module
 
-    def _initial_weights(self) -> str:
-        """The weights that fitting starts from; ``random`` if they are already loaded, or a checkpoint brings them."""
-        if self._has_weights or not self._fits():
-            return "random"
-        weights = self.hparams["weights"]
-        return weights if weights in ("random", "pretrained") else str(find_weights(weights))
-
     def _fits(self) -> bool:
         trainer = self._trainer_if_any()
         return trainer is not None and trainer.training
@@ -329,17 +279,9 @@ class GPTClassifier(L.LightningModule):
         if not (self.cache.enabled and exact and self._has_whole_weights()):
             return texts
         if self.trunk is None:
-            self.trunk = TrunkCache(
-                self.model,
-                settings["trainable"],
-                self.text_encoder,
-                getattr(torch, self.cache.dtype),
-                int(self.cache.gigabytes * 2**30),
-                str(trainer.precision),
-                trainer.precision_plugin.forward_context,
-                settings["lm_loss"] > 0,
-            )
-        return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
+            lm = settings["lm_loss"] > 0
+            self.trunk = TrunkCache.of(self.cache, self.model, settings["trainable"], self.text_encoder, trainer, lm)
+        return self.trunk.texts(texts, Share.of(trainer))
 
     def _has_whole_weights(self) -> bool:
         return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # other strategies shard them
@@ -458,28 +400,13 @@ class GPTClassifier(L.LightningModule):
 
     def trained_seconds(self) -> float | None:
         """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
-        return self._seconds if self._fit_began is None else time.perf_counter() - self._fit_began
+        return self.clock.seconds()
 
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        config = self.optimizer_config
         self._optimizer_learning_rate = self.hparams["learning_rate"]
-        optimizer = build_optimizer(self.model, self._optimizer_learning_rate, config, may_be_fused(self.trainer))
-        if config.is_constant:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
-        unfreeze_steps = 0
-        if config.unfreeze_every:
-            if self.trainer.max_epochs in (None, -1):
-                raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
-            # Steps of a whole epoch, whatever max_steps is, so that a longer resumed run unfreezes at the same steps.
-            epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-            unfreeze_steps = config.unfreeze_every * epoch_steps
-        schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer_of(self.model, self._optimizer_learning_rate, self.optimizer_config, self.trainer)
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -528,7 +455,7 @@ class GPTClassifier(L.LightningModule):
             raise InputError("the checkpoint was not written by gpt_classifier")
         self._loaded_steps = checkpoint["global_step"]
         saved = checkpoint["gpt_classifier"]
-        self._seconds = saved.get("seconds")
+        self.clock.set(saved.get("seconds"))
         config = up_to_date(saved["config"], "the checkpoint")
         text_encoder = TextEncoder.restore(config["text_encoder"], saved["tensors"][VOCABULARY])
         decision = Decision(**config["decision"])
@@ -538,37 +465,20 @@ class GPTClassifier(L.LightningModule):
             check_resumed({"data.multi_label": self.decision.multi_label}, {"data.multi_label": decision.multi_label})
         self._remember(saved["tensors"].get(TRAINED_ON))
         if self._trainer_if_any() is not None and self.text_encoder is not None:
-            self._check_same(checkpoint["hyper_parameters"], text_encoder)
+            check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], text_encoder)
         self.text_encoder = text_encoder
-
-    def _check_same(self, saved: Mapping[str, Any], text_encoder: TextEncoder) -> None:
-        """Raises ``InputError`` if a run is resumed with other settings: it would silently keep the old ones."""
-        now = flat({**self.hparams, "encoding": self.text_encoder.settings() if self.text_encoder else None})
-        then = flat({**saved, "encoding": text_encoder.settings()})
-        for name in now | then:
-            may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
-            if now.get(name) != then.get(name) and not may_change:
-                if name == "encoding.tokenizer" and all(str(each[name]).startswith("bpe-") for each in (now, then)):
-                    raise InputError(
-                        f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is "
-                        f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
-                        "start a new run"
-                    )
-                check_resumed({name: now.get(name)}, {name: then.get(name)})
 
     def on_fit_start(self) -> None:
         self.loss_watch = LossWatch()
-        self._fit_began = time.perf_counter() - (self._seconds or 0.0)
-        total = sum(tensor.numel() for tensor in self.model.state_dict().values())
-        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        rank_zero_info(f"{total:,} parameters, {trainable:,} of them trainable ({self.hparams['trainable']})")
-        for line in hints(self.hparams, self.model, str(self.trainer.precision), self.device):
+        self.clock.start()
+        lines = hints(self.hparams, self.model, str(self.trainer.precision), self.device)
+        for line in [size(self.model, self.hparams["trainable"]), *lines]:
             rank_zero_info(line)
         if self.hparams["learning_rate"] != self._optimizer_learning_rate:  # Lightning's LearningRateFinder has set it
             self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too
 
     def on_fit_end(self) -> None:
-        self._seconds, self._fit_began = self.trained_seconds(), None
+        self.clock.stop()
         if self._has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
-from gpt_classifier.data.datamodule import IN_MEMORY
+from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.calibration import calibrated
