@@ -33,15 +33,11 @@ from gpt_classifier.evaluation.metrics import (
     classification_scores,
     weighted_cross_entropy,
 )
+from gpt_classifier.inference.bundle import TRAINED_ON, VOCABULARY, Bundle
+from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.formats import up_to_date
 from gpt_classifier.inference.model_card import model_card
-from gpt_classifier.inference.model_folder import (
-    TRAINED_ON,
-    VOCABULARY,
-    Bundle,
-    read_checkpoint,
-    up_to_date,
-)
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.freezing import freeze

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import check_fits, find_weights, trained_on_before
+from gpt_classifier.inference.initial_weights import check_fits, trained_on_before
+from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.backbone import BackboneConfig
 from gpt_classifier.models.build import Specification, build, gpt_config
 from gpt_classifier.models.freezing import trainable_blocks
