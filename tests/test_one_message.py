@@ -8,7 +8,7 @@ import torch
 from gpt_classifier import TextClassifier
 from gpt_classifier.data.datasets import load
 from gpt_classifier.data.splits import split_grouped
-from gpt_classifier.evaluation.metrics import weighted_cross_entropy
+from gpt_classifier.data.task import Task
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import Batch, TextEncoder
@@ -56,7 +56,7 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert torch.allclose(logits, model.head(last), atol=1e-6)
 
     # The fork. On one side the loss: training/module.py.
-    loss = weighted_cross_entropy(logits, batch.labels, None)
+    loss = Task.SINGLE_LABEL.loss(logits, batch.labels, None)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(math.log(2), abs=0.5)  # nothing is learnt yet
 

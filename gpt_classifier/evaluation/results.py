@@ -11,11 +11,10 @@ from gpt_classifier.evaluation.metrics import (
     by_class,
     classification_scores,
     confusion_matrix,
-    correct,
     counts_by_class,
-    predicted_classes,
     ranking_scores,
 )
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.statistics import resampling
 from gpt_classifier.statistics.intervals import clustered, wilson
 
@@ -23,25 +22,23 @@ TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is
 OF_SEVERAL = ("f1_micro", "hamming_loss", "label_ranking_average_precision", "auroc_micro", "average_precision_micro")
 
 
-def report(
-    logits: Tensor, labels: Tensor, names: Sequence[str], clusters: Sequence[Hashable] | None = None
-) -> dict[str, Any]:
-    """Scores of logits (N, K) for labels (N,) or (N, K), of all rows and of each class, as values that JSON knows.
+def report(outputs: EpochOutputs, names: Sequence[str], clusters: Sequence[Hashable] | None = None) -> dict[str, Any]:
+    """Scores of a network's outputs, of all rows and of each class, as values that JSON knows.
 
     ``clusters`` (N,) tells which rows are near-duplicates of each other. Undefined scores are None. Macro scores are
     means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy, except those of
     labels (N, K), whose accuracy is that of whole rows. Bootstrap intervals are None if the rows allow none.
     """
-    strange = int((~logits.isfinite().all(1)).sum())
+    strange = int((~outputs.logits.isfinite().all(1)).sum())
     if strange:
-        return {"rows": len(labels), "rows_with_logits_not_finite": strange}
-    multi_label = labels.is_floating_point()
-    of_classes = counts_by_class(logits, labels)
+        return {"rows": len(outputs), "rows_with_logits_not_finite": strange}
+    multi_label = outputs.task.multi_label
+    of_classes = counts_by_class(outputs)
     rows, predicted, _ = (count.long().tolist() for count in of_classes)
-    each, ranking = by_class(of_classes), ranking_scores(logits, labels)
-    right = correct(logits, labels).numpy()
-    scores = classification_scores(logits, labels, names)
-    result: dict[str, Any] = {"rows": len(labels), "accuracy": scores["accuracy"]}
+    each, ranking = by_class(of_classes), ranking_scores(outputs)
+    right = outputs.correct.numpy()
+    scores = classification_scores(outputs, names)
+    result: dict[str, Any] = {"rows": len(outputs), "accuracy": scores["accuracy"]}
     result["accuracy_interval"] = wilson(int(right.sum()), len(right))[1:]
     if clusters is not None:
         result["distinct_rows"] = len(set(clusters))
@@ -55,21 +52,21 @@ def report(
         result |= {"multi_label": True} | {name: scores.get(name) for name in OF_SEVERAL}
         micro = by_class(Counts(*(count.sum() for count in of_classes)))
         result["precision_micro"], result["recall_micro"] = _plain(micro.precision), _plain(micro.recall)
-    resampled = resampling.intervals(labels.numpy(), _resampled_scores(logits, labels), clusters)
+    resampled = resampling.intervals(outputs.labels.numpy(), _resampled_scores(outputs), clusters)
     result |= {f"{name}_interval": interval for name, interval in resampled.items()}
-    result["top_k"] = {} if multi_label else {str(k): value for k, value in _top_k(logits, labels).items()}
+    result["top_k"] = {} if multi_label else {str(k): value for k, value in _top_k(outputs).items()}
     values = each._asdict() | ranking._asdict()
     result["classes"] = [
         {"class": names[c], **{name: _plain(v[c]) for name, v in values.items()}}
         | {"rows": rows[c], "predicted": predicted[c]}
         for c in sorted(range(len(names)), key=lambda c: -rows[c])
     ]
-    result["confusions"] = [] if multi_label else _confusions(logits, labels, names)
+    result["confusions"] = [] if multi_label else _confusions(outputs, names)
     return result
 
 
-def _confusions(logits: Tensor, labels: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
-    counts = confusion_matrix(logits, labels)
+def _confusions(outputs: EpochOutputs, names: Sequence[str]) -> list[dict[str, Any]]:
+    counts = confusion_matrix(outputs)
     rows = counts.sum(1).tolist()
     wrong = [(int(counts[i, j]), i, j) for i, j in counts.nonzero().tolist() if i != j]
     return [
@@ -78,29 +75,29 @@ def _confusions(logits: Tensor, labels: Tensor, names: Sequence[str]) -> list[di
     ]
 
 
-def _resampled_scores(logits: Tensor, labels: Tensor) -> dict[str, resampling.Score]:
+def _resampled_scores(outputs: EpochOutputs) -> dict[str, resampling.Score]:
     """Macro F1 and, of several labels, micro F1; of two classes that both occur, also the scores of their ranking.
 
     With more, that would take minutes.
     """
-    if labels.is_floating_point():
-        rows = labels.bool().numpy(), predicted_classes(logits, labels).numpy()
+    if outputs.task.multi_label:
+        rows = outputs.truth.numpy(), outputs.predicted.numpy()
         return {"f1_macro": resampling.macro_f1(*rows), "f1_micro": resampling.micro_f1(*rows)}
-    truth = labels.numpy()
-    result = {"f1_macro": resampling.macro_f1(truth, logits.argmax(-1).numpy())}
-    if logits.shape[1] == 2 and len(labels.unique()) == 2:
-        ranked = [(truth == c, probabilities) for c, probabilities in enumerate(logits.double().softmax(-1).numpy().T)]
+    truth = outputs.labels.numpy()
+    result = {"f1_macro": resampling.macro_f1(truth, outputs.logits.argmax(-1).numpy())}
+    if outputs.classes == 2 and len(outputs.labels.unique()) == 2:
+        ranked = [(truth == c, probabilities) for c, probabilities in enumerate(outputs.probabilities.numpy().T)]
         result["auroc"] = resampling.auroc(*ranked[1])  # that of the other class is the same
         result["average_precision"] = resampling.mean([resampling.average_precision(*each) for each in ranked])
     return result
 
 
-def _top_k(logits: Tensor, labels: Tensor) -> dict[int, float]:
+def _top_k(outputs: EpochOutputs) -> dict[int, float]:
     """Share of rows with the right class among the k most probable."""
     from sklearn.metrics import top_k_accuracy_score
 
-    k = logits.shape[1]
-    return {n: float(top_k_accuracy_score(labels, logits, k=n, labels=range(k))) for n in TOP if n < k}
+    k = outputs.classes
+    return {n: float(top_k_accuracy_score(outputs.labels, outputs.logits, k=n, labels=range(k))) for n in TOP if n < k}
 
 
 def _plain(value: Tensor) -> float | None:

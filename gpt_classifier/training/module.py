@@ -26,13 +26,11 @@ from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.data.summary import leaks_of
+from gpt_classifier.data.task import Task
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import (
-    Predictions,
-    classification_scores,
-    weighted_cross_entropy,
-)
+from gpt_classifier.evaluation.metrics import classification_scores
+from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 from gpt_classifier.inference.bundle import TRAINED_ON, VOCABULARY, Bundle
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
@@ -160,6 +158,7 @@ class GPTClassifier(L.LightningModule):
         self.register_buffer("class_weights", None, persistent=False)
         # Submodules, so that Lightning moves them to the device of the predictions that they collect.
         self.train_predictions, self.val_predictions, self.test_predictions = (Predictions() for _ in range(3))
+        self.epoch_outputs: dict[str, EpochOutputs] = {}  # of the last evaluation of val and test, for callbacks
         # Processes get unequal numbers of batches on purpose; each gets at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -284,8 +283,12 @@ class GPTClassifier(L.LightningModule):
 
     # ---------------------------------------------------------------- steps
 
+    @property
+    def task(self) -> Task:
+        return Task.of(self.decision.multi_label)
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return weighted_cross_entropy(logits, labels, self.class_weights)
+        return self.task.loss(logits, labels, self.class_weights)
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, K), computed from the depth at which the batch enters the network."""
@@ -320,7 +323,7 @@ class GPTClassifier(L.LightningModule):
         """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
         assert batch.rows is not None
-        if batch.labels.is_floating_point() != self.decision.multi_label:
+        if Task.of_labels(batch.labels) is not self.task:
             raise InputError(
                 "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
                 "1.0 (B, K)"
@@ -362,16 +365,17 @@ class GPTClassifier(L.LightningModule):
 
     def _score(self, stage: str) -> None:
         predictions = self._predictions(stage)
-        self.epoch_predictions = predictions.gathered()  # for the callbacks, which run after this
+        outputs = predictions.gathered(self.task)
         predictions.reset()
+        if stage != "train":
+            self.epoch_outputs[stage] = outputs  # the callbacks' hooks at the end of the epoch come after this one
         of_tokens = self._language_model_scores(stage)
-        logits, labels, rows = self.epoch_predictions
-        check_logits(logits, stage, rows, fits=self.trainer.state.fn == "fit")
+        check_logits(outputs.logits, stage, outputs.rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
         weights = None if self.class_weights is None else self.class_weights.cpu()
-        scores = {"loss": float(weighted_cross_entropy(logits, labels, weights))}
-        scores |= classification_scores(logits, labels, self.class_names or []) | of_tokens
+        scores = {"loss": float(outputs.task.loss(outputs.logits, outputs.labels, weights))}
+        scores |= classification_scores(outputs, self.class_names or []) | of_tokens
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
         # Lightning recommends once for each score, would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")

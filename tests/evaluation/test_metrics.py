@@ -8,14 +8,14 @@ import sklearn
 import torch
 from sklearn import metrics as sk
 
+from gpt_classifier.data.task import Task
 from gpt_classifier.evaluation.metrics import (
-    Predictions,
     classification_scores,
     confusion_matrix,
     found_at,
     most_confident_errors,
-    weighted_cross_entropy,
 )
+from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 
 
 @pytest.fixture(params=[2, 3, 7], ids=lambda k: f"{k} classes")
@@ -69,7 +69,7 @@ def test_scores_equal_those_of_scikit_learn(cases):
         if rng.random() < 0.4:
             logits = logits.round()  # many ties, of the largest logit too
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # half of its time
-            scores = classification_scores(logits, labels, list(map(str, range(k))))
+            scores = classification_scores(EpochOutputs.of(logits, labels), list(map(str, range(k))))
             expected = scikit_learns(logits, labels)
         assert scores == pytest.approx(expected, abs=1e-12)
         seen |= {len(occurring) == 1, "absent" if len(labels.unique()) < k else "all", *expected}
@@ -81,13 +81,15 @@ def test_balanced_accuracy_is_scikit_learns_own():
     logits, labels = torch.randn(50, 4), torch.randint(2, (50,))
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         expected = sk.balanced_accuracy_score(labels, logits.argmax(-1))
-    assert classification_scores(logits, labels, list("abcd"))["balanced_accuracy"] == pytest.approx(expected)
+    assert classification_scores(EpochOutputs.of(logits, labels), list("abcd"))["balanced_accuracy"] == pytest.approx(
+        expected
+    )
 
 
 def test_an_absent_class_takes_nothing_from_the_others():
     """The example of three classes, one of them absent, with a perfect ranking and one wrong prediction in three."""
     logits = torch.tensor([[3.0, 0, 0], [3, 0, 0], [2, 0, 4], [0, 3, 0], [0, 3, 0], [0, 3, 0]])
-    scores = classification_scores(logits, torch.tensor([0, 0, 0, 1, 1, 1]), ["a", "b", "absent"])
+    scores = classification_scores(EpochOutputs.of(logits, torch.tensor([0, 0, 0, 1, 1, 1])), ["a", "b", "absent"])
     assert scores["auroc"] == scores["average_precision"] == 1
     assert scores["balanced_accuracy"] == pytest.approx(5 / 6)
     assert "recall_absent" not in scores
@@ -98,12 +100,13 @@ def test_a_confusion_matrix_counts_true_classes_in_rows(measured):
     logits, labels = measured
     k = logits.shape[1]
     expected = sk.confusion_matrix(labels, logits.argmax(-1), labels=range(k))
-    assert np.array_equal(confusion_matrix(logits, labels), expected)
+    assert np.array_equal(confusion_matrix(EpochOutputs.of(logits, labels)), expected)
 
 
 def test_scores_of_each_class_are_for_up_to_twenty():
     few, many = (
-        classification_scores(torch.randn(90, k), torch.arange(90) % k, list(map(str, range(k)))) for k in (20, 21)
+        classification_scores(EpochOutputs.of(torch.randn(90, k), torch.arange(90) % k), list(map(str, range(k))))
+        for k in (20, 21)
     )
     assert len(few) == 6 + 2 * 20
     assert len(many) == 6
@@ -113,15 +116,15 @@ def test_scores_of_each_class_are_for_up_to_twenty():
 def test_logits_that_are_no_numbers_give_scores_that_are_none(wrong):
     """A network that diverged has no accuracy, and the end of its epoch must not fail."""
     logits, labels = torch.randn(9, 3), torch.arange(9) % 3
-    expected = classification_scores(logits, labels, list("abc")).keys()
+    expected = classification_scores(EpochOutputs.of(logits, labels), list("abc")).keys()
     logits[4, 1] = wrong
-    scores = classification_scores(logits, labels, list("abc"))
+    scores = classification_scores(EpochOutputs.of(logits, labels), list("abc"))
     assert scores.keys() == expected
     assert all(map(math.isnan, scores.values()))
 
 
 def test_where_one_class_occurs_no_score_needs_the_other():
-    scores = classification_scores(torch.randn(5, 2), torch.ones(5, dtype=torch.long), ["ham", "spam"])
+    scores = classification_scores(EpochOutputs.of(torch.randn(5, 2), torch.ones(5, dtype=torch.long)), ["ham", "spam"])
     assert not {"auroc", "average_precision"} & scores.keys()
     assert all(np.isfinite(value) for value in scores.values())
 
@@ -129,9 +132,8 @@ def test_where_one_class_occurs_no_score_needs_the_other():
 def test_scores_of_perfect_predictions_are_one(measured):
     _, labels = measured
     k = int(labels.max()) + 1
-    scores = classification_scores(
-        100 * torch.nn.functional.one_hot(labels, k).float(), labels, list(map(str, range(k)))
-    )
+    outputs = EpochOutputs.of(100 * torch.nn.functional.one_hot(labels, k).float(), labels)
+    scores = classification_scores(outputs, list(map(str, range(k))))
     assert set(scores.values()) == {1.0}
 
 
@@ -141,7 +143,9 @@ def test_predictions_do_not_depend_on_the_batches_that_brought_them(size, measur
     collected = Predictions()
     for rows in torch.randperm(200).split(size):
         collected.update(logits[rows], labels[rows], rows)
-    assert all(map(torch.equal, collected.gathered(), (logits, labels, torch.arange(200))))
+    gathered = collected.gathered(Task.SINGLE_LABEL)
+    found = gathered.logits, gathered.labels, gathered.rows
+    assert all(map(torch.equal, found, (logits, labels, torch.arange(200))))
     collected.reset()
     assert collected.logits == []
 
@@ -149,15 +153,17 @@ def test_predictions_do_not_depend_on_the_batches_that_brought_them(size, measur
 def test_a_single_row_is_a_row():
     collected = Predictions()
     collected.update(torch.tensor([[1.0, 2.0]]), torch.tensor([1]), torch.tensor([7]))
-    assert [tuple(tensor.shape) for tensor in collected.gathered()] == [(1, 2), (1,), (1,)]
+    gathered = collected.gathered(Task.SINGLE_LABEL)
+    found = gathered.logits, gathered.labels, gathered.rows
+    assert [tuple(tensor.shape) for tensor in found] == [(1, 2), (1,), (1,)]
 
 
-def test_weighted_cross_entropy_is_the_mean_of_weight_times_cross_entropy(measured):
+def test_the_loss_of_single_labels_is_the_mean_of_weight_times_cross_entropy(measured):
     logits, labels = measured
     weights = torch.rand(logits.shape[1])
     by_hand = [-weights[y] * row.log_softmax(-1)[y] for row, y in zip(logits, labels, strict=True)]
-    assert weighted_cross_entropy(logits, labels, weights).item() == pytest.approx(float(sum(by_hand)) / 200, rel=1e-5)
-    assert weighted_cross_entropy(logits, labels, None).item() == pytest.approx(
+    assert Task.SINGLE_LABEL.loss(logits, labels, weights).item() == pytest.approx(float(sum(by_hand)) / 200, rel=1e-5)
+    assert Task.SINGLE_LABEL.loss(logits, labels, None).item() == pytest.approx(
         sk.log_loss(labels.numpy(), logits.double().softmax(-1).numpy()), rel=1e-5
     )
 
@@ -165,9 +171,9 @@ def test_weighted_cross_entropy_is_the_mean_of_weight_times_cross_entropy(measur
 def test_most_confident_errors_come_first_and_are_errors():
     logits = torch.tensor([[0.0, 9.0], [5.0, 0.0], [0.0, 3.0], [7.0, 0.0], [0.0, 4.0], [1.0, 0.0]])
     labels = torch.tensor([1, 1, 0, 1, 1, 1])  # wrong are rows 1, 2, 3 and 5
-    assert most_confident_errors(logits, labels, most=20) == [3, 1, 2, 5]
-    assert most_confident_errors(logits, labels, most=2) == [3, 1]
-    assert most_confident_errors(logits, logits.argmax(-1), most=20) == []
+    assert most_confident_errors(EpochOutputs.of(logits, labels), most=20) == [3, 1, 2, 5]
+    assert most_confident_errors(EpochOutputs.of(logits, labels), most=2) == [3, 1]
+    assert most_confident_errors(EpochOutputs.of(logits, logits.argmax(-1)), most=20) == []
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 6])  # many ties, some, none

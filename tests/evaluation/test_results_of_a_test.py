@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gpt_classifier.decision.prior import at_class_mix
 from gpt_classifier.evaluation.baselines import Baselines, Trained
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import report
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.reporting.test_tables import tables
@@ -29,7 +30,7 @@ def named(k: int) -> list[str]:
 @pytest.mark.parametrize("k", [3, 7, 50])
 def test_a_report_is_scikit_learns(k):
     logits, labels = predictions(k)
-    result = report(logits, labels, named(k))
+    result = report(EpochOutputs.of(logits, labels), named(k))
     shares = logits.double().softmax(-1).numpy()
     predicted = logits.argmax(-1)
     theirs = sk.classification_report(labels, predicted, labels=range(k), output_dict=True, zero_division=0)
@@ -65,7 +66,7 @@ def test_a_report_is_scikit_learns(k):
 def test_a_report_is_json_and_has_both_intervals():
     logits, labels = predictions(3)
     clusters = [n % 200 for n in range(300)]
-    result = json.loads(json.dumps(report(logits, labels, named(3), clusters), allow_nan=False))
+    result = json.loads(json.dumps(report(EpochOutputs.of(logits, labels), named(3), clusters), allow_nan=False))
     right = (logits.argmax(-1) == labels).numpy()
     assert tuple(result["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
     assert tuple(result["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
@@ -76,7 +77,7 @@ def test_a_report_is_json_and_has_both_intervals():
 def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
     logits, labels = predictions(3)
     clusters = [n % (300 - copies) for n in range(300)]
-    text = tables(report(logits, labels, named(3), clusters))
+    text = tables(report(EpochOutputs.of(logits, labels), named(3), clusters))
     assert (f"{copies} texts\n  are near-duplicates of other test texts" in text) == told
 
 
@@ -84,7 +85,7 @@ def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told)
 def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
     labels = torch.arange(300) % k
     logits = torch.randn(300, k) + 1.5 * torch.nn.functional.one_hot(labels)
-    result = report(logits, labels, named(k))
+    result = report(EpochOutputs.of(logits, labels), named(k))
     told = tables(result)
     assert "95 % intervals by stratified bootstrap: macro F1 0." in told
     for name in ("f1_macro", "auroc", "average_precision") if k == 2 else ("f1_macro",):
@@ -96,7 +97,7 @@ def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
 
 def test_perfect_predictions_get_no_resampled_interval():
     labels = torch.arange(40) % 2
-    result = report(5.0 * torch.nn.functional.one_hot(labels), labels, named(2))
+    result = report(EpochOutputs.of(5.0 * torch.nn.functional.one_hot(labels), labels), named(2))
     assert result["f1_macro_interval"] is None
     assert "bootstrap" not in tables(result)
 
@@ -109,7 +110,7 @@ def with_baselines(skipped: dict[str, str]) -> str:
         Trained("majority class", np.full(300, "class 0"), 0.4, 0.01),
         Trained("logistic regression", truth, 1.0, 2.0),
     ]
-    result = report(logits, labels, named(3)) | {"training_seconds": 1200.1, "test_seconds": 1.2}
+    result = report(EpochOutputs.of(logits, labels), named(3)) | {"training_seconds": 1200.1, "test_seconds": 1.2}
     compared = against_baselines(
         names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
     )
@@ -133,14 +134,14 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
     names = ["ham", "spam"]
     mix = at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
-    told = " ".join(tables(report(logits, labels, names) | {"natural_mix": mix}, width=100).split())
+    told = " ".join(tables(report(EpochOutputs.of(logits, labels), names) | {"natural_mix": mix}, width=100).split())
     low, high = mix["precision_interval"]["spam"]
     assert "The test rows were balanced. At the natural class mix (86.6% ham, 13.4% spam): accuracy " in told
     assert f"precision of spam {100 * mix['precision']['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
 
 
 def test_where_there_are_no_baselines_the_reason_is_one_line():
-    result = report(*predictions(3), named(3)) | {"baselines": {"missing": "the rows are gone"}}
+    result = report(EpochOutputs.of(*predictions(3)), named(3)) | {"baselines": {"missing": "the rows are gone"}}
     assert tables(result).endswith("\n\nno baselines: the rows are gone")
 
 
@@ -148,7 +149,7 @@ def test_where_there_are_no_baselines_the_reason_is_one_line():
 @pytest.mark.parametrize("length", [25, 150])
 def test_names_are_never_cut_and_lines_not_longer_than_the_width(width, length):
     names = [f"[b]{n}:smile:" + "x" * (length - 12) for n in range(5)]  # neither is rich's markup obeyed
-    text = tables(report(*predictions(5), names), width)
+    text = tables(report(EpochOutputs.of(*predictions(5)), names), width)
     assert all(len(line) <= width for line in text.splitlines()[3:])
     table = text.partition("\n\n")[2].partition("true class")[0]
     first_column = "".join(line[: line.find("  ")] if "  " in line else line for line in table.splitlines())
@@ -158,7 +159,7 @@ def test_names_are_never_cut_and_lines_not_longer_than_the_width(width, length):
 def test_of_many_confusions_ten_are_printed_and_of_many_classes_the_largest():
     logits, labels = predictions(120, n=5000)
     logits = logits / 3
-    result = report(logits, labels, named(120))
+    result = report(EpochOutputs.of(logits, labels), named(120))
     text = tables(result)
     assert len(result["confusions"]) > 10
     assert len(text.partition("true class")[2].splitlines()) == 2 + 10
@@ -169,6 +170,6 @@ def test_of_many_confusions_ten_are_printed_and_of_many_classes_the_largest():
 def test_rows_without_a_prediction_are_counted_and_nothing_else_is():
     logits, labels = predictions(3)
     logits[:4, 0] = float("nan")
-    result = report(logits, labels, named(3))
+    result = report(EpochOutputs.of(logits, labels), named(3))
     assert result == {"rows": 300, "rows_with_logits_not_finite": 4}
     assert tables(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"

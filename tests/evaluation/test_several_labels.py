@@ -13,17 +13,17 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
+from gpt_classifier.data.task import Task
 from gpt_classifier.decision.fitting import fit, log_odds
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import Rows, train_baselines
 from gpt_classifier.evaluation.metrics import (
-    Predictions,
     classification_scores,
     most_confident_errors,
     score_names,
-    weighted_cross_entropy,
 )
+from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 from gpt_classifier.evaluation.results import report
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.reporting.test_tables import tables
@@ -82,7 +82,7 @@ def test_scores_equal_those_of_scikit_learn(cases):
         for _ in range(cases):
             logits, labels = awkward(rng)
             names = list(map(str, range(labels.shape[1])))
-            scores = classification_scores(logits, labels, names)
+            scores = classification_scores(EpochOutputs.of(logits, labels), names)
             assert scores == pytest.approx(scikit_learns(logits, labels)), (logits, labels)
             assert set(score_names(labels, names)) - {"loss"} <= set(scores)
 
@@ -91,18 +91,18 @@ def test_the_loss_is_pytorchs_with_its_weights():
     logits, labels = torch.randn(50, 4), (torch.rand(50, 4) < 0.3).float()
     weights = torch.tensor([1.0, 2.0, 5.0, 0.5])
     expected = torch.nn.BCEWithLogitsLoss(pos_weight=weights)(logits, labels)
-    assert weighted_cross_entropy(logits, labels, weights).equal(expected)
+    assert Task.MULTI_LABEL.loss(logits, labels, weights).equal(expected)
     parts = [
-        weighted_cross_entropy(logits[rows], labels[rows], weights) * len(rows) for rows in torch.arange(50).split(7)
+        Task.MULTI_LABEL.loss(logits[rows], labels[rows], weights) * len(rows) for rows in torch.arange(50).split(7)
     ]
     assert torch.allclose(sum(parts) / 50, expected)
 
 
 def test_logits_that_are_no_numbers_have_no_scores():
     logits, labels = torch.randn(20, 3), (torch.rand(20, 3) < 0.5).float()
-    expected = classification_scores(logits, labels, list("abc")).keys()
+    expected = classification_scores(EpochOutputs.of(logits, labels), list("abc")).keys()
     logits[3, 1] = math.nan
-    scores = classification_scores(logits, labels, list("abc"))
+    scores = classification_scores(EpochOutputs.of(logits, labels), list("abc"))
     assert scores.keys() == expected
     assert all(map(math.isnan, scores.values()))
 
@@ -113,16 +113,16 @@ def test_predictions_keep_their_shape(n, k):
     predictions = Predictions()
     rows = torch.arange(n).flip(0)
     predictions.update(logits, labels, rows)
-    gathered = predictions.gathered()
-    assert gathered[0].equal(logits.flip(0))
-    assert gathered[1].equal(labels)
-    assert gathered[2].tolist() == list(range(n))
+    gathered = predictions.gathered(Task.MULTI_LABEL)
+    assert gathered.logits.equal(logits.flip(0))
+    assert gathered.labels.equal(labels)
+    assert gathered.rows.tolist() == list(range(n))
 
 
 def test_the_most_confident_errors_come_first():
     labels = torch.tensor([[1.0, 0], [1, 0], [0, 0], [1, 1]])
     logits = torch.tensor([[9.0, -9], [-1, 5], [-3, 0.5], [2, -3.0]])
-    assert most_confident_errors(logits, labels, most=20) == [1, 3, 2]
+    assert most_confident_errors(EpochOutputs.of(logits, labels), most=20) == [1, 3, 2]
 
 
 def test_every_report_is_json_and_a_table():
@@ -130,11 +130,13 @@ def test_every_report_is_json_and_a_table():
     for _ in range(40):
         logits, labels = awkward(rng)
         names = [f"label {c} with a long name [{c}]" for c in range(labels.shape[1])]
-        result = report(logits, labels, names, clusters=rng.integers(0, len(labels), len(labels)).tolist())
+        result = report(
+            EpochOutputs.of(logits, labels), names, clusters=rng.integers(0, len(labels), len(labels)).tolist()
+        )
         json.dumps(result, allow_nan=False)
         assert all(name in tables(result, 100) for name in names)
         assert result["accuracy"] == (labels.bool() == (logits >= 0)).all(1).double().mean()
-        scores = classification_scores(logits, labels, names)
+        scores = classification_scores(EpochOutputs.of(logits, labels), names)
         for name in ("f1_macro", "f1_micro", "auroc", "average_precision_micro"):
             assert result[name] == scores.get(name)
         truth, found = labels.bool().numpy().ravel(), (logits >= 0).numpy().ravel()

@@ -14,6 +14,7 @@ import torch
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import report
 from gpt_classifier.reporting.contents import document
 from gpt_classifier.reporting.html import folded, html
@@ -59,7 +60,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
     labels = rng.integers(0, max(2, k - 1), n)
     logits = rng.normal(size=(n, k))
     logits[range(n), labels] += rng.normal(2, 1, n)
-    facts = report(torch.tensor(logits), torch.tensor(labels), names)
+    facts = report(EpochOutputs.of(torch.tensor(logits), torch.tensor(labels)), names)
     probabilities = torch.tensor(logits).softmax(-1).numpy()
     predicted = probabilities.argmax(1)
     right, lengths = predicted == labels, rng.integers(1, 60, n)

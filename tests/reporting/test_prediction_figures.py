@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpt_classifier.evaluation.metrics import ranking_scores
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.reporting.plots import prediction_figures
 
 SHORT, LONG, FOREIGN = "class {}", "a_name_of_25_letters_{:03}x", "体育新闻 {}"
@@ -25,7 +26,7 @@ def drawn(draw, logits, labels, names):
     """The figure after drawing, which is when missing letters are noticed; any warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = draw(logits, labels, names)
+        figure = draw(EpochOutputs.of(logits, labels), names)
         figure.canvas.draw()
     return figure
 
@@ -99,7 +100,7 @@ class TestCurves:
     def test_of_many_classes_the_ten_worst_are_drawn_and_all_others_named(self, draw, score):
         logits, labels = predictions(30, absent=2)
         figure = drawn(draw, logits, labels, [f"c{n}" for n in range(30)])
-        worst = [f"c{c}" for c in getattr(ranking_scores(logits, labels), score)[:28].argsort()[:10]]
+        worst = [f"c{c}" for c in getattr(ranking_scores(EpochOutputs.of(logits, labels)), score)[:28].argsort()[:10]]
         assert [line.split()[1] for line in legend(figure)[:10]] == worst
         assert legend(figure)[10].endswith("macro mean of 28 classes")
         without, left_out = note(figure).split("18 of 30 classes not drawn, of higher")

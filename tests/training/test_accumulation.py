@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.evaluation.metrics import weighted_cross_entropy
+from gpt_classifier.data.task import Task
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 
 GPT = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64, "vocab_size": 257}
@@ -73,7 +73,7 @@ def test_two_epochs_are_full_batch_steps_over_the_rows_of_each_window(
         batch = encoded[[row for rows in window for row in rows]]
         optimizer.zero_grad()
         logits = witness.model(batch.inputs, batch.lengths)
-        weighted_cross_entropy(logits, batch.labels, data.class_weights).backward()
+        Task.SINGLE_LABEL.loss(logits, batch.labels, data.class_weights).backward()
         optimizer.step()
     assert sorted(row for window in windows[: len(windows) // 2] for rows in window for row in rows) == list(range(11))
     assert_same_weights(module.model, witness.model)
@@ -103,7 +103,7 @@ def test_an_epoch_that_is_cut_short_ends_in_the_mean_over_its_texts_too(quick_tr
     for window in windows_of(witness.rows, 3):
         batch = data.encoded["train"][[row for rows in window for row in rows]]
         optimizer.zero_grad()
-        weighted_cross_entropy(witness.model(batch.inputs, batch.lengths), batch.labels, None).backward()
+        Task.SINGLE_LABEL.loss(witness.model(batch.inputs, batch.lengths), batch.labels, None).backward()
         optimizer.step()
     assert_same_weights(module.model, witness.model)
 

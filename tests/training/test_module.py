@@ -21,8 +21,8 @@ from sklearn import metrics as sk
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_classifier import GPTClassifier, TextClassifier, TextDataModule
+from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import weighted_cross_entropy
 from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.callbacks import Bar
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint, StopEarly
@@ -417,7 +417,7 @@ def test_ignoring_the_end_of_text_token_as_a_label_changes_nothing(logits, data)
     scores = torch.tensor(logits)
     labels = torch.tensor(data.draw(st.lists(st.integers(0, 1), min_size=len(logits), max_size=len(logits))))
     ignoring = torch.nn.functional.cross_entropy(scores, labels, ignore_index=50256)
-    assert torch.allclose(weighted_cross_entropy(scores, labels, None), ignoring)
+    assert torch.allclose(Task.SINGLE_LABEL.loss(scores, labels, None), ignoring)
 
 
 # ---------------------------------------------------------------- figures

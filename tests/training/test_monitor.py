@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from gpt_classifier import TextClassifier, default_callbacks
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import classification_scores, score_names
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.inference.model_folder import load
 from gpt_classifier.training.callbacks import BestCheckpoint
 from gpt_classifier.training.monitor import is_better
@@ -105,7 +106,7 @@ def test_names_of_scores_are_those_that_every_prediction_gives():
     assert {"loss", "accuracy", "auroc", "recall_c"} <= set(names)
     assert not {"recall_b", "precision_b"} & set(names)
     for predicted in (torch.zeros(3, 3), torch.eye(3)):
-        assert set(names) - {"loss"} <= set(classification_scores(predicted, labels, ["a", "b", "c"]))
+        assert set(names) - {"loss"} <= set(classification_scores(EpochOutputs.of(predicted, labels), ["a", "b", "c"]))
 
 
 @pytest.mark.parametrize(("monitor", "better", "worse"), [("val/loss", 0.1, 0.2), ("val/mcc", 0.2, 0.1)])

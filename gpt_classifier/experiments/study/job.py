@@ -98,7 +98,8 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     scores = {}
     for name, loader in loaders.items():
         trainer.test(model, loader, verbose=False)
-        logits, labels, rows = model.epoch_predictions
+        outputs = model.epoch_outputs["test"]
+        logits, labels, rows = outputs.logits, outputs.labels, outputs.rows
         log_odds = (logits[:, 1] - logits[:, 0]).numpy()
         scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], rows.numpy(), log_odds)
     return _result(scores, data.class_names) | {

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from gpt_classifier.evaluation import metrics, ranking
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.reporting.plots.figure import drawable, finish, new_figure
 from gpt_classifier.text.normalize import columns
 
@@ -20,13 +19,13 @@ MAX_LINES = 6  # lines that name what is not drawn
 SMALLEST = 5  # points; smaller numbers cannot be read
 
 
-def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
+def confusion_matrix(outputs: EpochOutputs, names: Sequence[str]) -> "Figure":
     """Counts in each cell, coloured by their share of the true class.
 
     Up to 20 classes stand in the order of ``names``, more by rows with the most frequent first. Where numbers could not
     be read a colour bar stands in for them.
     """
-    all_counts = metrics.confusion_matrix(logits, labels)
+    all_counts = metrics.confusion_matrix(outputs)
     rows = all_counts.sum(1)
     shown = list(range(len(names)))
     if len(names) > MAX_CLASSES_IN_ORDER:
@@ -47,7 +46,7 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
     number_size = min(10.0, 0.9 * cell / (0.65 * len(f"{counts.max():,}")))
     numbers = k <= MAX_CLASSES_WITH_NUMBERS and number_size >= SMALLEST
 
-    note = [f"{len(labels):,} texts" + (", most frequent classes first" if len(names) > MAX_CLASSES_IN_ORDER else "")]
+    note = [f"{len(outputs):,} texts" + (", most frequent classes first" if len(names) > MAX_CLASSES_IN_ORDER else "")]
     width = side + room + 0.6 + (0 if numbers else 1)
     if left_out:
         what = f"{len(left_out)} of {len(names)} classes with {int(rows[left_out].sum()):,} texts not drawn:"
@@ -76,39 +75,39 @@ def confusion_matrix(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "F
     return finish(figure, note, families)
 
 
-def precision_recall(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
+def precision_recall(outputs: EpochOutputs, names: Sequence[str]) -> "Figure":
     """Precision against recall, one class against the rest, with the average precision of each."""
-    return _curves(logits, labels, names, "average_precision", ranking.precision_recall, ("recall", "precision"))
+    return _curves(outputs, names, "average_precision", ranking.precision_recall, ("recall", "precision"))
 
 
-def roc(logits: Tensor, labels: Tensor, names: Sequence[str]) -> "Figure":
+def roc(outputs: EpochOutputs, names: Sequence[str]) -> "Figure":
     """True against false positive rate, one class against the rest, with the area under each curve."""
-    return _curves(logits, labels, names, "auroc", ranking.roc, ("false positive rate", "true positive rate"))
+    return _curves(outputs, names, "auroc", ranking.roc, ("false positive rate", "true positive rate"))
 
 
 def _curves(
-    logits: Tensor, labels: Tensor, names: Sequence[str], score: str, curve: ranking.Curve, axis_names: tuple[str, str]
+    outputs: EpochOutputs, names: Sequence[str], score: str, curve: ranking.Curve, axis_names: tuple[str, str]
 ) -> "Figure":
     """The curves of the classes with the lowest ``score``, and the mean over all that have one.
 
     Of two classes only the second is drawn.
     """
     shown_names, families, unnamed = drawable(names)
-    truth = metrics.one_vs_rest(labels, len(names))
+    truth = outputs.truth
     rows = truth.sum(0).tolist()
-    scores = getattr(metrics.ranking_scores(logits, labels), score)
+    scores = getattr(metrics.ranking_scores(outputs), score)
     measured = [c for c in scores.argsort().tolist() if not scores[c].isnan()]
-    one_of_two = len(names) == 2 and not labels.is_floating_point()
+    one_of_two = len(names) == 2 and not outputs.task.multi_label
     drawn = [c for c in measured if c == 1] if one_of_two else measured[:MAX_CURVES]
     title = {"average_precision": "average precision", "auroc": "AUROC"}[score]
 
     figure_width = 3.6
     wrap = int(20 * figure_width)
     note = []
-    if not logits.isfinite().all():
+    if not outputs.finite:
         note.append("logits that are NaN or infinite have no curve")
-    elif max(rows) == len(labels) and not measured:
-        note.append(f"no curves: all texts are of class {shown_names[rows.index(len(labels))]}")
+    elif max(rows) == len(outputs) and not measured:
+        note.append(f"no curves: all texts are of class {shown_names[rows.index(len(outputs))]}")
     elif absent := [c for c, count in enumerate(rows) if not count]:
         what = f"{len(absent)} of {len(names)} classes without texts:"
         note += _lines(what, (shown_names[c] for c in absent), wrap)
@@ -122,7 +121,7 @@ def _curves(
     handles, legend = [], []
     figure = new_figure(figure_width, 3.5 + 0.16 * (len(drawn) + 2) + 0.11 * len(note))
     axes = figure.subplots()
-    probabilities = metrics.probabilities(logits, labels).numpy()
+    probabilities = outputs.probabilities.numpy()
     curves = {c: curve(truth[:, c].numpy(), probabilities[:, c]) for c in measured}
     for c in measured:
         if c in drawn:

@@ -15,7 +15,7 @@ from gpt_classifier.data.labels import encode_labels, is_multi_label
 from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
-from gpt_classifier.evaluation.metrics import predicted_classes
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
@@ -33,6 +33,7 @@ OF_BATCHES = {
 def compared(
     data: TextDataModule | InputError,
     model: GPTClassifier,
+    outputs: EpochOutputs,
     texts: list[str] | None,
     clusters: Sequence[Hashable] | None,
 ) -> dict[str, Any]:
@@ -41,18 +42,23 @@ def compared(
     Args:
         data: With the model's training rows, or why there are none.
         model: The network.
-        texts: (N,) of its last predictions, if known.
+        outputs: Of the network, for the test rows.
+        texts: (N,) of these rows, if known.
         clusters: (N,) which of them are near-duplicates of each other.
     """
     if texts is None:
         return {"missing": "the test rows were given without their texts"}
     if isinstance(data, InputError):
         return {"missing": str(data)}
-    return _compared(data, model, texts, clusters)
+    return _compared(data, model, outputs, texts, clusters)
 
 
 def _compared(
-    data: TextDataModule, model: GPTClassifier, texts: list[str], clusters: Sequence[Hashable] | None
+    data: TextDataModule,
+    model: GPTClassifier,
+    outputs: EpochOutputs,
+    texts: list[str],
+    clusters: Sequence[Hashable] | None,
 ) -> dict[str, Any]:
     rank_zero_info("training baselines on the model's training rows (--baselines none leaves them out)")
     weights = None if data.multi_label else data.class_weights
@@ -60,11 +66,11 @@ def _compared(
     names = class_names(model)
     train, val = (_rows(data.tables[name], names) if name in data.tables else None for name in ("train", "val"))
     assert train is not None, "training_data has these rows"
-    logits, labels, _ = model.epoch_predictions
-    if data.multi_label:
-        truth, predicted = labels.bool().numpy(), predicted_classes(logits, labels).numpy()
+    if outputs.task.multi_label:
+        truth, predicted = outputs.truth.numpy(), outputs.predicted.numpy()
     else:
-        truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in (labels, logits.argmax(-1)))
+        numbers = outputs.labels, outputs.logits.argmax(-1)
+        truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in numbers)
     seconds = max(SECONDS, SHARE_OF_FIT * (model.trained_seconds() or 0.0))
     return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name, seconds), clusters)
 

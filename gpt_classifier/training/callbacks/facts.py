@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,9 @@ from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.decision.rule import SEPARATOR, joined
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.evaluation.groups import by_length, by_script, group
-from gpt_classifier.evaluation.metrics import (
-    by_class,
-    confidence,
-    correct,
-    counts_by_class,
-    most_confident_errors,
-    one_vs_rest,
-    predicted_classes,
-    probabilities,
-)
+from gpt_classifier.evaluation.metrics import by_class, counts_by_class, most_confident_errors
 from gpt_classifier.evaluation.neighbours import nearest
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.statistics.paired_tests import paired_difference
@@ -48,17 +40,25 @@ SHARE_OF_FIT = 0.02  # of the seconds of training, for the certificate of invari
 LEAST_SECONDS, UNKNOWN_SECONDS = 1.0, 10.0  # for it, after a short fit and after one of unknown length
 
 
-def of_rows(trainer: Trainer, model: GPTClassifier, texts: list[str], trained: TextDataModule | None) -> dict[str, Any]:
-    """What there is to say of the rows of a model's last predictions; what nothing is known about is left out.
+def of_rows(
+    trainer: Trainer,
+    model: GPTClassifier,
+    outputs: EpochOutputs,
+    texts: list[str],
+    trained: TextDataModule | None,
+) -> dict[str, Any]:
+    """What there is to say of the tested rows; what nothing is known about is left out.
 
     Args:
         trainer: That of the test.
         model: The tested one.
+        outputs: Of the model, for the rows.
         texts: (N,) of the rows.
         trained: Data with the training rows, if they could be read.
     """
-    found = {"leaks": _leaks(model, texts), "errors": _errors(model, texts, trained)}
-    found |= _groups(text_data(trainer), model, texts)
+    found: dict[str, Any] = {"leaks": _leaks(model, outputs, texts)}
+    found["errors"] = _errors(outputs, class_names(model), texts, trained)
+    found |= _groups(text_data(trainer), model, outputs, texts)
     if trainer.world_size == 1:  # other processes would not take part
         found["invariance"] = _invariance(model, texts)
     return {name: value for name, value in found.items() if value is not None}
@@ -67,8 +67,10 @@ def of_rows(trainer: Trainer, model: GPTClassifier, texts: list[str], trained: T
 # ---------------------------------------------------------------- the run
 
 
-def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataModule | None) -> dict[str, Any]:
-    """What the model is, what it was trained on and how, and the calibration of its last predictions.
+def of_run(
+    trainer: Trainer, model: GPTClassifier, outputs: EpochOutputs, run: Path, trained: TextDataModule | None
+) -> dict[str, Any]:
+    """What the model is, what it was trained on and how, and the calibration of its ``outputs``.
 
     ``trained`` holds the training rows, if they could be read; ``run`` is the folder of the model's run.
     """
@@ -106,7 +108,7 @@ def of_run(trainer: Trainer, model: GPTClassifier, run: Path, trained: TextDataM
         "versions": {"gpt_classifier": __version__, **versions, "python": platform.python_version()},
         "machine": _machine(),
         "learning_curves": learning_curves(trainer, run),
-        "calibration": _calibration(model),
+        "calibration": _calibration(model, outputs),
     }
 
 
@@ -131,39 +133,37 @@ def _machine() -> dict[str, Any]:
 # ---------------------------------------------------------------- the rows
 
 
-def _calibration(model: GPTClassifier) -> dict[str, Any]:
+def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> dict[str, Any]:
     """The reliability of the uncalibrated probabilities, and of those of the model's own decision."""
-    logits, labels, _ = model.epoch_predictions
-    raw = probabilities(logits, labels).numpy()
-    decision = model.decision
-    found: dict[str, Any] = {"before": reliability(raw, labels.numpy()).facts()}
+    decision, labels = model.decision, outputs.labels.numpy()
+    found: dict[str, Any] = {"before": reliability(outputs.probabilities.numpy(), labels).facts()}
     if decision.temperature != 1 or decision.log_priors:
-        after = decision.probabilities(logits.double().numpy())
-        found |= {"after": reliability(after, labels.numpy()).facts(), "temperature": decision.temperature}
+        after = decision.probabilities(outputs.logits.double().numpy())
+        found |= {"after": reliability(after, labels).facts(), "temperature": decision.temperature}
     return found
 
 
-def _leaks(model: GPTClassifier, texts: list[str]) -> dict[str, Any] | None:
+def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> dict[str, Any] | None:
     """Scores without the rows that were trained on, or whose near-duplicates were."""
     if model.trained_on is None:
         return None
-    logits, labels, _ = model.epoch_predictions
     known = trained_on(texts, model.trained_on)
-    right = correct(logits, labels).numpy()
+    right = outputs.correct.numpy()
     found: dict[str, Any] = {"seen": group(right[known]), "unseen": group(right[~known])}
     if known.any() and not known.all():
-        found["unseen"]["f1_macro"] = float(by_class(counts_by_class(logits[~known], labels[~known])).f1.nanmean())
+        found["unseen"]["f1_macro"] = float(by_class(counts_by_class(outputs[~known])).f1.nanmean())
     return found
 
 
-def _groups(data: TextDataModule | None, model: GPTClassifier, texts: list[str]) -> dict[str, Any]:
+def _groups(
+    data: TextDataModule | None, model: GPTClassifier, outputs: EpochOutputs, texts: list[str]
+) -> dict[str, Any]:
     """Error rates by length, by script, and of texts longer than ``max_length``."""
     assert data is not None, "it has the texts"
-    logits, labels, rows = model.epoch_predictions
-    right = correct(logits, labels).numpy()
+    right, rows = outputs.correct.numpy(), outputs.rows.numpy()
     encoded = data.encoded["test"]
     order = np.argsort(encoded.rows.numpy())
-    lengths = encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), rows.numpy(), sorter=order)]]
+    lengths = encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), rows, sorter=order)]]
     encoder = encoded.text_encoder
     longer = np.array(
         [n >= encoder.max_length and encoder.encode(text)[1] for n, text in zip(lengths, texts, strict=True)]
@@ -176,13 +176,15 @@ def _groups(data: TextDataModule | None, model: GPTClassifier, texts: list[str])
             "windows": encoder.windows and asdict(encoder.windows),
             "longer": group(right[longer]),
             "whole": group(right[~longer]),
-            "otherwise": _read_otherwise(model, texts, longer) if longer.any() else None,
+            "otherwise": _read_otherwise(model, outputs, texts, longer) if longer.any() else None,
         },
         "scripts": by_script(right, texts),
     }
 
 
-def _read_otherwise(model: GPTClassifier, texts: list[str], longer: np.ndarray) -> dict[str, Any]:
+def _read_otherwise(
+    model: GPTClassifier, outputs: EpochOutputs, texts: list[str], longer: np.ndarray
+) -> dict[str, Any]:
     """What truncation costs: errors on the ``longer`` texts, as they were read and in the other of both ways.
 
     Truncated ones are read in windows that overlap by half, windowed ones are truncated; nothing is trained again.
@@ -194,9 +196,9 @@ def _read_otherwise(model: GPTClassifier, texts: list[str], longer: np.ndarray) 
     windows = None if encoder.windows else WindowsConfig(stride=max(1, encoder.max_length // 2))
     classifier = TextClassifier(model.bundle(), model.device)
     classifier.text_encoder = encoder.read_in(windows)
-    logits, labels, _ = model.epoch_predictions
-    as_read = correct(logits[rows], labels[rows]).numpy()
-    otherwise = correct(torch.from_numpy(classifier.logits([texts[row] for row in rows])), labels[rows]).numpy()
+    before = outputs[rows]
+    logits = torch.from_numpy(classifier.logits([texts[row] for row in rows]))
+    as_read, otherwise = before.correct.numpy(), replace(before, logits=logits).correct.numpy()
     return {
         "windows": windows and asdict(windows),
         "as_read": group(as_read),
@@ -205,20 +207,21 @@ def _read_otherwise(model: GPTClassifier, texts: list[str], longer: np.ndarray) 
     }
 
 
-def _errors(model: GPTClassifier, texts: list[str], trained: TextDataModule | None) -> list[dict[str, Any]]:
+def _errors(
+    outputs: EpochOutputs, names: list[str], texts: list[str], trained: TextDataModule | None
+) -> list[dict[str, Any]]:
     """The most confident errors, each with the training text that may explain it."""
-    logits, labels, rows = model.epoch_predictions
-    names, positions = class_names(model), most_confident_errors(logits, labels, ERRORS)
-    logits, labels, rows = logits[positions], labels[positions], rows[positions]
-    true = joined(one_vs_rest(labels, len(names)).numpy(), names)
-    predicted, confident = joined(predicted_classes(logits, labels).numpy(), names), confidence(logits, labels)
+    positions = most_confident_errors(outputs, ERRORS)
+    wrong = outputs[positions]
+    true, predicted = (joined(which.numpy(), names) for which in (wrong.truth, wrong.predicted))
+    rows, confident = wrong.rows.tolist(), wrong.confidence.tolist()
     found: list[dict[str, Any]] = [
         {
-            "row": int(rows[n]),
+            "row": rows[n],
             "text": _shortened(texts[position]),
             "true": true[n],
             "predicted": predicted[n],
-            "probability": float(confident[n]),
+            "probability": confident[n],
         }
         for n, position in enumerate(positions)
     ]

@@ -5,7 +5,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.duplicates import trained_on
-from gpt_classifier.evaluation.metrics import correct
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
@@ -28,12 +27,12 @@ class TrainedRows(Callback):
             return
         table = data.tables[stage]
         rows = table["row"].to_numpy()[trained_on(table["text"], model.trained_on)]
-        logits, labels, index = model.epoch_predictions
-        unseen = ~np.isin(index.numpy(), rows)
+        outputs = model.epoch_outputs[stage]
+        unseen = ~np.isin(outputs.rows.numpy(), rows)
         if unseen.all():
             return
         message = f"{(~unseen).sum():,} of {len(unseen):,} {stage} rows, or near-duplicates of them, were trained on"
         if unseen.any():
-            right = correct(logits, labels).numpy()[unseen]
+            right = outputs.correct.numpy()[unseen]
             message += f": {stage} accuracy without them {wilson(int(right.sum()), len(right))} of {len(right):,}"
         rank_zero_info(message)

@@ -8,7 +8,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.evaluation.metrics import correct
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
@@ -100,10 +99,10 @@ class EpochLines(Callback):
         model = classifier(pl_module)
         self.val_accuracy = accuracy(model)
         if trainer.state.fn == "validate":
-            rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_predictions[0])} texts")
+            rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_outputs['val'])} texts")
 
 
 def accuracy(model: GPTClassifier) -> str:
-    """The accuracy of the last evaluation, with its 95 % interval."""
-    logits, labels, _ = model.epoch_predictions
-    return str(wilson(int(correct(logits, labels).sum()), len(labels)))
+    """The accuracy of the last validation, with its 95 % interval."""
+    outputs = model.epoch_outputs["val"]
+    return str(wilson(int(outputs.correct.sum()), len(outputs)))

@@ -11,7 +11,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from safetensors import safe_open
-from torch import Tensor
 
 from gpt_classifier import __version__
 from gpt_classifier.data import writers
@@ -22,7 +21,7 @@ from gpt_classifier.decision.fitting import rates
 from gpt_classifier.decision.prior import at_class_mix
 from gpt_classifier.decision.rule import joined
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import one_vs_rest, predicted_classes, probabilities
+from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import report
 from gpt_classifier.files import whole_file
 from gpt_classifier.inference.model_card import with_section
@@ -65,26 +64,26 @@ class TestResults(Callback):
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model, run, data = classifier(pl_module), run_folder(trainer), text_data(trainer)
-        logits, labels, rows = model.epoch_predictions
-        texts = evaluated_texts(trainer, "test", rows)
+        outputs = model.epoch_outputs["test"]
+        texts = evaluated_texts(trainer, "test", outputs.rows)
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines or self.report:
             trained = readable_training_data(data, model)
-        results = self._results(trainer, model, texts, trained)
+        results = self._results(trainer, model, outputs, texts, trained)
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
-        ending = _other_rows(data, model, len(rows)) + _other_weights(run / "model", model)
+        ending = _other_rows(data, model, len(outputs)) + _other_weights(run / "model", model)
         readable, scored = None if isinstance(trained, InputError) else trained, "accuracy" in results
-        about = _about(model, data, texts) | (of_run(trainer, model, run, readable) if scored else {})
+        about = _about(model, data, texts) | (of_run(trainer, model, outputs, run, readable) if scored else {})
         if self.report and scored and texts is not None:
-            results |= of_rows(trainer, model, texts, readable)
+            results |= of_rows(trainer, model, outputs, texts, readable)
         scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
         with whole_file(scores_file) as path:
             text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
-        writers.write(predictions, _predictions(logits, labels, rows, class_names(model)))
+        writers.write(predictions, _predictions(outputs, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
         if self.report and scored:
             rank_zero_info(f"report: {write(scores_file)}")
@@ -99,23 +98,23 @@ class TestResults(Callback):
         self,
         trainer: Trainer,
         model: GPTClassifier,
+        outputs: EpochOutputs,
         texts: list[str] | None,
         trained: TextDataModule | InputError,
     ) -> dict[str, Any]:
-        """Scores of the model's last predictions, of the baselines, and of the model's own decision."""
-        logits, labels, _ = model.epoch_predictions
+        """Scores of the model's outputs, of the baselines, and of the model's own decision."""
         names = class_names(model)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
-        results = report(logits, labels, names, clusters)
+        results = report(outputs, names, clusters)
         if "accuracy" in results:
             results["loss"] = float(trainer.callback_metrics["test/loss"])
             results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
-            results["natural_mix"] = _at_natural_mix(text_data(trainer), logits, labels, names)
+            results["natural_mix"] = _at_natural_mix(text_data(trainer), outputs, names)
             if self.baselines:
-                results["baselines"] = compared(trained, model, texts, clusters)
+                results["baselines"] = compared(trained, model, outputs, texts, clusters)
             if asked := model.decision.asked:
-                shares = model.decision.probabilities(logits.double().numpy())
-                decided = rates(model.decision, shares, labels.numpy(), names)
+                shares = model.decision.probabilities(outputs.logits.double().numpy())
+                decided = rates(model.decision, shares, outputs.labels.numpy(), names)
                 results["decision"] = {"asked": asked, "on_these_rows": decided}
         return results
 
@@ -132,13 +131,11 @@ def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] |
     }
 
 
-def _at_natural_mix(
-    data: TextDataModule | None, logits: Tensor, labels: Tensor, names: list[str]
-) -> dict[str, Any] | None:
+def _at_natural_mix(data: TextDataModule | None, outputs: EpochOutputs, names: list[str]) -> dict[str, Any] | None:
     """Scores at the natural class mix; None where the test rows have it, or nobody knows it."""
     if data is None or not data.rows.natural_counts or data.test_source is not None:
         return None
-    return at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, data.rows.natural_counts)
+    return at_class_mix(outputs.logits.argmax(-1).numpy(), outputs.labels.numpy(), names, data.rows.natural_counts)
 
 
 def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:
@@ -162,13 +159,12 @@ def _other_weights(folder: Path, model: GPTClassifier) -> str:
     return "" if same else f"-step-{model.trained_steps()}"
 
 
-def _predictions(logits: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> Iterator[list[object]]:
+def _predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[object]]:
     """The names of the columns, and the row of each text."""
     yield ["row", "label", "predicted", *(f"probability_{name}" for name in names)]
-    true = joined(one_vs_rest(labels, len(names)).numpy(), names)
-    predicted = joined(predicted_classes(logits, labels).numpy(), names)
-    shares = probabilities(logits, labels).tolist()
-    for row, label, answer, values in zip(rows.tolist(), true, predicted, shares, strict=True):
+    true, predicted = (joined(which.numpy(), names) for which in (outputs.truth, outputs.predicted))
+    shares = outputs.probabilities.tolist()
+    for row, label, answer, values in zip(outputs.rows.tolist(), true, predicted, shares, strict=True):
         yield [row, label, answer, *(f"{value:.6f}" for value in values)]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from gpt_classifier.decision.rule import joined
-from gpt_classifier.evaluation import metrics
+from gpt_classifier.evaluation.metrics import most_confident_errors
 from gpt_classifier.reporting.plots import prediction_figures
 from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
@@ -35,21 +35,18 @@ class TensorBoardFigures(Callback):
     def _show(self, trainer: Trainer, model: GPTClassifier, stage: str) -> None:
         if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        logits, labels, index = model.epoch_predictions
+        outputs = model.epoch_outputs[stage]
         names, writer, step = class_names(model), trainer.logger.experiment, model.trained_steps()
-        if not model.decision.multi_label:
-            writer.add_figure(
-                f"{stage}/confusion matrix", prediction_figures.confusion_matrix(logits, labels, names), step
-            )
-        writer.add_figure(f"{stage}/precision-recall", prediction_figures.precision_recall(logits, labels, names), step)
-        writer.add_figure(f"{stage}/ROC", prediction_figures.roc(logits, labels, names), step)
-        if (texts := evaluated_texts(trainer, stage, index)) is not None:
-            errors = metrics.most_confident_errors(logits, labels, most=20)
-            logits, labels = logits[errors], labels[errors]
-            true = joined(metrics.one_vs_rest(labels, len(names)).numpy(), names)
-            predicted = joined(metrics.predicted_classes(logits, labels).numpy(), names)
-            confidence = metrics.confidence(logits, labels).tolist()
-            rows = list(zip([texts[i] for i in errors], true, predicted, confidence, strict=True))
+        if not outputs.task.multi_label:
+            writer.add_figure(f"{stage}/confusion matrix", prediction_figures.confusion_matrix(outputs, names), step)
+        writer.add_figure(f"{stage}/precision-recall", prediction_figures.precision_recall(outputs, names), step)
+        writer.add_figure(f"{stage}/ROC", prediction_figures.roc(outputs, names), step)
+        if (texts := evaluated_texts(trainer, stage, outputs.rows)) is not None:
+            positions = most_confident_errors(outputs, most=20)
+            errors = outputs[positions]
+            true, predicted = (joined(which.numpy(), names) for which in (errors.truth, errors.predicted))
+            wrong = [texts[position] for position in positions]
+            rows = list(zip(wrong, true, predicted, errors.confidence.tolist(), strict=True))
             writer.add_text(f"{stage}/most confident errors", prediction_figures.errors_table(rows), step)
         writer.flush()
 

@@ -1,0 +1,70 @@
+"""What labels mean, one class a text or any number of labels, in loss, prediction and probability; knows no networks.
+
+Shapes: N texts, K classes. Single labels are class numbers (N,) in int64; multi-labels are 1.0 for each label that a
+text has and else 0.0, (N, K).
+"""
+
+from enum import Enum
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Task(Enum):
+    """Of a single label the most probable class is predicted, of several every label of probability 0.5 or more.
+
+    A text is correct where all its labels are: the accuracy of several is what is called subset accuracy.
+    """
+
+    SINGLE_LABEL = "single-label"
+    MULTI_LABEL = "multi-label"
+
+    @classmethod
+    def of(cls, multi_label: bool) -> "Task":
+        return cls.MULTI_LABEL if multi_label else cls.SINGLE_LABEL
+
+    @classmethod
+    def of_labels(cls, labels: Tensor) -> "Task":
+        """The task of labels of which nothing else is known."""
+        return cls.of(labels.is_floating_point())
+
+    @property
+    def multi_label(self) -> bool:
+        return self is Task.MULTI_LABEL
+
+    def loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+        """The mean over texts of weight times cross entropy.
+
+        Divided by the number of texts and not by the sum of their weights, so that the gradient of a batch is the mean
+        of its texts' gradients however they are divided into smaller batches. Of labels (N, K) it is the mean over
+        texts and labels of binary cross entropy, as in ``torch.nn.BCEWithLogitsLoss``; weights are those of texts with
+        the label.
+        """
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=class_weights)
+        return F.cross_entropy(logits, labels, weight=class_weights, reduction="none").mean()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(N, K) in float64; those of a single label sum to 1."""
+        return logits.double().sigmoid() if self.multi_label else logits.double().softmax(-1)
+
+    def predicted(self, logits: Tensor) -> Tensor:
+        """(N, K), whether each class is predicted."""
+        return logits >= 0 if self.multi_label else F.one_hot(logits.argmax(-1), logits.shape[1]).bool()
+
+    def truth(self, labels: Tensor, k: int) -> Tensor:
+        """(N, K), whether a text is of each of ``k`` classes."""
+        return labels.bool() if self.multi_label else F.one_hot(labels, k).bool()
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N,), whether what is predicted for a text is what is true."""
+        if self.multi_label:
+            return (self.predicted(logits) == labels.bool()).all(-1)
+        return logits.argmax(-1) == labels
+
+    def confidence(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(N,), the probability of the predicted class; of several labels that of the most confident wrong decision."""
+        if self.multi_label:
+            wrong = self.predicted(logits) != labels.bool()
+            return logits.abs().sigmoid().where(wrong, 0).max(-1).values
+        return logits.softmax(-1).max(-1).values
