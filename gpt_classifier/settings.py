@@ -40,8 +40,10 @@ def grouped(kind: type[Group], name: str, value: Any) -> Group:
 
 
 def plain(group: Any) -> Any:
-    """The fields of a group of settings, which is a dataclass; any other value as it is."""
-    return asdict(group) if is_dataclass(group) and not isinstance(group, type) else group
+    """The fields of a group of settings, or of a mapping, as a dictionary; any other value as it is."""
+    if is_dataclass(group) and not isinstance(group, type):
+        return asdict(group)
+    return dict(group) if isinstance(group, Mapping) else group
 
 
 def check_resumed(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:

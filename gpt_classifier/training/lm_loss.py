@@ -45,6 +45,13 @@ class LanguageModelLoss(nn.Module):
         self.scores(stage).update(nats, ids[:, 1:], weights > 0)
         return loss
 
+    def end_epoch(self, stage: str) -> dict[str, float]:
+        """The scores of the epoch's tokens, over all processes; the next epoch begins with nothing."""
+        scores = self.scores(stage)
+        values = scores.compute()
+        scores.reset()
+        return values
+
     def scores(self, stage: str) -> LanguageModelScores:
         """What collects the scores of ``stage``."""
         scores = self.of_stages[STAGES.index(stage)]

@@ -2,23 +2,17 @@
 
 import math
 import warnings
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import replace
+from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gpt_classifier import __version__
 from gpt_classifier.audit.inspection import new_warnings
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import training_fingerprints
@@ -27,27 +21,20 @@ from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.data.summary import leaks_of
 from gpt_classifier.data.task import Task
-from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import classification_scores
-from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
-from gpt_classifier.inference.bundle import TRAINED_ON, VOCABULARY, Bundle
-from gpt_classifier.inference.checkpoint_file import read_checkpoint
-from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.formats import up_to_date
-from gpt_classifier.inference.model_card import model_card
+from gpt_classifier.evaluation.outputs import EpochOutputs
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.freezing import freeze
-from gpt_classifier.models.heads import Pooling, SequenceClassifier
+from gpt_classifier.models.heads import Pooling
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.settings import check_resumed, grouped
-from gpt_classifier.text.encoder import Batch, TextEncoder
-from gpt_classifier.training.clock import FitClock
+from gpt_classifier.settings import grouped, plain
+from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.connection import check_decision, check_labels, check_scores
-from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
+from gpt_classifier.training.divergence import LossWatch, check_logits
+from gpt_classifier.training.epoch_scores import StagePredictions, logged_scores
 from gpt_classifier.training.hints import hints, size
-from gpt_classifier.training.identity import check_same_fit
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR
 from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
@@ -58,9 +45,10 @@ from gpt_classifier.training.optimization import (
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
 from gpt_classifier.training.step_loss import is_logged, is_shown
+from gpt_classifier.training.stored_module import StoredModule
 
 
-class GPTClassifier(L.LightningModule):
+class GPTClassifier(StoredModule):
     """A LightningModule that trains and evaluates a network with a classification head.
 
     The network itself is a :class:`~gpt_classifier.models.heads.SequenceClassifier`, an ``nn.Module`` without
@@ -135,29 +123,18 @@ class GPTClassifier(L.LightningModule):
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        network = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide}
-        self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
-        groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
-        self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
+        settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
+        settings |= {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
+        self.hparams.update({name: plain(value) for name, value in settings.items()})
         check_training(learning_rate, monitor, patience, lm_loss)
         check_network(self.hparams)
         self.class_names = class_names
-        self.text_encoder: TextEncoder | None = None
-        self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
-        self.version = __version__  # of the package that trained the weights
-        self.decision = Decision()  # how logits become answers in prediction
-        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
-        self.model: SequenceClassifier
         self._has_weights = weights is None
-        self._loaded_steps = 0
-        self.clock = FitClock()
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
-        self.loss_watch = LossWatch()
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
-        # Submodules, so that Lightning moves them to the device of the predictions that they collect.
-        self.train_predictions, self.val_predictions, self.test_predictions = (Predictions() for _ in range(3))
+        self.predictions = StagePredictions()
         self.epoch_outputs: dict[str, EpochOutputs] = {}  # of the last evaluation of val and test, for callbacks
         # Processes get unequal numbers of batches on purpose; each gets at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -166,7 +143,7 @@ class GPTClassifier(L.LightningModule):
 
     def prepare_data(self) -> None:
         """Downloads pretrained weights; called on one process of each machine, when fitting starts."""
-        if not self._has_weights and self._fits():
+        if not self._has_weights and self.fits():
             self.download()
 
     def download(self) -> None:
@@ -197,14 +174,9 @@ class GPTClassifier(L.LightningModule):
                 check_scores(data, self.hparams["monitor"], self.trainer.callbacks)  # type: ignore[attr-defined]
             check_decision(data, self.hparams["decide"])
             self.data_settings = dict(data.hparams)
-            self._remember(training_fingerprints(data.tables["train"]["text"]))
+            self.remember(training_fingerprints(data.tables["train"]["text"]))
         self.trunk = None  # the weights may have changed since the last setup
         data.show_rows_as(self.behind_frozen_trunk)
-
-    def _remember(self, trained_on: Tensor | None) -> None:
-        """Adds fingerprints of training texts to those of earlier trainings of the same weights."""
-        known = [each for each in (self.trained_on, trained_on) if each is not None]
-        self.trained_on = torch.cat(known).unique() if known else None
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded.
@@ -212,27 +184,27 @@ class GPTClassifier(L.LightningModule):
         ``WeightAveraging`` calls it before ``setup``.
         """
         if not hasattr(self, "model"):
-            if self.class_names is None and self._fits() and (data := text_data(self.trainer)) is not None:
+            if self.class_names is None and self.fits() and (data := text_data(self.trainer)) is not None:
                 self._connect(data, "fit")
             self._build()
         if self.hparams["lm_loss"] > 0:
-            if self._trainer_if_any() is not None and not self._has_whole_weights():
+            if self.trainer_if_any() is not None and not self.has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
             # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
             self.language_model = LanguageModelLoss.of(self.model.backbone, self.hparams["lm_loss"], self.text_encoder)
-        elif self._fits() and (data := text_data(self.trainer)) is not None:
+        elif self.fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
         # Random where weights are loaded already, or a checkpoint will bring them.
-        weights = self.hparams["weights"] if self._fits() and not self._has_weights else "random"
+        weights = self.hparams["weights"] if self.fits() and not self._has_weights else "random"
         self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if before is not None:
             if (data := text_data(self.trainer)) is not None and (leaks := leaks_of(data.tables, before, weights)):
                 rank_zero_info(leaks)
-            self._remember(before)
+            self.remember(before)
         self._complete()
         self.compute.apply(self.model)
 
@@ -255,37 +227,19 @@ class GPTClassifier(L.LightningModule):
         module._complete()
         return module
 
-    def _fits(self) -> bool:
-        trainer = self._trainer_if_any()
-        return trainer is not None and trainer.training
-
-    def _trainer_if_any(self) -> L.Trainer | None:
-        """The trainer, or None if the module is not attached to one."""
-        try:
-            return self.trainer if self.fabric is None else None  # Fabric's stand-in for a trainer does not train
-        except RuntimeError:  # Lightning raises it if there is no trainer
-            return None
-
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
         assert self.text_encoder is not None
         settings, trainer = self.hparams, self.trainer
         exact = TrunkCache.is_exact(self.model, settings["trainable"], self.text_encoder)
-        if not (self.cache.enabled and exact and self._has_whole_weights()):
+        if not (self.cache.enabled and exact and self.has_whole_weights()):
             return texts
         if self.trunk is None:
             lm = settings["lm_loss"] > 0
             self.trunk = TrunkCache.of(self.cache, self.model, settings["trainable"], self.text_encoder, trainer, lm)
         return self.trunk.texts(texts, Share.of(trainer))
 
-    def _has_whole_weights(self) -> bool:
-        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # other strategies shard them
-
     # ---------------------------------------------------------------- steps
-
-    @property
-    def task(self) -> Task:
-        return Task.of(self.decision.multi_label)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.task.loss(logits, labels, self.class_weights)
@@ -299,7 +253,7 @@ class GPTClassifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         loss, lm_loss = self._losses(batch, "train")
-        if (trainer := self._trainer_if_any()) is not None:
+        if (trainer := self.trainer_if_any()) is not None:
             shown = is_shown(trainer)
             self.loss_watch.add(loss if lm_loss is None else loss + lm_loss, trainer, batch.rows)
             if shown or is_logged(trainer, trainer.global_step + 1):
@@ -322,7 +276,6 @@ class GPTClassifier(L.LightningModule):
     def _losses(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None]:
         """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
-        assert batch.rows is not None
         if Task.of_labels(batch.labels) is not self.task:
             raise InputError(
                 "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
@@ -336,11 +289,8 @@ class GPTClassifier(L.LightningModule):
             logits = batch.of_texts(logits)
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
-        self._predictions(stage).update(logits, batch.labels, batch.rows)
+        self.predictions.add(stage, logits, batch)
         return self.loss(logits, batch.labels), lm_loss
-
-    def _predictions(self, stage: str) -> Predictions:
-        return {"train": self.train_predictions, "val": self.val_predictions, "test": self.test_predictions}[stage]
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
@@ -351,10 +301,8 @@ class GPTClassifier(L.LightningModule):
         return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
-        self.loss_watch.check(self.trainer)
-        if self._has_whole_weights():
-            check_weights(self.model, self.trainer.global_step)
-        if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
+        self.check_finite()
+        if self.predictions["train"].update_called:  # not if a run is resumed at the end of an epoch
             self._score("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -364,43 +312,20 @@ class GPTClassifier(L.LightningModule):
         self._score("test")
 
     def _score(self, stage: str) -> None:
-        predictions = self._predictions(stage)
-        outputs = predictions.gathered(self.task)
-        predictions.reset()
+        outputs = self.predictions.end_epoch(stage, self.task)
         if stage != "train":
             self.epoch_outputs[stage] = outputs  # the callbacks' hooks at the end of the epoch come after this one
-        of_tokens = self._language_model_scores(stage)
+        of_tokens = {} if self.language_model is None else self.language_model.end_epoch(stage)
         check_logits(outputs.logits, stage, outputs.rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
-        weights = None if self.class_weights is None else self.class_weights.cpu()
-        scores = {"loss": float(outputs.task.loss(outputs.logits, outputs.labels, weights))}
-        scores |= classification_scores(outputs, self.class_names or []) | of_tokens
+        scores = logged_scores(outputs, stage, self.class_names or [], self.class_weights, of_tokens)
+        if not self.trainer.training and self.trainer.state.fn != "fit":
+            scores["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
         # Lightning recommends once for each score, would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
-        # train/loss is the loss of a step, so the loss of a training epoch has another name.
-        names = {"loss": "train/epoch_loss", "lm_loss": "train/epoch_lm_loss"} if stage == "train" else {}
-        logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
-        if not self.trainer.training and self.trainer.state.fn != "fit":
-            logged["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
-        self.log_dict(logged)
-
-    def _language_model_scores(self, stage: str) -> dict[str, float]:
-        if self.language_model is None:
-            return {}
-        scores = self.language_model.scores(stage)
-        values = scores.compute()
-        scores.reset()
-        return values
-
-    def trained_steps(self) -> int:
-        """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
-        return self.trainer.global_step or self._loaded_steps
-
-    def trained_seconds(self) -> float | None:
-        """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
-        return self.clock.seconds()
+        self.log_dict(scores)
 
     # ---------------------------------------------------------------- optimization
 
@@ -408,65 +333,7 @@ class GPTClassifier(L.LightningModule):
         self._optimizer_learning_rate = self.hparams["learning_rate"]
         return optimizer_of(self.model, self._optimizer_learning_rate, self.optimizer_config, self.trainer)
 
-    # ---------------------------------------------------------------- checkpoints
-
-    def bundle(self) -> Bundle:
-        """The trained model with everything that is needed to classify texts."""
-        if self.text_encoder is None or self.class_names is None:
-            raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(
-            self.model,
-            self.text_encoder,
-            self.class_names,
-            self.data_settings,
-            self.trained_on,
-            self.decision,
-            version=self.version,
-        )
-
-    def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
-        """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
-        contents = self.bundle()
-        card = model_card(contents, self.hparams)
-        return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
-
-    @classmethod
-    def load_from_checkpoint(
-        cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any
-    ) -> "GPTClassifier":
-        """Like Lightning's, without running code from the file. Raises ``InputError`` if another version wrote it."""
-        if isinstance(checkpoint_path, str | Path):
-            read_checkpoint(Path(checkpoint_path))  # before Lightning builds a model from settings of another version
-        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
-        if self._has_whole_weights():
-            self.loss_watch.check(self.trainer)
-            check_weights(self.model, self.trainer.global_step)
-        # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
-        checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
-        contents = self.bundle()
-        checkpoint["gpt_classifier"] = {"config": contents.config(), "tensors": contents.tensors()}
-        checkpoint["gpt_classifier"]["seconds"] = self.trained_seconds()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "gpt_classifier" not in checkpoint:
-            raise InputError("the checkpoint was not written by gpt_classifier")
-        self._loaded_steps = checkpoint["global_step"]
-        saved = checkpoint["gpt_classifier"]
-        self.clock.set(saved.get("seconds"))
-        config = up_to_date(saved["config"], "the checkpoint")
-        text_encoder = TextEncoder.restore(config["text_encoder"], saved["tensors"][VOCABULARY])
-        decision = Decision(**config["decision"])
-        if not self._fits():
-            self.data_settings, self.decision, self.version = config["data"], decision, config["version"]
-        elif decision.multi_label != self.decision.multi_label:
-            check_resumed({"data.multi_label": self.decision.multi_label}, {"data.multi_label": decision.multi_label})
-        self._remember(saved["tensors"].get(TRAINED_ON))
-        if self._trainer_if_any() is not None and self.text_encoder is not None:
-            check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], text_encoder)
-        self.text_encoder = text_encoder
+    # ---------------------------------------------------------------- begin and end
 
     def on_fit_start(self) -> None:
         self.loss_watch = LossWatch()
@@ -479,7 +346,7 @@ class GPTClassifier(L.LightningModule):
 
     def on_fit_end(self) -> None:
         self.clock.stop()
-        if self._has_whole_weights():
+        if self.has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
 
 
