@@ -24,10 +24,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_classifier.cli.classify import fields
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import trace_text
 from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.prediction_text import fields
 from gpt_classifier.serve import table
 from gpt_classifier.serve.about import about
 from gpt_classifier.serve.batching import Batcher, QueueFull
