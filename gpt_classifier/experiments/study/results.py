@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from gpt_classifier.experiments.study import learning_curve
+from gpt_classifier.experiments.study import figures, learning_curve, sentences
 from gpt_classifier.experiments.study import table as tables
 from gpt_classifier.experiments.study.plan import Row, Run, Study, question
 from gpt_classifier.experiments.study.runner import results_of
@@ -44,7 +44,7 @@ def write_results(folder: Path, printed: str = "markdown") -> None:
     results = results_of(runs, folder)
     found = learning_curve.curves(rows, runs, results, questions)
     lines = next(reversed(found.values()))
-    answers = "".join(f"- {sentence}\n" for sentence in tables.sentences(lines, questions))
+    answers = "".join(f"- {sentence}\n" for sentence in sentences.sentences(lines, questions))
     content = {
         "markdown": tables.markdown(lines) + (f"\n{answers}" if answers else ""),
         "csv": tables.comma_separated(lines),
@@ -56,20 +56,20 @@ def write_results(folder: Path, printed: str = "markdown") -> None:
     for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):
         with whole_file(folder / name) as path:
             path.write_bytes(text.encode())  # with line ends as they are
-    figures = {"intervals": tables.forest_plot(lines)}
+    drawn = {"intervals": figures.forest_plot(lines)}
     if len(found) > 1:
-        figures["learning_curve"] = learning_curve.figure(found)
-    for name, figure in figures.items():
+        drawn["learning_curve"] = figures.learning_curve(found)
+    for name, figure in drawn.items():
         with whole_file(folder / f"{name}.png") as path:
             figure.savefig(path, format="png")
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard" / "table")) as writer:
-        writer.add_figure("test accuracy", figures["intervals"])
-        if "learning_curve" in figures:
-            writer.add_figure("learning curve", figures["learning_curve"])
+        writer.add_figure("test accuracy", drawn["intervals"])
+        if "learning_curve" in drawn:
+            writer.add_figure("learning curve", drawn["learning_curve"])
         writer.add_text("table", content["markdown"])
     if printed == "markdown":
-        print(f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, {', '.join(f'{name}.png' for name in figures)}")
+        print(f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, {', '.join(f'{name}.png' for name in drawn)}")
     else:
         print(content[printed], end="")
