@@ -210,7 +210,7 @@ class Endpoints:
 async def page_file(request: Request) -> Response:
     """A file of the page, from the package."""
     name, kind = PAGE[request.url.path]
-    return Response(files("gpt_classifier.app").joinpath("page", name).read_bytes(), media_type=kind)
+    return Response(files("gpt_classifier.serve").joinpath("page", name).read_bytes(), media_type=kind)
 
 
 async def refused(_: Request, error: Exception) -> Response:

@@ -103,7 +103,7 @@ def test_more_labels_may_help_or_not_or_make_worse():
 
 def test_p_values_are_corrected_for_all_rows_and_sizes():
     rows, runs, results = study_of({"a": [350, 358], "b": [350, 351], "svm": [350, 350]}, sizes=(100, 1000))
-    by_row = learning_curve._by_row(learning_curve.curves(rows, runs, results, {}))
+    by_row = learning_curve.row_curves(learning_curve.curves(rows, runs, results, {}))
     sizes = learning_curve._between_sizes(by_row, results)
     eight, one, none = (paired_p_value(np.ones((1, n)), np.zeros((1, n))) for n in (8, 1, 0))
     assert [pair.p for pair in sizes] == pytest.approx(holm([eight, one, none]))

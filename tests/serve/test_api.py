@@ -521,7 +521,8 @@ def test_more_connections_than_allowed_are_refused(classifier):
 
 def test_a_missing_extra_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api")
+    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api", raising=False)
+    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.run", raising=False)
     assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, "--model", MODEL)
 
 
