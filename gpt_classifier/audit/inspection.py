@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from gpt_classifier.audit import counts, findings
 from gpt_classifier.audit.findings import Finding
 from gpt_classifier.data import datasets, minhash, readers, splits
@@ -77,10 +79,7 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
         everything["split"] = ""
     labelled = everything[everything["label"] != ""]
     labelled, rows = (some.assign(key=some["text"].map(near_duplicate_key)) for some in (labelled, rows))
-    paths = [path for source in files for path in readers.paths(source)]
-    lines = [{"file": path, "lines": counts.count_lines(path, data.file_format)} for path in paths]
-    if data.preparation.split in splits.OF_THE_BOOK:
-        lines = [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
+    lines = _count_lines(data, files)
 
     distinct = rows.drop_duplicates("key")[:MAX_COMPARED]
     words = minhash.words(distinct["text"])
@@ -93,13 +92,6 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
     trivial, scored = counts.trivial_accuracies(rows)
     telling, revealing = counts.class_words(words, distinct[distinct["split"] == "train"])
 
-    limits = []
-    if len(measured) < len(rows):
-        limits.append(f"lengths: of {len(measured):,} of {len(rows):,} texts, evenly spaced")
-    if (left_out := rows["key"].nunique() - len(distinct)) > 0:
-        limits.append(f"wording: of the first {len(distinct):,} distinct texts, {left_out:,} left out")
-    if (words.lengths == words.maximum).any():
-        limits.append(f"words and wording: of the first {words.maximum} words of each text")
     found = [
         *([Finding("refused", "warning", f"a fit would stop here: {refused}")] if refused else []),
         *findings.of_lines(everything, lines, data.preparation.split),
@@ -127,7 +119,7 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
         trivial=trivial,
         scored=scored,
         words=telling,
-        limits=limits,
+        limits=_limits(rows, len(measured), len(distinct), words),
         findings=sorted(found, key=lambda finding: finding.severity != "warning"),
     )
 
@@ -138,6 +130,26 @@ def new_warnings(rows: PreparedRows) -> list[str]:
         return []
     rows.inspected = True
     return warnings(rows.tables, rows.class_names)
+
+
+def _count_lines(data: TextDataModule, files: Sequence[Any]) -> list[dict[str, Any]]:
+    """Name and number of lines of each file."""
+    if data.preparation.split in splits.OF_THE_BOOK:
+        return [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
+    paths = [path for source in files for path in readers.paths(source)]
+    return [{"file": path, "lines": counts.count_lines(path, data.file_format)} for path in paths]
+
+
+def _limits(rows: pd.DataFrame, measured: int, distinct: int, words: minhash.Words) -> list[str]:
+    """What was examined only in part: numbers of rows whose lengths, and of distinct texts whose words were taken."""
+    limits = []
+    if measured < len(rows):
+        limits.append(f"lengths: of {measured:,} of {len(rows):,} texts, evenly spaced")
+    if (left_out := rows["key"].nunique() - distinct) > 0:
+        limits.append(f"wording: of the first {distinct:,} distinct texts, {left_out:,} left out")
+    if (words.lengths == words.maximum).any():
+        limits.append(f"words and wording: of the first {words.maximum} words of each text")
+    return limits
 
 
 def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:

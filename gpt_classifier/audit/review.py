@@ -1,16 +1,16 @@
-"""The command ``review``: a person corrects the labels that are probably wrong, in a file for spreadsheets."""
+"""Writes the labels that are probably wrong into a file for spreadsheets, and reads what a person corrected in it.
 
-import json
-import shlex
+Knows nothing about how a network is trained that may judge the labels.
+"""
+
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gpt_classifier.data import writers
-from gpt_classifier.errors import CommandParser, InputError, did_you_mean
+from gpt_classifier.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,68 +20,24 @@ if TYPE_CHECKING:
     from gpt_classifier.data.splits import Splits
     from gpt_classifier.evaluation.label_quality import Judge
 
-USAGE = """gpt-classifier review export [SOURCE] [--config CONFIG] [--data.KEY VALUE ...] [--top N]
-       gpt-classifier review apply REVIEW [SOURCE] [--config CONFIG] [--data.KEY VALUE ...] [--output FILE]"""
-DESCRIPTION = (
-    "Find training labels that are probably wrong, and correct them. SOURCE (a data file, a model folder or a run), "
-    "--config and the settings of data are those of fit. `export` ranks the training rows by suspicion: each is judged "
-    "by a model that was trained without it. Edit the column new_label: an empty cell leaves the label as it is, "
-    "`drop` leaves the row out. `apply` checks the file and writes all rows of all splits with the new labels; val and "
-    "test rows stay as they are, so that scores can be compared."
-)
 DROP = "drop"  # the new label of a row to leave out, unless a class has this name
 MOST = 10  # rows or classes that a message names
 SAME = "are source and settings of the data those of review export?"
 
-
-def _data(words: Sequence[str]) -> "TextDataModule":
-    """The data of fit that SOURCE, --config and settings describe, but never undersampled: all rows can be reviewed."""
-    from gpt_classifier.cli import parser
-    from gpt_classifier.cli.audit import QUIETLY
-    from gpt_classifier.data.sources import IN_MEMORY
-    from gpt_classifier.inference import model_folder
-    from gpt_classifier.training.build_run import DataCLI
-
-    source, settings = _source(words)
-    trained = []
-    if source is not None and Path(source).is_dir():
-        model = model_folder.load(model_folder.model_folder(Path(source)))
-        own = {"source": IN_MEMORY} | model.data | {"class_names": model.class_names}
-        trained = [f"--config={json.dumps({'data': own})}"]
-    elif source is not None:
-        settings = [source, *settings]
-    data = DataCLI([*trained, *parser.prepared("audit", settings), "--data.balance=none", QUIETLY]).datamodule
-    if data.source == IN_MEMORY:
-        raise InputError(f"{source} was not trained on a file, so name one: --data.source FILE")
-    if data.multi_label:
-        raise InputError("a text may have several labels here, and review is for one: leave out data.multi_label")
-    return data
-
-
-def _source(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The file or folder that a command line begins with, if it does, and the rest of the line."""
-    if words and not words[0].startswith("-"):
-        return words[0], list(words[1:])
-    return None, list(words)
-
-
-def _what_was_read(data: "TextDataModule", tables: "Splits") -> str:
-    from gpt_classifier.data.datasets import title
-
-    frozen = [f"{len(tables[name]):,} {name}" for name in ("val", "test") if name in tables]
-    first = f"{title(data.source)}, split {data.preparation.split}: {len(tables['train']):,} training rows"
-    lines = [f"{first}; {' and '.join(frozen)} rows are not reviewed and stay as they are" if frozen else first]
-    if data.rows.without_text:
-        lines.append(
-            f"  {data.rows.without_text:,} rows without text: {'dropped' if data.preparation.empty == 'drop' else 'kept'}"
-        )
-    return "\n".join([*lines, *(f"  {note}" for note in data.rows.notes)])
-
-
 # ---------------------------------------------------------------- export
 
 
-def _export(words: list[str], path: Path, top: int | None, network: bool) -> None:
+def export_review(
+    data: "TextDataModule", path: Path, top: int | None, network: "Callable[[pd.DataFrame], Judge] | None" = None
+) -> None:
+    """Writes the training rows into ``path``, the most suspicious first, and prints what was found.
+
+    Args:
+        data: Describes the rows.
+        path: The CSV file that a person will edit.
+        top: Number of rows to write; None for all.
+        network: Makes the judge of the training rows, a network; by default a quick model judges them.
+    """
     import numpy as np
 
     from gpt_classifier.data.splits import linked_rows, units_of_classes
@@ -93,18 +49,14 @@ def _export(words: list[str], path: Path, top: int | None, network: bool) -> Non
         suspicions,
     )
 
-    _check_csv(path)
-    if path.exists():
-        raise InputError(f"{path} is there already, perhaps with labels that you edited: name another with --output")
-    data = _data(words)
     tables = data.read_tables()
     train, names = tables["train"], data.class_names
     print(_what_was_read(data, tables))
     labels = train["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
     units = linked_rows(train)
-    if network:
+    if network is not None:
         print(f"trains {FOLDS} networks, each without one fold of the training rows, and keeps none of them")
-        judge = _network_judge(words, data, train)
+        judge = network(train)
     else:
         judge = quick_judge(train["text"].tolist(), labels, len(names))
     p = cross_fitted_probabilities(labels, units.to_numpy(), len(names), judge)
@@ -124,30 +76,6 @@ def _export(words: list[str], path: Path, top: int | None, network: bool) -> Non
         print(f"  classes with too few training texts for suspicions to mean much{_listed(few)}")
     print(f"{len(ranked):,} rows, the most suspicious first: {path}")
     print("write into new_label (empty: as it is; drop: leave the row out), save as CSV, then")
-    print(f"gpt-classifier {shlex.join(['review', 'apply', str(path), *words])}")
-
-
-def _network_judge(words: list[str], data: "TextDataModule", train: "pd.DataFrame") -> "Judge":
-    """Judges by the network that fit trains with ``words``; every tenth row to train on chooses its best epoch."""
-    import numpy as np
-
-    from gpt_classifier.cli import parser
-    from gpt_classifier.inference.classifier import TextClassifier
-    from gpt_classifier.training import build_run
-
-    def judge(fitted: "np.ndarray", held_out: "np.ndarray") -> "np.ndarray":
-        split = np.full(len(train), "test", dtype=object)
-        split[fitted], split[fitted[::10]] = "train", "val"
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "fold.csv"
-            rows = zip(train["text"], train["label"], split, strict=True)
-            writers.write(path, chain([("text", "label", "split")], rows))
-            options = _fit_options(words, data, path, groups=False)
-            own = [f"--data.class_names={json.dumps(data.class_names)}", f"--trainer.default_root_dir={folder}"]
-            build_run.run(["fit", *parser.prepared("fit", [*options, *own])])
-            return TextClassifier.load(folder).predict_proba(train["text"].iloc[held_out].tolist())
-
-    return judge
 
 
 def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:
@@ -168,15 +96,12 @@ def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:
 # ---------------------------------------------------------------- apply
 
 
-def _apply(words: list[str], output: str | None) -> None:
-    from gpt_classifier.data.datasets import stem
+def apply_review(data: "TextDataModule", review: str, path: Path) -> bool:
+    """Writes all rows with the labels of the reviewed file into ``path``; returns whether they have groups.
 
-    review, words = _source(words)
-    if review is None:
-        raise InputError("which file? Name the reviewed one first, as in review apply review.csv --config spam")
-    data = _data(words)
-    path = Path(output or f"{stem(data.source)}-reviewed.csv")
-    _check_csv(path)
+    Raises ``InputError`` for a file that does not fit the training rows, or would be replaced.
+    """
+    check_csv(path)
     _check_replaces_nothing(path, data, review)
     tables = data.read_tables()
     train = tables["train"]
@@ -197,7 +122,7 @@ def _apply(words: list[str], output: str | None) -> None:
     print(_what_was_read(data, tables))
     print(_changes(new, train))
     print(f"{sum(map(len, tables.values())) - len(train) + len(kept):,} rows: {path}")
-    print(f"gpt-classifier {shlex.join(['fit', *_fit_options(words, data, path, bool(groups))])}")
+    return bool(groups)
 
 
 def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dict[int, str | None]:
@@ -255,46 +180,33 @@ def _changes(new: dict[int, str | None], train: "pd.DataFrame") -> str:
     )
 
 
-def _fit_options(words: list[str], data: "TextDataModule", path: Path, groups: bool) -> list[str]:
-    """The options with which fit reads ``path`` and does all else as with ``words``."""
-    from gpt_classifier.data.splits import OF_THE_BOOK
-    from gpt_classifier.inference import model_folder
-    from gpt_classifier.settings import flat
+# ---------------------------------------------------------------- sentences
 
-    needed = {
-        "source": str(path),
-        "splitting.split_column": "split",
-        "splitting.group_column": "group" if groups else None,
-        "text_column": "text",
-        "label_column": "label",
-        "val_source": None,
-        "test_source": None,
-        "split": "grouped" if data.preparation.split in OF_THE_BOOK else data.preparation.split,
-        "splitting.folds": 0,
-        "splitting.fold": 0,
-        "file_format.delimiter": None,
-        "file_format.encoding": "utf-8",
-        "file_format.header": True,
-    }
-    source, words = _source(words)
-    if source is not None and Path(source).is_dir():
-        config = model_folder.model_folder(Path(source)).parent / "config.yaml"
-        words = [*([f"--config={config}"] if config.is_file() else []), *words]
-    parser = CommandParser(add_help=False, allow_abbrev=False)
-    for key in needed:
-        parser.add_argument(f"--data.{key}", dest=key)
-    typed, options = parser.parse_known_args(words)
-    now = flat(data.hparams)
-    for key, value in needed.items():
-        if value != now[key] or getattr(typed, key) is not None:  # what was typed is replaced
-            options += [f"--data.{key}", value if isinstance(value, str) else json.dumps(value)]
-    return options
+
+def _what_was_read(data: "TextDataModule", tables: "Splits") -> str:
+    from gpt_classifier.data.datasets import title
+
+    frozen = [f"{len(tables[name]):,} {name}" for name in ("val", "test") if name in tables]
+    first = f"{title(data.source)}, split {data.preparation.split}: {len(tables['train']):,} training rows"
+    lines = [f"{first}; {' and '.join(frozen)} rows are not reviewed and stay as they are" if frozen else first]
+    if number := data.rows.without_text:
+        how = "dropped" if data.preparation.empty == "drop" else "kept"
+        lines.append(f"  {number:,} rows without text: {how}")
+    return "\n".join([*lines, *(f"  {note}" for note in data.rows.notes)])
 
 
 # ---------------------------------------------------------------- files
 
 
-def _check_csv(path: Path) -> None:
+def check_new(path: Path) -> None:
+    """Raises ``InputError`` for a file that cannot be written, or is there already."""
+    check_csv(path)
+    if path.exists():
+        raise InputError(f"{path} is there already, perhaps with labels that you edited: name another with --output")
+
+
+def check_csv(path: Path) -> None:
+    """Raises ``InputError`` unless a CSV file can have this name."""
     if path.suffix.lower() != ".csv" or path.is_dir():
         raise InputError(f"output is {path}, expected the name of a .csv file")
 

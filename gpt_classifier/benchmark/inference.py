@@ -10,10 +10,10 @@ from typing import Any
 
 from gpt_classifier.benchmark.measures import computing, now
 from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
-from gpt_classifier.cli.export import To, export
 from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 from gpt_classifier.export.exported_classifier import ExportedClassifier
+from gpt_classifier.export.formats import To, export
 from gpt_classifier.export.transformers import as_transformers, transformers_package
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.model_folder import load

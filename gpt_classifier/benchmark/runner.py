@@ -14,8 +14,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 from gpt_classifier.errors import InputError
@@ -137,6 +139,24 @@ class Runner:
         folder = self.scratch / "model"
         save_folder(folder, Bundle(model, text_encoder, ["ham", "spam"]), "made by benchmark\n")
         return str(folder)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises ``InputError`` for numbers of the command line that are too small."""
+    if options.repeats < 1:
+        raise InputError(f"--repeats is {options.repeats}, expected at least 1")
+    if min(options.clients) < 1 or not 0 < options.seconds < 3600:
+        expected = "clients of at least 1 and seconds above 0"
+        raise InputError(f"--clients is {options.clients} and --seconds {options.seconds}, expected {expected}")
+
+
+def run_parts(options: argparse.Namespace) -> None:
+    """Runs the parts that are named, each a module beside this one."""
+    with TemporaryDirectory() as scratch:
+        runner = Runner(options, Path(scratch))
+        say(f"{machine(runner.device)}; {options.precision}; {options.repeats} runs of each job in turn, medians")
+        for part in options.parts:
+            import_module(f"gpt_classifier.benchmark.{part}").measure(runner)
 
 
 def usable_device(device: str) -> str:

@@ -1,16 +1,11 @@
 """The command ``app``: serves one model, on a page and over HTTP, until it is told to end."""
 
 import os
-import signal
-import socket
-import sys
-from ipaddress import ip_address
 
 from gpt_classifier import files
+from gpt_classifier.cli.model_options import add_network_options
 from gpt_classifier.errors import CommandParser, InputError
-
-TOKEN = "GPT_CLASSIFIER_TOKEN"
-HERE = ("localhost", "127.0.0.1", "[::1]")
+from gpt_classifier.serve.access import TOKEN, checked_token
 
 DESCRIPTION = """\
 Serve a model: a page to classify messages and CSV files, and an API: POST /predict {"texts": [...]}, POST /trace
@@ -30,9 +25,7 @@ def main(arguments: list[str]) -> None:
     add("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     add("--token", help=f"what programs and people must know; better in the environment, as {TOKEN}")
     add("--no-token", action="store_true", help="let everyone who reaches --host use it without a token")
-    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"], help="auto is CUDA, MPS or else the CPU")
-    add("--int8", action="store_true", help="quantize the network, for speed on CPUs with VNNI")
-    add("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
+    add_network_options(parser)
     add("--batch", type=int, default=64, help="maximum number of texts classified in one call (default: 64)")
     add("--max-texts", type=int, default=10_000, help="maximum number of texts in one request (default: 10000)")
     add("--max-body", type=int, default=5_000_000, help="maximum number of bytes in one request (default: 5000000)")
@@ -47,63 +40,12 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"no model at {options.model!r}: expected a model folder, a run or a .ckpt file")
 
     try:
-        from gpt_classifier.serve.api import server, service
         from gpt_classifier.serve.limits import Limits
+        from gpt_classifier.serve.run import serve
     except ImportError as error:
         if error.name not in ("starlette", "uvicorn", "prometheus_client"):
             raise
         raise InputError(f"app needs {error.name}: pip install 'gpt-classifier[app]'") from error
-    from gpt_classifier.inference.classifier import TextClassifier
-
-    limits = Limits(
-        batch=options.batch,
-        texts=options.max_texts,
-        body=options.max_body,
-        waiting=options.max_waiting,
-        rate=options.rate,
-    )
-    listening = listen(options.host, options.port)
-    classifier = TextClassifier.load(options.model, options.device, options.int8, options.base)
-    hosts = (*HERE, options.host) if token is None and is_local(options.host) else ("*",)
-    # uvicorn handles these signals while it runs and sends them again after its graceful end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"http://{host}:{listening.getsockname()[1]}"
-    print(f"{address} classifies with {options.model}: {', '.join(classifier.classes_)}; Ctrl-C ends", flush=True)
-    try:
-        server(service(classifier, limits, token, hosts), limits).run([listening])
-    except KeyboardInterrupt:
-        return
-
-
-def checked_token(host: str, token: str | None, without: bool) -> str | None:
-    """The token to ask for. Raises ``InputError`` for a service that others reach and nobody protects."""
-    if token is not None and (without or not token or not token.isascii() or not token.isprintable() or " " in token):
-        wrong = "--no-token contradicts it" if without else "expected ASCII characters without spaces"
-        raise InputError(f"a token is given, but {wrong}")
-    if token is None and not without and not is_local(host):
-        raise InputError(
-            f"--host {host} lets other machines in: set {TOKEN} to a secret, or say --no-token if everyone may use it"
-        )
-    return token
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises ``InputError`` where that cannot be."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "no name of a machine"
-        raise InputError(f"cannot listen at {host}, port {port} ({why}): choose another --port or --host") from error
-    # Connections inherit it. Without it an answer's body waits for the client to acknowledge the header, often 40 ms.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
+    o = options
+    limits = Limits(batch=o.batch, texts=o.max_texts, body=o.max_body, waiting=o.max_waiting, rate=o.rate)
+    serve(o.model, o.host, o.port, token, limits, device=o.device, int8=o.int8, base=o.base)

@@ -13,19 +13,18 @@ from gpt_classifier import files
 from gpt_classifier.errors import InputError, closest, did_you_mean
 from gpt_classifier.training.declared import (
     COMMAND,
-    OPTIONS,
     SECTIONS,
+    YAML_FILES,
     by_dotted_key,
-    close_setting,
     groups,
+    is_configuration,
     settings,
     unknown_setting,
+    unrecognized,
 )
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 CONFIGURED = (*TRAINER_COMMANDS, "pretrain", "audit", "download", "study", "search")  # the commands that take --config
-DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
-YAML_FILES = (".yaml", ".yml")
 COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.split_column")
 
 
@@ -37,7 +36,7 @@ def prepared(command: str, words: list[str]) -> list[str]:
     COMMAND.set(command)
     if command not in CONFIGURED:
         return words
-    if command == "audit" and words and not words[0].startswith("-") and not _is_configuration(words[0]):
+    if command == "audit" and words and not words[0].startswith("-") and not is_configuration(words[0]):
         words = [*words[1:], f"--data.source={words[0]}"]  # last, as it has precedence over a configuration
     if words and not words[0].startswith("-") and words[:1] != ["table"]:
         raise InputError(unrecognized(words[0]))
@@ -100,24 +99,6 @@ def _path_of(command: str, given: str) -> str:
 
 
 # ---------------------------------------------------------------- settings
-
-
-def unrecognized(word: str) -> str:
-    """What to say of a word on the command line that means nothing."""
-    name, equals, _ = word.partition("=")
-    if word.startswith(DASHES):
-        return f"no option {name}{close_setting(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
-    if _is_configuration(word):
-        return f"{word} stands alone: give it as --config {word}"
-    if equals and name.split(".")[0] in OPTIONS:
-        return f"{word} is no option: did you mean --{word}?"
-    if Path(word).is_file():
-        return f"{word} stands alone: give a data file as --data.source {word}"
-    return f"{word!r} stands alone: give values behind their options, and quote those that have spaces"
-
-
-def _is_configuration(word: str) -> bool:
-    return Path(word).suffix in YAML_FILES or word in files.built_in_configurations()
 
 
 def _check_option(word: str, whole: bool) -> None:

@@ -73,8 +73,7 @@ def fit(
         more = rates(decision, probabilities, labels, class_names) if multi_label else []
         return OperatingPoint(decision, (*notes, *more))
     kind, value, of = _rule(decide, class_names, multi_label)
-    asked = {kind: value} if of is None else {kind: value, "of": of}
-    decision = replace(decision, asked=asked)
+    decision = replace(decision, asked={kind: value} if of is None else {kind: value, "of": of})
     if kind == "costs":
         decision = replace(decision, costs=_costs(value, class_names))
     elif kind == "coverage":

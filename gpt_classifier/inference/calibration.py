@@ -53,3 +53,13 @@ def calibrated(
         lines.append("probabilities are those of the class mix where the model is used, not of the training rows")
     card = with_section(contents.card, "Decision", "\n".join(lines)) if contents.card else ""
     return replace(contents, decision=point.decision, card=card), lines
+
+
+def class_shares(given: Any, names: Sequence[str]) -> list[float]:
+    """The share of each class, in the order of ``names``. Raises ``InputError`` unless ``given`` maps names to them."""
+    values = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
+    if values.keys() != set(names) or not all(
+        isinstance(value, int | float) and value > 0 for value in values.values()
+    ):
+        raise InputError(f"prevalence is {given!r}, expected a share above 0 for each of {', '.join(names)}")
+    return [float(values[name]) for name in names]

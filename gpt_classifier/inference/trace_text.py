@@ -1,12 +1,13 @@
 """Tells a trace in sentences, in a table and in the colours of a terminal; computes nothing of it."""
 
+import os
+import sys
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gpt_classifier.cli.classify import ESCAPES
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.inference.trace import Trace
-from gpt_classifier.text.normalize import shortened
+from gpt_classifier.text.normalize import ESCAPES, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -133,3 +134,18 @@ def legend(trace: Trace) -> "Text":
 def _style(share: float) -> str:
     red, green, blue = (round(low + (high - low) * share) for low, high in zip(RARE, CERTAIN, strict=True))
     return f"black on rgb({red},{green},{blue})"
+
+
+def show(trace: "Trace", parts: list[str], early: float | None) -> None:
+    """The answer and the text, in colours where there are any, else with a table; and what is to be said of it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    answer = [part.translate(ESCAPES) for part in parts]
+    if sys.stdout.isatty() and console.color_system is not None and not os.environ.get("NO_COLOR"):
+        console.print(Text("  ").join([*map(Text, answer), coloured(trace)]), soft_wrap=True)
+        console.print(legend(trace), soft_wrap=True)
+    else:
+        print("\n".join(["\t".join([*answer, trace.text.translate(ESCAPES)]), *table(trace)]))
+    print("\n".join(sentences(trace, early)), flush=True)

@@ -24,10 +24,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_classifier.cli.classify import fields
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import trace_text
 from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.prediction_text import fields
 from gpt_classifier.serve import table
 from gpt_classifier.serve.about import about
 from gpt_classifier.serve.batching import Batcher, QueueFull
@@ -210,7 +210,7 @@ class Endpoints:
 async def page_file(request: Request) -> Response:
     """A file of the page, from the package."""
     name, kind = PAGE[request.url.path]
-    return Response(files("gpt_classifier.app").joinpath("page", name).read_bytes(), media_type=kind)
+    return Response(files("gpt_classifier.serve").joinpath("page", name).read_bytes(), media_type=kind)
 
 
 async def refused(_: Request, error: Exception) -> Response:

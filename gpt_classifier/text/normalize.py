@@ -2,6 +2,11 @@
 
 import unicodedata
 
+# What would break a line or steer a terminal, or turn the direction of writing beyond a text, as Python writes it: \n,
+# \t, \r, \x1b, \u2028, \u202e.
+STEERING = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+ESCAPES = {c: chr(c).encode("unicode_escape").decode() for c in STEERING}
+
 
 def valid(text: str) -> str:
     """Without lone surrogates, which UTF-8 cannot hold and which are replaced as tiktoken does; a pair becomes one."""

@@ -280,7 +280,7 @@ class DataCLI(ClassifierCLI):
     """Only the data of a configuration: its network and its device need not be there."""
 
     def __init__(self, args: list[str]) -> None:
-        super().__init__(args, run=False)
+        super().__init__([*args, "--seed_everything=false"], run=False)  # the split has a seed of its own
 
     def before_instantiate_classes(self) -> None:
         pass  # it is about the model

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_classifier.errors import closest, did_you_mean
-from gpt_classifier.files import PACKAGE
+from gpt_classifier.files import PACKAGE, built_in_configurations
 
 SECTIONS = ("data", "model", "trainer")
 
@@ -27,6 +27,9 @@ PRETRAINING = {
 }
 
 COMMAND = ContextVar("command", default="fit")  # whose settings are meant
+
+DASHES = ("-", "\N{EN DASH}", "\N{EM DASH}")  # word processors make one long dash of two
+YAML_FILES = (".yaml", ".yml")
 
 OTHER_NAMES = {  # what users of other programs type
     "epochs": "trainer.max_epochs",
@@ -135,3 +138,21 @@ def by_dotted_key(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     nested = {key: value for key, value in given.items() if key in groups(section) and isinstance(value, dict)}
     found = {key: value for key, value in given.items() if key not in nested}
     return found | {f"{group}.{key}": value for group, inner in nested.items() for key, value in inner.items()}
+
+
+def unrecognized(word: str) -> str:
+    """What to say of a word on the command line that means nothing."""
+    name, equals, _ = word.partition("=")
+    if word.startswith(DASHES):
+        return f"no option {name}{close_setting(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
+    if is_configuration(word):
+        return f"{word} stands alone: give it as --config {word}"
+    if equals and name.split(".")[0] in OPTIONS:
+        return f"{word} is no option: did you mean --{word}?"
+    if Path(word).is_file():
+        return f"{word} stands alone: give a data file as --data.source {word}"
+    return f"{word!r} stands alone: give values behind their options, and quote those that have spaces"
+
+
+def is_configuration(word: str) -> bool:
+    return Path(word).suffix in YAML_FILES or word in built_in_configurations()

@@ -14,7 +14,6 @@ import jsonargparse
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
-from gpt_classifier.cli import parser
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.training import declared
 
@@ -119,7 +118,7 @@ def _place(group: argparse._ArgumentGroup) -> int:
 def readable(message: str) -> str:
     """The meaning of jsonargparse's ``message``, in plain words."""
     if match := re.fullmatch(r"unrecognized arguments: (\S+).*", message):
-        return parser.unrecognized(match[1])
+        return declared.unrecognized(match[1])
     if match := re.fullmatch(r"argument (?:-\w/)?(--[\w.]+)\S*: expected (?:at least )?one argument", message):
         return f"{match[1]} needs a value"
     if match := re.fullmatch(r"ambiguous option: (--[\w.]+).* could match (.*)", message):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gpt_classifier.cli.main import main
-from gpt_classifier.experiments.study import learning_curve
+from gpt_classifier.experiments.study import figures, learning_curve
 from gpt_classifier.experiments.study.plan import Row, Run, read_study, with_classical
 from gpt_classifier.experiments.study.runner import read_results
+from gpt_classifier.reporting.plots import learning_curves
 from gpt_classifier.statistics.paired_tests import holm, paired_p_value
 
 N = 400  # test texts
@@ -102,7 +103,7 @@ def test_more_labels_may_help_or_not_or_make_worse():
 
 def test_p_values_are_corrected_for_all_rows_and_sizes():
     rows, runs, results = study_of({"a": [350, 358], "b": [350, 351], "svm": [350, 350]}, sizes=(100, 1000))
-    by_row = learning_curve._by_row(learning_curve.curves(rows, runs, results, {}))
+    by_row = learning_curve.row_curves(learning_curve.curves(rows, runs, results, {}))
     sizes = learning_curve._between_sizes(by_row, results)
     eight, one, none = (paired_p_value(np.ones((1, n)), np.zeros((1, n))) for n in (8, 1, 0))
     assert [pair.p for pair in sizes] == pytest.approx(holm([eight, one, none]))
@@ -136,7 +137,7 @@ def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
         "net at 100 % of the training rows (not run); svm at 55 % of the training rows (not run)."
     )
     assert said[-1].startswith("n = 400 test texts, 1 or 2 seeds; ")
-    (axes,) = learning_curve.figure(found).axes
+    (axes,) = figures.learning_curve(found).axes
     assert [len(container.lines[0].get_xdata()) for container in axes.containers] == [1, 3, 2]
     shown = learning_curve.markdown(found)
     assert "| net | GPT | 51.25 [" in shown
@@ -158,7 +159,7 @@ def test_nothing_is_said_of_a_study_that_has_not_begun():
     found = learning_curve.curves(rows, runs, results, {})
     (sentence,) = learning_curve.sentences(found, results)
     assert sentence.count("(not run)") == 6
-    assert learning_curve.figure(found).axes[0].get_title("left") == "no size is complete"
+    assert figures.learning_curve(found).axes[0].get_title("left") == "no size is complete"
 
 
 # ---------------------------------------------------------------- table and figure
@@ -174,7 +175,7 @@ def test_sizes_are_those_of_each_row_after_balancing():
         learning_curve.sentences(found, results)
     )
     assert "| 20 or 100 labels (10 %) | 65 or 300 labels (55 %) |" in learning_curve.markdown(found)
-    lines = [container.lines[0].get_xdata() for container in learning_curve.figure(found).axes[0].containers]
+    lines = [container.lines[0].get_xdata() for container in figures.learning_curve(found).axes[0].containers]
     assert lines[0] == pytest.approx(SIZES, rel=0.03)
     assert lines[1] == pytest.approx([20, 65, 110], rel=0.03)
 
@@ -188,7 +189,7 @@ def test_rows_of_a_figure_can_be_told_apart_and_nothing_is_clipped(count):
     rows, runs, results = study_of(correct)
     for found in results.values():
         found["trained"] = LONG
-    figure = learning_curve.figure(learning_curve.curves(rows, runs, results, {}))
+    figure = figures.learning_curve(learning_curve.curves(rows, runs, results, {}))
     figure.canvas.draw()
     (axes,) = figure.axes
     lines = [container.lines[0] for container in axes.containers]
@@ -208,8 +209,8 @@ def test_rows_of_a_figure_can_be_told_apart_and_nothing_is_clipped(count):
 
 def test_numbers_of_labels_on_the_axis_do_not_overlap():
     sizes = [39, 42, 78, 195, 390, 391, 780]
-    assert learning_curve._ticks(sizes) == [42, 78, 195, 391, 780]
-    assert learning_curve._ticks([100]) == [100]
+    assert learning_curves._ticks(sizes) == [42, 78, 195, 391, 780]
+    assert learning_curves._ticks([100]) == [100]
 
 
 # ---------------------------------------------------------------- the command

@@ -17,9 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 pytest.importorskip("optuna")
 
 from gpt_classifier.cli.main import main
-from gpt_classifier.cli.search import check_space
 from gpt_classifier.experiments.search import journal, trial
 from gpt_classifier.experiments.search.journal import alone_in
+from gpt_classifier.experiments.search.perform import check_space
 from gpt_classifier.experiments.search.space import read_search
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.overrides import overrides, parse_yaml

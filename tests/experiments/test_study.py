@@ -22,7 +22,7 @@ from gpt_classifier.cli import study as command
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.experiments.study import runner
+from gpt_classifier.experiments.study import figures, runner, sentences
 from gpt_classifier.experiments.study import table as tables
 from gpt_classifier.experiments.study.job import Scored, _result, description, perform
 from gpt_classifier.experiments.study.plan import Question, Row, Run, read_study
@@ -158,12 +158,12 @@ def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
     assert lines[1].difference == pytest.approx(-30)
     assert lines[1].p_corrected < 0.001
     assert lines[2].p_corrected == 1
-    (sentence,) = tables.sentences(lines, WHAT)
+    (sentence,) = sentences.sentences(lines, WHAT)
     assert sentence == (
         f"What? Row 2 scored 30.0 points less than {FIRST} (p < 0.001); "
         "no evidence either way for row 3 (+0.0 points); n = 100, 1 seed."
     )
-    (sentence,) = tables.sentences([lines[0], lines[2]], WHAT)
+    (sentence,) = sentences.sentences([lines[0], lines[2]], WHAT)
     assert f"No evidence either way for row 3 (+0.0 points), compared with {FIRST}; n = 100" in sentence
 
 
@@ -174,13 +174,13 @@ def test_a_question_about_gpt_is_not_answered_where_the_first_row_is_none():
     svm = {"family": "classical", "trained": "svm", "settings": {"data.split": "random"}}
     lines = table_of([result(GOOD, **svm)], [result(BAD, **svm)])
     assert [line.title for line in lines] == ["row 1", "row 2"]
-    (sentence,) = tables.sentences(lines, WHAT)
+    (sentence,) = sentences.sentences(lines, WHAT)
     assert not sentence.startswith("What?")
     assert sentence.endswith("gives no answer to 'What?', because row 1 is classical, not gpt.")
 
 
 def test_a_question_is_not_answered_by_a_row_that_does_not_differ_in_what_it_asks():
-    (sentence,) = tables.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
+    (sentence,) = sentences.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
     assert sentence == "Row 2 gives no answer to 'What?', because model.pooling is the same in row 1."
 
 
@@ -188,7 +188,7 @@ def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_train
     settings = {"model.pooling": "mean", "model.gpt": {"n_layer": 1}}
     lines = table_of([result(GOOD)], [other(BAD, settings=settings, trained="GPT, 1 block x 64 channels, mean")])
     assert lines[1].title == "GPT, 1 block x 64 channels, mean"
-    (sentence,) = tables.sentences(lines, WHAT)
+    (sentence,) = sentences.sentences(lines, WHAT)
     assert sentence == (
         f"Row 2: GPT, 1 block x 64 channels, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
         "It gives no answer to 'What?', because it differs from row 1 in model.gpt too."
@@ -196,21 +196,21 @@ def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_train
 
 
 def test_nothing_is_said_where_nothing_can_be_compared():
-    assert tables.sentences(table_of([result(GOOD)]), WHAT) == []
-    assert tables.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
-    (sentence,) = tables.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
+    assert sentences.sentences(table_of([result(GOOD)]), WHAT) == []
+    assert sentences.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
+    (sentence,) = sentences.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
     assert sentence == "No question is answered: row 1, which others are compared with, is incomplete (failed: broken)."
-    (sentence,) = tables.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
+    (sentence,) = sentences.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
     assert sentence.endswith("(not run).")
 
 
 def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
     first = [result(GOOD, seed) for seed in range(5)]
     lines = table_of(first, [other(BAD, 0), other(BAD, 1)], wanted=5)
-    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
+    assert sentences.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
     assert "(2 of 5 runs)" in tables.markdown(lines)
     lines = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
-    assert "row 1, which others are compared with, is incomplete (2 of 5 runs)" in tables.sentences(lines, WHAT)[0]
+    assert "row 1, which others are compared with, is incomplete (2 of 5 runs)" in sentences.sentences(lines, WHAT)[0]
 
 
 def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
@@ -219,16 +219,16 @@ def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
 
     lines = table_of(folds(result, 1) + folds(result, 2), folds(other, 1))
     assert [line.seeds for line in lines] == [2, 1]
-    assert tables.sentences(lines, WHAT)[0].endswith("; n = 100, 1 or 2 seeds, 2 folds.")
+    assert sentences.sentences(lines, WHAT)[0].endswith("; n = 100, 1 or 2 seeds, 2 folds.")
     assert "(1 or 2 seeds, 2 folds)" in tables.markdown(lines)
 
 
 def test_a_smoke_test_says_that_it_is_one_and_answers_nothing():
     lines = table_of([result(GOOD)], [other(BAD)], smoke=True)
-    assert tables.sentences(lines, WHAT) == ["A smoke test answers no question."]
+    assert sentences.sentences(lines, WHAT) == ["A smoke test answers no question."]
     assert tables.markdown(lines).startswith("**Smoke test: tiny models")
     assert "true" in tables.comma_separated(lines).splitlines()[1].split(",")
-    assert tables.forest_plot(lines).axes[0].get_title("left") == "Smoke test: tiny models"
+    assert figures.forest_plot(lines).axes[0].get_title("left") == "Smoke test: tiny models"
 
 
 def test_a_title_is_not_used_where_a_smoke_test_replaced_what_it_names():
@@ -300,7 +300,7 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     assert [line.title for line in lines] == [f"everything ({trained})", "head only", "character SVM"]
     assert [line.family for line in lines] == ["gpt", "gpt", "classical"]
     assert [line.obstacle for line in lines] == ["", "", ""]
-    said = tables.sentences(lines, plan.questions)
+    said = sentences.sentences(lines, plan.questions)
     assert [sentence.split("?")[0] for sentence in said] == ["Which layers", "Is it worth it"]
     assert all(trained in sentence for sentence in said)
 
@@ -381,7 +381,7 @@ def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
 def test_labels_of_a_figure_do_not_overlap(rows):
     long = "ModernBERT-base 149M, random weights, LoRA, rank 16, alpha 16, last position"
     lines = table_of(*([result("1" * 99 + "0", trained=long)] for _ in range(rows))) if rows else []
-    figure = tables.forest_plot(lines)
+    figure = figures.forest_plot(lines)
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(boxes) == rows or not rows
@@ -400,7 +400,7 @@ def test_p_values_are_corrected_for_the_number_of_rows():
 def test_rows_with_other_test_texts_are_not_paired():
     lines = table_of([result("1" * 10)], [other("1" * 10, test_rows="others")])
     assert lines[1].p is None
-    assert tables.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: it was tested on other texts."]
+    assert sentences.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: it was tested on other texts."]
 
 
 def test_a_failed_row_shows_its_error_and_an_unfinished_one_how_much_is_there():
@@ -408,7 +408,7 @@ def test_a_failed_row_shows_its_error_and_an_unfinished_one_how_much_is_there():
     text = tables.markdown(lines)
     assert "(1 of 2 runs; failed: out of memory)" in text
     assert "failed: no such / file" in text
-    assert tables.sentences(lines, WHAT) == []
+    assert sentences.sentences(lines, WHAT) == []
 
 
 def test_seeds_widen_the_interval():

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.cli.export import AWKWARD, export, probe_texts, push
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.export import transformers
 from gpt_classifier.export.exported_classifier import ExportedClassifier
+from gpt_classifier.export.formats import export
+from gpt_classifier.export.hub import push
+from gpt_classifier.export.verify import AWKWARD, probe_texts
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.models.gpt import GPT, GPTConfig

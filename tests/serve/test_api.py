@@ -21,12 +21,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from gpt_classifier import TextClassifier
-from gpt_classifier.cli.app import listen
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import Prediction
 from gpt_classifier.serve.about import rule, thresholds
+from gpt_classifier.serve.access import listen
 from gpt_classifier.serve.api import server, service
 from gpt_classifier.serve.batching import Batcher
 from gpt_classifier.serve.limits import Limits, Rate
@@ -521,7 +521,8 @@ def test_more_connections_than_allowed_are_refused(classifier):
 
 def test_a_missing_extra_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api")
+    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api", raising=False)
+    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.run", raising=False)
     assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, "--model", MODEL)
 
 

@@ -13,11 +13,13 @@ from gpt_classifier.data import writers
 from gpt_classifier.errors import InputError
 from gpt_classifier.experiments.search.space import Choices, Search
 from gpt_classifier.files import whole_file
+from gpt_classifier.reporting.plots import trial_scores
 from gpt_classifier.training.callbacks.checkpoints import mode
 from gpt_classifier.training.overrides import overrides
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.figure import Figure
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -100,59 +102,21 @@ def as_text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
-def draw(search: Search, trials: "Sequence[FrozenTrial]") -> Any:
+def draw(search: Search, trials: "Sequence[FrozenTrial]") -> "Figure":
     """A figure of the score of each trial with the best so far, and below it of the scores against each setting."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    columns = min(3, len(search.space))
-    rows = -(-len(search.space) // columns)
-    figure = Figure(figsize=(9, 3.4 + 2.4 * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.4, *[1] * rows])
-    values = {state: _values(trials, state) for state in STATES}
-    marks = {"COMPLETE": ("o", "tab:blue", "complete"), "PRUNED": ("x", "grey", "stopped early")}
-
-    axes = figure.add_subplot(grid[0, :])
+    scores = trial_scores.Scores(_values(trials, "COMPLETE"), _values(trials, "PRUNED"), list(_values(trials, "FAIL")))
     best: list[float] = []
-    for value in values["COMPLETE"].values():
+    for value in scores.complete.values():
         best.append(value if not best or search.better(value, best[-1]) else best[-1])
-    axes.step([*values["COMPLETE"], len(trials)], [*best, best[-1]], where="post", color="tab:red", label="best so far")
-    for state, (mark, colour, label) in marks.items():
-        if values[state]:
-            axes.plot(list(values[state]), list(values[state].values()), mark, color=colour, label=label)
-    for number in values["FAIL"]:
-        first = number == min(values["FAIL"])
-        axes.axvline(number, color="tab:red", linewidth=0.8, linestyle=":", label="failed" if first else None)
-    axes.set(xlabel="trial", ylabel=search.monitor)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8)
-
-    for place, (key, part) in enumerate(search.space.items()):
-        axes = figure.add_subplot(grid[1 + place // columns, place % columns])
-        settings = [search.decode(trial.params)[key] for trial in trials]
+    settings = []
+    for key, part in search.space.items():
+        values = [search.decode(trial.params)[key] for trial in trials]
         if isinstance(part, Choices):
-            axes.set_xticks(range(len(part.choices)), [as_text(choice)[:20] for choice in part.choices])
-            axes.set_xlim(-0.5, len(part.choices) - 0.5)
-            settings = [part.choices.index(value) for value in settings]
-        elif part.log:
-            margin = (part.high / part.low) ** 0.05
-            axes.set(xscale="log", xlim=(part.low / margin, part.high * margin))
+            values, names = [part.choices.index(value) for value in values], [as_text(each) for each in part.choices]
+            settings.append(trial_scores.Setting(key, values, choices=names))
         else:
-            margin = 0.05 * (part.high - part.low)
-            axes.set_xlim(part.low - margin, part.high + margin)
-        for state, (mark, colour, _) in marks.items():
-            shown = [settings[number - 1] for number in values[state]]
-            axes.plot(shown, list(values[state].values()), mark, color=colour, markersize=4)
-        axes.set_xlabel(key)
-
-    all_values = [*values["COMPLETE"].values(), *values["PRUNED"].values()]
-    for axes in figure.axes:
-        axes.grid(alpha=0.3)
-        if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # otherwise one trial that diverged would hide the differences of all others
-    return figure
+            settings.append(trial_scores.Setting(key, values, (part.low, part.high), logarithmic=part.log))
+    return trial_scores.trial_scores(search.monitor, scores, best, len(trials), settings)
 
 
 def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:

@@ -1,11 +1,7 @@
-"""Accuracy by the number of labelled training texts: table, sentences and figure; knows nothing about training."""
+"""Accuracy by the number of labelled training texts: table and sentences; knows nothing about training."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import log
-from textwrap import wrap
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from gpt_classifier.experiments.study import table as tables
 from gpt_classifier.experiments.study.plan import Question, Result, Row, Run
@@ -24,17 +20,17 @@ def curves(
     return {fraction: tables.lines(rows, part, results, questions) for fraction, part in by_fraction.items()}
 
 
-def _by_row(found: Curves) -> list[Curve]:
+def row_curves(found: Curves) -> list[Curve]:
     """The curve of each row, at the fractions that were asked for when it ran."""
     return [[line for line in lines if line.runs] for lines in zip(*found.values(), strict=True)]
 
 
-def _complete(curve: Curve) -> Curve:
+def complete_sizes(curve: Curve) -> Curve:
     """The sizes with all their runs, the only ones that are drawn and judged: others lack seeds or folds."""
     return [line for line in curve if line.test is not None and line.complete]
 
 
-def _name(curve: Curve) -> str:
+def curve_name(curve: Curve) -> str:
     """What was trained, as at the largest fraction that has a result, and the row's name."""
     line = next((line for line in reversed(curve) if line.test is not None), curve[-1])
     return line.title if line.title == line.row.name else f"{line.title} ({line.row.name})"
@@ -57,11 +53,11 @@ def sentences(found: Curves, results: dict[str, Result]) -> list[str]:
 
     Rows go by their names, which the table explains.
     """
-    by_row = _by_row(found)
+    by_row = row_curves(found)
     if any(run.smoke for curve in by_row for line in curve for run in line.runs):
         return ["A smoke test says nothing about how many labels are needed."]
     against, sizes = _against_classical(by_row, results), _between_sizes(by_row, results)
-    said = [_from_how_many(curve, against) for curve in by_row if _complete(curve) and not curve[0].row.classical]
+    said = [_from_how_many(curve, against) for curve in by_row if complete_sizes(curve) and not curve[0].row.classical]
     said += _more_labels(by_row, sizes)
     incomplete = [line for curve in by_row for line in curve if not line.complete]
     if missing := [f"{line.row.name} at {_share(line)} ({line.state})" for line in incomplete]:
@@ -81,9 +77,9 @@ def _against_classical(by_row: Sequence[Curve], results: dict[str, Result]) -> l
 
     Chosen by its test accuracy, the best of several models would be better than it is on other texts.
     """
-    classical = [line for curve in by_row if curve[0].row.classical for line in _complete(curve)]
+    classical = [line for curve in by_row if curve[0].row.classical for line in complete_sizes(curve)]
     pairs = []
-    for line in (line for curve in by_row if not curve[0].row.classical for line in _complete(curve)):
+    for line in (line for curve in by_row if not curve[0].row.classical for line in complete_sizes(curve)):
         if rivals := [rival for rival in classical if rival.fraction == line.fraction]:
             pairs.append((line, max(rivals, key=lambda rival: rival.val.value if rival.val else 0.0)))
     return _compared(pairs, results)
@@ -91,7 +87,7 @@ def _against_classical(by_row: Sequence[Curve], results: dict[str, Result]) -> l
 
 def _between_sizes(by_row: Sequence[Curve], results: dict[str, Result]) -> list[Comparison]:
     """Each row at its largest size with itself at the next smaller one."""
-    largest = [_complete(curve)[-2:] for curve in by_row]
+    largest = [complete_sizes(curve)[-2:] for curve in by_row]
     return _compared([(lines[1], lines[0]) for lines in largest if len(lines) == 2], results)
 
 
@@ -161,12 +157,12 @@ def _share(line: tables.Line) -> str:
 
 def markdown(found: Curves) -> str:
     """Test accuracies in Markdown: a line for each row, a column for each fraction of the training rows."""
-    by_row, largest = _by_row(found), 100 * max(found)
+    by_row, largest = row_curves(found), 100 * max(found)
     head = ["row", "setting", *(_heading(fraction, lines) for fraction, lines in found.items())]
     rows = []
     for curve in by_row:
         states = {line.fraction: _cell(line) for line in curve}
-        title = _name(curve).removesuffix(f" ({curve[0].row.name})")
+        title = curve_name(curve).removesuffix(f" ({curve[0].row.name})")
         rows.append([curve[0].row.name, title, *(states.get(fraction, "") for fraction in found)])
     text = f"The rows above were trained on {largest:g} % of the training rows. Test % [95 % interval] at every size:"
     return "\n".join([text, "", tables.in_cells(head), "|" + "---|" * len(head), *map(tables.in_cells, rows)]) + "\n"
@@ -182,66 +178,3 @@ def _cell(line: tables.Line) -> str:
     if line.test is None:
         return line.state
     return str(line.test).replace(" %", "") + ("" if line.complete else f" ({line.state})")
-
-
-# ---------------------------------------------------------------- figure
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # M. Okabe and K. Ito, 2008
-MARKERS = "osD^vP*X<>p"  # 7 colours and 11 markers: 77 rows differ in one or the other
-
-
-def figure(found: Curves) -> Any:
-    """Test accuracy over the number of labelled training texts, with 95 % intervals, a line for each row.
-
-    Networks have solid lines, classical models dashed ones.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    by_row = [curve for curve in _by_row(found) if curve]
-    drawn = [(curve, _complete(curve)) for curve in by_row if _complete(curve)]
-    labels = ["\n".join(wrap(_name(curve), 44, break_on_hyphens=False)) for curve, _ in drawn]
-    legend = 0.5 + sum(0.08 + 0.15 * (label.count("\n") + 1) for label in labels)  # inches
-    picture = Figure(figsize=(10.5, max(5.0, legend)), dpi=150, layout="constrained")
-    FigureCanvasAgg(picture)
-    axes = picture.subplots()
-    sizes = {line.training_texts for _, lines in drawn for line in lines}
-    step = log(max(sizes) / min(sizes)) * min(0.01, 0.06 / len(drawn)) if sizes else 0.0
-    for which, ((curve, lines), label) in enumerate(zip(drawn, labels, strict=True)):
-        tests = [line.test for line in lines if line.test is not None]
-        beside = np.exp(step * (which - (len(drawn) - 1) / 2))  # intervals at the same size stand side by side
-        x = beside * np.array([line.training_texts for line in lines])
-        value, low, high = (100 * np.array(bound) for bound in zip(*tests, strict=True))
-        style = {"color": COLOURS[which % len(COLOURS)], "marker": MARKERS[which % len(MARKERS)], "markersize": 5}
-        style |= {"linestyle": "--" if curve[0].row.classical else "-", "linewidth": 1.5}
-        style |= {"capsize": 2, "elinewidth": 1}
-        axes.errorbar(x, value, (value - low, high - value), label=label, **style)  # type: ignore[arg-type]
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_ticks(sizes)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda texts, _: f"{texts:,.0f}"))
-    axes.set_xlabel("labelled training texts")
-    tested = " or ".join(f"{n:,}" for n in sorted({line.texts for _, lines in drawn for line in lines}))
-    axes.set_ylabel("test accuracy, %")
-    if any(run.smoke for curve in by_row for line in curve for run in line.runs):
-        axes.set_title("Smoke test: tiny models", loc="left", fontsize=10, color="tab:red")
-    else:
-        title = f"{tested} test texts, 95 % intervals" if tested else "no size is complete"
-        axes.set_title(title, loc="left", fontsize=10)
-    axes.grid(alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    if drawn:
-        picture.legend(loc="outside right upper", frameon=False, fontsize=8)
-    return picture
-
-
-def _ticks(sizes: Iterable[int]) -> list[int]:
-    """The sizes, from the largest down, without those whose numbers would overlap on a logarithmic axis."""
-    ticks: list[int] = []
-    descending = sorted(sizes, reverse=True)
-    for size in descending:
-        if not ticks or log(ticks[-1] / size) > 0.08 * log(descending[0] / descending[-1]):
-            ticks.append(size)
-    return ticks[::-1] or [1]

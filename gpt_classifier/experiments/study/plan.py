@@ -215,6 +215,38 @@ def read_study(path: Path) -> tuple[Study, str]:
     return study, read_base(path, study.base)
 
 
+def checked_fractions(given: Sequence[float]) -> list[float]:
+    """The sizes of a learning curve in ascending order. Raises ``InputError`` for what is none."""
+    fractions = sorted(set(given))
+    if wrong := [fraction for fraction in fractions if not 0 < fraction <= 1]:
+        raise InputError(f"--fractions has {wrong[0]:g}, expected shares of the training rows above 0 and up to 1")
+    if len(fractions) == 1:
+        raise InputError(
+            f"--fractions has {fractions[0]:g} alone, expected two or more shares; for a study with this share of the "
+            f"training rows, give --{FRACTION} {fractions[0]:g}"
+        )
+    return fractions
+
+
+def chosen_rows(
+    config: Path, names: Sequence[str] | None, fractions: Sequence[float], smoke: bool
+) -> tuple[Study, str, list[Row]]:
+    """A study's file as it is to be run: the study, its base configuration, and the rows of these names, or all.
+
+    With ``fractions`` of the training rows there are classical models among them, and the file may be an ordinary
+    configuration too.
+    """
+    plain = fractions and "rows" not in (read_yaml(config) or {})
+    study, base = of_configuration(config) if plain else read_study(config)
+    study = with_classical(study) if fractions else study
+    rows = study.chosen(names)
+    if fractions and not any(row.classical for row in rows):
+        rows += [row for row in study.rows if row.classical]
+    if smoke:  # published scores mean nothing beside those of a tiny network
+        rows = [replace(row, published=None) for row in rows]
+    return study, base, rows
+
+
 def changes(row: Row) -> list[str]:
     """Keys of all that the row changes: its settings, and ``pretrain`` if it has that."""
     return [*row.settings, *([] if row.pretrain is None else ["pretrain"])]

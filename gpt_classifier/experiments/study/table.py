@@ -1,9 +1,8 @@
-"""Turns the results of a study into a table, sentences and a figure that claim no more than the tests support."""
+"""Turns the results of a study into a table that claims no more than the tests support."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from gpt_classifier.evaluation.metrics import found_at
 from gpt_classifier.experiments.study.plan import SPLITS, Question, Result, Row, Run, changes, concerns
 from gpt_classifier.statistics import resampling
 from gpt_classifier.statistics.intervals import Proportion, mean_accuracy
-from gpt_classifier.statistics.paired_tests import ALPHA, holm, number, paired_p_value
+from gpt_classifier.statistics.paired_tests import holm, number, paired_p_value
 from gpt_classifier.training.overrides import Settings
 
 RATES = (0.001, 0.01)  # false-positive rates at which recall is reported
@@ -218,63 +217,6 @@ def correct(runs: list[Run], results: dict[str, Result]) -> tuple[np.ndarray, li
     return np.array(right, dtype=float), [result["test_rows"] for result in next(iter(by_seed.values()))]
 
 
-# ---------------------------------------------------------------- sentences
-
-
-def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
-    """One sentence for each question that is answered, then one for each row that answers none, with the reason."""
-    first, *others = table
-    if any(run.smoke for line in table for run in line.runs):
-        return ["A smoke test answers no question."]
-    others = [line for line in others if line.test is not None and line.row.question is not None]
-    if not others:
-        return []
-    if not (first.test is not None and first.complete):
-        return [
-            f"No question is answered: row {first.row.name}, which others are compared with, "
-            f"is incomplete ({first.state})."
-        ]
-    compared = [line for line in others if line.p_corrected is not None]
-    said = []
-    for key, question in questions.items():
-        if answers := [line for line in compared if line.row.question == key and not line.obstacle]:
-            claims = _claims(answers, first)
-            said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
-    for line in compared:
-        if line.obstacle:
-            # Rows with equal descriptions differ in settings that the sentence would not name.
-            fact = "" if line.trained == first.trained else f": {_claims([line], first)} It"
-            asked = questions[line.row.question or ""].ask
-            said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
-    for line in others:
-        if line.p_corrected is None:
-            why = "it was tested on other texts" if line.complete else line.state
-            said.append(f"Row {line.row.name} is not compared with row {first.row.name}: {why}.")
-    return said
-
-
-def _claims(answers: list[Line], first: Line) -> str:
-    """Which of ``answers`` differ significantly from the first row, and which show no evidence either way."""
-    claims = []
-    unclear = []
-    for line in answers:
-        assert line.difference is not None
-        assert line.p_corrected is not None
-        if line.p_corrected < ALPHA:
-            more = "more" if line.difference > 0 else "less"
-            claims.append(
-                f"{line.title} scored {abs(line.difference):.1f} points {more} than {first.title} "
-                f"(p {number(line.p_corrected)})"
-            )
-        else:
-            unclear.append(f"{line.title} ({line.difference:+.1f} points)")
-    if unclear:
-        against = "" if claims else f", compared with {first.title}"
-        claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
-    text = "; ".join(claims)
-    return f"{text}; n = {first.texts:,}, {seeds_and_folds([first, *answers])}."
-
-
 def seeds_and_folds(table: Sequence[Line]) -> str:
     """The numbers of seeds and folds of these rows in words, such as ``2 seeds, 5 folds``."""
     counts = sorted({line.seeds for line in table if line.test is not None})
@@ -421,58 +363,3 @@ def comma_separated(table: Sequence[Line]) -> str:
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         rows.append([*cells, line.error])
     return b"".join(csv_lines(rows)).decode()
-
-
-# ---------------------------------------------------------------- figure
-
-
-def forest_plot(table: Sequence[Line]) -> Any:
-    """A forest plot of the test accuracies with their intervals, and of the published ones."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = [line for line in table if line.test is not None]
-    labels = ["\n".join(wrap(f"{line.title} ({line.row.name})", 52, break_on_hyphens=False)) for line in shown]
-    heights = np.array([0.16 + 0.16 * (label.count("\n") + 1) for label in labels])  # inches
-    places, height = np.cumsum(heights) - heights / 2, float(heights.sum())
-    figure = Figure(figsize=(10, 1.3 + height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    drawn = set()
-    for y, line in zip(places, shown, strict=True):
-        assert line.test is not None
-        value, low, high = (100 * bound for bound in line.test)
-        colour, meaning = _colour(line, line is table[0])
-        axes.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot(value, y, "s", color=colour, markersize=6, label=None if meaning in drawn else meaning)
-        drawn.add(meaning)
-    for y, line in zip(places, shown, strict=True):
-        if line.row.published:
-            label = None if "published" in drawn else "published"
-            axes.plot(line.row.published["test"], y, "D", color="tab:purple", fillstyle="none", label=label)
-            drawn.add("published")
-    if shown and shown[0] is table[0] and shown[0].test is not None:
-        axes.axvline(100 * shown[0].test.value, color="black", linewidth=0.8, linestyle=":")
-    axes.set_yticks(places, labels, fontsize=9)
-    axes.set_ylim(height or 1, 0)
-    axes.grid(axis="x", alpha=0.3)
-    texts = " or ".join(f"{n:,}" for n in sorted({line.texts for line in shown}))
-    axes.set_xlabel(f"test accuracy, % of {texts or 'no'} texts, 95 % interval")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    if any(run.smoke for line in table for run in line.runs):
-        axes.set_title("Smoke test: tiny models", loc="left", color="tab:red")
-    if drawn:
-        figure.legend(loc="outside upper center", ncols=len(drawn), frameon=False, fontsize=8)
-    return figure
-
-
-def _colour(line: Line, is_first: bool) -> tuple[str, str]:
-    """Colour of a row in the figure, and its meaning in the legend."""
-    if is_first:
-        return "black", "first row"
-    if line.p_corrected is None:
-        return "tab:grey", "not compared"
-    if line.p_corrected < ALPHA:
-        return "tab:red", f"unlike the first row (corrected p < {ALPHA})"
-    return "tab:blue", "no evidence of a difference"

@@ -1,0 +1,61 @@
+"""Answers the questions of a study in sentences that claim no more than the tests support."""
+
+from collections.abc import Mapping, Sequence
+
+from gpt_classifier.experiments.study.plan import Question
+from gpt_classifier.experiments.study.table import Line, seeds_and_folds
+from gpt_classifier.statistics.paired_tests import ALPHA, number
+
+
+def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
+    """One sentence for each question that is answered, then one for each row that answers none, with the reason."""
+    first, *others = table
+    if any(run.smoke for line in table for run in line.runs):
+        return ["A smoke test answers no question."]
+    others = [line for line in others if line.test is not None and line.row.question is not None]
+    if not others:
+        return []
+    if not (first.test is not None and first.complete):
+        return [
+            f"No question is answered: row {first.row.name}, which others are compared with, "
+            f"is incomplete ({first.state})."
+        ]
+    compared = [line for line in others if line.p_corrected is not None]
+    said = []
+    for key, question in questions.items():
+        if answers := [line for line in compared if line.row.question == key and not line.obstacle]:
+            claims = _claims(answers, first)
+            said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
+    for line in compared:
+        if line.obstacle:
+            # Rows with equal descriptions differ in settings that the sentence would not name.
+            fact = "" if line.trained == first.trained else f": {_claims([line], first)} It"
+            asked = questions[line.row.question or ""].ask
+            said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
+    for line in others:
+        if line.p_corrected is None:
+            why = "it was tested on other texts" if line.complete else line.state
+            said.append(f"Row {line.row.name} is not compared with row {first.row.name}: {why}.")
+    return said
+
+
+def _claims(answers: list[Line], first: Line) -> str:
+    """Which of ``answers`` differ significantly from the first row, and which show no evidence either way."""
+    claims = []
+    unclear = []
+    for line in answers:
+        assert line.difference is not None
+        assert line.p_corrected is not None
+        if line.p_corrected < ALPHA:
+            more = "more" if line.difference > 0 else "less"
+            claims.append(
+                f"{line.title} scored {abs(line.difference):.1f} points {more} than {first.title} "
+                f"(p {number(line.p_corrected)})"
+            )
+        else:
+            unclear.append(f"{line.title} ({line.difference:+.1f} points)")
+    if unclear:
+        against = "" if claims else f", compared with {first.title}"
+        claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
+    text = "; ".join(claims)
+    return f"{text}; n = {first.texts:,}, {seeds_and_folds([first, *answers])}."

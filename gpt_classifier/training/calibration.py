@@ -1,0 +1,110 @@
+"""Calibrates a model folder on the validation rows of the data that its model was trained on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.duplicates import trained_on
+from gpt_classifier.data.sources import IN_MEMORY
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import whole_file
+from gpt_classifier.inference import model_folder
+from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.calibration import calibrated, class_shares
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.early import early_scores
+from gpt_classifier.inference.trace import check_level
+from gpt_classifier.reporting.test_tables import early_table
+from gpt_classifier.training import declared
+from gpt_classifier.training.overrides import parse_yaml
+
+
+def calibrate(
+    model: Path, decide: str | None, prevalence: str | None, early: str | None, changes: Mapping[str, Any]
+) -> list[str]:
+    """Writes how the model decides into its folder; returns what the validation rows say of it, a sentence each.
+
+    Args:
+        model: A model folder or run folder.
+        decide: The rule in YAML; see :func:`gpt_classifier.decision.fitting.fit`.
+        prevalence: Share of each class where the model will be used, by name, in YAML.
+        early: Probabilities at which a text is read no further, to score the answers there, in YAML.
+        changes: Settings of the data that differ from those of the training, by dotted key.
+
+    Raises:
+        InputError: One of these cannot be used, or there are no validation rows.
+    """
+    folder = model_folder.model_folder(model)
+    contents = model_folder.load(folder)
+    rule, shares = (None if text is None else parse_yaml(text) for text in (decide, prevalence))
+    known = None if shares is None else class_shares(shares, contents.class_names)
+    levels = None if early is None else _levels(parse_yaml(early), contents)
+    rows = _validation_rows(contents, changes)
+    contents, lines = calibrated(contents, rows, rule, known)
+    if levels is not None:
+        lines += _early(contents, rows, levels)
+    model_folder.save_config(folder, contents)
+    if contents.card:
+        with whole_file(folder / "README.md") as path:
+            path.write_text(contents.card, encoding="utf-8")
+    return [*lines, f"kept in {folder}"]
+
+
+def _validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.DataFrame:
+    """Texts and class names of the validation rows that the model was not trained on."""
+    settings: dict[str, Any] = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in contents.data.items()
+    }
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section != "data" or name not in declared.settings("data"):
+            raise InputError(declared.unknown_setting(key))
+        group, _, field = name.partition(".")
+        if field:
+            settings.setdefault(group, {})[field] = value
+        else:
+            settings[name] = value
+    settings |= {"class_names": contents.class_names}
+    if settings.get("val_source") is not None:  # all rows of that file
+        whole = {"fractions": [1.0, 0.0, 0.0], "folds": 0, "fold": 0, "group_column": None, "split_column": None}
+        settings |= {"source": settings["val_source"], "val_source": None, "test_source": None, "split": "random"}
+        settings |= {"splitting": settings.get("splitting", {}) | whole, "balance": "none"}
+        name = "train"
+    else:
+        name = "val"
+    if settings.get("source", IN_MEMORY) == IN_MEMORY:
+        raise InputError("the model was not trained on a file, so name one with labels: --data.val_source FILE")
+    data = TextDataModule(**settings)
+    data.prepare_data()
+    tables = data.read_tables()
+    if name not in tables:
+        raise InputError("there are no validation rows: name a file with labels, --data.val_source FILE")
+    table = tables[name]
+    if contents.trained_on is not None:
+        seen = trained_on(table["text"], contents.trained_on)
+        if seen.any():
+            print(f"left out: {int(seen.sum()):,} rows that the model was trained on, or near-duplicates of such")
+            table = table[~seen]
+    if len(table) < 2:
+        raise InputError(f"{len(table)} validation rows are left, expected more: --data.val_source FILE")
+    return table
+
+
+def _levels(given: Any, contents: Bundle) -> list[float]:
+    """The levels of ``--early``; refuses what is none, and models whose answers cannot be followed."""
+    levels = given if isinstance(given, list) else [given]
+    if not levels or not all(isinstance(level, int | float) for level in levels):
+        raise InputError(f"--early is {given!r}, expected probabilities, such as [0.9, 0.99]")
+    for level in levels:
+        check_level(level)
+    TextClassifier(contents).check_traceable()
+    return levels
+
+
+def _early(contents: Bundle, rows: pd.DataFrame, levels: list[float]) -> list[str]:
+    classifier = TextClassifier(contents)
+    scores = early_scores(map(classifier.trace, rows["text"]), rows["label"].tolist(), levels)
+    return [f"answers before the end of a text, on these {len(rows):,} rows:", early_table(scores)]
