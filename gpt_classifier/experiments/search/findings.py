@@ -19,8 +19,9 @@ from gpt_classifier.training.overrides import overrides
 
 if TYPE_CHECKING:
     import optuna
-    from matplotlib.figure import Figure
     from optuna.trial import FrozenTrial
+
+    from gpt_classifier.reporting.plots.figure import Figure
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 

@@ -9,7 +9,7 @@ from gpt_classifier.reporting.plots import forest, learning_curves
 from gpt_classifier.statistics.paired_tests import ALPHA
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from gpt_classifier.reporting.plots.figure import Figure
 
 SMOKE = "Smoke test: tiny models"
 
