@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpt_classifier.text.normalize import shortened
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 MAX_NAME = 32  # columns of a name; longer ones lose their middle
 BOX = "\N{WHITE SQUARE}"
