@@ -7,6 +7,7 @@ import numpy as np
 from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:
+    from gpt_classifier.evaluation.results import TestResults
     from gpt_classifier.reporting.document import Document
     from gpt_classifier.reporting.saved import SavedTest
 
@@ -28,7 +29,7 @@ OF_FILES = (
 
 def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
     """Raises ``InputError`` unless both were tested on the same rows with the same labels."""
-    if any(test.facts.get("multi_label") for test in (first, second)):
+    if any(test.results.scores.of_labels is not None for test in (first, second)):
         raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
     one, other = (
         dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.true.argmax(-1)], strict=True))
@@ -41,7 +42,7 @@ def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
             f"the runs were tested on different rows: {same:,} rows with the same label are common to the {len(one):,} "
             f"of the first and the {len(other):,} of the second; test both on one file with --data.test_source FILE"
         )
-    hashes = [test.facts.get("test_fingerprint") for test in (first, second)]
+    hashes = [test.results.tested and test.results.tested.test_fingerprint for test in (first, second)]
     if None not in hashes and hashes[0] != hashes[1]:
         raise InputError(
             f"the runs were tested on different texts: all {same:,} row numbers and labels are common, but the texts "
@@ -67,7 +68,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
     f1 = resampling.difference(resampling.macro_f1(labels, other), resampling.macro_f1(labels, one))
     return {
         "rows": len(labels),
-        "scores": [_scores(test.facts) for test in (first, second)],
+        "scores": [_scores(test.results) for test in (first, second)],
         "difference": value,
         "difference_interval": [low, high],
         "f1_macro_difference": float(f1(np.ones((1, len(labels))))[0]),
@@ -78,7 +79,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
         "only_first_right": int((right[0] & ~right[1]).sum()),
         "only_second_right": int((right[1] & ~right[0]).sum()),
         "both_wrong": int((~right[0] & ~right[1]).sum()),
-        **_settings(first.facts, second.facts),
+        **_settings(first.results, second.results),
         "disagreements": int((one != other).sum()),
         "texts_missing": missing,
         "examples": _examples(first, second, texts),
@@ -91,17 +92,18 @@ def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
     return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true)[order].argmax(-1)]
 
 
-def _scores(facts: dict[str, Any]) -> dict[str, Any]:
+def _scores(results: "TestResults") -> dict[str, Any]:
     names = ("accuracy", "f1_macro", "balanced_accuracy", "mcc", "auroc", "average_precision", "loss")
     kept = [*names, *(f"{name}_interval" for name in names), "training_seconds", "test_seconds"]
-    return {name: facts[name] for name in kept if facts.get(name) is not None}
+    content = results.to_json()
+    return {name: content[name] for name in kept if content.get(name) is not None}
 
 
-def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def _settings(first: "TestResults", second: "TestResults") -> dict[str, Any]:
     """The sections of settings that are known of both runs, and the settings in them that differ, by dotted key."""
     from gpt_classifier.settings import flat
 
-    both = [facts.get("configuration") or {"data": facts.get("data") or {}} for facts in (first, second)]
+    both = [_configuration(results) for results in (first, second)]
     if ("trainer" in both[0]) != ("trainer" in both[1]):  # a model folder knows no more
         both = [{"data": configuration.get("data") or {}} for configuration in both]
     one, other = map(flat, both)
@@ -114,17 +116,24 @@ def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {"settings_of": sections, "settings": differ}
 
 
+def _configuration(results: "TestResults") -> dict[str, Any]:
+    """All that is known of it."""
+    run, tested = results.run, results.tested
+    return (run and run.configuration) or {"data": (tested and tested.data) or {}}
+
+
 def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
     from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
     from gpt_classifier.data.duplicates import digest
 
-    settings = test.facts.get("data") or {}
+    tested = test.results.tested
+    settings = (tested and tested.data) or {}
     if settings.get("source", IN_MEMORY) == IN_MEMORY:
         raise InputError("they were given in memory, or as data loaders")
     table = TextDataModule(**settings).read_tables()["test"]
     texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
-    if texts.isna().any() or digest(texts) != test.facts.get("test_fingerprint"):
+    if texts.isna().any() or tested is None or digest(texts) != tested.test_fingerprint:
         raise InputError("they are not those any more that the runs were tested on")
     return texts.tolist()
 
@@ -156,6 +165,7 @@ def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) 
 
 def document(facts: dict[str, Any]) -> "Document":
     """What :func:`compared` found, for people; the first run is called A and the second one B."""
+    from gpt_classifier.evaluation.results import TestResults
     from gpt_classifier.reporting.document import Document, Example, Examples, Paragraph, Section, Table
     from gpt_classifier.reporting.scores import scored
     from gpt_classifier.reporting.words import percent
@@ -168,7 +178,7 @@ def document(facts: dict[str, Any]) -> "Document":
     of_f1 = (
         "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
     )
-    one, other = (dict(scored(run)) for run in facts["scores"])
+    one, other = (dict(scored(TestResults.from_json(run))) for run in facts["scores"])
     scores = [[name, one[name], other[name]] for name in one if name in other]
     counts = [
         ["both right", facts["both_right"]],
