@@ -1,7 +1,7 @@
 """Checks settings and groups them in dataclasses; knows none of them by name."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_args
 
 from gpt_classifier.errors import InputError, did_you_mean
@@ -37,6 +37,13 @@ def grouped(kind: type[Group], name: str, value: Any) -> Group:
         return kind(**value)
     except TypeError as error:  # of a comparison with a value of another type
         raise InputError(f"{name} is {dict(value)}: {error}") from error
+
+
+def plain(group: Any) -> Any:
+    """The fields of a group of settings, or of a mapping, as a dictionary; any other value as it is."""
+    if is_dataclass(group) and not isinstance(group, type):
+        return asdict(group)
+    return dict(group) if isinstance(group, Mapping) else group
 
 
 def check_resumed(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:

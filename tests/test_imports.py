@@ -16,51 +16,41 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
     if path != ROOT / "__init__.py"
 }
-# What a module may import of the package, by the longest name that matches; `errors` and `settings` are everyone's.
-# What is not listed may import anything but OUTERMOST.
-ALLOWED = {
-    "errors": set(),
-    "settings": set(),
-    "files": set(),
-    "memory": set(),
-    "tokenizer": {"files"},
-    "decision": set(),
-    "drawing": set(),
-    "learned_tokenizer": {"tokenizer"},
-    "encoding": {"tokenizer"},
-    "model.gpt": set(),
-    "model.lora": set(),
-    "model": {"files", "model"},
-    "data": {"files", "tokenizer", "learned_tokenizer", "encoding", "data"},
-    "huggingface": {"decision", "encoding", "model", "tokenizer"},
-    "bundle": {"decision", "files", "encoding", "huggingface", "model"},
-    "card": {"bundle"},
-    "inference": {
-        *(
-            "bundle",
-            "card",
-            "data.values",
-            "decision",
-            "drawing",
-            "encoding",
-            "files",
-            "inference",
-            "learned_tokenizer",
-            "model",
-        ),
-        *("shipped", "tokenizer"),
-    },
-    "shipped": set(),
-    "report": {"data", "decision", "evaluation", "files", "report"},
+# The floors of the house, from the ground up: a package may import what lies below it, never what lies beside or above.
+FLOORS = (
+    {"statistics", "errors"},
+    {"settings", "files", "records"},
+    {"text"},
+    {"data", "models"},
+    {"decision"},
+    {"evaluation"},
+    {"inference"},
+    {"audit", "reporting", "export", "serve"},
+    {"training"},
+    {"pretraining"},
+    {"experiments"},
+    {"benchmark"},
+    {"cli"},
+)
+BELOW = {name: set[str]().union(*FLOORS[:number]) for number, floor in enumerate(FLOORS) for name in floor}
+NEEDS_NOTHING = {"statistics", "errors"}
+WITHOUT_LIGHTNING = {
+    "text",
+    "models",
+    "statistics",
+    "decision",
+    "evaluation",
+    "inference",
+    "reporting",
+    "export",
+    "serve",
 }
-OUTERMOST = {"study", "search", "benchmark", "app", "__main__"}  # import anything, and nobody imports them
-FORBIDDEN = {name: {"lightning", "pandas"} for name in ("model", "inference", "bundle", "card", "report")}
-
-
-def lookup(table: dict[str, set[str]], module: str) -> set[str] | None:
-    parts = module.split(".")
-    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-    return next((table[prefix] for prefix in prefixes if prefix in table), None)
+WITHOUT_PANDAS = {"text", "models", "statistics", "decision", "reporting"}
+ONLY = {"matplotlib": "reporting.plots", "ray": "inference.engines"}  # the one place that imports a library
+MAX_LINES, MAX_CLASS, MAX_FUNCTION = 400, 300, 60
+SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+LONGER = {("data.datamodule", "__init__"), ("training.module", "__init__")}  # whose arguments are the settings
+ROOT_MODULES = {"__init__", "__main__", "errors", "settings", "files", "records"}
 
 
 def imported(path: Path) -> set[str]:
@@ -75,26 +65,58 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def ours(path: Path) -> set[str]:
-    """Modules of the package among them, without its name."""
-    names = {name.removeprefix("gpt_classifier.") for name in imported(path) if name.startswith("gpt_classifier.")}
-    within = {name for name in names if name in MODULES} | {name.rpartition(".")[0] for name in names} & set(MODULES)
-    return within - {"errors", "settings"}
+def rooms(path: Path) -> set[str]:
+    """Packages of ours, and modules beside them, that a file imports of."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("gpt_classifier.")} - {"__version__"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_the_design_allows(module):
-    everything = {name.split(".")[0] for name in MODULES}
-    allowed = lookup(ALLOWED, module)
-    if allowed is None:
-        allowed = everything if module.split(".")[0] in OUTERMOST else everything - OUTERMOST
-    assert {other if other in allowed else other.split(".")[0] for other in ours(MODULES[module])} <= allowed
-    libraries = {name.split(".")[0] for name in imported(MODULES[module])}
-    assert not libraries & (lookup(FORBIDDEN, module) or set())
+def test_every_room_has_its_floor():
+    assert {name.split(".")[0] for name in MODULES} - {"__main__"} == BELOW.keys()
+    assert {path.stem for path in ROOT.glob("*.py")} == ROOT_MODULES
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__main__"])
+def test_a_module_imports_only_from_below(module):
+    room, path = module.split(".")[0], MODULES[module]
+    assert rooms(path) - {room} <= (set() if room in NEEDS_NOTHING else BELOW[room])
+    libraries = {name.split(".")[0] for name in imported(path)}
+    assert not (room in WITHOUT_LIGHTNING and "lightning" in libraries)
+    assert not (room in WITHOUT_PANDAS and "pandas" in libraries)
+    for library, home in ONLY.items():
+        assert library not in libraries or module.startswith(home)
 
 
 def test_the_module_that_is_trained_knows_no_callbacks():
     assert not {name for name in imported(MODULES["training.module"]) if "training.callbacks" in name}
+
+
+def test_modules_of_a_package_import_each_other_in_no_circle():
+    """While they are imported: what a function imports when it is called may point anywhere within the package."""
+    arrows = {name: at_once(path) for name, path in MODULES.items()}
+    while leaves := [name for name, others in arrows.items() if not others & arrows.keys()]:
+        for name in leaves:
+            del arrows[name]
+    assert not arrows
+
+
+def at_once(path: Path) -> set[str]:
+    """Modules of ours that are imported together with a file, for its types too."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in (inner for outer in tree.body if not isinstance(outer, SCOPES) for inner in ast.walk(outer)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gpt_classifier"):
+            names = {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+            found |= {name.removeprefix("gpt_classifier.") for name in names} & MODULES.keys()
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_classes_and_functions_are_short(module):
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, SCOPES):
+            maximum = MAX_CLASS if isinstance(node, ast.ClassDef) else MAX_FUNCTION
+            assert node.end_lineno - node.lineno < maximum or (module, node.name) in LONGER, node.name
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -23,7 +23,7 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import COMMANDS, main
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, whole_folder
-from gpt_classifier.inference import model_folder
+from gpt_classifier.inference import initial_weights, model_folder
 from gpt_classifier.training import memory, state_store
 from gpt_classifier.training.callbacks import PredictionsFile
 from gpt_classifier.training.module import GPTClassifier
@@ -118,7 +118,7 @@ def test_a_loaded_model_holds_no_file(windows, run, name):
 
 
 def test_known_training_texts_hold_no_file(windows, run):
-    known = model_folder.trained_on_before(run / "model")
+    known = initial_weights.trained_on_before(run / "model")
     assert windows.held(str(run)) is None
     assert known is not None
 

@@ -1,20 +1,20 @@
 """Audits labelled texts before anything is trained on them: the facts and the findings; knows nothing about models.
 
-:func:`look_at` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
+:func:`inspect` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpt_classifier.audit import counts, findings
 from gpt_classifier.audit.findings import Finding
 from gpt_classifier.data import datasets, minhash, readers, splits
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.data.preparation import Rows as PreparedRows
+from gpt_classifier.errors import InputError
 from gpt_classifier.text.bpe import tokenizer_for
-
-if TYPE_CHECKING:
-    from gpt_classifier.data.datamodule import TextDataModule
 
 MAX_COMPARED = 1_000_000  # distinct texts whose wording is compared
 
@@ -43,7 +43,24 @@ class Audit:
         return [finding for finding in self.findings if finding.severity == "warning"]
 
 
-def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: int, files: Sequence[Any]) -> Audit:
+def inspect(data: TextDataModule) -> Audit:
+    """What to know of the rows of ``data`` before anything is trained on them, which needs no ``setup``.
+
+    Rows that a fit would refuse are no error but a finding. Raises ``InputError`` for files that cannot be read.
+    """
+    refused = ""
+    read, notes = data.read_rows()
+    try:
+        data.prepare_rows(read, notes)
+    except InputError as error:
+        refused = str(error)
+    divided = data.preparation.split not in splits.OF_THE_BOOK and len(read) < len(splits.NAMES)
+    needed = data.splitting.parts(read) if divided else data.splitting.folds
+    files = [source for source in data.sources.all() if not datasets.is_named(source)]
+    return look_at(data, read, refused, needed, files)
+
+
+def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int, files: Sequence[Any]) -> Audit:
     """Audits the rows of ``data``.
 
     Args:
@@ -62,7 +79,7 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     labelled, rows = (some.assign(key=some["text"].map(near_duplicate_key)) for some in (labelled, rows))
     paths = [path for source in files for path in readers.paths(source)]
     lines = [{"file": path, "lines": counts.count_lines(path, data.file_format)} for path in paths]
-    if data.split in splits.OF_THE_BOOK:
+    if data.preparation.split in splits.OF_THE_BOOK:
         lines = [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
 
     distinct = rows.drop_duplicates("key")[:MAX_COMPARED]
@@ -71,7 +88,7 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     training = rows if refused else rows[rows["split"] == "train"]
     measured = counts.measured(rows, tokenizer_for(data.tokenizer, training["text"]))
     pad_to = data.batching.pad_to
-    limit = counts.length_limit(measured, data.max_length, pad_to)
+    limit = counts.length_limit(measured, data.encoding.max_length, pad_to)
     shares, rows = counts.find_scripts(rows)
     trivial, scored = counts.trivial_accuracies(rows)
     telling, revealing = counts.class_words(words, distinct[distinct["split"] == "train"])
@@ -85,13 +102,13 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
         limits.append(f"words and wording: of the first {words.maximum} words of each text")
     found = [
         *([Finding("refused", "warning", f"a fit would stop here: {refused}")] if refused else []),
-        *findings.of_lines(everything, lines, data.split),
-        *findings.of_empty_texts(everything, data.empty),
+        *findings.of_lines(everything, lines, data.preparation.split),
+        *findings.of_empty_texts(everything, data.preparation.empty),
         *findings.of_characters(everything),
         *findings.of_labels(everything),
-        *findings.of_distinct_texts(labelled, needed, data.rare_classes),
-        *findings.of_duplicates(rows, data.split),
-        *findings.of_class_sizes(rows, names, data.balance),
+        *findings.of_distinct_texts(labelled, needed, data.preparation.rare_classes),
+        *findings.of_duplicates(rows, data.preparation.split),
+        *findings.of_class_sizes(rows, names, data.preparation.balance),
         *(findings.of_lengths(measured, limit, data.tokenizer, pad_to) if data.windows is None else ()),
         *findings.of_scripts(rows, shares, data.tokenizer),
         *findings.of_trivial_models(trivial, scored),
@@ -99,7 +116,7 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
     ]
     return Audit(
         source=datasets.title(data.source),
-        split=data.split,
+        split=data.preparation.split,
         files=lines,
         rows=len(everything),
         splits=counts.count_duplicates(rows),
@@ -113,6 +130,14 @@ def look_at(data: "TextDataModule", read: splits.Splits, refused: str, needed: i
         limits=limits,
         findings=sorted(found, key=lambda finding: finding.severity != "warning"),
     )
+
+
+def new_warnings(rows: PreparedRows) -> list[str]:
+    """The :func:`warnings` of tables that nobody was warned of yet."""
+    if rows.inspected or not rows.tables:
+        return []
+    rows.inspected = True
+    return warnings(rows.tables, rows.class_names)
 
 
 def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:

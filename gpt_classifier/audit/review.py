@@ -38,7 +38,7 @@ def _data(words: Sequence[str]) -> "TextDataModule":
     """The data of fit that SOURCE, --config and settings describe, but never undersampled: all rows can be reviewed."""
     from gpt_classifier.cli import parser
     from gpt_classifier.cli.audit import QUIETLY
-    from gpt_classifier.data.datamodule import IN_MEMORY
+    from gpt_classifier.data.sources import IN_MEMORY
     from gpt_classifier.inference import model_folder
     from gpt_classifier.training.build_run import DataCLI
 
@@ -69,11 +69,13 @@ def _what_was_read(data: "TextDataModule", tables: "Splits") -> str:
     from gpt_classifier.data.datasets import title
 
     frozen = [f"{len(tables[name]):,} {name}" for name in ("val", "test") if name in tables]
-    first = f"{title(data.source)}, split {data.split}: {len(tables['train']):,} training rows"
+    first = f"{title(data.source)}, split {data.preparation.split}: {len(tables['train']):,} training rows"
     lines = [f"{first}; {' and '.join(frozen)} rows are not reviewed and stay as they are" if frozen else first]
-    if data.without_text:
-        lines.append(f"  {data.without_text:,} rows without text: {'dropped' if data.empty == 'drop' else 'kept'}")
-    return "\n".join([*lines, *(f"  {note}" for note in data.notes)])
+    if data.rows.without_text:
+        lines.append(
+            f"  {data.rows.without_text:,} rows without text: {'dropped' if data.preparation.empty == 'drop' else 'kept'}"
+        )
+    return "\n".join([*lines, *(f"  {note}" for note in data.rows.notes)])
 
 
 # ---------------------------------------------------------------- export
@@ -267,7 +269,7 @@ def _fit_options(words: list[str], data: "TextDataModule", path: Path, groups: b
         "label_column": "label",
         "val_source": None,
         "test_source": None,
-        "split": "grouped" if data.split in OF_THE_BOOK else data.split,
+        "split": "grouped" if data.preparation.split in OF_THE_BOOK else data.preparation.split,
         "splitting.folds": 0,
         "splitting.fold": 0,
         "file_format.delimiter": None,

@@ -127,7 +127,8 @@ class Runner:
         """The given model, or an untrained one of the benchmarked size, which is as fast as a trained one."""
         if self.options.model:
             return self.options.model
-        from gpt_classifier.inference.model_folder import Bundle, save_folder
+        from gpt_classifier.inference.bundle import Bundle
+        from gpt_classifier.inference.model_folder import save_folder
         from gpt_classifier.text.encoder import TextEncoder
         from gpt_classifier.training.network import build_network
 

@@ -30,11 +30,12 @@ def main(words: list[str]) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there is a warning")
     options, others = parser.parse_known_args(words)
 
+    from gpt_classifier.audit.inspection import inspect
     from gpt_classifier.training.build_run import DataCLI
 
     data = DataCLI([*others, QUIETLY]).datamodule
     data.prepare_data()
-    audit = data.audit()
+    audit = inspect(data)
     if options.json:
         print(json.dumps(asdict(audit), ensure_ascii=False))
     else:

@@ -9,7 +9,7 @@ from gpt_classifier.errors import CommandParser, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpt_classifier.inference.model_folder import Bundle
+    from gpt_classifier.inference.bundle import Bundle
 
 DESCRIPTION = (
     "Fits how a trained model decides, on the validation rows of its data: the temperature of its probabilities, and "
@@ -80,8 +80,9 @@ def _of_data(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
     """Texts and class names of the validation rows that the model was not trained on."""
-    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import trained_on
+    from gpt_classifier.data.sources import IN_MEMORY
     from gpt_classifier.training import declared
 
     settings: dict[str, Any] = {
@@ -125,14 +126,14 @@ def _rows(contents: "Bundle", changes: Mapping[str, Any]) -> "pd.DataFrame":
 def _levels(given: Any, contents: "Bundle") -> list[float]:
     """The levels of ``--early``; refuses what is none, and models whose answers cannot be followed."""
     from gpt_classifier.inference.classifier import TextClassifier
-    from gpt_classifier.inference.trace import check_level, check_traceable
+    from gpt_classifier.inference.trace import check_level
 
     levels = given if isinstance(given, list) else [given]
     if not levels or not all(isinstance(level, int | float) for level in levels):
         raise InputError(f"--early is {given!r}, expected probabilities, such as [0.9, 0.99]")
     for level in levels:
         check_level(level)
-    check_traceable(TextClassifier(contents))
+    TextClassifier(contents).check_traceable()
     return levels
 
 

@@ -11,7 +11,7 @@ from gpt_classifier.errors import CommandParser, InputError, reason
 if TYPE_CHECKING:
     import numpy as np
 
-    from gpt_classifier.inference.model_folder import Bundle
+    from gpt_classifier.inference.bundle import Bundle
 
 To = Literal["hf", "onnx", "int8", "torch", "compiled", "merged", "delta"]
 FORMATS: dict[To, str] = {
@@ -97,11 +97,11 @@ def export(
     """
     from gpt_classifier import __version__
     from gpt_classifier.files import whole_folder
-    from gpt_classifier.inference import model_folder
+    from gpt_classifier.inference import adapter, model_folder
 
     texts = texts or probe_texts()
     with whole_folder(output) as folder:
-        of_delta = to == "delta" and not (Path(model) / model_folder.ADAPTER).is_file()
+        of_delta = to == "delta" and not (Path(model) / adapter.ADAPTER).is_file()
         contents = model_folder.load(model, None if of_delta else base)
         notes = _notes(contents, to) if to not in ("merged", "delta") else []
         if to in ("merged", "delta"):
@@ -154,7 +154,7 @@ def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: 
 def _folder(contents: "Bundle", to: To, folder: Path, base: str | Path | None, texts: list[str]) -> Measured:
     """Writes a folder of this package and compares the loaded network, update by update as it was trained, with it."""
     from gpt_classifier.export.onnx import model_probabilities
-    from gpt_classifier.inference import model_folder
+    from gpt_classifier.inference import adapter, model_folder
     from gpt_classifier.inference.model_card import model_card
 
     if to == "merged":
@@ -162,7 +162,7 @@ def _folder(contents: "Bundle", to: To, folder: Path, base: str | Path | None, t
         loaded = model_folder.load(folder)
     else:
         assert base is not None
-        model_folder.save_adapter(folder, contents, _changed(contents, base))
+        adapter.save_adapter(folder, contents, _changed(contents, base))
         loaded = model_folder.load(folder, base)
     return _measured(model_probabilities(contents, texts), model_probabilities(loaded, texts))
 
@@ -171,12 +171,12 @@ def _changed(contents: "Bundle", base: str | Path) -> set[str]:
     """Names of the tensors that are not those of ``base``. Raises ``InputError`` if none is."""
     import torch
 
-    from gpt_classifier.inference import model_folder
+    from gpt_classifier.inference import adapter
     from gpt_classifier.models.build import Specification
 
     tensors = contents.model.state_dict()
     dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-    below = model_folder.base_tensors(Specification.of(contents.model), base, dtype)
+    below = adapter.base_tensors(Specification.of(contents.model), base, dtype)
     same = {name for name, tensor in tensors.items() if name in below and torch.equal(tensor.cpu(), below[name])}
     if not same:
         raise InputError(

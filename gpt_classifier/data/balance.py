@@ -1,9 +1,56 @@
-"""Balances the classes of training rows, and takes a part of them; knows nothing about tokens."""
+"""Balances the classes of training rows, by rows or weights, and takes a part of them; knows nothing about tokens."""
+
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from gpt_classifier.data.labels import is_multi_label
+from gpt_classifier.errors import InputError
+
+Balance = Literal["none", "undersample", "class_weights"]
+
+
+def chosen_rows(
+    train: pd.DataFrame, names: Sequence[str], balance: Balance, fraction: float, seed: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """The training rows that are used, undersampled and then in part, and a sentence on each choice."""
+    notes = []
+    if balance == "undersample":
+        all_rows, train = train, undersample(train, seed)
+        dropped = all_rows["label"].value_counts() - train["label"].value_counts()
+        if counts := ", ".join(f"{dropped[name]:,} {name}" for name in names if dropped.get(name)):
+            notes.append(f"training rows dropped by undersampling: {counts}")
+    if fraction < 1:  # of balanced rows: else subsets would not be nested
+        all_rows, train = train, nested_subset(train, fraction, seed)
+        used = f"{len(train):,} of {len(all_rows):,}"
+        notes.append(f"training rows used: {used} (splitting.train_fraction {fraction:g})")
+    return train, notes
+
+
+def class_weights(train: pd.DataFrame, names: Sequence[str]) -> Tensor:
+    """(K,) the weight of each class in the loss: 1 / its frequency, on average 1 over training rows.
+
+    Where a text may have several labels, that of its texts beside those without it, as of
+    ``torch.nn.BCEWithLogitsLoss``. Raises ``InputError`` for a class without rows, and for a label that all texts have.
+    """
+    counts = count_classes(train, names)
+    if not counts.all():
+        raise InputError(f"class {names[int(counts.argmin())]!r} has no training row to weigh")
+    if not is_multi_label(train["label"]):
+        return counts.sum() / (len(counts) * counts)
+    if (counts == len(train)).any():
+        raise InputError(f"all training rows have the label {names[int(counts.argmax())]!r}")
+    return (len(train) - counts) / counts
+
+
+def count_classes(table: pd.DataFrame, names: Sequence[str]) -> Tensor:
+    """(K,) rows of each class; where a text has several labels, it counts for each."""
+    counts = table["label"].explode().value_counts()
+    return torch.tensor([int(counts.get(name, 0)) for name in names])
 
 
 def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:

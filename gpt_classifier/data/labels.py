@@ -1,8 +1,7 @@
 """Checks tables of texts and labels before they are used; knows nothing about tokens."""
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,10 @@ from torch import Tensor
 
 from gpt_classifier.data.datasets import Tables
 from gpt_classifier.data.duplicates import near_duplicate_key
+from gpt_classifier.data.values import names_of
 from gpt_classifier.errors import InputError
 
 INTEGER = re.compile(r"[+-]?[0-9]+")
-OTHER = "other"  # class into which rare classes are merged
 
 
 def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
@@ -39,6 +38,18 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
         if len(result[name]) == 0:
             raise InputError(f"no {name} row has a text")
     return result, total
+
+
+def declared_names(given: Sequence[str | int | float | bool] | None) -> list[str]:
+    """The class names that a setting declares, as texts. Raises ``InputError`` unless they are distinct names."""
+    if any(isinstance(name, bool) for name in given or []):
+        raise InputError(
+            f"class_names are {given}: write names such as yes and no in quotes, or YAML reads true and false"
+        )
+    names = [str(name) for name in names_of(given or [], lambda n: f"class_names[{n}]")]
+    if len(set(names)) != len(names):
+        raise InputError(f"class_names are {given}, expected distinct names")
+    return names
 
 
 def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
@@ -72,26 +83,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     names = list(names)
     numbers = all(INTEGER.fullmatch(name) for name in names)
     return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
-
-
-def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
-    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a summary.
-
-    Rows without label are unchanged.
-    """
-    result, counts = {}, Counter[str]()
-    for name, table in tables.items():
-        rare = ~table["label"].isin([*keep, "", None])
-        counts.update(table["label"][rare])
-        result[name] = table.assign(label=table["label"].mask(rare, OTHER)) if merge else table[~rare]
-        if len(result[name]) == 0:
-            raise InputError(f"all {name} rows belong to classes that are too rare: use --data.rare_classes merge")
-    if not counts:
-        return tables, ""
-    what = f"merged into the class {OTHER!r}" if merge else "dropped"
-    most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
-    others = f" and {len(counts) - 10:,} more classes" if len(counts) > 10 else ""
-    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"
 
 
 def label_conflicts(tables: Tables) -> list[str]:

@@ -82,6 +82,19 @@ class ResumableDataModule(L.LightningDataModule):
         self.batches_begun += 1
         return number
 
+    def count_rows_of_step(self) -> int:
+        """Counts a training batch; the number of rows, over all processes, of the optimizer step that it is part of.
+
+        Lightning averages over ``accumulate_grad_batches`` batches even if the last step of an epoch has fewer or
+        smaller ones (transformers #34191 is the same bug), and over processes with batches of unequal size. So a batch
+        is weighted by its share of these rows.
+        """
+        assert self.trainer is not None, "batches are counted in a fit"
+        batches = self.trainer.accumulate_grad_batches
+        start = self.count_batch() // batches * batches
+        end = min(start + batches, self.epoch_length())
+        return sum(self.training_batches.round_lengths[start:end])
+
     def batches_done(self) -> int:
         """Number of batches of this epoch that are done."""
         return self.batches_begun % self.epoch_length()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from gpt_classifier.errors import InputError
 
@@ -119,3 +119,16 @@ class EvaluationBatches(BatchesOfRows):
 
     def batches(self) -> list[list[int]]:
         return self._batches
+
+
+def loader(rows: Dataset[Any], batches: BatchesOfRows | None = None) -> DataLoader[Any]:
+    """A loader of these batches of rows, or of batches that ``rows`` make themselves.
+
+    Without worker processes: texts are already tokenized, so only padding is left to do, and the position in a resumed
+    epoch is read from the data module's own object, not from a copy, when the first batch is requested.
+    """
+    return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

@@ -1,6 +1,6 @@
 """Splits a table into train, val and test, reproducibly; knows nothing about tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,6 +40,20 @@ class SplittingConfig:
     split_column: str | None = None
     train_fraction: float = 1.0
 
+    def as_fold(self) -> "Fold | None":
+        """The fold to test on; None without cross-validation."""
+        return Fold(self.fold, self.folds) if self.folds else None
+
+    def of_splits(self, given: Collection[str]) -> tuple[float, ...]:
+        """The fractions with 0 for the splits that are ``given`` besides train, sum 1."""
+        named = zip(NAMES, self.fractions, strict=True)
+        fractions = [0.0 if name in given and name != "train" else fraction for name, fraction in named]
+        return tuple(fraction / sum(fractions) for fraction in fractions)
+
+    def parts(self, given: Collection[str]) -> int:
+        """Number of splits or folds in each of which every class should occur."""
+        return self.folds or sum(fraction > 0 for fraction in self.of_splits(given))
+
     def __post_init__(self) -> None:
         shares = list(self.fractions)
         object.__setattr__(self, "fractions", shares)  # YAML has no tuples
@@ -59,6 +73,22 @@ class Fold:
 
     number: int
     count: int
+
+
+def divide(tables: Splits, split: Split, config: SplittingConfig) -> Splits:
+    """The rows of ``train`` divided, unless all splits are given already."""
+    if split in OF_THE_BOOK:
+        return OF_THE_BOOK[split](tables["train"])
+    fractions = config.of_splits(tables)
+    if fractions[1:] == (0, 0) and not config.folds:
+        return tables
+    parts = BY_FRACTIONS[split](tables["train"], fractions, config.seed, config.as_fold())
+    return parts | {name: table for name, table in tables.items() if name != "train"}
+
+
+def units_of(table: pd.DataFrame, split: Split) -> pd.Series:
+    """The unit of each row that ``split`` does not divide."""
+    return linked_rows(table) if split == "grouped" else single_rows(table)
 
 
 def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:

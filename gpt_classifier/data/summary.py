@@ -1,8 +1,101 @@
-"""Formats the number of rows of each class in one line; knows nothing about the source of the rows."""
+"""Tells in lines what the rows of a fit are and what became of them; knows nothing about where they come from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
+from torch import Tensor
+
+from gpt_classifier.data.augmentation import AugmentationConfig
+from gpt_classifier.data.balance import count_classes
+from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.labels import is_multi_label
+from gpt_classifier.data.preparation import Rows
+from gpt_classifier.data.splits import NAMES, Splits
+
+MAX_CLASSES = 10  # with more classes than this, a summary names only the most frequent ones
 SHOWN = 3  # most frequent classes that are listed if there are too many for all
+
+
+def summary(
+    title: str,
+    split: str,
+    empty: str,
+    rows: Rows,
+    encoded: Mapping[str, EncodedTexts],
+    augmentation: AugmentationConfig,
+    known: Tensor | None,
+) -> str:
+    """A line for each split, then a line for each change to rows and texts.
+
+    Args:
+        title: Where the rows come from.
+        split: How they were divided.
+        empty: What was done with rows without text.
+        rows: The tables.
+        encoded: Their texts as ids.
+        augmentation: How training texts are changed.
+        known: Fingerprints of the training texts of a trained model; by default those of the training rows.
+    """
+    few = len(rows.class_names) <= MAX_CLASSES
+    classes = f"classes {', '.join(rows.class_names)}" if few else f"{len(rows.class_names)} classes"
+    lines = [f"{title}, split {split}, {classes}"]
+    lines += [_split_line(name, rows, encoded[name]) for name in NAMES if name in rows.tables]
+    if rows.without_text:
+        lines.append(f"  {rows.without_text} rows without text: {'dropped' if empty == 'drop' else 'kept'}")
+    lines += [f"  {note}" for note in rows.notes]
+    lines += _long_texts(encoded)
+    if augmentation and "train" in rows.tables:
+        how = ", ".join(f"{name} {value:g}" for name, value in asdict(augmentation).items() if value)
+        lines.append(f"  training texts are changed at random ({how}); a frozen trunk runs for them in each epoch")
+    return "\n".join([*lines, *_copies(rows.tables, known)])
+
+
+def _split_line(name: str, rows: Rows, encoded: EncodedTexts) -> str:
+    table = rows.tables[name]
+    counts = count_classes(table, rows.class_names)
+    by_class = class_counts(dict(zip(rows.class_names, counts.tolist(), strict=True)), MAX_CLASSES)
+    if is_multi_label(table["label"]):
+        by_class += f", {(table['label'].str.len() == 0).sum():,} without label"
+    return f"  {name:5} {len(table):7,} rows ({by_class}), longest {encoded.lengths.max()} tokens"
+
+
+def _long_texts(encoded: Mapping[str, EncodedTexts]) -> Iterator[str]:
+    """How many texts are read in windows, and how many not to their end."""
+    encoder = next(iter(encoded.values())).text_encoder
+    if windowed := _counts({name: int((texts.windows > 1).sum()) for name, texts in encoded.items()}):
+        yield f"  texts longer than {encoder.max_length} tokens, read in windows: {windowed}"
+    if truncated := _counts({name: texts.truncated for name, texts in encoded.items()}):
+        how = f"truncated to {encoder.max_length} tokens ({encoder.truncation} kept)"
+        if encoder.windows:
+            how = f"read in {encoder.windows.limit} windows with gaps"
+        yield f"  texts {how}: {truncated}"
+
+
+def _copies(tables: Splits, known: Tensor | None) -> Iterator[str]:
+    """How many rows that will be scored are among the training texts."""
+    if known is None and "train" in tables:
+        known = training_fingerprints(tables["train"]["text"])
+    for name in NAMES[1:]:
+        if known is not None and name in tables and (copies := int(trained_on(tables[name]["text"], known).sum())):
+            about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
+            yield f"  {copies} {name} {about}"
+
+
+def leaks_of(tables: Splits, before: Tensor, weights: str) -> str:
+    """A warning of rows that will be scored among the texts ``before`` that ``weights`` were trained on, or ``""``."""
+    copies = {name: int(trained_on(tables[name]["text"], before).sum()) for name in NAMES[1:] if name in tables}
+    counts = " and ".join(f"{count:,} {name}" for name, count in copies.items() if count)
+    if not counts:
+        return ""
+    return (
+        f"warning: {counts} rows, or near-duplicates of them, are among the texts that {weights} was trained on: their "
+        "scores are optimistic"
+    )
+
+
+def _counts(by_split: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} in {name}" for name, count in by_split.items() if count)
 
 
 def class_counts(counts: Mapping[str, int], maximum: int = 10) -> str:

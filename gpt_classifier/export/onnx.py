@@ -21,7 +21,7 @@ from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.export import exported_classifier
 from gpt_classifier.export.exported_classifier import Compute
-from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.text.bpe import to_library
 from gpt_classifier.text.encoder import TextEncoder

@@ -12,7 +12,7 @@ import torch
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.export.onnx import library_tokenizer, own_network
-from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.models.weights import TRANSPOSED
 

@@ -10,9 +10,9 @@ import pandas as pd
 from gpt_classifier.data.labels import encode_labels
 from gpt_classifier.decision.fitting import fit, log_odds, log_priors
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.model_card import with_section
-from gpt_classifier.inference.model_folder import Bundle
 
 
 def calibrated(

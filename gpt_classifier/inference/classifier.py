@@ -14,9 +14,9 @@ from gpt_classifier import files
 from gpt_classifier.data.values import listed, shown, text_of
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.inference import model_folder
+from gpt_classifier.inference import bundle, model_folder
 from gpt_classifier.inference.model_card import model_card
-from gpt_classifier.inference.trace import Trace, trace
+from gpt_classifier.inference.trace import Trace, check_traceable, trace
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.text.encoder import aggregated, batch_tokens, texts_of_windows
 
@@ -62,7 +62,7 @@ class TextClassifier:
         'spam'
     """
 
-    def __init__(self, contents: model_folder.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
+    def __init__(self, contents: bundle.Bundle, device: str | torch.device = "auto", int8: bool = False) -> None:
         self._contents = contents = contents.merged()
         self.classes_ = np.array(contents.class_names, dtype=object)  # of plain strings
         self.text_encoder, self.decision = contents.text_encoder, contents.decision
@@ -171,7 +171,14 @@ class TextClassifier:
         """
         if not isinstance(text, str):
             raise InputError(f"the text is {shown(text)}, expected one str to trace")
-        return trace(self, text, attributions)
+        self.check_traceable()
+        return trace(self.model, self.text_encoder, self.decision, self.classes_.tolist(), text, attributions)
+
+    def check_traceable(self) -> None:
+        """Raises ``InputError`` unless the answer to a prefix follows from what is computed for the whole text."""
+        check_traceable(self.model, self.decision)
+        if self.int8:
+            raise InputError("an int8 network rounds a token by what comes after it: load the model without int8")
 
     def _stream(self, texts: Iterator[str], max_batch_tokens: int | None) -> Iterator[Prediction]:
         while together := list(islice(texts, READ_AHEAD)):

@@ -15,8 +15,8 @@ import pandas as pd
 from gpt_classifier.data.datasets import Columns, read_chunks
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.model_folder import Bundle
 
 BLOCK = 2**20  # bytes of a task's texts, which are all that a process has in memory
 ROWS = 2000  # maximum number of rows that are read, or classified, at once

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.inference.bundle import Bundle
 
 CARD = """\
 # Text classifier: {classes}

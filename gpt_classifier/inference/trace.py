@@ -5,9 +5,10 @@ network gives what classifying each prefix would give. Shapes: T tokens, C chann
 """
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +16,8 @@ from torch import Tensor
 
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-
-if TYPE_CHECKING:
-    from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.text.encoder import TextEncoder
 
 TRACEABLE = ("last_token", "mean")  # what they read of a prefix follows from the states of its tokens
 STEPS = (32, 64, 128, 256, 512, 1024)  # of the integral, until it is exact enough
@@ -118,36 +118,40 @@ class Trace:
         } | more
 
 
-def trace(classifier: "TextClassifier", text: str, attributions: bool = False) -> Trace:
-    """The trace of what ``classifier`` reads of ``text``; see :meth:`TextClassifier.trace`."""
-    check_traceable(classifier)
-    encoder = classifier.text_encoder
+def trace(
+    model: SequenceClassifier,
+    encoder: TextEncoder,
+    decision: Decision,
+    class_names: Sequence[str],
+    text: str,
+    attributions: bool = False,
+) -> Trace:
+    """The trace of what ``model`` reads of ``text``; see :meth:`TextClassifier.trace`."""
+    check_traceable(model, decision)
     ids, truncated = encoder.encode(text)
     if encoder.windows is not None and encoder.encode_windows(text) != ([ids], False):
         raise InputError(
             f"the text is read in windows of {encoder.max_length} tokens, whose answers are combined, so its prefixes "
             "have none: trace a shorter text"
         )
-    probabilities = classifier.decision.probabilities(_logits(classifier, ids))
     traced = Trace(
         text=text,
         tokens=tuple(encoder.decode([number]) for number in ids),
         spans=tuple(encoder.spans(text)),
-        probabilities=probabilities,
-        class_names=tuple(classifier.classes_.tolist()),
-        decision=classifier.decision,
+        probabilities=decision.probabilities(_logits(model, encoder, ids)),
+        class_names=tuple(class_names),
+        decision=decision,
         truncated=truncated,
     )
     if not attributions:
         return traced
-    shares = integrated_gradients(classifier, ids, traced.final_class)
-    return replace(traced, attributions=shares)
+    return replace(traced, attributions=integrated_gradients(model, encoder, ids, traced.final_class))
 
 
-def check_traceable(classifier: "TextClassifier") -> None:
+def check_traceable(model: SequenceClassifier, decision: Decision) -> None:
     """Raises ``InputError`` unless the model's answer to a prefix is in its states of the whole text."""
-    network, pooling = classifier.model.backbone.config, classifier.model.pooling
-    if classifier.decision.multi_label:
+    network, pooling = model.backbone.config, model.pooling
+    if decision.multi_label:
         raise InputError("a trace follows one answer, but this model gives a text any number of labels")
     if not network.causal:
         raise InputError(
@@ -156,8 +160,6 @@ def check_traceable(classifier: "TextClassifier") -> None:
         )
     if pooling not in TRACEABLE:
         raise InputError(f"a trace needs pooling {' or '.join(TRACEABLE)}, but this model was trained with {pooling}")
-    if classifier.int8:
-        raise InputError("an int8 network rounds a token by what comes after it: load the model without int8")
 
 
 def check_level(threshold: float) -> None:
@@ -167,16 +169,18 @@ def check_level(threshold: float) -> None:
 
 
 @torch.inference_mode()
-def _logits(classifier: "TextClassifier", ids: list[int]) -> np.ndarray:
+def _logits(model: SequenceClassifier, encoder: TextEncoder, ids: list[int]) -> np.ndarray:
     """(T, K) the head's logits at every position."""
-    inputs, lengths = _batch(classifier, ids)
-    _, (states,) = classifier.model(inputs, lengths, with_states=True)  # (T, C)
-    if classifier.model.pooling == "mean":
+    inputs, lengths = _batch(model, encoder, ids)
+    _, (states,) = model(inputs, lengths, with_states=True)  # (T, C)
+    if model.pooling == "mean":
         states = states.float().cumsum(0) / torch.arange(1, len(ids) + 1, device=states.device)[:, None]
-    return classifier.model.classify(states).cpu().double().numpy()
+    return model.classify(states).cpu().double().numpy()
 
 
-def integrated_gradients(classifier: "TextClassifier", ids: list[int], class_number: int) -> np.ndarray:
+def integrated_gradients(
+    model: SequenceClassifier, encoder: TextEncoder, ids: list[int], class_number: int
+) -> np.ndarray:
     """(T,) how much each token adds to the logit of a class (M. Sundararajan et al., 2017).
 
     The baseline is as many padding tokens, for GPT-2 end-of-text. The sum is the logit of the text less that of the
@@ -187,11 +191,10 @@ def integrated_gradients(classifier: "TextClassifier", ids: list[int], class_num
         from captum.attr import IntegratedGradients
     except ImportError as error:
         raise InputError('attributions need captum: pip install "gpt-classifier[explain]"') from error
-    model = classifier.model
-    inputs, lengths = _batch(classifier, ids)
+    inputs, lengths = _batch(model, encoder, ids)
     with torch.no_grad():
         states = model.backbone.embed(inputs)  # (1, T, C)
-        baseline = model.backbone.embed(torch.full_like(inputs, classifier.text_encoder.padding_id))
+        baseline = model.backbone.embed(torch.full_like(inputs, encoder.padding_id))
 
     if not states.is_floating_point():  # ids, of a network that is run as a whole
         raise InputError(
@@ -216,10 +219,10 @@ def integrated_gradients(classifier: "TextClassifier", ids: list[int], class_num
     )
 
 
-def _batch(classifier: "TextClassifier", ids: list[int]) -> tuple[Tensor, Tensor]:
+def _batch(model: SequenceClassifier, encoder: TextEncoder, ids: list[int]) -> tuple[Tensor, Tensor]:
     """(1, T) and (1,)."""
-    batch = classifier.text_encoder.unpadded().batch([ids])
-    return batch.inputs.to(classifier.device), batch.lengths.to(classifier.device)
+    batch, device = encoder.unpadded().batch([ids]), next(model.parameters()).device
+    return batch.inputs.to(device), batch.lengths.to(device)
 
 
 def _words(text: str) -> list[Span]:

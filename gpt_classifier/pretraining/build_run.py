@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import writable_folder
-from gpt_classifier.inference.model_folder import open_checkpoint
+from gpt_classifier.inference.checkpoint_file import open_checkpoint
 from gpt_classifier.pretraining.callbacks import ModelFolder, Progress, Samples, StepCheckpoint
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.module import LanguageModel

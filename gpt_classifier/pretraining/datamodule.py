@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gpt_classifier.data import datasets, readers
-from gpt_classifier.data.datamodule import RareClasses, TextDataModule
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import Columns
 from gpt_classifier.data.duplicates import fingerprints
+from gpt_classifier.data.rare_classes import RareClasses
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule, training_seed
-from gpt_classifier.data.samplers import BatchesOfRows, EvaluationBatches, TrainingBatches
+from gpt_classifier.data.samplers import EvaluationBatches, TrainingBatches, loader
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
@@ -249,16 +250,13 @@ class PretrainingData(ResumableDataModule):
             *self.process(),
             done=self.batches_done,
         )
-        return self._loader(packed, self.training_batches)
+        return loader(packed, self.training_batches)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         packed = self.packed["val"]
         numbers = list(range(len(packed)))
         batches = [numbers[i : i + self.batch_size] for i in range(0, len(numbers), self.batch_size)]
-        return self._loader(packed, EvaluationBatches(batches, *self.process())) if batches else []
-
-    def _loader(self, packed: Packed, batches: BatchesOfRows) -> DataLoader[Any]:
-        return DataLoader(packed, sampler=batches, batch_size=None, collate_fn=_as_it_is)
+        return loader(packed, EvaluationBatches(batches, *self.process())) if batches else []
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts training batches, so that a resumed run skips them, and sets the weight of each one's tokens.
@@ -268,13 +266,6 @@ class PretrainingData(ResumableDataModule):
         """
         if self.trainer is None or not self.trainer.training:
             return batch
-        number = self.count_batch()
+        tokens = self.count_rows_of_step() * self.max_length
         batches = self.trainer.accumulate_grad_batches
-        start = number // batches * batches
-        end = min(start + batches, self.epoch_length())
-        tokens = sum(self.training_batches.round_lengths[start:end]) * self.max_length
         return batch._replace(weight=batches * self.trainer.world_size / tokens)
-
-
-def _as_it_is(item: Any) -> Any:
-    return item

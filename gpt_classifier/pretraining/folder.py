@@ -7,7 +7,9 @@ from torch import Tensor
 
 from gpt_classifier import __version__
 from gpt_classifier.files import whole_file
-from gpt_classifier.inference.model_folder import FORMAT, TRAINED_ON, VOCABULARY, WEIGHTS, write_config
+from gpt_classifier.inference.bundle import TRAINED_ON, VOCABULARY
+from gpt_classifier.inference.formats import FORMAT, write_config
+from gpt_classifier.inference.model_folder import WEIGHTS
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.models.heads import BACKBONE
 from gpt_classifier.models.tensor_file import write_tensors

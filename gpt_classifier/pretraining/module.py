@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
-from gpt_classifier.inference.model_folder import check_fits, find_weights, trained_on_before
+from gpt_classifier.inference.initial_weights import check_fits, trained_on_before
+from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.pretraining.datamodule import PretrainingData

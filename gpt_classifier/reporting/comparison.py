@@ -8,7 +8,7 @@ from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:
     from gpt_classifier.evaluation.results import TestResults
-    from gpt_classifier.reporting.document import Document
+    from gpt_classifier.reporting.document import Document, Section
     from gpt_classifier.reporting.saved import SavedTest
 
 DESCRIPTION = (
@@ -124,8 +124,9 @@ def _configuration(results: "TestResults") -> dict[str, Any]:
 
 def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
-    from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+    from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import digest
+    from gpt_classifier.data.sources import IN_MEMORY
 
     tested = test.results.tested
     settings = (tested and tested.data) or {}
@@ -165,10 +166,7 @@ def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) 
 
 def document(facts: dict[str, Any]) -> "Document":
     """What :func:`compared` found, for people; the first run is called A and the second one B."""
-    from gpt_classifier.evaluation.results import TestResults
-    from gpt_classifier.reporting.document import Document, Example, Examples, Paragraph, Section, Table
-    from gpt_classifier.reporting.scores import scored
-    from gpt_classifier.reporting.words import percent
+    from gpt_classifier.reporting.document import Document
     from gpt_classifier.statistics.paired_tests import number
 
     points, (low, high) = 100 * facts["difference"], (100 * bound for bound in facts["difference_interval"])
@@ -178,15 +176,61 @@ def document(facts: dict[str, Any]) -> "Document":
     of_f1 = (
         "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
     )
-    one, other = (dict(scored(TestResults.from_json(run))) for run in facts["scores"])
+    sections = [
+        _scores_section(facts["scores"]),
+        _agreement_section(facts),
+        _settings_section(facts),
+        _disagreements_section(facts),
+    ]
+    return Document(
+        "Comparison of two runs",
+        f"B is {how} A",
+        f"{facts['rows']:,} test texts; 95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p "
+        f"{number(facts['p'])}; macro F1 {f1:+.1f} points{of_f1}",
+        told,
+        [("A", facts["first"]), ("B", facts["second"])],
+        [section for section in sections if section is not None],
+    )
+
+
+def _scores_section(runs: list[dict[str, Any]]) -> "Section":
+    from gpt_classifier.evaluation.results import TestResults
+    from gpt_classifier.reporting.document import Section, Table
+    from gpt_classifier.reporting.scores import scored
+
+    one, other = (dict(scored(TestResults.from_json(run))) for run in runs)
     scores = [[name, one[name], other[name]] for name in one if name in other]
+    how = "Each score with its 95 % interval; scores of the same rows."
+    return Section("Scores", how, [Table(["score", "A", "B"], scores)])
+
+
+def _agreement_section(facts: dict[str, Any]) -> "Section":
+    from gpt_classifier.reporting.document import Section, Table
+    from gpt_classifier.reporting.words import percent
+
     counts = [
         ["both right", facts["both_right"]],
         ["only A right", facts["only_first_right"]],
         ["only B right", facts["only_second_right"]],
         ["both wrong", facts["both_wrong"]],
     ]
+    rows = [[name, f"{n:,}", percent(n / facts["rows"])] for name, n in counts]
+    how = "The paired tests rest on the rows that only one of the two classifies correctly."
+    return Section("Agreement", how, [Table(["answers", "texts", "share"], rows)])
+
+
+def _settings_section(facts: dict[str, Any]) -> "Section":
+    from gpt_classifier.reporting.document import Paragraph, Section, Table
+
     settings = [[each["setting"], *(_shown(each[name]) for name in ("first", "second"))] for each in facts["settings"]]
+    how = f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}."
+    shown = Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")
+    return Section("Settings that differ", how, [shown])
+
+
+def _disagreements_section(facts: dict[str, Any]) -> "Section | None":
+    from gpt_classifier.reporting.document import Example, Examples, Paragraph, Section
+
     examples = [
         Example(
             each["text"] if each["text"] is not None else f"row {each['row']}",
@@ -198,43 +242,12 @@ def document(facts: dict[str, Any]) -> "Document":
         )
         for each in facts["examples"]
     ]
-    sections = [
-        Section(
-            "Scores",
-            "Each score with its 95 % interval; scores of the same rows.",
-            [Table(["score", "A", "B"], scores)],
-        ),
-        Section(
-            "Agreement",
-            "The paired tests rest on the rows that only one of the two classifies correctly.",
-            [
-                Table(
-                    ["answers", "texts", "share"], [[name, f"{n:,}", percent(n / facts["rows"])] for name, n in counts]
-                )
-            ],
-        ),
-        Section(
-            "Settings that differ",
-            f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}.",
-            [Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")],
-        ),
-    ]
-    if examples:
-        how_to_read = (
-            "Of the rows with different answers, those on which the probabilities of the true class differ most."
-        )
-        shown = f"{len(examples):,} of {facts['disagreements']:,} rows"
-        shown += f", without their texts: {facts['texts_missing']}." if facts["texts_missing"] else ":"
-        sections.append(Section("Disagreements", how_to_read, [Paragraph(shown), Examples(examples)]))
-    return Document(
-        "Comparison of two runs",
-        f"B is {how} A",
-        f"{facts['rows']:,} test texts; 95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p "
-        f"{number(facts['p'])}; macro F1 {f1:+.1f} points{of_f1}",
-        told,
-        [("A", facts["first"]), ("B", facts["second"])],
-        sections,
-    )
+    if not examples:
+        return None
+    how = "Of the rows with different answers, those on which the probabilities of the true class differ most."
+    shown = f"{len(examples):,} of {facts['disagreements']:,} rows"
+    shown += f", without their texts: {facts['texts_missing']}." if facts["texts_missing"] else ":"
+    return Section("Disagreements", how, [Paragraph(shown), Examples(examples)])
 
 
 def _shown(value: Any) -> str:

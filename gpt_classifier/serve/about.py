@@ -5,14 +5,13 @@ from typing import Any
 from gpt_classifier.decision.rule import UNSURE, Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.trace import check_traceable
 
 
 def about(classifier: TextClassifier) -> dict[str, Any]:
     """Its classes, its operating point, and why it has no traces if it has none."""
     names: list[str] = classifier.classes_.tolist()
     try:
-        check_traceable(classifier)
+        classifier.check_traceable()
         untraceable = None
     except InputError as error:
         untraceable = str(error)

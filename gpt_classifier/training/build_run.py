@@ -22,12 +22,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
+from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import newest, whole_file, writable_folder
-from gpt_classifier.inference.model_folder import decision_of, find_weights, load, network_settings, read_checkpoint
+from gpt_classifier.inference.checkpoint_file import read_checkpoint
+from gpt_classifier.inference.initial_weights import network_settings
+from gpt_classifier.inference.model_folder import decision_of, find_weights, load
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.text.encoder import WindowsConfig
 from gpt_classifier.text.tokenizers import OWN

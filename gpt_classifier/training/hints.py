@@ -1,4 +1,4 @@
-"""Hints at the start of a fit about settings that are valid but rarely intended."""
+"""What a fit says at its start: the size of the network, and settings that are valid but rarely intended."""
 
 import platform
 from collections.abc import Mapping
@@ -10,6 +10,13 @@ import torch
 from gpt_classifier.models.freezing import frozen_depth, trainable_names
 from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
 from gpt_classifier.training.lm_loss import multiplications
+
+
+def size(model: SequenceClassifier, trainable: str | int) -> str:
+    """How many parameters there are, and how many are trained."""
+    total = sum(tensor.numel() for tensor in model.state_dict().values())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{total:,} parameters, {trained:,} of them trainable ({trainable})"
 
 
 def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str, device: torch.device) -> list[str]:

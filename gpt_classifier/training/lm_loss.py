@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
 from gpt_classifier.models.backbone import Backbone
-from gpt_classifier.text.encoder import Batch
+from gpt_classifier.text.encoder import Batch, TextEncoder
 
 STAGES = ("train", "val", "test")
 
@@ -28,6 +28,13 @@ class LanguageModelLoss(nn.Module):
         super().__init__()
         self.of_stages = nn.ModuleList(LanguageModelScores(byte_lengths) for _ in STAGES)
 
+    @classmethod
+    def of(cls, backbone: Backbone, weight: float, text_encoder: TextEncoder | None) -> "LanguageModelLoss":
+        """For a network and the tokens that it reads; ``InputError`` if it predicts none, see :func:`output_layer`."""
+        output = output_layer(backbone, weight)
+        known = None if text_encoder is None else text_encoder.byte_lengths()
+        return cls(known if known is not None else torch.zeros(len(output)).long())
+
     def forward(self, states: Tensor, batch: Batch, output: Tensor, stage: str) -> Tensor:
         """The loss of hidden states (W, T, C) after the final norm, with the output layer (V, C)."""
         ids = batch.inputs if batch.depth == "ids" else batch.ids
@@ -37,6 +44,13 @@ class LanguageModelLoss(nn.Module):
         loss, nats = next_token_loss(states, ids, weights, output)
         self.scores(stage).update(nats, ids[:, 1:], weights > 0)
         return loss
+
+    def end_epoch(self, stage: str) -> dict[str, float]:
+        """The scores of the epoch's tokens, over all processes; the next epoch begins with nothing."""
+        scores = self.scores(stage)
+        values = scores.compute()
+        scores.reset()
+        return values
 
     def scores(self, stage: str) -> LanguageModelScores:
         """What collects the scores of ``stage``."""

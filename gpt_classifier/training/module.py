@@ -1,75 +1,54 @@
 """Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
 import math
-import time
 import warnings
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import replace
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gpt_classifier import __version__
+from gpt_classifier.audit.inspection import new_warnings
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.data.resumable import seed_batch
+from gpt_classifier.data.summary import leaks_of
 from gpt_classifier.data.task import Task
-from gpt_classifier.decision.fitting import check_rule
-from gpt_classifier.decision.rule import SEPARATOR, Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.metrics import classification_scores, score_names
-from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
-from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.model_card import model_card
-from gpt_classifier.inference.model_folder import (
-    TRAINED_ON,
-    VOCABULARY,
-    Bundle,
-    check_fits,
-    find_weights,
-    read_checkpoint,
-    trained_on_before,
-    up_to_date,
-)
+from gpt_classifier.evaluation.outputs import EpochOutputs
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.freezing import freeze
-from gpt_classifier.models.heads import Pooling, SequenceClassifier
+from gpt_classifier.models.heads import Pooling
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.settings import check_resumed, flat, grouped
-from gpt_classifier.text.encoder import Batch, TextEncoder
-from gpt_classifier.training.divergence import LossWatch, check_logits, check_weights
-from gpt_classifier.training.hints import hints
+from gpt_classifier.settings import grouped, plain
+from gpt_classifier.text.encoder import Batch
+from gpt_classifier.training.connection import check_decision, check_labels, check_scores
+from gpt_classifier.training.divergence import LossWatch, check_logits
+from gpt_classifier.training.epoch_scores import StagePredictions, logged_scores
+from gpt_classifier.training.hints import hints, size
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
-from gpt_classifier.training.monitor import DEFAULT_MONITOR, check_monitors
-from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
+from gpt_classifier.training.monitor import DEFAULT_MONITOR
+from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
 from gpt_classifier.training.optimization import (
     OptimizerConfig,
-    build_optimizer,
-    learning_rate_schedule,
-    may_be_fused,
+    optimizer_of,
 )
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
 from gpt_classifier.training.step_loss import is_logged, is_shown
-
-# A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
-# that cached hidden states are rounded to.
-MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache", "decide"}
-MUST_NOT_CHANGE = {"cache.dtype"}
+from gpt_classifier.training.stored_module import StoredModule
 
 
-class GPTClassifier(L.LightningModule):
+class GPTClassifier(StoredModule):
     """A LightningModule that trains and evaluates a network with a classification head.
 
     The network itself is a :class:`~gpt_classifier.models.heads.SequenceClassifier`, an ``nn.Module`` without
@@ -144,30 +123,18 @@ class GPTClassifier(L.LightningModule):
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        network = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide}
-        self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
-        groups = {"lora": lora, "optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
-        self.hparams.update({name: None if group is None else asdict(group) for name, group in groups.items()})
+        settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
+        settings |= {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
+        self.hparams.update({name: plain(value) for name, value in settings.items()})
         check_training(learning_rate, monitor, patience, lm_loss)
         check_network(self.hparams)
         self.class_names = class_names
-        self.text_encoder: TextEncoder | None = None
-        self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
-        self.version = __version__  # of the package that trained the weights
-        self.decision = Decision()  # how logits become answers in prediction
-        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
-        self.model: SequenceClassifier
         self._has_weights = weights is None
-        self._loaded_steps = 0
-        self._fit_began: float | None = None  # a time of time.perf_counter, less the seconds of earlier fits
-        self._seconds: float | None = None  # total time of all fits so far
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
-        self.loss_watch = LossWatch()
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
-        # Submodules, so that Lightning moves them to the device of the predictions that they collect.
-        self.train_predictions, self.val_predictions, self.test_predictions = (Predictions() for _ in range(3))
+        self.predictions = StagePredictions()
         self.epoch_outputs: dict[str, EpochOutputs] = {}  # of the last evaluation of val and test, for callbacks
         # Processes get unequal numbers of batches on purpose; each gets at least one.
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -176,60 +143,40 @@ class GPTClassifier(L.LightningModule):
 
     def prepare_data(self) -> None:
         """Downloads pretrained weights; called on one process of each machine, when fitting starts."""
-        if not self._has_weights and self._fits():
+        if not self._has_weights and self.fits():
             self.download()
 
     def download(self) -> None:
         """Downloads what fitting will need."""
         download(self.hparams)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Hands what the model knows of texts to the data; the first hook in each process, before data are set up."""
+        if (data := text_data(self.trainer)) is not None:
+            data.fitted = FittedText(self.text_encoder, self.class_names, self.trained_on)
+        return []
+
     def setup(self, stage: str) -> None:
         if (data := text_data(self.trainer)) is not None:
+            for warning in new_warnings(data.rows):
+                rank_zero_info(f"  {warning}")  # below the summary of the data
             self._connect(data, stage)
 
     def _connect(self, data: TextDataModule, stage: str) -> None:
         """Takes class names, text encoder and class weights from the data, which then use the trunk cache."""
         if not hasattr(self, "model"):
             self.decision = replace(self.decision, multi_label=data.multi_label)
-        elif data.class_names and data.multi_label != self.decision.multi_label:
-            labels = {True: "any number of labels", False: "one label"}
-            raise InputError(
-                f"the data have {labels[data.multi_label]} a text, but the model was made for "
-                f"{labels[self.decision.multi_label]}: change --data.multi_label"
-            )
-        if data.multi_label and (names := [name for name in data.class_names if SEPARATOR in name]):
-            raise InputError(f"the label {names[0]!r} has a {SEPARATOR}, which stands between labels: rename it")
-        if self.class_names is None:
-            self.class_names = list(data.class_names)
-        elif data.class_names and data.class_names != self.class_names:
-            raise InputError(
-                f"the data has the classes {data.class_names}, but the model was made for {self.class_names}"
-            )
-        self.text_encoder = data.text_encoder
-        self.class_weights = data.class_weights
+        check_labels(data, self.class_names, self.decision)
+        self.class_names = list(data.class_names) if self.class_names is None else self.class_names
+        self.text_encoder, self.class_weights = data.text_encoder, data.class_weights
         if stage == "fit":
-            self._check_monitors(data)
-            check_rule(self.hparams["decide"], self.class_names, data.multi_label)
-            if self.hparams["decide"] is not None and "val" not in data.tables:
-                raise InputError("decide is fitted on validation rows, but there are none: give --data.val_source FILE")
+            if type(self) is GPTClassifier:  # a subclass may log more
+                check_scores(data, self.hparams["monitor"], self.trainer.callbacks)  # type: ignore[attr-defined]
+            check_decision(data, self.hparams["decide"])
             self.data_settings = dict(data.hparams)
-            self._remember(training_fingerprints(data.tables["train"]["text"]))
+            self.remember(training_fingerprints(data.tables["train"]["text"]))
         self.trunk = None  # the weights may have changed since the last setup
         data.show_rows_as(self.behind_frozen_trunk)
-
-    def _check_monitors(self, data: TextDataModule) -> None:
-        """Raises ``InputError`` for a monitor that is never logged, before the first epoch."""
-        if type(self) is GPTClassifier and "val" in data.encoded:  # a subclass may log more
-            labels = data.encoded["val"].labels
-            assert labels is not None, "validation rows have labels"
-            names = score_names(labels, data.class_names)
-            logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
-            check_monitors(self.trainer.callbacks, self.hparams["monitor"], logged)  # type: ignore[attr-defined]
-
-    def _remember(self, trained_on: Tensor | None) -> None:
-        """Adds fingerprints of training texts to those of earlier trainings of the same weights."""
-        known = [each for each in (self.trained_on, trained_on) if each is not None]
-        self.trained_on = torch.cat(known).unique() if known else None
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded.
@@ -237,50 +184,29 @@ class GPTClassifier(L.LightningModule):
         ``WeightAveraging`` calls it before ``setup``.
         """
         if not hasattr(self, "model"):
-            if self.class_names is None and self._fits() and (data := text_data(self.trainer)) is not None:
+            if self.class_names is None and self.fits() and (data := text_data(self.trainer)) is not None:
                 self._connect(data, "fit")
             self._build()
         if self.hparams["lm_loss"] > 0:
-            output = output_layer(self.model.backbone, self.hparams["lm_loss"])
-            if self._trainer_if_any() is not None and not self._has_whole_weights():
+            if self.trainer_if_any() is not None and not self.has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
             # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
-            known = None if self.text_encoder is None else self.text_encoder.byte_lengths()
-            self.language_model = LanguageModelLoss(known if known is not None else torch.zeros(len(output)).long())
-        elif self._fits() and (data := text_data(self.trainer)) is not None:
+            self.language_model = LanguageModelLoss.of(self.model.backbone, self.hparams["lm_loss"], self.text_encoder)
+        elif self.fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
 
     def _build(self) -> None:
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
-        weights = self._initial_weights()
-        if weights not in ("random", "pretrained"):
-            vocab_size = None if self.text_encoder is None else self.text_encoder.vocab_size
-            specification = Specification.from_settings(self.hparams, len(self.class_names), vocab_size)
-            check_fits(weights, specification, self.text_encoder)
-        self.model = build_network(self.hparams, weights, len(self.class_names), self.text_encoder)
-        if weights not in ("random", "pretrained"):
-            before = trained_on_before(Path(weights))
-            self._warn_of_leaks(before, weights)
-            self._remember(before)
+        # Random where weights are loaded already, or a checkpoint will bring them.
+        weights = self.hparams["weights"] if self.fits() and not self._has_weights else "random"
+        self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
+        if before is not None:
+            if (data := text_data(self.trainer)) is not None and (leaks := leaks_of(data.tables, before, weights)):
+                rank_zero_info(leaks)
+            self.remember(before)
         self._complete()
         self.compute.apply(self.model)
-
-    def _warn_of_leaks(self, before: Tensor | None, weights: str) -> None:
-        """Says how many rows that will be scored are among the texts ``before`` of the training of ``weights``."""
-        data = text_data(self.trainer)
-        if before is None or data is None:
-            return
-        copies = {
-            name: int(trained_on(data.tables[name]["text"], before).sum())
-            for name in ("val", "test")
-            if name in data.tables
-        }
-        if counts := " and ".join(f"{count:,} {name}" for name, count in copies.items() if count):
-            rank_zero_info(
-                f"warning: {counts} rows, or near-duplicates of them, are among the texts that {weights} was trained "
-                "on: their scores are optimistic"
-            )
 
     def _complete(self) -> None:
         """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
@@ -301,52 +227,19 @@ class GPTClassifier(L.LightningModule):
         module._complete()
         return module
 
-    def _initial_weights(self) -> str:
-        """The weights that fitting starts from; ``random`` if they are already loaded, or a checkpoint brings them."""
-        if self._has_weights or not self._fits():
-            return "random"
-        weights = self.hparams["weights"]
-        return weights if weights in ("random", "pretrained") else str(find_weights(weights))
-
-    def _fits(self) -> bool:
-        trainer = self._trainer_if_any()
-        return trainer is not None and trainer.training
-
-    def _trainer_if_any(self) -> L.Trainer | None:
-        """The trainer, or None if the module is not attached to one."""
-        try:
-            return self.trainer if self.fabric is None else None  # Fabric's stand-in for a trainer does not train
-        except RuntimeError:  # Lightning raises it if there is no trainer
-            return None
-
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
         assert self.text_encoder is not None
         settings, trainer = self.hparams, self.trainer
         exact = TrunkCache.is_exact(self.model, settings["trainable"], self.text_encoder)
-        if not (self.cache.enabled and exact and self._has_whole_weights()):
+        if not (self.cache.enabled and exact and self.has_whole_weights()):
             return texts
         if self.trunk is None:
-            self.trunk = TrunkCache(
-                self.model,
-                settings["trainable"],
-                self.text_encoder,
-                getattr(torch, self.cache.dtype),
-                int(self.cache.gigabytes * 2**30),
-                str(trainer.precision),
-                trainer.precision_plugin.forward_context,
-                settings["lm_loss"] > 0,
-            )
-        return self.trunk.texts(texts, Share(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier))
-
-    def _has_whole_weights(self) -> bool:
-        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # other strategies shard them
+            lm = settings["lm_loss"] > 0
+            self.trunk = TrunkCache.of(self.cache, self.model, settings["trainable"], self.text_encoder, trainer, lm)
+        return self.trunk.texts(texts, Share.of(trainer))
 
     # ---------------------------------------------------------------- steps
-
-    @property
-    def task(self) -> Task:
-        return Task.of(self.decision.multi_label)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return self.task.loss(logits, labels, self.class_weights)
@@ -360,7 +253,7 @@ class GPTClassifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         loss, lm_loss = self._losses(batch, "train")
-        if (trainer := self._trainer_if_any()) is not None:
+        if (trainer := self.trainer_if_any()) is not None:
             shown = is_shown(trainer)
             self.loss_watch.add(loss if lm_loss is None else loss + lm_loss, trainer, batch.rows)
             if shown or is_logged(trainer, trainer.global_step + 1):
@@ -383,7 +276,6 @@ class GPTClassifier(L.LightningModule):
     def _losses(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None]:
         """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
-        assert batch.rows is not None
         if Task.of_labels(batch.labels) is not self.task:
             raise InputError(
                 "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
@@ -397,11 +289,8 @@ class GPTClassifier(L.LightningModule):
             logits = batch.of_texts(logits)
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
-        self._predictions(stage).update(logits, batch.labels, batch.rows)
+        self.predictions.add(stage, logits, batch)
         return self.loss(logits, batch.labels), lm_loss
-
-    def _predictions(self, stage: str) -> Predictions:
-        return {"train": self.train_predictions, "val": self.val_predictions, "test": self.test_predictions}[stage]
 
     def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
@@ -412,10 +301,8 @@ class GPTClassifier(L.LightningModule):
         return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
-        self.loss_watch.check(self.trainer)
-        if self._has_whole_weights():
-            check_weights(self.model, self.trainer.global_step)
-        if self.train_predictions.update_called:  # not if a run is resumed at the end of an epoch
+        self.check_finite()
+        if self.predictions["train"].update_called:  # not if a run is resumed at the end of an epoch
             self._score("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -425,154 +312,41 @@ class GPTClassifier(L.LightningModule):
         self._score("test")
 
     def _score(self, stage: str) -> None:
-        predictions = self._predictions(stage)
-        outputs = predictions.gathered(self.task)
-        predictions.reset()
+        outputs = self.predictions.end_epoch(stage, self.task)
         if stage != "train":
             self.epoch_outputs[stage] = outputs  # the callbacks' hooks at the end of the epoch come after this one
-        of_tokens = self._language_model_scores(stage)
+        of_tokens = {} if self.language_model is None else self.language_model.end_epoch(stage)
         check_logits(outputs.logits, stage, outputs.rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
-        weights = None if self.class_weights is None else self.class_weights.cpu()
-        scores = {"loss": float(outputs.task.loss(outputs.logits, outputs.labels, weights))}
-        scores |= classification_scores(outputs, self.class_names or []) | of_tokens
+        scores = logged_scores(outputs, stage, self.class_names or [], self.class_weights, of_tokens)
+        if not self.trainer.training and self.trainer.state.fn != "fit":
+            scores["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
         # Lightning recommends once for each score, would average equal numbers.
         warnings.filterwarnings("ignore", message=".*sync_dist=True")
-        # train/loss is the loss of a step, so the loss of a training epoch has another name.
-        names = {"loss": "train/epoch_loss", "lm_loss": "train/epoch_lm_loss"} if stage == "train" else {}
-        logged = {names.get(name, f"{stage}/{name}"): value for name, value in scores.items()}
-        if not self.trainer.training and self.trainer.state.fn != "fit":
-            logged["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
-        self.log_dict(logged)
-
-    def _language_model_scores(self, stage: str) -> dict[str, float]:
-        if self.language_model is None:
-            return {}
-        scores = self.language_model.scores(stage)
-        values = scores.compute()
-        scores.reset()
-        return values
-
-    def trained_steps(self) -> int:
-        """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
-        return self.trainer.global_step or self._loaded_steps
-
-    def trained_seconds(self) -> float | None:
-        """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
-        return self._seconds if self._fit_began is None else time.perf_counter() - self._fit_began
+        self.log_dict(scores)
 
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        config = self.optimizer_config
         self._optimizer_learning_rate = self.hparams["learning_rate"]
-        optimizer = build_optimizer(self.model, self._optimizer_learning_rate, config, may_be_fused(self.trainer))
-        if config.is_constant:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
-        unfreeze_steps = 0
-        if config.unfreeze_every:
-            if self.trainer.max_epochs in (None, -1):
-                raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
-            # Steps of a whole epoch, whatever max_steps is, so that a longer resumed run unfreezes at the same steps.
-            epoch_steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-            unfreeze_steps = config.unfreeze_every * epoch_steps
-        schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer_of(self.model, self._optimizer_learning_rate, self.optimizer_config, self.trainer)
 
-    # ---------------------------------------------------------------- checkpoints
-
-    def bundle(self) -> Bundle:
-        """The trained model with everything that is needed to classify texts."""
-        if self.text_encoder is None or self.class_names is None:
-            raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
-        return Bundle(
-            self.model,
-            self.text_encoder,
-            self.class_names,
-            self.data_settings,
-            self.trained_on,
-            self.decision,
-            version=self.version,
-        )
-
-    def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
-        """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
-        contents = self.bundle()
-        card = model_card(contents, self.hparams)
-        return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
-
-    @classmethod
-    def load_from_checkpoint(
-        cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any
-    ) -> "GPTClassifier":
-        """Like Lightning's, without running code from the file. Raises ``InputError`` if another version wrote it."""
-        if isinstance(checkpoint_path, str | Path):
-            read_checkpoint(Path(checkpoint_path))  # before Lightning builds a model from settings of another version
-        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
-        if self._has_whole_weights():
-            self.loss_watch.check(self.trainer)
-            check_weights(self.model, self.trainer.global_step)
-        # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
-        checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
-        contents = self.bundle()
-        checkpoint["gpt_classifier"] = {"config": contents.config(), "tensors": contents.tensors()}
-        checkpoint["gpt_classifier"]["seconds"] = self.trained_seconds()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "gpt_classifier" not in checkpoint:
-            raise InputError("the checkpoint was not written by gpt_classifier")
-        self._loaded_steps = checkpoint["global_step"]
-        saved = checkpoint["gpt_classifier"]
-        self._seconds = saved.get("seconds")
-        config = up_to_date(saved["config"], "the checkpoint")
-        text_encoder = TextEncoder.restore(config["text_encoder"], saved["tensors"][VOCABULARY])
-        decision = Decision(**config["decision"])
-        if not self._fits():
-            self.data_settings, self.decision, self.version = config["data"], decision, config["version"]
-        elif decision.multi_label != self.decision.multi_label:
-            check_resumed({"data.multi_label": self.decision.multi_label}, {"data.multi_label": decision.multi_label})
-        self._remember(saved["tensors"].get(TRAINED_ON))
-        if self._trainer_if_any() is not None and self.text_encoder is not None:
-            self._check_same(checkpoint["hyper_parameters"], text_encoder)
-        self.text_encoder = text_encoder
-
-    def _check_same(self, saved: Mapping[str, Any], text_encoder: TextEncoder) -> None:
-        """Raises ``InputError`` if a run is resumed with other settings: it would silently keep the old ones."""
-        now = flat({**self.hparams, "encoding": self.text_encoder.settings() if self.text_encoder else None})
-        then = flat({**saved, "encoding": text_encoder.settings()})
-        for name in now | then:
-            may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
-            if now.get(name) != then.get(name) and not may_change:
-                if name == "encoding.tokenizer" and all(str(each[name]).startswith("bpe-") for each in (now, then)):
-                    raise InputError(
-                        f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is "
-                        f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
-                        "start a new run"
-                    )
-                check_resumed({name: now.get(name)}, {name: then.get(name)})
+    # ---------------------------------------------------------------- begin and end
 
     def on_fit_start(self) -> None:
         self.loss_watch = LossWatch()
-        self._fit_began = time.perf_counter() - (self._seconds or 0.0)
-        total = sum(tensor.numel() for tensor in self.model.state_dict().values())
-        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        rank_zero_info(f"{total:,} parameters, {trainable:,} of them trainable ({self.hparams['trainable']})")
-        for line in hints(self.hparams, self.model, str(self.trainer.precision), self.device):
+        self.clock.start()
+        lines = hints(self.hparams, self.model, str(self.trainer.precision), self.device)
+        for line in [size(self.model, self.hparams["trainable"]), *lines]:
             rank_zero_info(line)
         if self.hparams["learning_rate"] != self._optimizer_learning_rate:  # Lightning's LearningRateFinder has set it
             self.trainer.strategy.setup_optimizers(self.trainer)  # so that the schedule starts from it too
 
     def on_fit_end(self) -> None:
-        self._seconds, self._fit_began = self.trained_seconds(), None
-        if self._has_whole_weights():
+        self.clock.stop()
+        if self.has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
 
 

@@ -6,11 +6,15 @@ Settings are the hyper-parameters of :class:`~gpt_classifier.training.module.GPT
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.initial_weights import check_fits, trained_on_before
+from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.backbone import BackboneConfig
 from gpt_classifier.models.build import Specification, build, gpt_config
 from gpt_classifier.models.freezing import trainable_blocks
@@ -111,6 +115,23 @@ def build_network(
     if text_encoder is not None:
         check_room(model.backbone.config, text_encoder)
     return model
+
+
+def initial_network(
+    settings: Mapping[str, Any], weights: str, num_classes: int, text_encoder: TextEncoder | None
+) -> tuple[SequenceClassifier, Tensor | None]:
+    """The network of a fit, and fingerprints of the texts that its ``weights`` were trained on, None if unknown.
+
+    Weights may also be those of a model folder, run or checkpoint of this package. Raises ``InputError`` if they are of
+    another network, or were trained with another tokenizer.
+    """
+    if weights in ("random", "pretrained"):
+        return build_network(settings, weights, num_classes, text_encoder), None
+    weights = str(find_weights(weights))
+    vocab_size = None if text_encoder is None else text_encoder.vocab_size
+    check_fits(weights, Specification.from_settings(settings, num_classes, vocab_size), text_encoder)
+    model = build_network(settings, weights, num_classes, text_encoder)
+    return model, trained_on_before(Path(weights))
 
 
 def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:

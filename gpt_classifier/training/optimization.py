@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -75,6 +76,30 @@ class OptimizerConfig:
     def is_constant(self) -> bool:
         """Whether every learning rate is the same in all steps."""
         return not self.depends_on_steps and self.unfreeze_every == 0
+
+
+def optimizer_of(
+    model: SequenceClassifier, learning_rate: float, config: OptimizerConfig, trainer: Trainer
+) -> Optimizer | OptimizerLRSchedulerConfig:
+    """The optimizer of a fit, with a schedule unless all learning rates are constant.
+
+    Raises ``InputError`` if the schedule depends on a number of steps or epochs that ``trainer`` does not have.
+    """
+    optimizer = build_optimizer(model, learning_rate, config, may_be_fused(trainer))
+    if config.is_constant:
+        return optimizer
+    steps = trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise InputError("warmup, schedule and unfreeze_every need a number of steps: give --trainer.max_epochs")
+    unfreeze_steps = 0
+    if config.unfreeze_every:
+        if trainer.max_epochs in (None, -1):
+            raise InputError("unfreeze_every counts epochs: give --trainer.max_epochs")
+        # Steps of a whole epoch, whatever max_steps is, so that a longer resumed run unfreezes at the same steps.
+        epoch_steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        unfreeze_steps = config.unfreeze_every * epoch_steps
+    schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def may_be_fused(trainer: Trainer) -> bool:

@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.files import find_in_run
-from gpt_classifier.inference.model_folder import CHECKPOINTS
+from gpt_classifier.inference.checkpoint_file import CHECKPOINTS
 
 
 def text_data(trainer: Trainer) -> TextDataModule | None:

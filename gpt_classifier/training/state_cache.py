@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -63,6 +64,11 @@ class Share:
     size: int = 1
     barrier: Callable[[], object] = lambda: None
 
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Share":
+        """That of this process among those of its machine."""
+        return cls(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier)
+
 
 class TrunkCache:
     """Cache of the hidden states of texts at the end of the frozen trunk of ``model``.
@@ -97,6 +103,21 @@ class TrunkCache:
         self.tokens, self.seconds = 0, 0.0  # total of all passes
         # One tensor for each text: (T, C), or (1, C) if pooled.
         self.store = StateStore(None if limit == 0 else self._fingerprint(dtype, precision), dtype, limit)
+
+    @classmethod
+    def of(
+        cls,
+        config: CacheConfig,
+        model: SequenceClassifier,
+        policy: Policy,
+        text_encoder: TextEncoder,
+        trainer: Trainer,
+        next_tokens: bool,
+    ) -> "TrunkCache":
+        """As ``config`` says, in the precision of ``trainer``."""
+        dtype, limit = getattr(torch, config.dtype), int(config.gigabytes * 2**30)
+        context = trainer.precision_plugin.forward_context
+        return cls(model, policy, text_encoder, dtype, limit, str(trainer.precision), context, next_tokens)
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, text_encoder: TextEncoder) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier.audit.findings import Row
-from gpt_classifier.audit.inspection import warnings
+from gpt_classifier.audit.inspection import inspect, warnings
 from gpt_classifier.cli.main import main
 from gpt_classifier.data import minhash
 from gpt_classifier.data.datamodule import TextDataModule
@@ -40,7 +40,7 @@ def audited(tmp_path):
         path = tmp_path / "rows.csv"
         with open(path, "w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([("text", "label"), *rows])
-        return TextDataModule(str(path), **{"tokenizer": "bytes", **given}).audit()
+        return inspect(TextDataModule(str(path), **{"tokenizer": "bytes", **given}))
 
     return audit
 
@@ -69,7 +69,7 @@ def test_sound_data_give_no_finding(audited):
 
 
 def test_the_packages_own_messages_give_no_warning():
-    assert TextDataModule("sample", tokenizer="bytes").audit().warnings() == []
+    assert inspect(TextDataModule("sample", tokenizer="bytes")).warnings() == []
 
 
 A, B = SOUND[0][0], SOUND[1][0]
@@ -119,7 +119,7 @@ def test_texts_of_several_lines_are_no_defect_but_lines_that_they_do_not_explain
     with open(tmp_path / "other.csv", "w", newline="") as stream:
         rows = [(text, label, "a\nb" if number == 7 else "c") for number, (text, label) in enumerate(SOUND)]
         csv.writer(stream).writerows([("text", "label", "remark"), *rows])
-    audit = TextDataModule(str(tmp_path / "other.csv"), tokenizer="bytes").audit()
+    audit = inspect(TextDataModule(str(tmp_path / "other.csv"), tokenizer="bytes"))
     assert of_kind(audit, "lines").sentence.startswith("201 lines with content became 200 rows")
 
 
@@ -149,7 +149,7 @@ def test_exact_copies_near_copies_and_texts_worded_alike_are_told_apart():
     train = pd.DataFrame(SOUND, columns=["text", "label"])
     alike = " ".join([*A.split()[:-1], "other"])  # one word of eight is another
     test = pd.DataFrame({"text": [A, f" {A.upper()}", alike, *texts(20, 2)], "label": ["ham"] * 23})
-    audit = TextDataModule.from_tables(train, test=test, tokenizer="bytes").audit()
+    audit = inspect(TextDataModule.from_tables(train, test=test, tokenizer="bytes"))
     facts = audit.splits["test"]
     assert (facts["rows"], facts["exact"], facts["near"], facts["similar"]) == (23, 1, 2, 3)
     assert of_kind(audit, "copies_across").rows == (Row("test", 0), Row("test", 1))
@@ -249,11 +249,11 @@ def test_trivial_models_are_scored_on_the_test_rows(audited):
 # ---------------------------------------------------------------- at the start of a fit
 
 
-def test_a_summary_ends_with_the_warnings_that_it_does_not_give_anyway(caplog):
+def test_warnings_of_a_fit_are_those_that_its_summary_does_not_give_anyway():
     rows = pd.DataFrame([("caf\ufffd", "ham"), *SOUND], columns=["text", "label"])
     data = TextDataModule.from_tables(rows, tokenizer="bytes", max_length=16)
     data.setup("fit")
-    lines = data.summary().splitlines()
+    lines = [*data.summary().splitlines(), *warnings(data.tables, data.class_names)]
     assert sum("U+FFFD" in line for line in lines) == 1
     assert sum("truncated" in line for line in lines) == 1
 
@@ -348,7 +348,7 @@ def _collection(monkeypatch):
 
 @pytest.mark.usefixtures("_collection")
 def test_the_books_split_has_46_near_copies_and_its_reading_loses_two_messages():
-    audit = TextDataModule("sms_spam", split="chapter6", tokenizer="bytes").audit()
+    audit = inspect(TextDataModule("sms_spam", split="chapter6", tokenizer="bytes"))
     assert (audit.splits["test"]["exact"], audit.splits["test"]["near"]) == (37, 46)
     assert (audit.files[0]["lines"], audit.rows) == (5574, 5572)
     assert of_kind(audit, "swallowed_rows").count == 1
@@ -358,6 +358,6 @@ def test_the_books_split_has_46_near_copies_and_its_reading_loses_two_messages()
 
 @pytest.mark.usefixtures("_collection")
 def test_the_grouped_split_has_none():
-    audit = TextDataModule("sms_spam", split="grouped", tokenizer="bytes").audit()
+    audit = inspect(TextDataModule("sms_spam", split="grouped", tokenizer="bytes"))
     assert (audit.splits["test"]["exact"], audit.splits["test"]["near"]) == (0, 0)
     assert "copies_across" not in kinds(audit)

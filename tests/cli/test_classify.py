@@ -13,7 +13,8 @@ import pytest
 
 from gpt_classifier import TextClassifier, files
 from gpt_classifier.cli.main import main
-from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import TextEncoder

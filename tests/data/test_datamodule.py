@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from gpt_classifier.audit.inspection import inspect
 from gpt_classifier.data import duplicates, splits
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.errors import InputError
 from gpt_classifier.text.encoder import TextEncoder
 
@@ -521,8 +523,7 @@ def test_a_trained_model_drops_or_merges_the_classes_that_it_does_not_know(rare_
     names = ["ham", "spam", "other"][: expected + 1]
     test = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "toast"]})
     data = TextDataModule.from_tables(test=test, rare_classes=rare_classes, **SETTINGS)
-    model = SimpleNamespace(class_names=names, text_encoder=from_lists().text_encoder, trained_on=None)
-    data.trainer = SimpleNamespace(lightning_module=model)
+    data.fitted = FittedText(from_lists().text_encoder, names)
     data.setup("test")
     assert data.class_names == names
     assert data.tables["test"]["label"].tolist() == ["ham", "other"][:expected]
@@ -571,5 +572,5 @@ def test_half_a_surrogate_pair_in_a_json_file_is_replaced(tmp_path):
     path.write_text("\n".join(lines), encoding="utf-8")
     data = TextDataModule(str(path), tokenizer="bytes")
     data.setup("fit")
-    assert data.audit().rows == len(ascii_lowercase)
+    assert inspect(data).rows == len(ascii_lowercase)
     assert all(text.endswith("\N{REPLACEMENT CHARACTER}") for text in data.tables["train"]["text"])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gpt_classifier.audit.inspection import inspect
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import near_duplicate_key
 from gpt_classifier.data.splits import iterative_stratification
@@ -172,7 +173,7 @@ def test_near_duplicates_stay_together_whatever_their_labels():
     data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes")
     keys = [set(table["text"].map(near_duplicate_key)) for table in data.read_tables().values()]
     assert sum(map(len, keys)) == len(set.union(*keys)) == 6
-    assert "6 texts (near-duplicates as one) with labels that differ (30 rows)" in " ".join(data.notes)
+    assert "6 texts (near-duplicates as one) with labels that differ (30 rows)" in " ".join(data.rows.notes)
 
 
 def test_every_text_is_in_one_fold_and_every_label_in_each():
@@ -202,7 +203,7 @@ def test_an_audit_counts_a_text_for_each_of_its_labels():
     labels[1] = () if labels[0] else ("food",)
     texts[1] = texts[0]
     data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=512)
-    audit = data.audit()
+    audit = inspect(data)
     tables = data.tables
     for name in words:
         counted = {split: (table["label"].explode() == name).sum() for split, table in tables.items()}
@@ -221,6 +222,6 @@ def test_an_audit_names_labels_of_too_few_texts():
     labels = [("rare",), *[("a",), ("b",), ("a", "b"), ()] * 10]
     texts = [f"text {'abcdefghijk'[n % 11] * (1 + n // 11)}" for n in range(len(labels))]
     data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=8)
-    found = {finding.kind: finding for finding in data.audit().findings}
+    found = {finding.kind: finding for finding in inspect(data).findings}
     assert str(found["rare_classes"]).startswith("class 'rare' has too few distinct texts for 3 splits")
     assert [row.number for row in found["rare_classes"].rows] == [0]

@@ -296,7 +296,7 @@ def test_the_book_balances_to_these_first_rows(book):
 def test_the_class_mix_before_balancing_is_known(book):
     data = TextDataModule("sms_spam", split="chapter6", tokenizer="bytes")
     data.read_tables()
-    assert data.natural_counts == {"ham": 4825, "spam": 747} == book["label"].value_counts().to_dict()
+    assert data.rows.natural_counts == {"ham": 4825, "spam": 747} == book["label"].value_counts().to_dict()
 
 
 def test_chapter6_trains_on_these_first_rows(book):

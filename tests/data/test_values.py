@@ -137,7 +137,7 @@ def test_a_column_of_any_library_is_the_same_list_everywhere(kind, trained):
 
     texts, labels = [*TEXT, None], [*LABEL, "ham"]
     data = TextDataModule.from_lists(KINDS[kind](texts), KINDS[kind](labels), tokenizer="bytes", empty="keep")
-    table = data._given["train"]
+    table = data.sources.tables["train"]
     assert table["text"].tolist() == texts
     assert table["label"].tolist() == labels
     classifier = TextClassifier.load(trained / "model")
@@ -148,7 +148,7 @@ def test_a_column_of_any_library_is_the_same_list_everywhere(kind, trained):
 @pytest.mark.parametrize("make", [pd.DataFrame, pa.table, Polars])
 def test_a_table_of_any_library_is_the_same_table(make):
     data = TextDataModule.from_tables(make({"text": [*TEXT, None], "label": [*LABEL, "ham"]}), tokenizer="bytes")
-    assert data._given["train"]["text"].tolist() == [*TEXT, None]
+    assert data.sources.tables["train"]["text"].tolist() == [*TEXT, None]
     with pytest.raises(InputError, match="expected a DataFrame"):
         TextDataModule.from_tables({"text": TEXT, "label": LABEL})
 
@@ -181,7 +181,7 @@ def test_a_whole_number_is_one_class_however_it_is_stored(numbers, tmp_path):
     assert load(written(tmp_path, "parquet", {"text": TEXT, "label": numbers}))["train"]["label"].tolist() == expected
     for labels in (numbers, np.array(numbers), torch.tensor(numbers), pd.Series(numbers), pa.array(numbers)):
         data = TextDataModule.from_lists(TEXT, labels, class_names=[1.0, 0], tokenizer="bytes")
-        assert data._given["train"]["label"].tolist() == expected
+        assert data.sources.tables["train"]["label"].tolist() == expected
         assert data.class_names == ["1", "0"]
 
 

@@ -20,7 +20,8 @@ from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.export import transformers
 from gpt_classifier.export.exported_classifier import ExportedClassifier
-from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
@@ -265,7 +266,7 @@ def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, mo
 @pytest.fixture
 def adapted(folder_of, tmp_path) -> tuple[Path, Path]:
     """A checkpoint-like adapter folder with trained low-rank updates, and its base."""
-    from gpt_classifier.inference.model_folder import save_adapter
+    from gpt_classifier.inference.adapter import save_adapter
 
     base = contents()
     folder_of(base, "base")

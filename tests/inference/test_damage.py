@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import FORMAT, STEPS, load
+from gpt_classifier.inference.formats import FORMAT, STEPS
+from gpt_classifier.inference.model_folder import load
 from gpt_classifier.models.tensor_file import is_finite, read_tensors, write_tensors
 
 FORMATS = Path(__file__).parents[1] / "formats"

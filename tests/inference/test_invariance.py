@@ -5,8 +5,8 @@ import torch
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.evaluation.results import Certificate, MissingVariation, Variation
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.invariance import TOLERANCE, certificate
-from gpt_classifier.inference.model_folder import Bundle
 from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import TextEncoder

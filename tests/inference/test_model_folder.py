@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import load_checkpoint, read_checkpoint
+from gpt_classifier.inference.checkpoint_file import load_checkpoint, read_checkpoint
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.tensor_file import write_tensors
 from gpt_classifier.models.weights import load_weights

@@ -15,7 +15,7 @@ from torch import nn
 from gpt_classifier import TextClassifier
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.trace import Trace
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier

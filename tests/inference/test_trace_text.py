@@ -16,7 +16,7 @@ import pytest
 from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.rule import Decision
-from gpt_classifier.inference.model_folder import Bundle
+from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.trace import Trace
 from gpt_classifier.inference.trace_text import coloured, sentences, table, word_attributions
 from gpt_classifier.models.gpt import GPT

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference import model_folder
+from gpt_classifier.inference import adapter, bundle, model_folder
 from gpt_classifier.inference.classifier import quantized
 from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
@@ -283,7 +283,7 @@ def test_a_fit_is_resumed(quick_trainer, tiny_data, tmp_path):
 def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_data, tmp_path):
     module = GPTClassifier(backbone=str(saved), trainable="lora", lora={"targets": "encoder|layers|transformer"})
     quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
-    model_folder.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
+    adapter.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "lora"))
     expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
     loaded = TextClassifier.load(tmp_path / "adapter", base=saved)
     assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -378,7 +378,7 @@ def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny
 
 
 def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_path):
-    contents = model_folder.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
+    contents = bundle.Bundle(classifier("bert"), TextEncoder("bytes", 64), ["ham", "spam"])
     model_folder.save_folder(tmp_path, contents, "")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match=r"gpt-classifier\[transformers\]"):

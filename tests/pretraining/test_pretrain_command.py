@@ -17,7 +17,7 @@ from gpt_classifier import TextClassifier, TextDataModule
 from gpt_classifier.cli.main import main
 from gpt_classifier.data.duplicates import trained_on, training_fingerprints
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import network_settings
+from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.pretraining.build_run import PretrainingCLI, pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.generation import generate

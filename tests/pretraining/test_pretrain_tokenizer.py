@@ -8,7 +8,7 @@ import pytest
 from gpt_classifier.cli.main import main
 from gpt_classifier.experiments.study import job
 from gpt_classifier.experiments.study.plan import Row, Study
-from gpt_classifier.inference.model_folder import VOCABULARY
+from gpt_classifier.inference.bundle import VOCABULARY
 from gpt_classifier.models.weights import read_tensors
 from gpt_classifier.pretraining.build_run import pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData

@@ -14,7 +14,8 @@ import torch
 from gpt_classifier import TextClassifier
 from gpt_classifier.cli.app import listen
 from gpt_classifier.decision.rule import Decision
-from gpt_classifier.inference.model_folder import Bundle, save_folder
+from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.serve.api import server, service
 from gpt_classifier.serve.limits import Limits
 from gpt_classifier.text.encoder import TextEncoder

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers, trainers
 
+from gpt_classifier.audit.inspection import inspect
 from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
@@ -190,8 +191,8 @@ def test_without_training_rows_there_is_nothing_to_learn_from():
 
 
 def test_an_audit_counts_its_tokens(sample):
-    needed = TextDataModule("sample", tokenizer={"train": 600}).audit().needed
-    longest = TextDataModule("sample", tokenizer="bytes").audit().needed
+    needed = inspect(TextDataModule("sample", tokenizer={"train": 600})).needed
+    longest = inspect(TextDataModule("sample", tokenizer="bytes")).needed
     assert all(needed[share] < longest[share] for share in needed)
 
 

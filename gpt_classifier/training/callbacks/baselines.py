@@ -9,9 +9,10 @@ import pandas as pd
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.augmentation import AugmentationConfig
-from gpt_classifier.data.datamodule import IN_MEMORY, TextDataModule
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import trained_on
 from gpt_classifier.data.labels import encode_labels, is_multi_label
+from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
 from gpt_classifier.evaluation.outputs import EpochOutputs

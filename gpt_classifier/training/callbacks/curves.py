@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference.model_folder import read_checkpoint
+from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.training.step_loss import is_logged
 
 MAX_POINTS = 1000  # training losses, an even number: when there are so many, every second one goes

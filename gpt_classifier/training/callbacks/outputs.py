@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
-from gpt_classifier.data.datamodule import IN_MEMORY
+from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
-from gpt_classifier.inference import model_folder
+from gpt_classifier.inference import adapter, bundle, checkpoint_file, model_folder
 from gpt_classifier.inference.calibration import calibrated
 from gpt_classifier.inference.model_card import model_card
 from gpt_classifier.models.freezing import trainable_names
@@ -84,12 +84,12 @@ class FinishRun(Callback):
         """Writes the best model so far, or the current one if there was no validation yet."""
         data = text_data(trainer)
         best = next((c.best_model_path for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), "")
-        contents = model_folder.load_checkpoint(Path(best)) if best else model.bundle()
+        contents = checkpoint_file.load_checkpoint(Path(best)) if best else model.bundle()
         summary = data.summary() if data is not None else "given as data loaders"
         folder = run / "model"
         policy = model.hparams["trainable"]
         if policy in ("lora", "biases"):
-            model_folder.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
+            adapter.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
         contents = replace(contents, card=model_card(contents, model.hparams, self.best_accuracy, summary))
         if (decide := model.hparams["decide"]) is not None and data is not None and "val" in data.tables:
             contents = _calibrated(contents, data.tables["val"], decide)
@@ -137,7 +137,7 @@ class FinishRun(Callback):
         self.best_epoch = state_dict["best_epoch"]
 
 
-def _calibrated(contents: model_folder.Bundle, rows: pd.DataFrame, decide: str | dict[str, Any]) -> model_folder.Bundle:
+def _calibrated(contents: bundle.Bundle, rows: pd.DataFrame, decide: str | dict[str, Any]) -> bundle.Bundle:
     """The model with its decision; as it is where the rows do not support it, as a fit must not end without a model."""
     try:
         contents, lines = calibrated(contents, rows, decide)

@@ -145,9 +145,9 @@ def _decided(decision: Decision, outputs: EpochOutputs, names: list[str]) -> Dec
 
 def _at_natural_mix(data: TextDataModule | None, outputs: EpochOutputs, names: list[str]) -> ClassMix | None:
     """Scores at the natural class mix; None where the test rows have it, or nobody knows it."""
-    if data is None or not data.natural_counts or data.test_source is not None:
+    if data is None or not data.rows.natural_counts or data.test_source is not None:
         return None
-    return at_class_mix(outputs.logits.argmax(-1).numpy(), outputs.labels.numpy(), names, data.natural_counts)
+    return at_class_mix(outputs.logits.argmax(-1).numpy(), outputs.labels.numpy(), names, data.rows.natural_counts)
 
 
 def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:

@@ -1,0 +1,91 @@
+"""Rows as they were read -> cleaned, classed, divided, balanced tables; knows nothing about tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from gpt_classifier.data import splits
+from gpt_classifier.data.balance import Balance, chosen_rows, class_weights
+from gpt_classifier.data.labels import class_names, label_conflicts, without_empty
+from gpt_classifier.data.rare_classes import RareClasses, without_rare_classes
+from gpt_classifier.data.splits import Split, Splits, SplittingConfig
+from gpt_classifier.errors import InputError
+from gpt_classifier.settings import check_choice
+
+Empty = Literal["drop", "keep", "error"]
+
+
+@dataclass
+class Rows:
+    """The tables of a fit, or of another use of a trained model."""
+
+    tables: Splits
+    class_names: list[str]  # in the order of the logits
+    without_text: int  # number of rows
+    class_weights: Tensor | None = None  # (K,) of the loss
+    natural_counts: dict[str, int] = field(default_factory=dict)  # rows of each class, where the split balances them
+    notes: list[str] = field(default_factory=list)  # on what was dropped, merged or found
+    inspected: bool = False  # whether somebody was warned of what is odd about them
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done with rows before they are encoded; see :class:`~gpt_classifier.data.datamodule.TextDataModule`."""
+
+    class_names: list[str] | None
+    multi_label: bool
+    empty: Empty
+    rare_classes: RareClasses
+    split: Split
+    splitting: SplittingConfig
+    balance: Balance
+
+    def __post_init__(self) -> None:
+        for name, choices in (("split", Split), ("balance", Balance), ("empty", Empty), ("rare_classes", RareClasses)):
+            check_choice(name, getattr(self, name), choices)
+        if self.multi_label and self.balance == "undersample":
+            raise InputError("balance undersample is for one label a text: use class_weights, or leave out multi_label")
+        if self.multi_label and self.rare_classes != "error":
+            raise InputError(
+                f"rare_classes {self.rare_classes} is for one label a text: leave it out, or leave out multi_label"
+            )
+        if self.splitting.group_column is not None and self.split != "grouped":
+            raise InputError(
+                f"split {self.split} keeps no groups together: use split grouped, or leave out group_column"
+            )
+
+    def rows(self, read: Splits, titles: Mapping[str, str], known: list[str] | None, whole: bool) -> Rows:
+        """The rows of a fit, or, of a trained model, those of one split.
+
+        Args:
+            read: Tables as they were read, by split.
+            titles: Where they come from, for messages.
+            known: Class names of the trained model, None where there is none.
+            whole: Whether these are the rows of a fit, which are divided and balanced.
+
+        Raises:
+            InputError: Rows have no text, no label or an unknown one, or are too few to be divided.
+        """
+        tables, without_text = without_empty(read, self.empty)
+        kept = without_rare_classes(
+            tables, self.rare_classes, known or self.class_names, known, self.split, self.splitting
+        )
+        names = class_names(kept.tables, kept.names, titles)
+        rows = Rows(kept.tables, names, without_text, notes=[kept.note] if kept.note else [])
+        return self._divided(rows) if whole else rows
+
+    def _divided(self, rows: Rows) -> Rows:
+        if self.split in splits.OF_THE_BOOK:
+            counts = rows.tables["train"]["label"].value_counts()
+            rows.natural_counts = {str(name): int(n) for name, n in counts.items()}
+        rows.tables = splits.divide(rows.tables, self.split, self.splitting)
+        rows.notes += label_conflicts(rows.tables)
+        train, notes = chosen_rows(
+            rows.tables["train"], rows.class_names, self.balance, self.splitting.train_fraction, self.splitting.seed
+        )
+        rows.tables["train"], rows.notes = train, rows.notes + notes
+        if self.balance == "class_weights":
+            rows.class_weights = class_weights(train, rows.class_names)
+        return rows

@@ -1,0 +1,90 @@
+"""Drops or merges the classes that have too few distinct texts to be divided; knows nothing about tokens."""
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+from gpt_classifier.data.datasets import Tables
+from gpt_classifier.data.labels import in_order
+from gpt_classifier.data.splits import Split, SplittingConfig, units_of, units_of_classes
+from gpt_classifier.errors import InputError
+
+OTHER = "other"  # class into which rare classes are merged
+
+RareClasses = Literal["error", "drop", "merge"]
+
+
+class Kept(NamedTuple):
+    """What is left of tables and class names."""
+
+    tables: Tables
+    names: list[str] | None  # in the order of the logits, None where they follow from the rows
+    note: str = ""  # on what was dropped or merged
+
+
+def without_rare_classes(
+    tables: Tables,
+    how: RareClasses,
+    declared: list[str] | None,
+    known: list[str] | None,
+    split: Split,
+    config: SplittingConfig,
+) -> Kept:
+    """The tables without classes that are too rare to be divided, or that a trained model does not know.
+
+    Args:
+        tables: By split, before they are divided.
+        how: What is done with such classes.
+        declared: Names of classes that are declared.
+        known: Those of the trained model; which classes are rare was determined when it was trained.
+        split: How rows will be divided.
+        config: Settings of that.
+    """
+    if how == "error":
+        return Kept(tables, declared)
+    merge = how == "merge"
+    if known is not None:
+        return Kept(tables, declared) if merge and OTHER not in known else _kept(tables, known, merge, declared)
+    train = tables["train"]
+    units, needed = units_of(train, split), config.parts(tables)
+    counts = units_of_classes(train, units)
+    keep = [name for name in counts.index[counts >= needed] if name != ""]
+    kept = _kept(tables, keep, merge, declared)
+    if not kept.note:
+        return kept
+    names = [name for name in declared or in_order(keep) if name in keep or name not in counts.index]
+    if not merge:
+        return kept._replace(names=names)
+    if OTHER in counts.index:
+        raise InputError(f"rare_classes merge makes a class {OTHER!r}, but there is one: rename it, or use drop")
+    if (number := units[kept.tables["train"]["label"] == OTHER].nunique()) < needed:
+        raise InputError(
+            f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-duplicates "
+            "and rows of one group count once): use --data.rare_classes drop, or add rows"
+        )
+    return kept._replace(names=list(dict.fromkeys([*names, OTHER])))
+
+
+def _kept(tables: Tables, keep: Collection[str], merge: bool, names: list[str] | None) -> Kept:
+    kept, note = without_rare(tables, keep, merge)
+    return Kept(kept, names, note)
+
+
+def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
+    """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a summary.
+
+    Rows without label are unchanged.
+    """
+    result, counts = {}, Counter[str]()
+    for name, table in tables.items():
+        rare = ~table["label"].isin([*keep, "", None])
+        counts.update(table["label"][rare])
+        result[name] = table.assign(label=table["label"].mask(rare, OTHER)) if merge else table[~rare]
+        if len(result[name]) == 0:
+            raise InputError(f"all {name} rows belong to classes that are too rare: use --data.rare_classes merge")
+    if not counts:
+        return tables, ""
+    what = f"merged into the class {OTHER!r}" if merge else "dropped"
+    most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
+    others = f" and {len(counts) - 10:,} more classes" if len(counts) > 10 else ""
+    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"

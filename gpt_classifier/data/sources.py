@@ -1,0 +1,203 @@
+"""Where the rows of each split come from, files or tables in memory, and reading them; knows nothing about dividing."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from gpt_classifier.data import datasets, readers
+from gpt_classifier.data.datasets import Columns, Tables
+from gpt_classifier.data.readers import FileFormat
+from gpt_classifier.data.splits import OF_THE_BOOK, Split, SplittingConfig
+from gpt_classifier.data.values import listed, shown
+from gpt_classifier.errors import InputError
+
+IN_MEMORY = "the given table"  # stands for a source that is no file
+SPLITS = ("train", "val", "test")
+ROWS = 2000  # of a table that is read to predict
+
+Source = str | list[str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The source of each split, and how it is read.
+
+    Args:
+        train: Data to train on, and to divide where other splits have no source.
+        val: Files to validate on, if they are others.
+        test: Files to test on, if they are others.
+        columns: The columns of ``train``.
+        file_format: How CSV, TSV and JSON files are read.
+        as_the_book: Whether ``train`` is the SMS Spam Collection and is read as the book reads it.
+        tables: Tables in memory, by split, in place of all sources.
+    """
+
+    train: Source
+    val: Source | None = None
+    test: Source | None = None
+    columns: Columns = datasets.DEFAULT
+    file_format: FileFormat = readers.AS_NAMED
+    as_the_book: bool = False
+    tables: Tables | None = None
+
+    def all(self) -> list[Source]:
+        """Those that are read from files or downloaded."""
+        return [source for source in (self.train, self.val, self.test) if source is not None and self.tables is None]
+
+    def has_own(self, split: str) -> bool:
+        """Whether a split has a source of its own, and is no part of ``train``."""
+        own = {"val": self.val, "test": self.test} if self.tables is None else self.tables
+        return own.get(split) is not None
+
+    def title(self, split: str) -> str:
+        """Where the rows of a split come from, in messages."""
+        return datasets.title({"val": self.val, "test": self.test}.get(split) or self.train)
+
+    def prepare(self) -> None:
+        """Downloads what is missing."""
+        for source in self.all():
+            datasets.prepare(source)
+
+    def read(self, split: str, known: Collection[str] | None) -> tuple[Tables, list[str]]:
+        """The rows of all splits that have a source, or of one ``split`` other than train alone, and remarks on them.
+
+        Args:
+            split: ``train`` for all.
+            known: Names of the classes, where they are known, which numbers among the labels are to meet.
+        """
+        if self.tables is not None:
+            return self._given(split), []
+        sources = {"val": self.val, "test": self.test}
+        if split != "train":
+            return {split: self._load(split, sources[split], known)["train"]}, self._notes(sources[split])
+        if self.as_the_book:
+            return datasets.load_sms_spam_as_the_book(), []
+        tables = self._load("train", self.train, known)
+        others = {
+            name: self._load(name, source, known or class_names_in(tables["train"]))["train"]
+            for name, source in sources.items()
+            if source is not None
+        }
+        notes = [note for source in (self.train, *sources.values()) for note in self._notes(source)]
+        return tables | others if datasets.is_named(self.train) else self.joined(tables, others), notes
+
+    def joined(self, tables: Tables, others: Tables) -> Tables:
+        """The tables of ``train`` and those of other sources. Raises ``InputError`` if both have the same split."""
+        if both := [name for name in tables if name != "train" and name in others]:
+            column = self.columns.split
+            raise InputError(f"{both[0]} rows are named by {column} and by {both[0]}_source: leave out one of them")
+        return tables | {name: table for name, table in others.items() if name not in tables}
+
+    def chunks(self, known: Collection[str] | None) -> tuple[Iterator[pd.DataFrame], list[str]]:
+        """The rows to predict, which need no labels, in order, table by table; and remarks on them."""
+        if self.tables is not None:
+            if not (given := self.tables.get("predict", self.tables.get("train"))) is not None:
+                raise InputError("no rows to predict were given")
+            return iter([given]), []
+        if datasets.is_named(self.train):
+            return iter([datasets.load(self.train)["train"]]), []
+        columns = self._columns("predict", known)
+        return datasets.read_chunks(self.train, columns, self.file_format, ROWS), self._notes(self.train)
+
+    def kept_columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """These columns of the rows to predict, chunk by chunk, in order."""
+        if datasets.is_named(self.train):
+            raise InputError(f"{self.train} has no columns to keep: name a file with --data.source")
+        return readers.read_columns(self.train, names, file_format=self.file_format)
+
+    def _columns(self, split: str, known: Collection[str] | None) -> Columns:
+        """The columns of a split; only ``train`` has columns of groups and splits."""
+        columns = replace(self.columns, known=frozenset(known or ()))
+        if split == "train":
+            return columns
+        texts = columns.of_texts()
+        return texts if split == "predict" else replace(texts, label=self.columns.label)
+
+    def _given(self, split: str) -> Tables:
+        assert self.tables is not None
+        if split not in self.tables:
+            raise InputError(f"no {split} rows were given: expected a table of them")
+        names = SPLITS if split == "train" else (split,)
+        return {name: table for name, table in self.tables.items() if name in names}
+
+    def _load(self, split: str, source: Source | None, known: Collection[str] | None) -> Tables:
+        assert source is not None, "the caller has seen to it"
+        return datasets.load(source, self._columns(split, known), self.file_format)
+
+    def _notes(self, source: Source | None) -> list[str]:
+        return [] if source is None or datasets.is_named(source) else readers.notes(source, self.file_format)
+
+
+def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) -> None:
+    """Raises ``InputError`` for columns, a division or labels that these sources cannot have."""
+    named = isinstance(sources.train, str) and datasets.is_named(sources.train)
+    if sources.columns.multi_label == "":
+        raise InputError("multi_label is empty, expected what stands between labels, such as |, lists or columns")
+    if sources.columns.multi_label is not None and named:
+        raise InputError(f"the texts of {sources.train} have one label each: leave out multi_label")
+    if not sources.columns.text:
+        raise InputError("text_column is an empty list, expected the name of at least one column")
+    if split in OF_THE_BOOK and sources.train != "sms_spam":
+        raise InputError(
+            f"split {split} is a division of sms_spam, but source is {sources.train}: use grouped or random"
+        )
+    others = split in OF_THE_BOOK or sources.test is not None or splitting.split_column is not None
+    if splitting.folds and others:
+        raise InputError(
+            "folds divide one source by split grouped or random: leave out test_source and split_column, or change "
+            "split"
+        )
+
+
+def in_memory(sources: Sources, frames: Mapping[str, Any], known: Collection[str] | None) -> Sources:
+    """``sources`` with tables of pandas, polars or pyarrow in their place, by split; None where there is no table."""
+    tables: Tables = {}
+    for split, frame in frames.items():
+        if frame is not None:
+            of_train = class_names_in(tables["train"]) if "train" in tables else None
+            columns = sources._columns(split, known or of_train)
+            tables[split] = _table(frame, columns, f"the given {split} table")
+    if "train" in tables:
+        tables = sources.joined(datasets.by_split(tables["train"], sources.columns, IN_MEMORY), tables)
+    return replace(sources, tables=tables)
+
+
+def table_of_lists(texts: Any, labels: Any, text_column: str, label_column: str) -> pd.DataFrame:
+    """A table of these columns. Raises ``InputError`` unless there is one label for each text."""
+    texts, labels = listed(texts, "the texts"), listed(labels, "the labels")
+    if len(texts) != len(labels):
+        raise InputError(f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text")
+    # As objects, and each column by itself: pandas would make floats of whole numbers among which one is missing.
+    columns = {text_column: texts, label_column: labels}
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+
+
+def class_names_in(table: pd.DataFrame) -> Collection[str]:
+    """The distinct labels of a table."""
+    return table["label"].explode().dropna().unique()
+
+
+def _table(given: Any, columns: Columns, where: str) -> pd.DataFrame:
+    frame = _as_pandas(given, where)
+    names = list(frame.columns)
+    for column in columns.names():
+        if names.count(column) != 1:
+            trouble = "two columns" if column in names else "no column"
+            raise InputError(f"the table has {trouble} {column!r}; its columns are {', '.join(map(str, names))}")
+    return columns.table(frame, 0, where)
+
+
+def _as_pandas(table: Any, where: str) -> pd.DataFrame:
+    """A table of pandas, pyarrow or polars, with its values as Python has them."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    names = getattr(table, "column_names", getattr(table, "columns", None))  # of pyarrow, and of polars
+    if isinstance(table, Mapping) or not isinstance(names, list):
+        raise InputError(f"{where} is {shown(table)}, expected a DataFrame")
+    by_number = hasattr(table, "column_names")  # in pyarrow, two columns may have one name
+    columns = [table.column(number) if by_number else table[name] for number, name in enumerate(names)]
+    frame = pd.DataFrame({n: pd.Series(listed(v, where), dtype=object) for n, v in enumerate(columns)})
+    frame.columns = pd.Index(names)
+    return frame

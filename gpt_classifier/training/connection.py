@@ -1,0 +1,44 @@
+"""Checks that a model and the data it is used with belong together, before anything is computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.decision.fitting import check_rule
+from gpt_classifier.decision.rule import SEPARATOR, Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.metrics import score_names
+from gpt_classifier.training.monitor import check_monitors
+
+
+def check_labels(data: TextDataModule, class_names: list[str] | None, decision: Decision) -> None:
+    """Raises ``InputError`` for labels or classes other than those that the model was made for, where it was made."""
+    if data.class_names and data.multi_label != decision.multi_label:
+        labels = {True: "any number of labels", False: "one label"}
+        raise InputError(
+            f"the data have {labels[data.multi_label]} a text, but the model was made for "
+            f"{labels[decision.multi_label]}: change --data.multi_label"
+        )
+    if data.multi_label and (names := [name for name in data.class_names if SEPARATOR in name]):
+        raise InputError(f"the label {names[0]!r} has a {SEPARATOR}, which stands between labels: rename it")
+    if class_names is not None and data.class_names and data.class_names != class_names:
+        raise InputError(f"the data has the classes {data.class_names}, but the model was made for {class_names}")
+
+
+def check_decision(data: TextDataModule, decide: str | Mapping[str, Any] | None) -> None:
+    """Raises ``InputError`` for a rule that cannot be fitted on these data at the end of a fit."""
+    check_rule(decide, data.class_names, data.multi_label)
+    if decide is not None and "val" not in data.tables:
+        raise InputError("decide is fitted on validation rows, but there are none: give --data.val_source FILE")
+
+
+def check_scores(data: TextDataModule, monitor: str, callbacks: Sequence[Callback]) -> None:
+    """Raises ``InputError`` for a monitor that is never logged."""
+    if "val" in data.encoded:
+        labels = data.encoded["val"].labels
+        assert labels is not None, "validation rows have labels"
+        names = score_names(labels, data.class_names)
+        logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
+        check_monitors(callbacks, monitor, logged)

@@ -1,0 +1,32 @@
+"""What a resumed fit must share with the stopped one, besides its data; knows nothing about how it is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.settings import check_resumed, flat
+from gpt_classifier.text.encoder import TextEncoder
+
+# A resumed run must keep its settings. These may change, as they do not affect what is learnt, except for the data type
+# that cached hidden states are rounded to.
+MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache", "decide"}
+MUST_NOT_CHANGE = {"cache.dtype"}
+
+
+def check_same_fit(
+    now: Mapping[str, Any], encoder_now: TextEncoder | None, then: Mapping[str, Any], encoder_then: TextEncoder
+) -> None:
+    """Raises ``InputError`` if a run is resumed with other settings or tokens: it would silently keep the old ones."""
+    now = flat({**now, "encoding": encoder_now.settings() if encoder_now else None})
+    then = flat({**then, "encoding": encoder_then.settings()})
+    for name in now | then:
+        may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
+        if now.get(name) == then.get(name) or may_change:
+            continue
+        if name == "encoding.tokenizer" and all(str(each[name]).startswith("bpe-") for each in (now, then)):
+            raise InputError(
+                f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is "
+                f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
+                "start a new run"
+            )
+        check_resumed({name: now.get(name)}, {name: then.get(name)})

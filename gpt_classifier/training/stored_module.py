@@ -1,0 +1,134 @@
+"""A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; trains nothing."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Self
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
+
+from gpt_classifier import __version__
+from gpt_classifier.data.task import Task
+from gpt_classifier.decision.rule import Decision
+from gpt_classifier.errors import InputError
+from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.checkpoint_file import read_checkpoint
+from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.model_card import model_card
+from gpt_classifier.models.heads import SequenceClassifier
+from gpt_classifier.settings import check_resumed
+from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.training.checkpoint_parts import KEY, parts_to_save, saved_parts
+from gpt_classifier.training.clock import FitClock
+from gpt_classifier.training.divergence import LossWatch, check_weights
+from gpt_classifier.training.identity import check_same_fit
+
+
+class StoredModule(L.LightningModule):
+    """A network with its class names, text encoder and decision, and what is known of its training."""
+
+    model: SequenceClassifier
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_names: list[str] | None = None  # in the order of the logits
+        self.text_encoder: TextEncoder | None = None
+        self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
+        self.version = __version__  # of the package that trained the weights
+        self.decision = Decision()  # how logits become answers in prediction
+        self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
+        self.clock = FitClock()
+        self.loss_watch = LossWatch()
+        self._loaded_steps = 0
+
+    @property
+    def task(self) -> Task:
+        """What its labels mean."""
+        return Task.of(self.decision.multi_label)
+
+    def bundle(self) -> Bundle:
+        """The trained model with everything that is needed to classify texts."""
+        if self.text_encoder is None or self.class_names is None:
+            raise InputError("the model does not know its tokenizer: fit it with a TextDataModule")
+        return Bundle(
+            self.model,
+            self.text_encoder,
+            self.class_names,
+            self.data_settings,
+            self.trained_on,
+            self.decision,
+            version=self.version,
+        )
+
+    def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
+        """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
+        contents = self.bundle()
+        card = model_card(contents, self.hparams)
+        return TextClassifier(replace(contents, model=deepcopy(self.model), card=card), device)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *args: Any, **kwargs: Any) -> Self:
+        """Like Lightning's, without running code from the file. Raises ``InputError`` if another version wrote it."""
+        if isinstance(checkpoint_path, str | Path):
+            read_checkpoint(Path(checkpoint_path))  # before Lightning builds a model from settings of another version
+        return super().load_from_checkpoint(checkpoint_path, *args, **{"weights_only": True} | kwargs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
+        if self.has_whole_weights():
+            self.check_finite()
+        # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
+        checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
+        checkpoint[KEY] = parts_to_save(self.bundle(), self.trained_seconds())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = saved_parts(checkpoint)
+        self._loaded_steps = checkpoint["global_step"]
+        self.clock.set(saved.seconds)
+        if not self.fits():
+            self.data_settings, self.decision, self.version = saved.data_settings, saved.decision, saved.version
+        else:
+            labels = [{"data.multi_label": decision.multi_label} for decision in (self.decision, saved.decision)]
+            check_resumed(*labels)
+        self.remember(saved.trained_on)
+        if self.trainer_if_any() is not None and self.text_encoder is not None:
+            check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], saved.text_encoder)
+        self.text_encoder = saved.text_encoder
+
+    def remember(self, trained_on: Tensor | None) -> None:
+        """Adds fingerprints of training texts to those of earlier trainings of the same weights."""
+        known = [each for each in (self.trained_on, trained_on) if each is not None]
+        self.trained_on = torch.cat(known).unique() if known else None
+
+    def trained_steps(self) -> int:
+        """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
+        return self.trainer.global_step or self._loaded_steps
+
+    def trained_seconds(self) -> float | None:
+        """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
+        return self.clock.seconds()
+
+    def check_finite(self) -> None:
+        """Raises ``Diverged`` if the loss or a weight is no longer finite."""
+        self.loss_watch.check(self.trainer)
+        if self.has_whole_weights():
+            check_weights(self.model, self.trainer.global_step)
+
+    def fits(self) -> bool:
+        """Whether it is attached to a trainer that trains."""
+        trainer = self.trainer_if_any()
+        return trainer is not None and trainer.training
+
+    def trainer_if_any(self) -> L.Trainer | None:
+        """The trainer, or None if the module is not attached to one."""
+        try:
+            return self.trainer if self.fabric is None else None  # Fabric's stand-in for a trainer does not train
+        except RuntimeError:  # Lightning raises it if there is no trainer
+            return None
+
+    def has_whole_weights(self) -> bool:
+        """Whether each process holds all weights, which other strategies shard."""
+        return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)
