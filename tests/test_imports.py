@@ -19,7 +19,7 @@ MODULES = {
 # The floors of the house, from the ground up: a package may import what lies below it, never what lies beside or above.
 FLOORS = (
     {"statistics", "errors"},
-    {"settings", "files"},
+    {"settings", "files", "records"},
     {"text"},
     {"data", "models"},
     {"decision"},
@@ -50,7 +50,7 @@ ONLY = {"matplotlib": "reporting.plots", "ray": "inference.engines"}  # the one 
 MAX_LINES, MAX_CLASS, MAX_FUNCTION = 400, 300, 60
 SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LONGER = {("data.datamodule", "__init__"), ("training.module", "__init__")}  # whose arguments are the settings
-ROOT_MODULES = {"__init__", "__main__", "errors", "settings", "files"}
+ROOT_MODULES = {"__init__", "__main__", "errors", "settings", "files", "records"}
 
 
 def imported(path: Path) -> set[str]:

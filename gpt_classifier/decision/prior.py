@@ -1,18 +1,32 @@
 """Scores of balanced test rows as they would be at the natural frequencies of the classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from gpt_classifier.statistics import resampling
+from gpt_classifier.statistics.intervals import Interval
 from gpt_classifier.statistics.resampling import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMix:
+    """Scores at a class mix; None for precisions of classes that are never predicted."""
+
+    shares: dict[str, float]
+    accuracy: float
+    accuracy_interval: Interval | None
+    f1_macro: float
+    f1_macro_interval: Interval | None
+    precision: dict[str, float | None]
+    precision_interval: dict[str, Interval | None]
 
 
 def at_class_mix(
     predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], counts: Mapping[str, int]
-) -> dict[str, Any] | None:
-    """Accuracy, macro F1 and the precision of each class, with 95 % intervals, as values that JSON knows.
+) -> ClassMix | None:
+    """Accuracy, macro F1 and the precision of each class, with 95 % intervals.
 
     Each row has the weight (natural frequency of its class) / (its frequency in ``labels``), which leaves recall as it
     is and changes whatever depends on the class mix. Precision is None for a class that is never predicted.
@@ -42,12 +56,15 @@ def at_class_mix(
     weighted = {name: _weighted(score, weights) for name, score in scores.items()}
     intervals = resampling.intervals(labels, weighted)
     values = {name: float(score(np.ones((1, len(labels))))[0]) for name, score in weighted.items()}
-    result: dict[str, Any] = {"shares": dict(zip(names, share.tolist(), strict=True))}
-    for name in ("accuracy", "f1_macro"):
-        result |= {name: values[name], f"{name}_interval": intervals[name]}
-    result["precision"] = {name: values.get(str(c)) for c, name in enumerate(names)}
-    result["precision_interval"] = {name: intervals.get(str(c)) for c, name in enumerate(names)}
-    return result
+    return ClassMix(
+        shares=dict(zip(names, share.tolist(), strict=True)),
+        accuracy=values["accuracy"],
+        accuracy_interval=intervals["accuracy"],
+        f1_macro=values["f1_macro"],
+        f1_macro_interval=intervals["f1_macro"],
+        precision={name: values.get(str(c)) for c, name in enumerate(names)},
+        precision_interval={name: intervals.get(str(c)) for c, name in enumerate(names)},
+    )
 
 
 def _share(hits: np.ndarray, among: np.ndarray) -> Score:

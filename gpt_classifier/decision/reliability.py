@@ -3,13 +3,28 @@
 Shapes: N rows, K classes, M bins.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.intervals import Interval, wilson
 
 BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    confidence: float
+    accuracy: float
+    accuracy_interval: Interval
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityResults:
+    error: float  # the expected calibration error
+    bins: list[ReliabilityBin]
 
 
 class Reliability(NamedTuple):
@@ -24,15 +39,17 @@ class Reliability(NamedTuple):
         """The expected calibration error: the mean gap between confidence and accuracy, weighted by rows."""
         return float(np.abs(self.right - self.confidence * self.rows).sum() / self.rows.sum())
 
-    def facts(self) -> dict[str, Any]:
-        """As values that JSON knows, the accuracy of each bin with its Wilson interval."""
+    def results(self) -> ReliabilityResults:
+        """The accuracy of each bin, with its Wilson interval."""
         bins = []
-        for confidence, right, rows in zip(self.confidence, self.right.tolist(), self.rows.tolist(), strict=True):
-            accuracy, *interval = wilson(right, rows)
+        for confidence, right, rows in zip(
+            self.confidence.tolist(), self.right.tolist(), self.rows.tolist(), strict=True
+        ):
+            accuracy, low, high = wilson(right, rows)
             bins.append(
-                {"confidence": float(confidence), "accuracy": accuracy, "accuracy_interval": interval, "rows": rows}
+                ReliabilityBin(confidence=confidence, accuracy=accuracy, accuracy_interval=(low, high), rows=rows)
             )
-        return {"error": self.error, "bins": bins}
+        return ReliabilityResults(error=self.error, bins=bins)
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:

@@ -1,104 +1,297 @@
-"""What a test reports: its predictions as plain values, and these as tables for people; knows nothing about files."""
+"""What a test found, as ``scores.json`` holds it; computes nothing, and needs neither the model nor the data.
 
-import math
-from collections.abc import Hashable, Sequence
+A field without a default is always in the file, as null where it is unknown; others are left out.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from gpt_classifier.evaluation.metrics import (
-    Counts,
-    by_class,
-    classification_scores,
-    confusion_matrix,
-    counts_by_class,
-    ranking_scores,
-)
-from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.statistics import resampling
-from gpt_classifier.statistics.intervals import clustered, wilson
-
-TOP = (2, 3, 5)  # numbers of most probable classes among which the right one is looked for
-OF_SEVERAL = ("f1_micro", "hamming_loss", "label_ranking_average_precision", "auroc_micro", "average_precision_micro")
+from gpt_classifier.decision.prior import ClassMix
+from gpt_classifier.decision.reliability import ReliabilityResults
+from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
+from gpt_classifier.evaluation.verdict import BaselineResults
+from gpt_classifier.records import INLINE, from_json, to_json
+from gpt_classifier.statistics.intervals import Interval
 
 
-def report(outputs: EpochOutputs, names: Sequence[str], clusters: Sequence[Hashable] | None = None) -> dict[str, Any]:
-    """Scores of a network's outputs, of all rows and of each class, as values that JSON knows.
+@dataclass(frozen=True, kw_only=True)
+class TestResults:
+    """The results of a test in which all logits were finite."""
 
-    ``clusters`` (N,) tells which rows are near-duplicates of each other. Undefined scores are None. Macro scores are
-    means over classes as in :func:`classification_scores`; the micro ones all equal the accuracy, except those of
-    labels (N, K), whose accuracy is that of whole rows. Bootstrap intervals are None if the rows allow none.
-    """
-    strange = int((~outputs.logits.isfinite().all(1)).sum())
-    if strange:
-        return {"rows": len(outputs), "rows_with_logits_not_finite": strange}
-    multi_label = outputs.task.multi_label
-    of_classes = counts_by_class(outputs)
-    rows, predicted, _ = (count.long().tolist() for count in of_classes)
-    each, ranking = by_class(of_classes), ranking_scores(outputs)
-    right = outputs.correct.numpy()
-    scores = classification_scores(outputs, names)
-    result: dict[str, Any] = {"rows": len(outputs), "accuracy": scores["accuracy"]}
-    result["accuracy_interval"] = wilson(int(right.sum()), len(right))[1:]
-    if clusters is not None:
-        result["distinct_rows"] = len(set(clusters))
-        result["accuracy_interval_by_clusters"] = clustered(right, clusters)[1:]
-    for name in ("f1_macro",) if multi_label else ("balanced_accuracy", "f1_macro"):
-        result[name] = scores.get(name)
-    result["precision_macro"], result["recall_macro"] = (_plain(v.nanmean()) for v in (each.precision, each.recall))
-    for name in ("auroc", "average_precision") if multi_label else ("mcc", "auroc", "average_precision"):
-        result[name] = scores.get(name)
-    if multi_label:
-        result |= {"multi_label": True} | {name: scores.get(name) for name in OF_SEVERAL}
-        micro = by_class(Counts(*(count.sum() for count in of_classes)))
-        result["precision_micro"], result["recall_micro"] = _plain(micro.precision), _plain(micro.recall)
-    resampled = resampling.intervals(outputs.labels.numpy(), _resampled_scores(outputs), clusters)
-    result |= {f"{name}_interval": interval for name, interval in resampled.items()}
-    result["top_k"] = {} if multi_label else {str(k): value for k, value in _top_k(outputs).items()}
-    values = each._asdict() | ranking._asdict()
-    result["classes"] = [
-        {"class": names[c], **{name: _plain(v[c]) for name, v in values.items()}}
-        | {"rows": rows[c], "predicted": predicted[c]}
-        for c in sorted(range(len(names)), key=lambda c: -rows[c])
-    ]
-    result["confusions"] = [] if multi_label else _confusions(outputs, names)
-    return result
+    __test__ = False  # for pytest
+
+    tested: "Tested | None" = field(default=None, metadata=INLINE)
+    run: "TestedRun | None" = field(default=None, metadata=INLINE)
+    scores: "Scores" = field(metadata=INLINE)
+    loss: float | None
+    training_seconds: float | None  # None for a model folder, which does not know
+    test_seconds: float | None
+    natural_mix: ClassMix | None  # None where the test rows have the natural class mix, or nobody knows it
+    baselines: "BaselineResults | Missing | None" = None
+    decision: "DecisionResults | None" = None
+    leaks: "Leaks | None" = None
+    errors: "list[WrongText] | None" = None  # the most confident ones
+    lengths: list[LengthGroup] | None = None
+    truncation: "Truncation | None" = None
+    scripts: list[ScriptGroup] | None = None
+    invariance: "Certificate | Missing | None" = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training and testing; None if unknown."""
+        trained, tested = self.training_seconds, self.test_seconds
+        return None if trained is None or tested is None else trained + tested
+
+    def to_json(self) -> dict[str, Any]:
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TestResults":
+        return from_json(cls, content)
 
 
-def _confusions(outputs: EpochOutputs, names: Sequence[str]) -> list[dict[str, Any]]:
-    counts = confusion_matrix(outputs)
-    rows = counts.sum(1).tolist()
-    wrong = [(int(counts[i, j]), i, j) for i, j in counts.nonzero().tolist() if i != j]
-    return [
-        {"true": names[i], "predicted": names[j], "rows": n, "share_of_class": n / rows[i]}
-        for n, i, j in sorted(wrong, key=lambda item: -item[0])
-    ]
+@dataclass(frozen=True, kw_only=True)
+class NotFinite:
+    """All that is known of a network that diverged."""
+
+    tested: "Tested | None" = field(default=None, metadata=INLINE)
+    rows: int
+    rows_with_logits_not_finite: int
+
+    def to_json(self) -> dict[str, Any]:
+        return to_json(self)
 
 
-def _resampled_scores(outputs: EpochOutputs) -> dict[str, resampling.Score]:
-    """Macro F1 and, of several labels, micro F1; of two classes that both occur, also the scores of their ranking.
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Why there is nothing."""
 
-    With more, that would take minutes.
-    """
-    if outputs.task.multi_label:
-        rows = outputs.truth.numpy(), outputs.predicted.numpy()
-        return {"f1_macro": resampling.macro_f1(*rows), "f1_micro": resampling.micro_f1(*rows)}
-    truth = outputs.labels.numpy()
-    result = {"f1_macro": resampling.macro_f1(truth, outputs.logits.argmax(-1).numpy())}
-    if outputs.classes == 2 and len(outputs.labels.unique()) == 2:
-        ranked = [(truth == c, probabilities) for c, probabilities in enumerate(outputs.probabilities.numpy().T)]
-        result["auroc"] = resampling.auroc(*ranked[1])  # that of the other class is the same
-        result["average_precision"] = resampling.mean([resampling.average_precision(*each) for each in ranked])
-    return result
+    missing: str
 
 
-def _top_k(outputs: EpochOutputs) -> dict[int, float]:
-    """Share of rows with the right class among the k most probable."""
-    from sklearn.metrics import top_k_accuracy_score
-
-    k = outputs.classes
-    return {n: float(top_k_accuracy_score(outputs.labels, outputs.logits, k=n, labels=range(k))) for n in TOP if n < k}
+# ---------------------------------------------------------------- scores
 
 
-def _plain(value: Tensor) -> float | None:
-    return None if math.isnan(value) else float(value)
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Of all rows and of each class; None for what is undefined, and for intervals that the rows allow none of."""
+
+    rows: int
+    accuracy: float
+    accuracy_interval: Interval
+    distinct_rows: int | None = None  # with near-duplicates as one, where texts are known
+    accuracy_interval_by_clusters: Interval | None = None  # of near-duplicates
+    balanced_accuracy: float | None = None  # of a single label
+    f1_macro: float | None
+    precision_macro: float | None
+    recall_macro: float | None
+    mcc: float | None = None  # of a single label
+    auroc: float | None
+    average_precision: float | None
+    of_labels: "MultiLabelScores | None" = field(default=None, metadata=INLINE)
+    f1_macro_interval: Interval | None
+    of_ranking: "RankingIntervals | None" = field(default=None, metadata=INLINE)
+    top_k: dict[str, float]
+    classes: "list[ClassScores]"
+    confusions: "list[Confusion]"
+
+    @property
+    def auroc_interval(self) -> Interval | None:
+        return None if self.of_ranking is None else self.of_ranking.auroc_interval
+
+    @property
+    def average_precision_interval(self) -> Interval | None:
+        return None if self.of_ranking is None else self.of_ranking.average_precision_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelScores:
+    """What only texts with any number of labels have."""
+
+    multi_label: bool
+    f1_micro: float | None
+    hamming_loss: float | None
+    label_ranking_average_precision: float | None
+    auroc_micro: float | None
+    average_precision_micro: float | None
+    precision_micro: float | None
+    recall_micro: float | None
+    f1_micro_interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingIntervals:
+    """Of two classes that both occur; with more they would take minutes."""
+
+    auroc_interval: Interval | None
+    average_precision_interval: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    class_: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    auroc: float | None
+    average_precision: float | None
+    rows: int
+    predicted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Rows of one class that were given another."""
+
+    true: str
+    predicted: str
+    rows: int
+    share_of_class: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionResults:
+    """What the model's own rule does on the test rows, a sentence each."""
+
+    asked: dict[str, Any]
+    on_these_rows: list[str]
+
+
+# ---------------------------------------------------------------- the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """Which model was tested on which rows."""
+
+    version: str
+    trained_steps: int | None  # a model folder does not know
+    data: dict[str, Any] | None
+    test_fingerprint: str | None
+    rows_trained_on: int | None  # or near-duplicates of such
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedRun:
+    """What the model is, what it was trained on and how, and how reliable its probabilities are."""
+
+    __test__ = False  # for pytest
+
+    network: "Network | None"
+    training: "Training | None"
+    configuration: dict[str, Any] | None
+    versions: dict[str, str] | None
+    machine: "Machine | None"  # of the test
+    learning_curves: dict[str, list[tuple[int, float]]] | None
+    calibration: "Calibration | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    type: str
+    blocks: int
+    channels: int
+    heads: int
+    context: int
+    pooling: str
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    seed: int | None
+    fingerprint: str | None = None
+    distinct_texts: int | None = None
+    source: str | None = None
+    rows: dict[str, dict[str, int]] | None = None  # of each class, by split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    processor: str
+    cores: int | None
+    gpus: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Of the uncalibrated probabilities, and of those of the model's own decision where these are others."""
+
+    before: ReliabilityResults
+    after: ReliabilityResults | None = None
+    temperature: float | None = None
+
+
+# ---------------------------------------------------------------- the rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaks:
+    """Errors on rows that were trained on, or whose near-duplicates were, and on the others."""
+
+    seen: Group
+    unseen: Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongText:
+    row: int
+    text: str
+    true: str
+    predicted: str
+    probability: float
+    neighbour: "TrainingText | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingText:
+    """The one that is most like a wrongly classified text."""
+
+    text: str
+    class_: str
+    similarity: float
+    near_duplicate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncation:
+    max_length: int
+    kept: str
+    windows: dict[str, Any] | None  # settings
+    longer: Group
+    whole: Group
+    otherwise: "ReadOtherwise | None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOtherwise:
+    """Errors on the longer texts, as they were read and in the other of both ways, truncated or in windows."""
+
+    windows: dict[str, Any] | None
+    as_read: Group
+    otherwise: Group
+    difference: tuple[float, float, float]  # of the accuracies, and its interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """How much answers change where they should not."""
+
+    rows: int
+    of: int
+    variations: "list[Variation | MissingVariation]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    variation: str
+    largest_change: float  # of a probability
+    changed_answers: int
+    tolerance: float | None  # None where a change is expected and only measured
+    passed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingVariation:
+    variation: str
+    missing: str

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gpt_classifier.evaluation.baselines import Baselines, right
+from gpt_classifier.records import INLINE
 from gpt_classifier.statistics import resampling
-from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.intervals import Interval, wilson
 from gpt_classifier.statistics.paired_tests import (
     ALPHA,
     independent_rows,
@@ -19,10 +20,47 @@ from gpt_classifier.statistics.paired_tests import (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaselineScores:
+    name: str
+    accuracy: float
+    accuracy_interval: Interval
+    f1_macro: float | None
+    f1_macro_interval: Interval | None
+    accuracy_to_choose: float | None  # of the rows that choose the best one
+    seconds: float | None  # of training and of classifying the test texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the network compares with the best baseline; differences are those of the network."""
+
+    chosen_on: str
+    best: str
+    difference: float
+    difference_interval: Interval
+    only_network_right: int
+    only_best_right: int
+    p: float
+    told_apart: bool
+    rows_needed: int | None
+    f1_macro_difference: float | None
+    f1_macro_difference_interval: Interval | None
+    verdict: str  # in one sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineResults:
+    training_rows: int
+    skipped: dict[str, str]
+    models: list[BaselineScores]
+    against_best: Verdict | None = field(default=None, metadata=INLINE)  # None where none could be trained
+
+
 def against_baselines(
     predicted: np.ndarray, labels: np.ndarray, baselines: Baselines, clusters: Sequence[Hashable] | None = None
-) -> dict[str, Any]:
-    """Scores of the baselines, and how the network compares with the best one, as values that JSON knows.
+) -> BaselineResults:
+    """Scores of the baselines, and how the network compares with the best one.
 
     Args:
         predicted: (N,) class names, by the network, or (N, K) whether a text has each label.
@@ -30,63 +68,79 @@ def against_baselines(
         baselines: Trained on the rows that the network was trained on.
         clusters: (N,) which test rows are near-duplicates of each other.
     """
-    result: dict[str, Any] = {"training_rows": baselines.training_rows, "skipped": baselines.skipped, "models": []}
+    rows = baselines.training_rows
     if not baselines.trained:
-        return result
-    best = baselines.best
+        return BaselineResults(training_rows=rows, skipped=baselines.skipped, models=[])
     f1 = {each.name: resampling.macro_f1(labels, each.predicted) for each in baselines.trained}
-    of_difference = resampling.difference(resampling.macro_f1(labels, predicted), f1[best.name])
-    intervals = resampling.intervals(labels, {**f1, "difference": of_difference}, clusters)
+    f1["difference"] = resampling.difference(resampling.macro_f1(labels, predicted), f1[baselines.best.name])
+    intervals = resampling.intervals(labels, f1, clusters)
     every_row = np.ones((1, len(labels)))
+    values = {name: _plain(score(every_row)[0]) for name, score in f1.items()}
+    models = []
     for each in baselines.trained:
-        count = int(right(each.predicted, labels).sum())
-        result["models"].append(
-            {
-                "name": each.name,
-                "accuracy": count / len(labels),
-                "accuracy_interval": wilson(count, len(labels))[1:],
-                "f1_macro": _plain(f1[each.name](every_row)[0]),
-                "f1_macro_interval": intervals[each.name],
-                "accuracy_to_choose": each.accuracy_to_choose,
-                "seconds": each.seconds,
-            }
+        accuracy, *interval = wilson(int(right(each.predicted, labels).sum()), len(labels))
+        models.append(
+            BaselineScores(
+                name=each.name,
+                accuracy=accuracy,
+                accuracy_interval=(interval[0], interval[1]),
+                f1_macro=values[each.name],
+                f1_macro_interval=intervals[each.name],
+                accuracy_to_choose=each.accuracy_to_choose,
+                seconds=each.seconds,
+            )
         )
+    of_f1 = values["difference"], intervals["difference"]
+    found = _against_best(predicted, labels, baselines, clusters, of_f1)
+    return BaselineResults(training_rows=rows, skipped=baselines.skipped, models=models, against_best=found)
+
+
+def _against_best(
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    baselines: Baselines,
+    clusters: Sequence[Hashable] | None,
+    of_f1: tuple[float | None, Interval | None],
+) -> Verdict:
+    """``of_f1`` is the difference of macro F1, with its interval."""
+    best = baselines.best
     one, other = right(predicted, labels), right(best.predicted, labels)
     value, low, high = paired_difference(one, other, clusters)
     p = paired_p_value(one[None], other[None])
     needed = rows_needed(value, float(np.mean(one != other)))
     if needed is not None and clusters is not None:  # of near-duplicates it takes more
         needed = math.ceil(needed * len(labels) / independent_rows(one.astype(float) - other, clusters))
-    result |= {
-        "chosen_on": baselines.chosen_on,
-        "best": best.name,
-        "difference": value,
-        "difference_interval": [low, high],
-        "only_network_right": int((one & ~other).sum()),
-        "only_best_right": int((other & ~one).sum()),
-        "p": p,
+    found = Verdict(
+        chosen_on=baselines.chosen_on,
+        best=best.name,
+        difference=value,
+        difference_interval=(low, high),
+        only_network_right=int((one & ~other).sum()),
+        only_best_right=int((other & ~one).sum()),
+        p=p,
         # Both, as McNemar's test takes near-duplicates for independent, and the interval is not exact.
-        "told_apart": p < ALPHA and (low > 0 or high < 0),
-        "rows_needed": needed,
-        "f1_macro_difference": _plain(of_difference(every_row)[0]),
-        "f1_macro_difference_interval": intervals["difference"],
-    }
-    return result | {"verdict": verdict(result, len(labels))}
+        told_apart=p < ALPHA and (low > 0 or high < 0),
+        rows_needed=needed,
+        f1_macro_difference=of_f1[0],
+        f1_macro_difference_interval=of_f1[1],
+        verdict="",
+    )
+    return replace(found, verdict=verdict(found, len(labels)))
 
 
-def verdict(result: dict[str, Any], rows: int) -> str:
-    """One sentence on what :func:`against_baselines` found on so many test rows, whichever side it favours."""
-    low, high = (100 * bound for bound in result["difference_interval"])
-    points = 100 * result["difference"]
+def verdict(found: Verdict, rows: int) -> str:
+    """One sentence on what was found on so many test rows, whichever side it favours."""
+    low, high = (100 * bound for bound in found.difference_interval)
+    points = 100 * found.difference
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
-    evidence = f"95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p {number(result['p'])}"
-    against = f"{result['best']}, the best baseline on {result['chosen_on']}"
+    evidence = f"95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p {number(found.p)}"
+    against = f"{found.best}, the best baseline on {found.chosen_on}"
     said = f"Verdict: on {rows:,} test texts the network is {how} {against} ({evidence})"
-    if result["told_apart"]:
+    if found.told_apart:
         return f"{said}: the test tells them apart."
-    if result["rows_needed"] is None:
+    if found.rows_needed is None:
         return f"{said}: the test cannot tell them apart."
-    needed = f"it would take about {_two_digits(result['rows_needed']):,} texts, if this is the true difference"
+    needed = f"it would take about {_two_digits(found.rows_needed):,} texts, if this is the true difference"
     return f"{said}: the test cannot tell them apart; {needed}."
 
 

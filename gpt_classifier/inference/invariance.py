@@ -5,12 +5,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.evaluation.results import Certificate, Missing, MissingVariation, Variation
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.models.heads import PADDING_COUNTS
 
@@ -20,11 +20,11 @@ PASSES = 12  # through the network for each text, as a rough estimate: wider bat
 FIRST = 8  # texts that tell how long all would take
 
 
-def certificate(classifier: TextClassifier, texts: list[str], seconds: float) -> dict[str, Any]:
-    """The largest change of a probability and the number of changed answers under each variation, as plain values.
+def certificate(classifier: TextClassifier, texts: list[str], seconds: float) -> Certificate | Missing:
+    """The largest change of a probability and the number of changed answers under each variation.
 
     What must not change has a ``tolerance`` and has ``passed`` or not; where both are None, a change is expected and
-    only measured. ``missing`` holds the reason where a variation cannot be computed here.
+    only measured. :class:`Missing` is the reason where the model cannot be saved.
 
     Args:
         classifier: Not quantized.
@@ -37,7 +37,7 @@ def certificate(classifier: TextClassifier, texts: list[str], seconds: float) ->
             classifier.save(folder)
             reloaded = TextClassifier.load(folder, classifier.device)
         except (InputError, OSError) as error:
-            return {"missing": f"the model cannot be saved in a temporary folder ({reason(error)})"}
+            return Missing(missing=f"the model cannot be saved in a temporary folder ({reason(error)})")
         sample = _sample(reloaded, texts, seconds)
         expected = reloaded.logits(sample)
         rows = [
@@ -49,7 +49,7 @@ def certificate(classifier: TextClassifier, texts: list[str], seconds: float) ->
                 reloaded, expected, "int8", False, lambda: TextClassifier.load(folder, "cpu", int8=True).logits(sample)
             )
         )
-    return {"rows": len(sample), "of": len(texts), "variations": rows}
+    return Certificate(rows=len(sample), of=len(texts), variations=rows)
 
 
 def _sample(classifier: TextClassifier, texts: list[str], seconds: float) -> list[str]:
@@ -66,10 +66,10 @@ def _spaced(n: int, maximum: int) -> list[int]:
     return np.unique(np.linspace(0, n - 1, min(n, maximum)).round().astype(int)).tolist()
 
 
-Variation = tuple[str, bool, Callable[[], np.ndarray]]  # its name, whether answers must stay, the logits (N, K)
+Varied = tuple[str, bool, Callable[[], np.ndarray]]  # its name, whether answers must stay, the logits (N, K)
 
 
-def _variations(classifier: TextClassifier, texts: list[str]) -> list[Variation]:
+def _variations(classifier: TextClassifier, texts: list[str]) -> list[Varied]:
     exact = classifier.model.pooling not in PADDING_COUNTS
     return [
         ("longer padding", exact, lambda: _padded(classifier, texts).logits(texts)),
@@ -96,21 +96,21 @@ def _in_bfloat16(classifier: TextClassifier, texts: list[str]) -> np.ndarray:
 
 def _row(
     classifier: TextClassifier, expected: np.ndarray, name: str, exact: bool, compute: Callable[[], np.ndarray]
-) -> dict[str, Any]:
+) -> Variation | MissingVariation:
     try:
         logits = compute()
     except (InputError, RuntimeError) as error:
-        return {"variation": name, "missing": reason(error)}
+        return MissingVariation(variation=name, missing=reason(error))
     decision = classifier.decision
     before, after = decision.probabilities(expected), decision.probabilities(logits)
     change = float(np.abs(after - before).max())
     # Reduced precision of weights or of products on a GPU is no invariance of another order of sums.
     full = {parameter.dtype for parameter in classifier.model.parameters()} == {torch.float32}
     tolerance = TOLERANCE if exact and full and torch.get_float32_matmul_precision() == "highest" else None
-    return {
-        "variation": name,
-        "largest_change": change,
-        "changed_answers": int((decision.sets(after) != decision.sets(before)).any(-1).sum()),
-        "tolerance": tolerance,
-        "passed": None if tolerance is None else change <= tolerance,
-    }
+    return Variation(
+        variation=name,
+        largest_change=change,
+        changed_answers=int((decision.sets(after) != decision.sets(before)).any(-1).sum()),
+        tolerance=tolerance,
+        passed=None if tolerance is None else change <= tolerance,
+    )

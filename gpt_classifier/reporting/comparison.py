@@ -7,6 +7,7 @@ import numpy as np
 from gpt_classifier.errors import InputError
 
 if TYPE_CHECKING:
+    from gpt_classifier.evaluation.results import TestResults
     from gpt_classifier.reporting.document import Document, Section
     from gpt_classifier.reporting.saved import SavedTest
 
@@ -28,7 +29,7 @@ OF_FILES = (
 
 def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
     """Raises ``InputError`` unless both were tested on the same rows with the same labels."""
-    if any(test.facts.get("multi_label") for test in (first, second)):
+    if any(test.results.scores.of_labels is not None for test in (first, second)):
         raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
     one, other = (
         dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.true.argmax(-1)], strict=True))
@@ -41,7 +42,7 @@ def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
             f"the runs were tested on different rows: {same:,} rows with the same label are common to the {len(one):,} "
             f"of the first and the {len(other):,} of the second; test both on one file with --data.test_source FILE"
         )
-    hashes = [test.facts.get("test_fingerprint") for test in (first, second)]
+    hashes = [test.results.tested and test.results.tested.test_fingerprint for test in (first, second)]
     if None not in hashes and hashes[0] != hashes[1]:
         raise InputError(
             f"the runs were tested on different texts: all {same:,} row numbers and labels are common, but the texts "
@@ -67,7 +68,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
     f1 = resampling.difference(resampling.macro_f1(labels, other), resampling.macro_f1(labels, one))
     return {
         "rows": len(labels),
-        "scores": [_scores(test.facts) for test in (first, second)],
+        "scores": [_scores(test.results) for test in (first, second)],
         "difference": value,
         "difference_interval": [low, high],
         "f1_macro_difference": float(f1(np.ones((1, len(labels))))[0]),
@@ -78,7 +79,7 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
         "only_first_right": int((right[0] & ~right[1]).sum()),
         "only_second_right": int((right[1] & ~right[0]).sum()),
         "both_wrong": int((~right[0] & ~right[1]).sum()),
-        **_settings(first.facts, second.facts),
+        **_settings(first.results, second.results),
         "disagreements": int((one != other).sum()),
         "texts_missing": missing,
         "examples": _examples(first, second, texts),
@@ -91,17 +92,18 @@ def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
     return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true)[order].argmax(-1)]
 
 
-def _scores(facts: dict[str, Any]) -> dict[str, Any]:
+def _scores(results: "TestResults") -> dict[str, Any]:
     names = ("accuracy", "f1_macro", "balanced_accuracy", "mcc", "auroc", "average_precision", "loss")
     kept = [*names, *(f"{name}_interval" for name in names), "training_seconds", "test_seconds"]
-    return {name: facts[name] for name in kept if facts.get(name) is not None}
+    content = results.to_json()
+    return {name: content[name] for name in kept if content.get(name) is not None}
 
 
-def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def _settings(first: "TestResults", second: "TestResults") -> dict[str, Any]:
     """The sections of settings that are known of both runs, and the settings in them that differ, by dotted key."""
     from gpt_classifier.settings import flat
 
-    both = [facts.get("configuration") or {"data": facts.get("data") or {}} for facts in (first, second)]
+    both = [_configuration(results) for results in (first, second)]
     if ("trainer" in both[0]) != ("trainer" in both[1]):  # a model folder knows no more
         both = [{"data": configuration.get("data") or {}} for configuration in both]
     one, other = map(flat, both)
@@ -114,18 +116,25 @@ def _settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {"settings_of": sections, "settings": differ}
 
 
+def _configuration(results: "TestResults") -> dict[str, Any]:
+    """All that is known of it."""
+    run, tested = results.run, results.tested
+    return (run and run.configuration) or {"data": (tested and tested.data) or {}}
+
+
 def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
     from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import digest
     from gpt_classifier.data.sources import IN_MEMORY
 
-    settings = test.facts.get("data") or {}
+    tested = test.results.tested
+    settings = (tested and tested.data) or {}
     if settings.get("source", IN_MEMORY) == IN_MEMORY:
         raise InputError("they were given in memory, or as data loaders")
     table = TextDataModule(**settings).read_tables()["test"]
     texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
-    if texts.isna().any() or digest(texts) != test.facts.get("test_fingerprint"):
+    if texts.isna().any() or tested is None or digest(texts) != tested.test_fingerprint:
         raise InputError("they are not those any more that the runs were tested on")
     return texts.tolist()
 
@@ -167,9 +176,12 @@ def document(facts: dict[str, Any]) -> "Document":
     of_f1 = (
         "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
     )
-    sections = [_scores_section(facts), _agreement_section(facts), _settings_section(facts)]
-    if facts["examples"]:
-        sections.append(_disagreements_section(facts))
+    sections = [
+        _scores_section(facts["scores"]),
+        _agreement_section(facts),
+        _settings_section(facts),
+        _disagreements_section(facts),
+    ]
     return Document(
         "Comparison of two runs",
         f"B is {how} A",
@@ -177,47 +189,46 @@ def document(facts: dict[str, Any]) -> "Document":
         f"{number(facts['p'])}; macro F1 {f1:+.1f} points{of_f1}",
         told,
         [("A", facts["first"]), ("B", facts["second"])],
-        sections,
+        [section for section in sections if section is not None],
     )
 
 
-def _scores_section(facts: dict[str, Any]) -> "Section":
+def _scores_section(runs: list[dict[str, Any]]) -> "Section":
+    from gpt_classifier.evaluation.results import TestResults
     from gpt_classifier.reporting.document import Section, Table
     from gpt_classifier.reporting.scores import scored
 
-    one, other = (dict(scored(run)) for run in facts["scores"])
+    one, other = (dict(scored(TestResults.from_json(run))) for run in runs)
     scores = [[name, one[name], other[name]] for name in one if name in other]
-    how_to_read = "Each score with its 95 % interval; scores of the same rows."
-    return Section("Scores", how_to_read, [Table(["score", "A", "B"], scores)])
+    how = "Each score with its 95 % interval; scores of the same rows."
+    return Section("Scores", how, [Table(["score", "A", "B"], scores)])
 
 
 def _agreement_section(facts: dict[str, Any]) -> "Section":
     from gpt_classifier.reporting.document import Section, Table
     from gpt_classifier.reporting.words import percent
 
-    counts = {
-        "both right": facts["both_right"],
-        "only A right": facts["only_first_right"],
-        "only B right": facts["only_second_right"],
-        "both wrong": facts["both_wrong"],
-    }
-    rows = [[name, f"{n:,}", percent(n / facts["rows"])] for name, n in counts.items()]
-    how_to_read = "The paired tests rest on the rows that only one of the two classifies correctly."
-    return Section("Agreement", how_to_read, [Table(["answers", "texts", "share"], rows)])
+    counts = [
+        ["both right", facts["both_right"]],
+        ["only A right", facts["only_first_right"]],
+        ["only B right", facts["only_second_right"]],
+        ["both wrong", facts["both_wrong"]],
+    ]
+    rows = [[name, f"{n:,}", percent(n / facts["rows"])] for name, n in counts]
+    how = "The paired tests rest on the rows that only one of the two classifies correctly."
+    return Section("Agreement", how, [Table(["answers", "texts", "share"], rows)])
 
 
 def _settings_section(facts: dict[str, Any]) -> "Section":
     from gpt_classifier.reporting.document import Paragraph, Section, Table
 
     settings = [[each["setting"], *(_shown(each[name]) for name in ("first", "second"))] for each in facts["settings"]]
-    return Section(
-        "Settings that differ",
-        f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}.",
-        [Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")],
-    )
+    how = f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(facts['settings_of'])}."
+    shown = Table(["setting", "A", "B"], settings, names=3) if settings else Paragraph("None does.")
+    return Section("Settings that differ", how, [shown])
 
 
-def _disagreements_section(facts: dict[str, Any]) -> "Section":
+def _disagreements_section(facts: dict[str, Any]) -> "Section | None":
     from gpt_classifier.reporting.document import Example, Examples, Paragraph, Section
 
     examples = [
@@ -231,10 +242,12 @@ def _disagreements_section(facts: dict[str, Any]) -> "Section":
         )
         for each in facts["examples"]
     ]
-    how_to_read = "Of the rows with different answers, those on which the probabilities of the true class differ most."
+    if not examples:
+        return None
+    how = "Of the rows with different answers, those on which the probabilities of the true class differ most."
     shown = f"{len(examples):,} of {facts['disagreements']:,} rows"
     shown += f", without their texts: {facts['texts_missing']}." if facts["texts_missing"] else ":"
-    return Section("Disagreements", how_to_read, [Paragraph(shown), Examples(examples)])
+    return Section("Disagreements", how, [Paragraph(shown), Examples(examples)])
 
 
 def _shown(value: Any) -> str:

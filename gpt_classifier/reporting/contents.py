@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gpt_classifier.data.summary import class_counts
+from gpt_classifier.evaluation.results import TestResults, Training
+from gpt_classifier.evaluation.verdict import BaselineResults
 from gpt_classifier.reporting import scores, words, worth
 from gpt_classifier.reporting.document import Document, Listing, Section
 from gpt_classifier.reporting.saved import SavedTest
@@ -13,56 +15,58 @@ MAX_COUNTS = 10  # with more classes than this, rows of each split are summarise
 
 def document(test: SavedTest) -> Document:
     """The report of a test."""
-    facts = test.facts
-    rows, right = facts["rows"], round(facts["accuracy"] * facts["rows"])
-    low, high = facts["accuracy_interval"]
-    verdict = facts.get("baselines", {}).get("verdict", "").removeprefix("Verdict: ")
+    results, measured, baselines = test.results, test.results.scores, test.results.baselines
+    rows, right = measured.rows, round(measured.accuracy * measured.rows)
+    low, high = measured.accuracy_interval
+    compared = baselines.against_best if isinstance(baselines, BaselineResults) else None
+    verdict = "" if compared is None else compared.verdict.removeprefix("Verdict: ")
     found = [write(test) for write in SECTIONS]
     return Document(
         "Test report",
-        f"{words.percent(facts['accuracy'], 2)} of test texts classified correctly",
+        f"{words.percent(measured.accuracy, 2)} of test texts classified correctly",
         f"{right:,} of {rows:,} texts; {words.INTERVAL} {words.percent(low)} to {words.percent(high)} (Wilson)",
         f"{verdict[:1].upper()}{verdict[1:]}",
-        _facts(facts),
+        _about(results),
         [section for section in found if section is not None],
     )
 
 
-def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    training, network, machine = (facts.get(name, {}) for name in ("training", "network", "machine"))
+def _about(results: TestResults) -> list[tuple[str, str]]:
+    """The run and the test, by name."""
+    run, tested = results.run, results.tested
+    training = (run and run.training) or Training(seed=None)
     found = []
-    if "source" in training:
-        found.append(("trained on", training["source"]))
-    for split, counts in training.get("rows", {}).items():
+    if training.source is not None:
+        found.append(("trained on", training.source))
+    for split, counts in (training.rows or {}).items():
         found.append((f"{split} rows", f"{sum(counts.values()):,}: {class_counts(counts, MAX_COUNTS)}"))
-    if "fingerprint" in training:
-        about = f"{training['fingerprint']}, a hash of {training['distinct_texts']:,} distinct training texts"
+    if training.fingerprint is not None:
+        about = f"{training.fingerprint}, a hash of {training.distinct_texts:,} distinct training texts"
         found.append(("fingerprint", about))
-    if network:
-        size = "{type}, {blocks} x {channels} channels, {heads} heads, {parameters:,} parameters".format_map(network)
-        found.append(("network", f"{size}; pooling {network['pooling']}"))
+    if run is not None and run.network is not None:
+        size = "{type}, {blocks} x {channels} channels, {heads} heads, {parameters:,} parameters"
+        found.append(("network", f"{size.format_map(vars(run.network))}; pooling {run.network.pooling}"))
     parts = []
-    if facts.get("training_seconds") is not None:
-        parts.append(f"{facts['training_seconds']:,.1f} s")
-    if facts.get("trained_steps"):
-        parts.append(f"{facts['trained_steps']:,} steps")
-    if training.get("seed") is not None:
-        parts.append(f"seed {training['seed']}")
+    if results.training_seconds is not None:
+        parts.append(f"{results.training_seconds:,.1f} s")
+    if tested is not None and tested.trained_steps:
+        parts.append(f"{tested.trained_steps:,} steps")
+    if training.seed is not None:
+        parts.append(f"seed {training.seed}")
     if parts:
         found.append(("training", ", ".join(parts)))
-    if facts.get("test_seconds"):
-        found.append(("test", f"{facts['test_seconds']:,.1f} s for {facts['rows']:,} texts"))
-    if machine:
-        gpus = f"; {len(machine['gpus'])} GPUs, {machine['gpus'][0]}" if machine["gpus"] else "; no GPU"
-        found.append(("machine of the test", f"{machine['processor']}, {machine['cores']} cores{gpus}"))
-    if "versions" in facts:
-        found.append(("versions", ", ".join(f"{name} {number}" for name, number in facts["versions"].items())))
+    if results.test_seconds:
+        found.append(("test", f"{results.test_seconds:,.1f} s for {results.scores.rows:,} texts"))
+    if run is not None and (machine := run.machine) is not None:
+        gpus = f"; {len(machine.gpus)} GPUs, {machine.gpus[0]}" if machine.gpus else "; no GPU"
+        found.append(("machine of the test", f"{machine.processor}, {machine.cores} cores{gpus}"))
+    if run is not None and run.versions is not None:
+        found.append(("versions", ", ".join(f"{name} {number}" for name, number in run.versions.items())))
     return found
 
 
 def _settings(test: SavedTest) -> Section | None:
-    configuration = test.facts.get("configuration")
-    if not configuration:
+    if (run := test.results.run) is None or not (configuration := run.configuration):
         return None
     import yaml
 

@@ -3,12 +3,13 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.files import find_in_run
 
 PROBABILITY = "probability_"  # begins the names of the columns of probabilities
@@ -17,7 +18,7 @@ PROBABILITY = "probability_"  # begins the names of the columns of probabilities
 class SavedTest(NamedTuple):
     """The results of a test: N rows, K classes."""
 
-    facts: dict[str, Any]  # of scores.json
+    results: TestResults  # of scores.json
     names: list[str]  # (K,) of the classes, in the order of the probabilities
     rows: np.ndarray  # (N,) row numbers in the source
     true: np.ndarray  # (N, K) booleans, the true class of each row, or its labels
@@ -34,20 +35,21 @@ def read(path: Path) -> SavedTest:
         raise InputError(f"{scores} is not a file of scores: expected a run's folder, or its scores.json")
     predictions = scores.with_name(f"predictions{scores.stem.removeprefix('scores')}.csv")
     try:
-        facts = json.loads(scores.read_text(encoding="utf-8"))
+        content = json.loads(scores.read_text(encoding="utf-8"))
+        results = TestResults.from_json(content)
         with open(predictions, newline="", encoding="utf-8") as stream:
             header, *lines = csv.reader(stream)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{scores} and {predictions.name} cannot be read ({error}): test again") from error
-    if "accuracy" not in facts:  # of logits that are NaN or infinite
+    if "accuracy" not in content:  # of logits that are NaN or infinite
         raise InputError(f"there are no scores in {scores}: the network diverged, so train with a lower learning rate")
     names = [name.removeprefix(PROBABILITY) for name in header if name.startswith(PROBABILITY)]
     if header[:3] != ["row", "label", "predicted"] or len(names) != len(header) - 3 or not lines:
         raise InputError(f"{predictions} does not hold the predictions of a test: test again")
-    several = facts.get("multi_label", False)
+    several = results.scores.of_labels is not None
     try:
         return SavedTest(
-            facts,
+            results,
             names,
             np.array([int(line[0]) for line in lines]),
             _which([line[1] for line in lines], names, several),

@@ -2,56 +2,55 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from gpt_classifier.decision.reliability import ReliabilityResults
 from gpt_classifier.evaluation import ranking
+from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.reporting.document import DASH, Block, Cell, Figure, Measured, Paragraph, Section, Table
 from gpt_classifier.reporting.plots import charts
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.reporting.words import INTERVAL, measured, percent, score
-from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.intervals import Interval, wilson
 
 MOST_CONFUSIONS = 15
 MANY_CLASSES = 25  # shown at once
 MAX_CURVES = 8  # more curves than this in one chart cannot be told apart
 MAX_CLASSES = 80  # more than this beside one matrix cannot be read
-SCORES = {
-    "f1_macro": "macro F1",
-    "f1_micro": "micro F1",
-    "hamming_loss": "Hamming loss",
-    "label_ranking_average_precision": "label ranking average precision",
-    "balanced_accuracy": "balanced accuracy",
-    "mcc": "Matthews correlation",
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "loss": "loss",
-}
 
 
-def scored(facts: dict[str, Any]) -> list[tuple[str, Cell]]:
+def scored(results: TestResults) -> list[tuple[str, Cell]]:
     """The scores of all rows that there are, each with its interval where it has one."""
-    low, high = facts["accuracy_interval"]
-    accuracy = "subset accuracy" if facts.get("multi_label") else "accuracy"
+    scores, of_labels = results.scores, results.scores.of_labels
+    low, high = scores.accuracy_interval
+    accuracy = "accuracy" if of_labels is None else "subset accuracy"
     rows: list[tuple[str, Cell]] = [
-        (accuracy, Measured(percent(facts["accuracy"], 2), f"{100 * low:.1f}{DASH}{100 * high:.1f}"))
+        (accuracy, Measured(percent(scores.accuracy, 2), f"{100 * low:.1f}{DASH}{100 * high:.1f}"))
     ]
-    for key, name in SCORES.items():
-        if facts.get(key) is not None:
-            rows.append((name, score(facts[key], facts.get(f"{key}_interval"))))
-    return rows
+    named: list[tuple[str, float | None, Interval | None]] = [("macro F1", scores.f1_macro, scores.f1_macro_interval)]
+    if of_labels is not None:
+        named += [
+            ("micro F1", of_labels.f1_micro, of_labels.f1_micro_interval),
+            ("Hamming loss", of_labels.hamming_loss, None),
+            ("label ranking average precision", of_labels.label_ranking_average_precision, None),
+        ]
+    named += [("balanced accuracy", scores.balanced_accuracy, None), ("Matthews correlation", scores.mcc, None)]
+    named.append(("AUROC", scores.auroc, scores.auroc_interval))
+    named.append(("average precision", scores.average_precision, scores.average_precision_interval))
+    named.append(("loss", results.loss, None))
+    return rows + [(name, score(value, interval)) for name, value, interval in named if value is not None]
 
 
 def of_scores(test: SavedTest) -> Section:
-    facts = test.facts
-    rows = scored(facts)
-    for k, share in facts.get("top_k", {}).items():
+    scores = test.results.scores
+    rows = scored(test.results)
+    for k, share in (scores.top_k or {}).items():
         rows.append((f"right class among the {k} most probable", percent(share)))
     blocks: list[Block] = [Table(["score", f"value, {INTERVAL}"], rows)]
-    duplicates = facts["rows"] - facts.get("distinct_rows", facts["rows"])
-    if duplicates:
-        by_clusters = DASH.join(f"{100 * bound:.1f}" for bound in facts["accuracy_interval_by_clusters"])
+    duplicates = 0 if scores.distinct_rows is None else scores.rows - scores.distinct_rows
+    if duplicates and scores.accuracy_interval_by_clusters is not None:
+        by_clusters = DASH.join(f"{100 * bound:.1f}" for bound in scores.accuracy_interval_by_clusters)
         blocks.append(
             Paragraph(
                 f"{duplicates:,} texts are near-duplicates of other test texts; with them as clusters, the interval of "
@@ -67,16 +66,16 @@ def of_scores(test: SavedTest) -> Section:
 
 
 def of_classes(test: SavedTest) -> Section:
-    classes = sorted(test.facts["classes"], key=lambda c: (not c["rows"], c["f1"] or 0.0, -c["rows"]))
-    rows = []
+    classes = sorted(test.results.scores.classes, key=lambda c: (not c.rows, c.f1 or 0.0, -c.rows))
+    rows: list[list[Cell]] = []
     for each in classes:
-        right = round((each["recall"] or 0) * each["rows"])
-        precision, recall = ((right, each[n]) for n in ("predicted", "rows"))
+        right = round((each.recall or 0) * each.rows)
+        precision, recall = (right, each.predicted), (right, each.rows)
         shares = [
             measured(shown, wilson(*counts)[1:] if counts[1] else None)
-            for shown, counts in ((each["precision"], precision), (each["recall"], recall))
+            for shown, counts in ((each.precision, precision), (each.recall, recall))
         ]
-        rows.append([each["class"], *shares, score(each["f1"], digits=3), f"{each['rows']:,}"])
+        rows.append([each.class_, *shares, score(each.f1, digits=3), f"{each.rows:,}"])
     how = (
         "Precision is the share of right answers among the texts that were given this class, recall the share of the "
         "class's texts that were found. The class with the lowest F1, the harmonic mean of both, comes first; below "
@@ -90,16 +89,16 @@ def of_classes(test: SavedTest) -> Section:
 
 
 def of_confusions(test: SavedTest) -> Section | None:
-    if test.facts.get("multi_label"):  # no wrong label stands for a right one
+    if test.results.scores.of_labels is not None:  # no wrong label stands for a right one
         return None
-    confusions = test.facts["confusions"]
+    confusions = test.results.scores.confusions
     blocks: list[Block] = []
     if confusions:
         shown = confusions[:MOST_CONFUSIONS]
-        rows = [[c["true"], c["predicted"], f"{c['rows']:,}", percent(c["share_of_class"])] for c in shown]
+        rows = [[c.true, c.predicted, f"{c.rows:,}", percent(c.share_of_class)] for c in shown]
         blocks.append(Table(["true class", "predicted instead", "texts", "of the class"], rows, names=2))
         if more := confusions[MOST_CONFUSIONS:]:
-            texts = sum(c["rows"] for c in more)
+            texts = sum(c.rows for c in more)
             blocks.append(Paragraph(f"{len(more):,} more pairs with {texts:,} texts are in scores.json."))
     else:
         blocks.append(Paragraph("No text was given a wrong class."))
@@ -120,17 +119,19 @@ def of_confusions(test: SavedTest) -> Section | None:
 
 
 def of_ranking(test: SavedTest) -> Section | None:
-    scores = {c["class"]: c for c in test.facts["classes"]}
-    measured = [c for c, name in enumerate(test.names) if scores[name]["auroc"] is not None]
-    if not measured:
+    classes = {each.class_: each for each in test.results.scores.classes}
+    by_precision, by_auroc = (
+        {c: value for c, name in enumerate(test.names) if (value := getattr(classes[name], score)) is not None}
+        for score in ("average_precision", "auroc")
+    )
+    if not by_auroc:
         return None
     figures = [
-        _curves(test, scores, measured, "average_precision", ranking.precision_recall, ("recall", "precision")),
-        _curves(test, scores, measured, "auroc", ranking.roc, ("false positive rate", "true positive rate")),
+        _curves(test, by_precision, "average precision", ranking.precision_recall, ("recall", "precision")),
+        _curves(test, by_auroc, "area under the curve", ranking.roc, ("false positive rate", "true positive rate")),
     ]
-    measured.sort(key=lambda c: scores[test.names[c]]["average_precision"])
-    each = [scores[test.names[c]] for c in measured]
-    rows: list[list[Cell]] = [[c["class"], score(c["average_precision"]), score(c["auroc"])] for c in each]
+    order = sorted(by_auroc, key=lambda c: by_precision[c])
+    rows: list[list[Cell]] = [[test.names[c], score(by_precision[c]), score(by_auroc[c])] for c in order]
     how = (
         "The curves show what every threshold on the probability of a class would give, so how well the probabilities "
         "rank the texts. The nearer a curve comes to the upper right corner (precision and recall) or upper left one "
@@ -141,56 +142,48 @@ def of_ranking(test: SavedTest) -> Section | None:
 
 
 def _curves(
-    test: SavedTest,
-    scores: dict[str, Any],
-    measured: list[int],
-    score: str,
-    curve: ranking.Curve,
-    labels: tuple[str, str],
+    test: SavedTest, scores: dict[int, float], title: str, curve: ranking.Curve, labels: tuple[str, str]
 ) -> Figure:
-    """The curves of the classes with the lowest score, and the mean of all; of one class in two that of the second."""
-    ranked = sorted(measured, key=lambda c: scores[test.names[c]][score])
-    one_of_two = len(test.names) == 2 and not test.facts.get("multi_label")
-    drawn = [c for c in measured if c == 1] if one_of_two else ranked[:MAX_CURVES]
-    points = {c: curve(test.true[:, c], test.probabilities[:, c]) for c in measured}
+    """The curves of the classes with the lowest of ``scores``, by number, and the mean of all.
+
+    Of one class in two that of the second is drawn.
+    """
+    is_roc = curve is ranking.roc
+    one_of_two = len(test.names) == 2 and test.results.scores.of_labels is None
+    drawn = [c for c in scores if c == 1] if one_of_two else sorted(scores, key=lambda c: scores[c])[:MAX_CURVES]
+    points = {c: curve(test.true[:, c], test.probabilities[:, c]) for c in scores}
     lines, legend = [], []
     for n, c in enumerate(drawn):
         x, y = points[c]
         lines.append(charts.Line(x, y, charts.colour(n)))
-        legend.append((charts.colour(n), f"{test.names[c]}: {scores[test.names[c]][score]:.3f}"))
+        legend.append((charts.colour(n), f"{test.names[c]}: {scores[c]:.3f}"))
     if len(drawn) > 1:
         x, y = ranking.mean_curve(list(points.values()))
         lines.append(charts.Line(x, y, "mean"))
-        value = np.mean([scores[test.names[c]][score] for c in measured])
-        legend.append(("mean", f"macro mean of {len(measured)} classes: {value:.3f}"))
-    title = {"average_precision": "average precision", "auroc": "area under the curve"}[score]
-    what = {"average_precision": "Precision and recall", "auroc": "ROC"}[score]
-    caption = f"{what}, with the {title}."
-    if len(drawn) < len(measured) and not one_of_two:
-        caption += f" Drawn are the {len(drawn)} lowest of {len(measured)} classes."
-    return Figure(charts.chart(lines, labels, (0, 1), (0, 1), diagonal=score == "auroc"), caption, legend)
+        legend.append(("mean", f"macro mean of {len(scores)} classes: {np.mean(list(scores.values())):.3f}"))
+    caption = f"{'ROC' if is_roc else 'Precision and recall'}, with the {title}."
+    if len(drawn) < len(scores) and not one_of_two:
+        caption += f" Drawn are the {len(drawn)} lowest of {len(scores)} classes."
+    return Figure(charts.chart(lines, labels, (0, 1), (0, 1), diagonal=is_roc), caption, legend)
 
 
 def of_calibration(test: SavedTest) -> Section | None:
-    if (calibration := test.facts.get("calibration")) is None:
+    if (run := test.results.run) is None or (calibration := run.calibration) is None:
         return None
-    before, after = calibration["before"], calibration.get("after")
+    before, after = calibration.before, calibration.after
     shown = {"softmax of the logits": ("c1" if after else "c0", before)}
-    said = f"Expected calibration error {before['error']:.4f}"
+    said = f"Expected calibration error {before.error:.4f}"
     if after:
         shown["probabilities of the model's decision"] = ("c0", after)
-        said += f" before and {after['error']:.4f} after the model's own decision"
-        said += f" (temperature {calibration['temperature']:.3g})."
+        said += f" before and {after.error:.4f} after the model's own decision"
+        said += f" (temperature {calibration.temperature:.3g})."
     else:
         said += ". The model was not calibrated: its probabilities are the softmax of the logits. gpt-classifier "
         said += "calibrate fits a temperature on validation rows."
     tables = [
         Table(
             ["probability", f"accuracy, {INTERVAL}", "texts"],
-            [
-                [f"{b['confidence']:.4f}", measured(b["accuracy"], b["accuracy_interval"]), f"{b['rows']:,}"]
-                for b in each["bins"]
-            ],
+            [[f"{b.confidence:.4f}", measured(b.accuracy, b.accuracy_interval), f"{b.rows:,}"] for b in each.bins],
             folded=f"Bins of the {name}",
         )
         for name, (_, each) in shown.items()
@@ -201,20 +194,20 @@ def of_calibration(test: SavedTest) -> Section | None:
         "model is overconfident. The expected calibration error is the mean distance from the diagonal, weighted by "
         "texts (Naeini et al., 2015; Guo et al., 2017)."
     )
-    legend = [(colour, f"{name}: {each['error']:.4f}") for name, (colour, each) in shown.items()]
+    legend = [(colour, f"{name}: {each.error:.4f}") for name, (colour, each) in shown.items()]
     figure = Figure(_reliability(shown.values()), f"Reliability, with the {INTERVAL} of each bin.", legend)
     return Section("Calibration", how, [Paragraph(said), figure, *tables])
 
 
-def _reliability(shown: Iterable[tuple[str, dict[str, Any]]]) -> str:
+def _reliability(shown: Iterable[tuple[str, ReliabilityResults]]) -> str:
     """Accuracy against confidence of bins in these colours; the axes begin where the lowest of them lies."""
     lines = [
         charts.Line(
-            [b["confidence"] for b in each["bins"]],
-            [b["accuracy"] for b in each["bins"]],
+            [b.confidence for b in each.bins],
+            [b.accuracy for b in each.bins],
             colour,
             points=True,
-            intervals=[(b["accuracy_interval"][0], b["accuracy_interval"][1]) for b in each["bins"]],
+            intervals=[b.accuracy_interval for b in each.bins],
         )
         for colour, each in shown
     ]
@@ -224,8 +217,7 @@ def _reliability(shown: Iterable[tuple[str, dict[str, Any]]]) -> str:
 
 
 def of_learning_curves(test: SavedTest) -> Section | None:
-    curves = test.facts.get("learning_curves")
-    if not curves:
+    if (run := test.results.run) is None or not (curves := run.learning_curves):
         return None
     points = [*curves["train"], *curves["val"]]
     if (last := max((step for step, _ in points), default=0)) == 0:
@@ -237,7 +229,7 @@ def of_learning_curves(test: SavedTest) -> Section | None:
             x, y = zip(*curves[name], strict=True)
             lines.append(charts.Line(x, y, colour, points=name == "val"))
             legend.append((colour, title))
-    steps = test.facts.get("trained_steps")
+    steps = test.results.tested and test.results.tested.trained_steps
     mark = (steps, "tested") if steps and steps <= last else None
     top = max(loss for _, loss in points) or 1.0
     drawing = charts.chart(lines, ("step", "loss"), (0, last), (0, 1.05 * top), mark=mark)

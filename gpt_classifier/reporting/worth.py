@@ -1,7 +1,8 @@
 """What a report says of the worth of the scores: alternatives, leaks, errors, limits, invariances."""
 
-from typing import Any
-
+from gpt_classifier.evaluation.groups import Group
+from gpt_classifier.evaluation.results import Missing, MissingVariation, Scores, Truncation
+from gpt_classifier.evaluation.verdict import BaselineScores
 from gpt_classifier.reporting.document import DASH, Block, Cell, Example, Examples, Measured, Paragraph, Section, Table
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.reporting.words import INTERVAL, isolated, measured, percent, score
@@ -9,38 +10,38 @@ from gpt_classifier.statistics.intervals import wilson
 
 
 def of_baselines(test: SavedTest) -> Section | None:
-    if (baselines := test.facts.get("baselines")) is None:
+    results, baselines = test.results, test.results.baselines
+    if baselines is None:
         return None
     how = (
         "A network that does not beat models of a second is not worth its cost. All were trained on the same training "
         "rows as the network; the verdict above compares it with the one that was best on rows that are no test rows."
     )
-    if missing := baselines.get("missing"):
-        return Section("Baselines", how, [Paragraph(f"There are none: {missing}.")])
-    facts = test.facts
-    trained = facts.get("training_seconds")
-    network = {"name": "the network", "seconds": trained and trained + facts["test_seconds"], **facts}
-    rows = [
-        [
-            each["name"],
-            measured(each["accuracy"], each["accuracy_interval"]),
-            score(each["f1_macro"], each.get("f1_macro_interval"), digits=3),
-            DASH if each["seconds"] is None else f"{each['seconds']:,.1f}",
-        ]
-        for each in (network, *baselines["models"])
-    ]
+    if isinstance(baselines, Missing):
+        return Section("Baselines", how, [Paragraph(f"There are none: {baselines.missing}.")])
+    rows = [_model("the network", results.seconds, results.scores)]
+    rows += [_model(each.name, each.seconds, each) for each in baselines.models]
     blocks: list[Block] = [Table(["model", "accuracy", "macro F1", "seconds"], rows)]
-    blocks += [Paragraph(f"Without {name}: {why}.") for name, why in baselines["skipped"].items()]
+    blocks += [Paragraph(f"Without {name}: {why}.") for name, why in baselines.skipped.items()]
     return Section("Baselines", how, blocks)
 
 
-def _group(name: str, group: dict[str, Any]) -> list[Any]:
-    rate = measured(group["error_rate"], group["error_rate_interval"])
-    return [name, rate, f"{group['errors']:,}", f"{group['rows']:,}"]
+def _model(name: str, seconds: float | None, scores: Scores | BaselineScores) -> list[Cell]:
+    return [
+        name,
+        measured(scores.accuracy, scores.accuracy_interval),
+        score(scores.f1_macro, scores.f1_macro_interval, digits=3),
+        DASH if seconds is None else f"{seconds:,.1f}",
+    ]
+
+
+def _group(name: str, group: Group) -> list[Cell]:
+    rate = measured(group.error_rate, group.error_rate_interval)
+    return [name, rate, f"{group.errors:,}", f"{group.rows:,}"]
 
 
 def of_class_mix(test: SavedTest) -> Section | None:
-    if (mix := test.facts.get("natural_mix")) is None:
+    if (mix := test.results.natural_mix) is None:
         return None
     how = (
         "The test rows were balanced, while the classes are not where the model is used: what depends on their "
@@ -48,49 +49,49 @@ def of_class_mix(test: SavedTest) -> Section | None:
         "class over that among the test rows, which leaves recall as it is. Intervals are by bootstrap."
     )
     scores: list[list[Cell]] = [
-        ["accuracy", measured(mix["accuracy"], mix["accuracy_interval"])],
-        ["macro F1", score(mix["f1_macro"], mix["f1_macro_interval"], digits=3)],
+        ["accuracy", measured(mix.accuracy, mix.accuracy_interval)],
+        ["macro F1", score(mix.f1_macro, mix.f1_macro_interval, digits=3)],
     ]
     scores += [
-        [f"precision of {isolated(name)}", measured(value, mix["precision_interval"][name])]
-        for name, value in mix["precision"].items()
+        [f"precision of {isolated(name)}", measured(value, mix.precision_interval[name])]
+        for name, value in mix.precision.items()
     ]
-    shares = ", ".join(f"{percent(share)} {isolated(name)}" for name, share in mix["shares"].items())
+    shares = ", ".join(f"{percent(share)} {isolated(name)}" for name, share in mix.shares.items())
     return Section("At the natural class mix", how, [Paragraph(f"{shares}."), Table(["score", "value"], scores)])
 
 
 def of_leaks(test: SavedTest) -> Section | None:
-    if (leaks := test.facts.get("leaks")) is None:
+    if (leaks := test.results.leaks) is None:
         return None
     how = (
         "Test texts that the model was trained on, or whose near-duplicates it was trained on, make scores optimistic. "
         "They are recognised by fingerprints that the model keeps of its training texts."
     )
-    seen, unseen = leaks["seen"], leaks["unseen"]
-    if not seen["rows"]:
+    seen, unseen = leaks.seen, leaks.unseen
+    if not seen.rows:
         said = "No test text is a training text or a near-duplicate of one."
         return Section("Training texts among the test texts", how, [Paragraph(said)])
     rows = [_group("seen in training", seen), _group("not seen", unseen)]
     blocks: list[Block] = [Table(["texts", "error rate", "errors", "number"], rows)]
-    if unseen["rows"]:
-        accuracy = wilson(unseen["rows"] - unseen["errors"], unseen["rows"])
-        f1 = f", macro F1 {unseen['f1_macro']:.4f} ({test.facts['f1_macro']:.4f})" if "f1_macro" in unseen else ""
-        said = f"Without them the accuracy is {accuracy} ({percent(test.facts['accuracy'], 2)} with them){f1}."
+    if unseen.rows:
+        accuracy, scores = wilson(unseen.rows - unseen.errors, unseen.rows), test.results.scores
+        f1 = "" if unseen.f1_macro is None else f", macro F1 {unseen.f1_macro:.4f} ({scores.f1_macro:.4f})"
+        said = f"Without them the accuracy is {accuracy} ({percent(scores.accuracy, 2)} with them){f1}."
         blocks.insert(0, Paragraph(said))
     return Section("Training texts among the test texts", how, blocks)
 
 
 def of_errors(test: SavedTest) -> Section | None:
-    errors = test.facts.get("errors")
+    errors = test.results.errors
     if not errors:
         return None
     examples = []
     for error in errors:
-        about = [("true", error["true"]), ("predicted", f"{isolated(error['predicted'])}, {error['probability']:.4f}")]
-        if neighbour := error.get("neighbour"):
-            alike = "near-duplicate" if neighbour["near_duplicate"] else f"similarity {neighbour['similarity']:.2f}"
-            about.append(("in training", f"{isolated(neighbour['class'])} ({alike}): {isolated(neighbour['text'])}"))
-        examples.append(Example(error["text"], about))
+        about = [("true", error.true), ("predicted", f"{isolated(error.predicted)}, {error.probability:.4f}")]
+        if neighbour := error.neighbour:
+            alike = "near-duplicate" if neighbour.near_duplicate else f"similarity {neighbour.similarity:.2f}"
+            about.append(("in training", f"{isolated(neighbour.class_)} ({alike}): {isolated(neighbour.text)}"))
+        examples.append(Example(error.text, about))
     how = (
         "The most confident errors come first. The training text that is most alike (cosine of tf-idf of runs of 3 "
         "and 4 characters) often explains one: where it has the predicted class, the model generalised from it; where "
@@ -101,16 +102,16 @@ def of_errors(test: SavedTest) -> Section | None:
 
 def of_groups(test: SavedTest) -> Section | None:
     blocks: list[Block] = []
-    if truncation := test.facts.get("truncation"):
+    if truncation := test.results.truncation:
         blocks += _truncation(truncation)
-    if len(lengths := test.facts.get("lengths", [])) > 1:
-        rows = [_group(_span(each["from"], each["to"]), each) for each in lengths]
+    if len(lengths := test.results.lengths or []) > 1:
+        rows = [_group(_span(each.from_, each.to), each.group) for each in lengths]
         blocks.append(Table(["tokens", "error rate", "errors", "number"], rows))
-    if len(scripts := test.facts.get("scripts", [])) > 1:
-        rows = [_group(each["script"], each) for each in scripts]
+    if len(scripts := test.results.scripts or []) > 1:
+        rows = [_group(each.script, each.group) for each in scripts]
         blocks.append(Table(["script", "error rate", "errors", "number"], rows))
     elif scripts:
-        blocks.append(Paragraph(f"All texts are in one script, {scripts[0]['script']}."))
+        blocks.append(Paragraph(f"All texts are in one script, {scripts[0].script}."))
     how = (
         f"Groups whose intervals ({INTERVAL}, Wilson) do not overlap differ in more than chance. Lengths are in "
         "tokens, as the network reads them, in groups of about equal size; a script is that of most letters of a text."
@@ -118,25 +119,25 @@ def of_groups(test: SavedTest) -> Section | None:
     return Section("Errors by length and script", how, blocks) if blocks else None
 
 
-def _truncation(facts: dict[str, Any]) -> list[Block]:
-    limit, longer = f"{facts['max_length']:,} tokens", facts["longer"]
-    if not longer["rows"]:
+def _truncation(found: Truncation) -> list[Block]:
+    limit, longer = f"{found.max_length:,} tokens", found.longer
+    if not longer.rows:
         return [Paragraph(f"No text is longer than {limit}: none was truncated.")]
-    windows = facts["windows"]
-    how = f"read in windows every {windows['stride']:,} tokens" if windows else f"truncated ({facts['kept']} kept)"
-    rows = [_group(f"longer than {limit}", longer), _group("not longer", facts["whole"])]
+    windows = found.windows
+    how = f"read in windows every {windows['stride']:,} tokens" if windows else f"truncated ({found.kept} kept)"
+    rows = [_group(f"longer than {limit}", longer), _group("not longer", found.whole)]
     blocks: list[Block] = [
-        Paragraph(f"Longer than {limit} and {how}: {longer['rows']:,} texts."),
+        Paragraph(f"Longer than {limit} and {how}: {longer.rows:,} texts."),
         Table(["texts", "error rate", "errors", "number"], rows),
     ]
-    if (other := facts["otherwise"]) is not None:
-        value, low, high = (100 * share for share in other["difference"])
-        told = other["windows"]
-        what = f"Read in windows every {told['stride']:,} tokens" if told else f"Truncated ({facts['kept']} kept)"
-        rates = [percent(other[name]["error_rate"]) for name in ("otherwise", "as_read")]
+    if (other := found.otherwise) is not None:
+        value, low, high = (100 * share for share in other.difference)
+        told = other.windows
+        what = f"Read in windows every {told['stride']:,} tokens" if told else f"Truncated ({found.kept} kept)"
+        rates = [percent(group.error_rate) for group in (other.otherwise, other.as_read)]
         blocks.append(
             Paragraph(
-                f"{what} instead, without training again, {other['as_read']['rows']:,} of them have an error rate of "
+                f"{what} instead, without training again, {other.as_read.rows:,} of them have an error rate of "
                 f"{rates[0]}, not {rates[1]}: {value:+.1f} points of accuracy (paired {INTERVAL} {low:+.1f} to "
                 f"{high:+.1f})."
             )
@@ -149,42 +150,40 @@ def _span(low: int, high: int) -> str:
 
 
 def of_invariance(test: SavedTest) -> Section | None:
-    if (certificate := test.facts.get("invariance")) is None:
+    if (certificate := test.results.invariance) is None:
         return None
     how = (
         "Whatever a text is padded to, whichever texts share its batch and wherever the model folder lies, its "
         "probabilities must stay the same up to the tolerance. Where less precise numbers, or a pooling that counts "
         "padding, may change them, the change is measured and not asserted, so that you know what it costs."
     )
-    if missing := certificate.get("missing"):
-        return Section("Invariance", how, [Paragraph(f"Not measured: {missing}.")])
+    if isinstance(certificate, Missing):
+        return Section("Invariance", how, [Paragraph(f"Not measured: {certificate.missing}.")])
     rows: list[list[Cell]] = []
     without = []
-    for each in certificate["variations"]:
-        if "missing" in each:
-            without.append(Paragraph(f"Without {each['variation']}: {each['missing']}."))
+    for each in certificate.variations:
+        if isinstance(each, MissingVariation):
+            without.append(Paragraph(f"Without {each.variation}: {each.missing}."))
             continue
         result = Measured("measured", "not asserted")
-        if each["passed"] is not None:
-            result = Measured("pass" if each["passed"] else "fail", f"tolerance {each['tolerance']:.0e}")
-        rows.append([each["variation"], result, f"{each['largest_change']:.1e}", f"{each['changed_answers']:,}"])
+        if each.passed is not None:
+            result = Measured("pass" if each.passed else "fail", f"tolerance {each.tolerance:.0e}")
+        rows.append([each.variation, result, f"{each.largest_change:.1e}", f"{each.changed_answers:,}"])
     table = Table(["variation", "result", "largest change", "answers changed"], rows)
-    said = (
-        f"Measured on {certificate['rows']:,} of {certificate['of']:,} test texts: the largest change of a probability."
-    )
+    said = f"Measured on {certificate.rows:,} of {certificate.of:,} test texts: the largest change of a probability."
     return Section("Invariance", how, [Paragraph(said), table, *without])
 
 
 def of_decision(test: SavedTest) -> Section | None:
-    if (decision := test.facts.get("decision")) is None:
+    if (decision := test.results.decision) is None:
         return None
-    rule = ", ".join(f"{name} {value}" for name, value in decision["asked"].items())
+    rule = ", ".join(f"{name} {value}" for name, value in decision.asked.items())
     how = (
         "The model answers by a rule of its own, which was fitted on validation rows. All scores above are of the most "
         "probable class; these are of its answers."
     )
     said = [
         Paragraph(f"Asked for: {rule}."),
-        *(Paragraph(f"{line[:1].upper()}{line[1:]}.") for line in decision["on_these_rows"]),
+        *(Paragraph(f"{line[:1].upper()}{line[1:]}.") for line in decision.on_these_rows),
     ]
     return Section("Operating point", how, said)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+Interval = tuple[float, float]  # low and high
 NORMAL = 1.959963984540054  # quantile of 97.5 %
 
 

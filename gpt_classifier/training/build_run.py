@@ -134,7 +134,7 @@ class ClassifierCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         assert isinstance(args, list), "as __init__ takes them"
-        if self.has_commands:  # TestResults prints the same scores and more
+        if self.has_commands:  # ReportTest prints the same scores and more
             parser.set_defaults({"test.verbose": False})
         # Lightning's own method warns about arguments other than sys.argv
         self.config = with_defaults_of_weights(parser, args, "fit" if self.has_commands else None)

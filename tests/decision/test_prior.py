@@ -19,20 +19,22 @@ def test_scores_equal_weighted_ones_of_scikit_learn():
     predicted, labels = rows()
     result = at_class_mix(predicted, labels, NAMES, {"ham": 90, "spam": 9, "f1_macro": 1})
     weights = (np.array([0.9, 0.09, 0.01]) / np.bincount(labels))[labels]
-    assert result["shares"] == pytest.approx({"ham": 0.9, "spam": 0.09, "f1_macro": 0.01})
-    assert result["accuracy"] == pytest.approx(accuracy_score(labels, predicted, sample_weight=weights))
-    assert result["f1_macro"] == pytest.approx(f1_score(labels, predicted, average="macro", sample_weight=weights))
+    assert result.shares == pytest.approx({"ham": 0.9, "spam": 0.09, "f1_macro": 0.01})
+    assert result.accuracy == pytest.approx(accuracy_score(labels, predicted, sample_weight=weights))
+    assert result.f1_macro == pytest.approx(f1_score(labels, predicted, average="macro", sample_weight=weights))
     precision = precision_score(labels, predicted, average=None, sample_weight=weights)
-    assert [result["precision"][name] for name in NAMES] == pytest.approx(list(precision))
-    for name in ("accuracy", "f1_macro"):
-        low, high = result[f"{name}_interval"]
-        assert low < result[name] < high
+    assert [result.precision[name] for name in NAMES] == pytest.approx(list(precision))
+    for value, (low, high) in (
+        (result.accuracy, result.accuracy_interval),
+        (result.f1_macro, result.f1_macro_interval),
+    ):
+        assert low < value < high
 
 
 def test_the_mix_of_the_rows_themselves_changes_nothing():
     predicted, labels = rows()
     counts = dict(zip(NAMES, np.bincount(labels).tolist(), strict=True))
-    assert at_class_mix(predicted, labels, NAMES, counts)["accuracy"] == pytest.approx((predicted == labels).mean())
+    assert at_class_mix(predicted, labels, NAMES, counts).accuracy == pytest.approx((predicted == labels).mean())
 
 
 def test_the_precision_is_that_of_rows_drawn_at_the_mix():
@@ -42,7 +44,7 @@ def test_the_precision_is_that_of_rows_drawn_at_the_mix():
     balanced = np.concatenate([np.flatnonzero(many)[:5000], np.flatnonzero(~many)[:5000]])
     counts = {"ham": int((~many).sum()), "spam": int(many.sum())}
     result = at_class_mix(said[balanced].astype(int), many[balanced].astype(int), ["ham", "spam"], counts)
-    low, high = result["precision_interval"]["spam"]
+    low, high = result.precision_interval["spam"]
     assert low < precision_score(many, said) < high
     assert precision_score(many[balanced], said[balanced]) > high  # what balanced rows promise
 
@@ -51,6 +53,6 @@ def test_nothing_is_said_of_a_class_without_test_rows_and_a_class_that_is_never_
     labels = np.array([0, 0, 1, 1])
     assert at_class_mix(labels, labels, NAMES, {"ham": 1, "spam": 1, "f1_macro": 1}) is None
     result = at_class_mix(np.zeros(4, dtype=int), labels, NAMES, {"ham": 1, "spam": 1})
-    assert result["precision"]["spam"] is None
-    assert result["precision"]["ham"] == 0.5
-    assert result["accuracy_interval"] is None
+    assert result.precision["spam"] is None
+    assert result.precision["ham"] == 0.5
+    assert result.accuracy_interval is None

@@ -60,11 +60,11 @@ def test_rows_that_are_drawn_from_the_probabilities_are_calibrated():
     assert reliability(probabilities**4 / (probabilities**4).sum(1, keepdims=True), labels).error > 0.1
 
 
-def test_facts_hold_wilsons_interval_of_each_bin():
+def test_results_hold_wilsons_interval_of_each_bin():
     probabilities, labels = two_classes([0.6, 0.6, 0.9], [1, 0, 1])
-    facts = reliability(probabilities, labels, bins=2).facts()
-    assert [b["rows"] for b in facts["bins"]] == [2, 1]
-    assert facts["bins"][0]["accuracy_interval"] == list(wilson(1, 2)[1:])
+    bins = reliability(probabilities, labels, bins=2).results().bins
+    assert [each.rows for each in bins] == [2, 1]
+    assert bins[0].accuracy_interval == wilson(1, 2)[1:]
 
 
 def test_the_bins_are_those_of_scikit_learns_curve_by_quantiles():

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from gpt_classifier.decision.prior import at_class_mix
 from gpt_classifier.evaluation.baselines import Baselines, Trained
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.evaluation.results import report
+from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
+from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.reporting.test_tables import tables
 from gpt_classifier.statistics.intervals import clustered, wilson
@@ -21,6 +22,11 @@ def predictions(k: int, n: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (N, K), mostly right about labels (N,); the first class is the most frequent, the last one is absent."""
     labels = (torch.rand(n) ** 2 * (k - 1)).long()
     return torch.randn(n, k) + 2.5 * torch.nn.functional.one_hot(labels, k), labels
+
+
+def of_test(scores: Scores, **more: object) -> TestResults:
+    unknown = {"loss": None, "training_seconds": None, "test_seconds": None, "natural_mix": None}
+    return TestResults(**{"scores": scores} | unknown | more)
 
 
 def named(k: int) -> list[str]:
@@ -34,39 +40,40 @@ def test_a_report_is_scikit_learns(k):
     shares = logits.double().softmax(-1).numpy()
     predicted = logits.argmax(-1)
     theirs = sk.classification_report(labels, predicted, labels=range(k), output_dict=True, zero_division=0)
-    for entry in result["classes"]:
-        c = named(k).index(entry["class"])
+    for entry in result.classes:
+        c = named(k).index(entry.class_)
         expected = theirs[str(c)]
-        assert entry["rows"] == expected["support"]
-        assert entry["predicted"] == (predicted == c).sum()
-        if entry["rows"]:
+        assert entry.rows == expected["support"]
+        assert entry.predicted == (predicted == c).sum()
+        if entry.rows:
             values = {"precision": expected["precision"], "recall": expected["recall"], "f1": expected["f1-score"]}
             values |= {"auroc": sk.roc_auc_score(labels == c, shares[:, c])}
-            assert {name: entry[name] for name in values} == pytest.approx(values)
+            assert {name: getattr(entry, name) for name in values} == pytest.approx(values)
         else:
-            assert entry["recall"] is entry["auroc"] is None
-    assert [entry["rows"] for entry in result["classes"]] == sorted(labels.bincount(minlength=k).tolist(), reverse=True)
-    assert result["accuracy"] == sk.accuracy_score(labels, predicted)
-    assert result["precision_macro"] == pytest.approx(
+            assert entry.recall is entry.auroc is None
+    assert [entry.rows for entry in result.classes] == sorted(labels.bincount(minlength=k).tolist(), reverse=True)
+    assert result.accuracy == sk.accuracy_score(labels, predicted)
+    assert result.precision_macro == pytest.approx(
         sk.precision_score(labels, predicted, average="macro", zero_division=0)
     )
     for n in (2, 3, 5):
         if n < k:
             expected = sk.top_k_accuracy_score(labels, shares, k=n, labels=range(k))
-            assert result["top_k"][str(n)] == pytest.approx(expected)
+            assert result.top_k[str(n)] == pytest.approx(expected)
     counts = sk.confusion_matrix(labels, predicted, labels=range(k))
     np.fill_diagonal(counts, 0)
-    assert sum(c["rows"] for c in result["confusions"]) == counts.sum()
-    first = result["confusions"][0]
-    i, j = named(k).index(first["true"]), named(k).index(first["predicted"])
-    assert first["rows"] == counts.max() == counts[i, j]
-    assert first["share_of_class"] == pytest.approx(counts[i, j] / int((labels == i).sum()))
+    assert sum(c.rows for c in result.confusions) == counts.sum()
+    first = result.confusions[0]
+    i, j = named(k).index(first.true), named(k).index(first.predicted)
+    assert first.rows == counts.max() == counts[i, j]
+    assert first.share_of_class == pytest.approx(counts[i, j] / int((labels == i).sum()))
 
 
 def test_a_report_is_json_and_has_both_intervals():
     logits, labels = predictions(3)
     clusters = [n % 200 for n in range(300)]
-    result = json.loads(json.dumps(report(EpochOutputs.of(logits, labels), named(3), clusters), allow_nan=False))
+    scores = report(EpochOutputs.of(logits, labels), named(3), clusters)
+    result = json.loads(json.dumps(of_test(scores).to_json(), allow_nan=False))
     right = (logits.argmax(-1) == labels).numpy()
     assert tuple(result["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
     assert tuple(result["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
@@ -77,7 +84,7 @@ def test_a_report_is_json_and_has_both_intervals():
 def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
     logits, labels = predictions(3)
     clusters = [n % (300 - copies) for n in range(300)]
-    text = tables(report(EpochOutputs.of(logits, labels), named(3), clusters))
+    text = tables(of_test(report(EpochOutputs.of(logits, labels), named(3), clusters)))
     assert (f"{copies} texts\n  are near-duplicates of other test texts" in text) == told
 
 
@@ -86,20 +93,20 @@ def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
     labels = torch.arange(300) % k
     logits = torch.randn(300, k) + 1.5 * torch.nn.functional.one_hot(labels)
     result = report(EpochOutputs.of(logits, labels), named(k))
-    told = tables(result)
+    told = tables(of_test(result))
     assert "95 % intervals by stratified bootstrap: macro F1 0." in told
     for name in ("f1_macro", "auroc", "average_precision") if k == 2 else ("f1_macro",):
-        low, high = result[f"{name}_interval"]
-        assert low < result[name] < high
+        low, high = getattr(result, f"{name}_interval")
+        assert low < getattr(result, name) < high
         assert f"{low:.3f} to {high:.3f}" in " ".join(told.split())
-    assert ("auroc_interval" in result) == (k == 2)
+    assert ("auroc_interval" in of_test(result).to_json()) == (k == 2)
 
 
 def test_perfect_predictions_get_no_resampled_interval():
     labels = torch.arange(40) % 2
     result = report(EpochOutputs.of(5.0 * torch.nn.functional.one_hot(labels), labels), named(2))
-    assert result["f1_macro_interval"] is None
-    assert "bootstrap" not in tables(result)
+    assert result.f1_macro_interval is None
+    assert "bootstrap" not in tables(of_test(result))
 
 
 def with_baselines(skipped: dict[str, str]) -> str:
@@ -110,11 +117,11 @@ def with_baselines(skipped: dict[str, str]) -> str:
         Trained("majority class", np.full(300, "class 0"), 0.4, 0.01),
         Trained("logistic regression", truth, 1.0, 2.0),
     ]
-    result = report(EpochOutputs.of(logits, labels), named(3)) | {"training_seconds": 1200.1, "test_seconds": 1.2}
+    scores = report(EpochOutputs.of(logits, labels), named(3))
     compared = against_baselines(
         names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
     )
-    return tables(result | {"baselines": compared})
+    return tables(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
 
 
 def test_baselines_stand_below_the_network_with_one_verdict():
@@ -134,22 +141,24 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
     names = ["ham", "spam"]
     mix = at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
-    told = " ".join(tables(report(EpochOutputs.of(logits, labels), names) | {"natural_mix": mix}, width=100).split())
-    low, high = mix["precision_interval"]["spam"]
+    told = " ".join(tables(of_test(report(EpochOutputs.of(logits, labels), names), natural_mix=mix), width=100).split())
+    low, high = mix.precision_interval["spam"]
     assert "The test rows were balanced. At the natural class mix (86.6% ham, 13.4% spam): accuracy " in told
-    assert f"precision of spam {100 * mix['precision']['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
+    assert f"precision of spam {100 * mix.precision['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
 
 
 def test_where_there_are_no_baselines_the_reason_is_one_line():
-    result = report(EpochOutputs.of(*predictions(3)), named(3)) | {"baselines": {"missing": "the rows are gone"}}
-    assert tables(result).endswith("\n\nno baselines: the rows are gone")
+    scores = report(EpochOutputs.of(*predictions(3)), named(3))
+    assert tables(of_test(scores, baselines=Missing(missing="the rows are gone"))).endswith(
+        "\n\nno baselines: the rows are gone"
+    )
 
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("length", [25, 150])
 def test_names_are_never_cut_and_lines_not_longer_than_the_width(width, length):
     names = [f"[b]{n}:smile:" + "x" * (length - 12) for n in range(5)]  # neither is rich's markup obeyed
-    text = tables(report(EpochOutputs.of(*predictions(5)), names), width)
+    text = tables(of_test(report(EpochOutputs.of(*predictions(5)), names)), width)
     assert all(len(line) <= width for line in text.splitlines()[3:])
     table = text.partition("\n\n")[2].partition("true class")[0]
     first_column = "".join(line[: line.find("  ")] if "  " in line else line for line in table.splitlines())
@@ -160,16 +169,17 @@ def test_of_many_confusions_ten_are_printed_and_of_many_classes_the_largest():
     logits, labels = predictions(120, n=5000)
     logits = logits / 3
     result = report(EpochOutputs.of(logits, labels), named(120))
-    text = tables(result)
-    assert len(result["confusions"]) > 10
+    text = tables(of_test(result))
+    assert len(result.confusions) > 10
     assert len(text.partition("true class")[2].splitlines()) == 2 + 10
     assert "20 more classes" in text
-    assert len(result["classes"]) == 120
+    assert len(result.classes) == 120
 
 
 def test_rows_without_a_prediction_are_counted_and_nothing_else_is():
     logits, labels = predictions(3)
     logits[:4, 0] = float("nan")
     result = report(EpochOutputs.of(logits, labels), named(3))
-    assert result == {"rows": 300, "rows_with_logits_not_finite": 4}
+    assert result == NotFinite(rows=300, rows_with_logits_not_finite=4)
+    assert result.to_json() == {"rows": 300, "rows_with_logits_not_finite": 4}
     assert tables(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"

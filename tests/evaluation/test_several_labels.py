@@ -24,7 +24,8 @@ from gpt_classifier.evaluation.metrics import (
     score_names,
 )
 from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
-from gpt_classifier.evaluation.results import report
+from gpt_classifier.evaluation.results import TestResults
+from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
 from gpt_classifier.reporting.test_tables import tables
 from gpt_classifier.statistics import resampling
@@ -133,16 +134,18 @@ def test_every_report_is_json_and_a_table():
         result = report(
             EpochOutputs.of(logits, labels), names, clusters=rng.integers(0, len(labels), len(labels)).tolist()
         )
-        json.dumps(result, allow_nan=False)
-        assert all(name in tables(result, 100) for name in names)
-        assert result["accuracy"] == (labels.bool() == (logits >= 0)).all(1).double().mean()
+        told = TestResults(scores=result, loss=0.5, training_seconds=None, test_seconds=1.0, natural_mix=None)
+        content = json.loads(json.dumps(told.to_json(), allow_nan=False))
+        assert TestResults.from_json(content) == told
+        assert all(name in tables(told, 100) for name in names)
+        assert result.accuracy == (labels.bool() == (logits >= 0)).all(1).double().mean()
         scores = classification_scores(EpochOutputs.of(logits, labels), names)
         for name in ("f1_macro", "f1_micro", "auroc", "average_precision_micro"):
-            assert result[name] == scores.get(name)
+            assert content[name] == scores.get(name)
         truth, found = labels.bool().numpy().ravel(), (logits >= 0).numpy().ravel()
         for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
             expected = score(truth, found, zero_division=0)
-            assert (result[f"{name}_micro"] or 0) == pytest.approx(expected)
+            assert (content[f"{name}_micro"] or 0) == pytest.approx(expected)
 
 
 @pytest.mark.filterwarnings("ignore:Label not 2")
@@ -162,11 +165,13 @@ def test_baselines_are_one_model_a_label_and_the_verdict_is_on_whole_texts():
     assert (by_name["naive Bayes"] == words_only.predict(test.texts)).all()
     compared = against_baselines(by_name["decision tree"], test.labels, found)
     right = {name: (predicted == test.labels).all(1) for name, predicted in by_name.items()}
-    assert compared["difference"] == pytest.approx(right["decision tree"].mean() - right[compared["best"]].mean())
-    for model in compared["models"]:
-        each = [sk.f1_score(test.labels[:, c], by_name[model["name"]][:, c], zero_division=np.nan) for c in range(3)]
-        assert model["f1_macro"] == pytest.approx(np.nanmean(each))
-        assert model["accuracy"] == right[model["name"]].mean()
+    assert compared.against_best.difference == pytest.approx(
+        right["decision tree"].mean() - right[compared.against_best.best].mean()
+    )
+    for model in compared.models:
+        each = [sk.f1_score(test.labels[:, c], by_name[model.name][:, c], zero_division=np.nan) for c in range(3)]
+        assert model.f1_macro == pytest.approx(np.nanmean(each))
+        assert model.accuracy == right[model.name].mean()
 
 
 # ---------------------------------------------------------------- thresholds

@@ -8,7 +8,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from gpt_classifier.evaluation.baselines import Baselines, Trained
-from gpt_classifier.evaluation.verdict import against_baselines, verdict
+from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines, verdict
+from gpt_classifier.records import to_json
 
 NAMES = np.array(["ham", "spam", "news"])
 
@@ -20,7 +21,7 @@ def with_errors(labels: np.ndarray, wrong: range) -> np.ndarray:
     return predicted
 
 
-def result(network: range, best: range, n: int = 500, clusters=None) -> dict:
+def result(network: range, best: range, n: int = 500, clusters=None) -> BaselineResults:
     """Of a network and a baseline with errors in these rows, and of one that is worse and was not chosen."""
     labels = NAMES[np.arange(n) % 2]  # of the class news no row occurs
     trained = [
@@ -34,30 +35,30 @@ def result(network: range, best: range, n: int = 500, clusters=None) -> dict:
 
 def test_figures_are_scikit_learns_and_scipys():
     found = result(network=range(20), best=range(10, 45))
-    json.dumps(found, allow_nan=False)
+    json.dumps(to_json(found), allow_nan=False)
     labels = NAMES[np.arange(500) % 2]
     network, best = with_errors(labels, range(20)), with_errors(labels, range(10, 45))
-    assert [each["accuracy"] for each in found["models"]] == [0.5, 465 / 500, 450 / 500]
+    assert [each.accuracy for each in found.models] == [0.5, 465 / 500, 450 / 500]
     by_hand = sk.f1_score(labels, np.full(500, "ham"), average="macro"), sk.f1_score(labels, best, average="macro")
-    assert [each["f1_macro"] for each in found["models"][:2]] == pytest.approx(by_hand)
-    assert found["difference"] == pytest.approx(15 / 500)
-    assert (found["only_network_right"], found["only_best_right"]) == (25, 10)
-    assert found["p"] == binomtest(25, 35).pvalue
+    assert [each.f1_macro for each in found.models[:2]] == pytest.approx(by_hand)
+    assert found.against_best.difference == pytest.approx(15 / 500)
+    assert (found.against_best.only_network_right, found.against_best.only_best_right) == (25, 10)
+    assert found.against_best.p == binomtest(25, 35).pvalue
     f1 = sk.f1_score(labels, network, average="macro") - by_hand[1]
-    assert found["f1_macro_difference"] == pytest.approx(f1)
-    low, high = found["f1_macro_difference_interval"]
+    assert found.against_best.f1_macro_difference == pytest.approx(f1)
+    low, high = found.against_best.f1_macro_difference_interval
     assert low < f1 < high
 
 
 def test_the_best_is_chosen_by_its_score_on_other_rows_than_the_test_rows():
     """Here by validation rows that favour one of which the test rows show that it is no better than guessing."""
-    assert result(network=range(20), best=range(0, 400))["best"] == "naive Bayes"
+    assert result(network=range(20), best=range(0, 400)).against_best.best == "naive Bayes"
 
 
 def test_a_clear_win_is_said():
     found = result(network=range(10), best=range(10, 60))
-    assert found["told_apart"]
-    assert verdict(found, 500) == (
+    assert found.against_best.told_apart
+    assert verdict(found.against_best, 500) == (
         "Verdict: on 500 test texts the network is 8.00 points more accurate than naive Bayes, the best baseline "
         "on 100 validation rows (95 % paired interval +5.2 to +11.2 points, exact McNemar p < 0.001): the test tells "
         "them apart."
@@ -66,23 +67,23 @@ def test_a_clear_win_is_said():
 
 def test_a_clear_loss_is_said():
     found = result(network=range(10, 60), best=range(10))
-    assert found["told_apart"]
-    assert "the network is 8.00 points less accurate than naive Bayes" in verdict(found, 500)
+    assert found.against_best.told_apart
+    assert "the network is 8.00 points less accurate than naive Bayes" in verdict(found.against_best, 500)
 
 
 def test_of_a_small_difference_the_number_of_texts_that_would_show_it_is_said():
     found = result(network=range(10), best=range(8, 22))
-    said = verdict(found, 500)
-    assert not found["told_apart"]
+    said = verdict(found.against_best, 500)
+    assert not found.against_best.told_apart
     assert "0.80 points more accurate" in said
     assert "the test cannot tell them apart; it would take about 5,000 texts, if this is the true difference." in said
-    assert found["rows_needed"] > 500
+    assert found.against_best.rows_needed > 500
 
 
 def test_equal_accuracies_have_no_number_of_texts():
     found = result(network=range(10), best=range(10, 20))
-    assert found["rows_needed"] is None
-    said = verdict(found, 500)
+    assert found.against_best.rows_needed is None
+    said = verdict(found.against_best, 500)
     assert "the network is as accurate as naive Bayes" in said
     assert said.endswith(
         "(95 % paired interval -1.9 to +1.9 points, exact McNemar p = 1.000): the test cannot tell them apart."
@@ -94,12 +95,16 @@ def test_copies_of_one_text_are_no_evidence():
     rows = result(network=range(10), best=range(40))
     clusters = [0 if 10 <= n < 40 else n for n in range(500)]
     copies = result(network=range(10), best=range(40), clusters=clusters)
-    assert rows["told_apart"]
-    assert not copies["told_apart"]
-    assert copies["rows_needed"] > rows["rows_needed"]
+    assert rows.against_best.told_apart
+    assert not copies.against_best.told_apart
+    assert copies.against_best.rows_needed > rows.against_best.rows_needed
 
 
 def test_without_any_baseline_there_is_nothing_to_compare():
     labels = NAMES[np.arange(10) % 2]
     found = against_baselines(labels, labels, Baselines([], {"majority class": "the time limit is 0 s"}, 9, "9 rows"))
-    assert found == {"training_rows": 9, "skipped": {"majority class": "the time limit is 0 s"}, "models": []}
+    assert to_json(found) == {
+        "training_rows": 9,
+        "skipped": {"majority class": "the time limit is 0 s"},
+        "models": [],
+    }

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.evaluation.results import report
+from gpt_classifier.evaluation.scores import report
+from gpt_classifier.records import to_json
 from gpt_classifier.reporting.contents import document
 from gpt_classifier.reporting.html import folded, html
 from gpt_classifier.reporting.markdown import escaped, markdown
@@ -60,7 +62,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
     labels = rng.integers(0, max(2, k - 1), n)
     logits = rng.normal(size=(n, k))
     logits[range(n), labels] += rng.normal(2, 1, n)
-    facts = report(EpochOutputs.of(torch.tensor(logits), torch.tensor(labels)), names)
+    facts = to_json(report(EpochOutputs.of(torch.tensor(logits), torch.tensor(labels)), names))
     probabilities = torch.tensor(logits).softmax(-1).numpy()
     predicted = probabilities.argmax(1)
     right, lengths = predicted == labels, rng.integers(1, 60, n)
@@ -85,9 +87,9 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "training_seconds": 10.0,
         "test_seconds": 1.0,
         "trained_steps": 20,
-        "calibration": {"before": reliability(probabilities, labels).facts()},
+        "calibration": {"before": reliability(probabilities, labels).results()},
         "learning_curves": {"train": [[i, 1 / i] for i in range(1, 40)], "val": [[20, 0.1], [40, 0.2]]},
-        "leaks": {"seen": group(right[:9]), "unseen": {**group(right[9:]), "f1_macro": 0.5}},
+        "leaks": {"seen": group(right[:9]), "unseen": replace(group(right[9:]), f1_macro=0.5)},
         "errors": errors,
         "lengths": by_length(right, lengths),
         "scripts": by_script(right, [TEXTS[i % 7] for i in range(n)]),
@@ -130,7 +132,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "machine": {"processor": "a CPU", "cores": 2, "gpus": []},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(facts | more), encoding="utf-8")
+    (folder / "scores.json").write_text(json.dumps(to_json(facts | more)), encoding="utf-8")
     with open(folder / "predictions.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
@@ -190,8 +192,8 @@ def test_every_name_and_text_of_the_data_is_shown_as_it_is(folder):
     page = Page(write(folder).read_text(encoding="utf-8"))
     for name in test.names:
         assert name in page.text
-    for error in test.facts["errors"]:
-        assert folded(error["text"])[0] in page.text
+    for error in test.results.errors:
+        assert folded(error.text)[0] in page.text
 
 
 def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
@@ -235,9 +237,9 @@ def test_the_head_says_the_verdict_and_the_accuracy_with_its_interval(tmp_path):
     folder = saved(tmp_path, 2)
     test = read(folder)
     found = document(test)
-    assert found.headline.startswith(f"{100 * test.facts['accuracy']:.2f} %")
+    assert found.headline.startswith(f"{100 * test.results.scores.accuracy:.2f} %")
     assert found.lead == "On 300 test texts the network is better: the test tells them apart."
-    low, high = test.facts["accuracy_interval"]
+    low, high = test.results.scores.accuracy_interval
     assert f"{100 * low:.1f} % to {100 * high:.1f} %" in found.evidence
 
 

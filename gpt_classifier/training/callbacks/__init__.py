@@ -8,7 +8,7 @@ from gpt_classifier.training.callbacks.leaks import TrainedRows
 from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.callbacks.predictions import PredictionsFile
 from gpt_classifier.training.callbacks.progress import Bar, BatchLines, EpochLines
-from gpt_classifier.training.callbacks.results import TestResults
+from gpt_classifier.training.callbacks.results import ReportTest
 from gpt_classifier.training.callbacks.stopping import StopCleanly
 from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures
 
@@ -33,6 +33,6 @@ def default_callbacks(checkpoints: bool = True, baselines: bool = True, report: 
     ``baselines``, a test compares the model with trivial ones; with ``report``, it writes ``report.html``.
     """
     reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), LearningCurves()]
-    tested = [TestResults(baselines, report), TrainedRows()]
+    tested = [ReportTest(baselines, report), TrainedRows()]
     saved = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
     return [*reports, *tested, StopEarly(), StopCleanly(), FinishRun(), *saved]

@@ -16,7 +16,8 @@ from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.evaluation.results import Missing
+from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.module import GPTClassifier
@@ -36,8 +37,8 @@ def compared(
     outputs: EpochOutputs,
     texts: list[str] | None,
     clusters: Sequence[Hashable] | None,
-) -> dict[str, Any]:
-    """Scores of the baselines and the verdict for a test report; ``missing`` holds the reason if there are none.
+) -> BaselineResults | Missing:
+    """Scores of the baselines and the verdict for a test report, or the reason why there are none.
 
     Args:
         data: With the model's training rows, or why there are none.
@@ -47,9 +48,9 @@ def compared(
         clusters: (N,) which of them are near-duplicates of each other.
     """
     if texts is None:
-        return {"missing": "the test rows were given without their texts"}
+        return Missing(missing="the test rows were given without their texts")
     if isinstance(data, InputError):
-        return {"missing": str(data)}
+        return Missing(missing=str(data))
     return _compared(data, model, outputs, texts, clusters)
 
 
@@ -59,7 +60,7 @@ def _compared(
     outputs: EpochOutputs,
     texts: list[str],
     clusters: Sequence[Hashable] | None,
-) -> dict[str, Any]:
+) -> BaselineResults:
     rank_zero_info("training baselines on the model's training rows (--baselines none leaves them out)")
     weights = None if data.multi_label else data.class_weights
     by_name = None if weights is None else dict(zip(data.class_names, weights.tolist(), strict=True))

@@ -17,6 +17,7 @@ from gpt_classifier import __version__
 from gpt_classifier.data import datasets, splits
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import near_duplicate_key, trained_on
+from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.decision.rule import SEPARATOR, joined
 from gpt_classifier.errors import InputError, reason
@@ -24,10 +25,25 @@ from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.metrics import by_class, counts_by_class, most_confident_errors
 from gpt_classifier.evaluation.neighbours import nearest
 from gpt_classifier.evaluation.outputs import EpochOutputs
+from gpt_classifier.evaluation.results import (
+    Calibration,
+    Certificate,
+    Leaks,
+    Machine,
+    Missing,
+    Network,
+    ReadOtherwise,
+    TestedRun,
+    TestResults,
+    Training,
+    TrainingText,
+    Truncation,
+    WrongText,
+)
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.statistics.paired_tests import paired_difference
-from gpt_classifier.text.encoder import WindowsConfig
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.callbacks.curves import learning_curves
 from gpt_classifier.training.module import GPTClassifier
@@ -41,27 +57,36 @@ LEAST_SECONDS, UNKNOWN_SECONDS = 1.0, 10.0  # for it, after a short fit and afte
 
 
 def of_rows(
+    results: TestResults,
     trainer: Trainer,
     model: GPTClassifier,
     outputs: EpochOutputs,
     texts: list[str],
     trained: TextDataModule | None,
-) -> dict[str, Any]:
-    """What there is to say of the tested rows; what nothing is known about is left out.
+) -> TestResults:
+    """The results with what there is to say of the tested rows.
 
     Args:
+        results: Of the test so far.
         trainer: That of the test.
         model: The tested one.
         outputs: Of the model, for the rows.
         texts: (N,) of the rows.
         trained: Data with the training rows, if they could be read.
     """
-    found: dict[str, Any] = {"leaks": _leaks(model, outputs, texts)}
-    found["errors"] = _errors(outputs, class_names(model), texts, trained)
-    found |= _groups(text_data(trainer), model, outputs, texts)
-    if trainer.world_size == 1:  # other processes would not take part
-        found["invariance"] = _invariance(model, texts)
-    return {name: value for name, value in found.items() if value is not None}
+    data, right = text_data(trainer), outputs.correct.numpy()
+    assert data is not None, "it has the texts"
+    lengths = _lengths(data.encoded["test"], outputs)
+    return replace(
+        results,
+        leaks=_leaks(model, outputs, texts),
+        errors=_errors(outputs, class_names(model), texts, trained),
+        lengths=by_length(right, lengths),
+        truncation=_truncation(model, data.encoded["test"].text_encoder, outputs, texts, lengths),
+        scripts=by_script(right, texts),
+        # Other processes would not take part.
+        invariance=_invariance(model, texts) if trainer.world_size == 1 else None,
+    )
 
 
 # ---------------------------------------------------------------- the run
@@ -69,47 +94,50 @@ def of_rows(
 
 def of_run(
     trainer: Trainer, model: GPTClassifier, outputs: EpochOutputs, run: Path, trained: TextDataModule | None
-) -> dict[str, Any]:
+) -> TestedRun:
     """What the model is, what it was trained on and how, and the calibration of its ``outputs``.
 
     ``trained`` holds the training rows, if they could be read; ``run`` is the folder of the model's run.
     """
     config = model.model.backbone.config
-    network = {
-        "type": config.model_type,
-        "blocks": config.n_layer,
-        "channels": config.n_embd,
-        "heads": config.n_head,
-        "context": config.context_length,
-        "pooling": model.model.pooling,
-        "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
-    }
+    network = Network(
+        type=config.model_type,
+        blocks=config.n_layer,
+        channels=config.n_embd,
+        heads=config.n_head,
+        context=config.context_length,
+        pooling=model.model.pooling,
+        parameters=sum(parameter.numel() for parameter in model.model.parameters()),
+    )
     configuration = _configuration(run, model)
-    training: dict[str, Any] = {"seed": configuration.get("seed_everything")}
+    versions = {"torch": str(torch.__version__), "lightning": L.__version__}
+    return TestedRun(
+        network=network,
+        training=_training(model, configuration.get("seed_everything"), trained),
+        configuration=configuration,
+        versions={"gpt_classifier": __version__, **versions, "python": platform.python_version()},
+        machine=_machine(),
+        learning_curves=learning_curves(trainer, run),
+        calibration=_calibration(model, outputs),
+    )
+
+
+def _training(model: GPTClassifier, seed: int | None, trained: TextDataModule | None) -> Training:
+    training = Training(seed=seed)
     if model.trained_on is not None:
         fingerprint = blake2b(model.trained_on.numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
-        training |= {"fingerprint": fingerprint, "distinct_texts": len(model.trained_on)}
+        training = replace(training, fingerprint=fingerprint, distinct_texts=len(model.trained_on))
     if source := model.data_settings.get("source"):
-        training["source"] = datasets.title(source)
+        training = replace(training, source=datasets.title(source))
     if trained is not None:
         counts = {
             name: trained.tables[name]["label"].explode().value_counts()
             for name in splits.NAMES
             if name in trained.tables
         }
-        training["rows"] = {
-            split: {name: int(rows.get(name, 0)) for name in trained.class_names} for split, rows in counts.items()
-        }
-    versions = {"torch": str(torch.__version__), "lightning": L.__version__}
-    return {
-        "network": network,
-        "training": training,
-        "configuration": configuration,
-        "versions": {"gpt_classifier": __version__, **versions, "python": platform.python_version()},
-        "machine": _machine(),
-        "learning_curves": learning_curves(trainer, run),
-        "calibration": _calibration(model, outputs),
-    }
+        rows = {split: {name: int(rows.get(name, 0)) for name in trained.class_names} for split, rows in counts.items()}
+        training = replace(training, rows=rows)
+    return training
 
 
 def _configuration(run: Path, model: GPTClassifier) -> dict[str, Any]:
@@ -120,71 +148,65 @@ def _configuration(run: Path, model: GPTClassifier) -> dict[str, Any]:
     return {"data": dict(model.data_settings), "model": dict(model.hparams)}
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> Machine:
     """Of the test; without the name of the computer."""
     names = [platform.processor() or platform.machine()]
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")] or names
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {"processor": names[0], "cores": os.cpu_count(), "gpus": gpus}
+    return Machine(processor=names[0], cores=os.cpu_count(), gpus=gpus)
 
 
 # ---------------------------------------------------------------- the rows
 
 
-def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> dict[str, Any]:
-    """The reliability of the uncalibrated probabilities, and of those of the model's own decision."""
+def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> Calibration:
     decision, labels = model.decision, outputs.labels.numpy()
-    found: dict[str, Any] = {"before": reliability(outputs.probabilities.numpy(), labels).facts()}
-    if decision.temperature != 1 or decision.log_priors:
-        after = decision.probabilities(outputs.logits.double().numpy())
-        found |= {"after": reliability(after, labels).facts(), "temperature": decision.temperature}
-    return found
+    before = reliability(outputs.probabilities.numpy(), labels).results()
+    if decision.temperature == 1 and not decision.log_priors:
+        return Calibration(before=before)
+    after = reliability(decision.probabilities(outputs.logits.double().numpy()), labels).results()
+    return Calibration(before=before, after=after, temperature=decision.temperature)
 
 
-def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> dict[str, Any] | None:
+def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Leaks | None:
     """Scores without the rows that were trained on, or whose near-duplicates were."""
     if model.trained_on is None:
         return None
     known = trained_on(texts, model.trained_on)
     right = outputs.correct.numpy()
-    found: dict[str, Any] = {"seen": group(right[known]), "unseen": group(right[~known])}
+    seen, unseen = group(right[known]), group(right[~known])
     if known.any() and not known.all():
-        found["unseen"]["f1_macro"] = float(by_class(counts_by_class(outputs[~known])).f1.nanmean())
-    return found
+        unseen = replace(unseen, f1_macro=float(by_class(counts_by_class(outputs[~known])).f1.nanmean()))
+    return Leaks(seen=seen, unseen=unseen)
 
 
-def _groups(
-    data: TextDataModule | None, model: GPTClassifier, outputs: EpochOutputs, texts: list[str]
-) -> dict[str, Any]:
-    """Error rates by length, by script, and of texts longer than ``max_length``."""
-    assert data is not None, "it has the texts"
-    right, rows = outputs.correct.numpy(), outputs.rows.numpy()
-    encoded = data.encoded["test"]
+def _lengths(encoded: EncodedTexts, outputs: EpochOutputs) -> np.ndarray:
+    """(N,) in tokens."""
     order = np.argsort(encoded.rows.numpy())
-    lengths = encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), rows, sorter=order)]]
-    encoder = encoded.text_encoder
+    return encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), outputs.rows.numpy(), sorter=order)]]
+
+
+def _truncation(
+    model: GPTClassifier, encoder: TextEncoder, outputs: EpochOutputs, texts: list[str], lengths: np.ndarray
+) -> Truncation:
+    """Error rates of texts longer than ``max_length``, and of the others."""
+    right = outputs.correct.numpy()
     longer = np.array(
         [n >= encoder.max_length and encoder.encode(text)[1] for n, text in zip(lengths, texts, strict=True)]
     )
-    return {
-        "lengths": by_length(right, lengths),
-        "truncation": {
-            "max_length": encoder.max_length,
-            "kept": encoder.truncation,
-            "windows": encoder.windows and asdict(encoder.windows),
-            "longer": group(right[longer]),
-            "whole": group(right[~longer]),
-            "otherwise": _read_otherwise(model, outputs, texts, longer) if longer.any() else None,
-        },
-        "scripts": by_script(right, texts),
-    }
+    return Truncation(
+        max_length=encoder.max_length,
+        kept=encoder.truncation,
+        windows=asdict(encoder.windows) if encoder.windows else None,
+        longer=group(right[longer]),
+        whole=group(right[~longer]),
+        otherwise=_read_otherwise(model, outputs, texts, longer) if longer.any() else None,
+    )
 
 
-def _read_otherwise(
-    model: GPTClassifier, outputs: EpochOutputs, texts: list[str], longer: np.ndarray
-) -> dict[str, Any]:
+def _read_otherwise(model: GPTClassifier, outputs: EpochOutputs, texts: list[str], longer: np.ndarray) -> ReadOtherwise:
     """What truncation costs: errors on the ``longer`` texts, as they were read and in the other of both ways.
 
     Truncated ones are read in windows that overlap by half, windowed ones are truncated; nothing is trained again.
@@ -199,45 +221,49 @@ def _read_otherwise(
     before = outputs[rows]
     logits = torch.from_numpy(classifier.logits([texts[row] for row in rows]))
     as_read, otherwise = before.correct.numpy(), replace(before, logits=logits).correct.numpy()
-    return {
-        "windows": windows and asdict(windows),
-        "as_read": group(as_read),
-        "otherwise": group(otherwise),
-        "difference": list(paired_difference(otherwise, as_read)),
-    }
+    return ReadOtherwise(
+        windows=asdict(windows) if windows else None,
+        as_read=group(as_read),
+        otherwise=group(otherwise),
+        difference=paired_difference(otherwise, as_read),
+    )
 
 
 def _errors(
     outputs: EpochOutputs, names: list[str], texts: list[str], trained: TextDataModule | None
-) -> list[dict[str, Any]]:
+) -> list[WrongText]:
     """The most confident errors, each with the training text that may explain it."""
     positions = most_confident_errors(outputs, ERRORS)
-    wrong = outputs[positions]
+    wrong, wrong_texts = outputs[positions], [texts[position] for position in positions]
     true, predicted = (joined(which.numpy(), names) for which in (wrong.truth, wrong.predicted))
     rows, confident = wrong.rows.tolist(), wrong.confidence.tolist()
-    found: list[dict[str, Any]] = [
-        {
-            "row": rows[n],
-            "text": _shortened(texts[position]),
-            "true": true[n],
-            "predicted": predicted[n],
-            "probability": confident[n],
-        }
-        for n, position in enumerate(positions)
+    similar = _similar(wrong_texts, trained) if positions and trained is not None else []
+    similar += [None] * (len(positions) - len(similar))
+    return [
+        WrongText(
+            row=rows[n],
+            text=_shortened(text),
+            true=true[n],
+            predicted=predicted[n],
+            probability=confident[n],
+            neighbour=similar[n],
+        )
+        for n, text in enumerate(wrong_texts)
     ]
-    if found and trained is not None:
-        table = trained.tables["train"]
-        for error, neighbour in zip(
-            found, _neighbours([texts[i] for i in positions], table["text"].tolist()), strict=False
-        ):
-            position, similarity, near_duplicate = neighbour
-            error["neighbour"] = {
-                "text": _shortened(table["text"].iloc[position]),
-                "class": _label(table["label"].iloc[position]),
-                "similarity": similarity,
-                "near_duplicate": near_duplicate,
-            }
-    return found
+
+
+def _similar(texts: list[str], trained: TextDataModule) -> list[TrainingText | None]:
+    """The training text most like each text; none at all where none has anything in common with them."""
+    table = trained.tables["train"]
+    return [
+        TrainingText(
+            text=_shortened(table["text"].iloc[position]),
+            class_=_label(table["label"].iloc[position]),
+            similarity=similarity,
+            near_duplicate=near_duplicate,
+        )
+        for position, similarity, near_duplicate in _neighbours(texts, table["text"].tolist())
+    ]
 
 
 def _neighbours(texts: list[str], training_texts: list[str]) -> list[tuple[int, float, bool]]:
@@ -259,10 +285,10 @@ def _shortened(text: str) -> str:
     return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
 
 
-def _invariance(model: GPTClassifier, texts: list[str]) -> dict[str, Any]:
+def _invariance(model: GPTClassifier, texts: list[str]) -> Certificate | Missing:
     trained = model.trained_seconds()
     seconds = UNKNOWN_SECONDS if trained is None else max(LEAST_SECONDS, SHARE_OF_FIT * trained)
     try:
         return certificate(TextClassifier(model.bundle(), model.device), texts, seconds)
     except (InputError, RuntimeError) as error:  # such as too little memory for a second copy
-        return {"missing": reason(error)}
+        return Missing(missing=reason(error))

@@ -4,8 +4,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,11 +18,12 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import stem
 from gpt_classifier.data.duplicates import digest, near_duplicate_key, trained_on
 from gpt_classifier.decision.fitting import rates
-from gpt_classifier.decision.prior import at_class_mix
-from gpt_classifier.decision.rule import joined
+from gpt_classifier.decision.prior import ClassMix, at_class_mix
+from gpt_classifier.decision.rule import Decision, joined
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.evaluation.results import report
+from gpt_classifier.evaluation.results import DecisionResults, NotFinite, Tested, TestResults
+from gpt_classifier.evaluation.scores import report
 from gpt_classifier.files import whole_file
 from gpt_classifier.inference.model_card import with_section
 from gpt_classifier.reporting.report_files import write
@@ -39,7 +40,7 @@ from gpt_classifier.training.runs import run_folder, text_data
 OF_BATCHES_AND_TRAINING = {"balance"} | OF_BATCHES
 
 
-class TestResults(Callback):
+class ReportTest(Callback):
     """Prints a test's results and writes them into the logger's run, as ``scores.json`` and ``predictions.csv``.
 
     Beside them it writes the report of the test, ``report.html`` and ``report.md``. Results on other rows than the
@@ -69,25 +70,29 @@ class TestResults(Callback):
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines or self.report:
             trained = readable_training_data(data, model)
-        results = self._results(trainer, model, outputs, texts, trained)
+        results: TestResults | NotFinite = self._results(trainer, model, outputs, texts, trained)
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
         ending = _other_rows(data, model, len(outputs)) + _other_weights(run / "model", model)
-        readable, scored = None if isinstance(trained, InputError) else trained, "accuracy" in results
-        about = _about(model, data, texts) | (of_run(trainer, model, outputs, run, readable) if scored else {})
-        if self.report and scored and texts is not None:
-            results |= of_rows(trainer, model, outputs, texts, readable)
+        readable = None if isinstance(trained, InputError) else trained
+        results = replace(results, tested=_about(model, data, texts))
+        if isinstance(results, TestResults):
+            results = replace(results, run=of_run(trainer, model, outputs, run, readable))
+            if self.report and texts is not None:
+                results = of_rows(results, trainer, model, outputs, texts, readable)
         scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
         with whole_file(scores_file) as path:
-            text = json.dumps(about | results, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            text = json.dumps(results.to_json(), indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
         writers.write(predictions, _predictions(outputs, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
-        if self.report and scored:
+        if isinstance(results, NotFinite):
+            return
+        if self.report:
             rank_zero_info(f"report: {write(scores_file)}")
-        if not ending and scored:
+        if not ending:
             _describe(run / "model" / "README.md", results)
             if isinstance(trainer.logger, TensorBoardLogger):
                 scores = {name: trainer.callback_metrics.get(f"test/{name}") for name in FINAL}
@@ -101,37 +106,44 @@ class TestResults(Callback):
         outputs: EpochOutputs,
         texts: list[str] | None,
         trained: TextDataModule | InputError,
-    ) -> dict[str, Any]:
+    ) -> TestResults | NotFinite:
         """Scores of the model's outputs, of the baselines, and of the model's own decision."""
         names = class_names(model)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
-        results = report(outputs, names, clusters)
-        if "accuracy" in results:
-            results["loss"] = float(trainer.callback_metrics["test/loss"])
-            results["training_seconds"], results["test_seconds"] = model.trained_seconds(), self.seconds
-            results["natural_mix"] = _at_natural_mix(text_data(trainer), outputs, names)
-            if self.baselines:
-                results["baselines"] = compared(trained, model, outputs, texts, clusters)
-            if asked := model.decision.asked:
-                shares = model.decision.probabilities(outputs.logits.double().numpy())
-                decided = rates(model.decision, shares, outputs.labels.numpy(), names)
-                results["decision"] = {"asked": asked, "on_these_rows": decided}
-        return results
+        scores = report(outputs, names, clusters)
+        if isinstance(scores, NotFinite):
+            return scores
+        return TestResults(
+            scores=scores,
+            loss=float(trainer.callback_metrics["test/loss"]),
+            training_seconds=model.trained_seconds(),
+            test_seconds=self.seconds,
+            natural_mix=_at_natural_mix(text_data(trainer), outputs, names),
+            baselines=compared(trained, model, outputs, texts, clusters) if self.baselines else None,
+            decision=_decided(model.decision, outputs, names),
+        )
 
 
-def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> dict[str, Any]:
-    """Which model was tested on which rows."""
+def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> Tested:
     known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
-    return {
-        "version": __version__,
-        "trained_steps": model.trained_steps() or None,  # a model folder does not know
-        "data": None if data is None else dict(data.hparams),
-        "test_fingerprint": None if texts is None else digest(texts),
-        "rows_trained_on": None if known is None else int(known.sum()),  # or near-duplicates of such
-    }
+    return Tested(
+        version=__version__,
+        trained_steps=model.trained_steps() or None,
+        data=None if data is None else dict(data.hparams),
+        test_fingerprint=None if texts is None else digest(texts),
+        rows_trained_on=None if known is None else int(known.sum()),
+    )
 
 
-def _at_natural_mix(data: TextDataModule | None, outputs: EpochOutputs, names: list[str]) -> dict[str, Any] | None:
+def _decided(decision: Decision, outputs: EpochOutputs, names: list[str]) -> DecisionResults | None:
+    if not decision.asked:
+        return None
+    shares = decision.probabilities(outputs.logits.double().numpy())
+    decided = rates(decision, shares, outputs.labels.numpy(), names)
+    return DecisionResults(asked=decision.asked, on_these_rows=decided)
+
+
+def _at_natural_mix(data: TextDataModule | None, outputs: EpochOutputs, names: list[str]) -> ClassMix | None:
     """Scores at the natural class mix; None where the test rows have it, or nobody knows it."""
     if data is None or not data.rows.natural_counts or data.test_source is not None:
         return None
@@ -168,7 +180,7 @@ def _predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[objec
         yield [row, label, answer, *(f"{value:.6f}" for value in values)]
 
 
-def _describe(card: Path, results: dict[str, Any]) -> None:
+def _describe(card: Path, results: TestResults) -> None:
     if card.is_file():
         with whole_file(card) as path:
             path.write_text(with_section(card.read_text(encoding="utf-8"), "Test", tables(results)), encoding="utf-8")

@@ -1,0 +1,94 @@
+"""Turns nested dataclasses into values that JSON knows, and back; knows none of them by name.
+
+A field is a key of the same name, without an underscore at its end (``class_``). It is left out where it has its
+default value, and None where it has no default and the key is missing, as in a file of an earlier version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+Record = TypeVar("Record")
+INLINE = {"inline": True}  # metadata of a field whose own fields stand among those of its owner
+
+
+def to_json(value: Any) -> Any:
+    """``value`` with mappings in place of dataclasses, and lists in place of tuples."""
+    if isinstance(value, Mapping):
+        return {key: to_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(inner) for inner in value]
+    if not is_dataclass(value):
+        return value
+    found: dict[str, Any] = {}
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        if field.metadata == INLINE:
+            found |= to_json(inner) or {}
+        elif field.default is MISSING or inner != field.default:
+            found[_key(field.name)] = to_json(inner)
+    return found
+
+
+def from_json(kind: type[Record], value: Any) -> Record:
+    """The ``kind`` that :func:`to_json` made ``value`` of; keys that it does not know are passed over."""
+    return _read(kind, value)
+
+
+def _read(kind: Any, value: Any) -> Any:
+    kinds = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else get_args(kind)
+    if value is None:
+        return None
+    if is_dataclass(kind):
+        return _record(kind, value)
+    match get_origin(kind):
+        case None:
+            return value
+        case origin if origin is list:
+            return [_read(kinds[0], inner) for inner in value]
+        case origin if origin is tuple:
+            return tuple(value)
+        case origin if origin is dict:
+            return {key: _read(kinds[1], inner) for key, inner in value.items()}
+    records: list[Any] = [one for one in kinds if is_dataclass(one)]
+    if not records:
+        return _read(kinds[0], value)
+    return _record(max(records, key=lambda one: len(_keys(one) & value.keys())), value)  # of several, the likest
+
+
+def _record(kind: Any, value: Mapping[str, Any]) -> Any:
+    hints, given = _hints(kind), {}
+    for field in fields(kind):
+        hint, key = hints[field.name], _key(field.name)
+        if field.metadata == INLINE:
+            inner: Any = next(one for one in (hint, *get_args(hint)) if is_dataclass(one))
+            given[field.name] = _record(inner, value) if hint is inner or _keys(inner) & value.keys() else None
+        elif key in value:
+            given[field.name] = _read(hint, value[key])
+        elif field.default is MISSING:
+            given[field.name] = None
+    return kind(**given)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@cache
+def _keys(kind: Any) -> frozenset[str]:
+    """Those of the record and of what is inline in it."""
+    found: set[str] = set()
+    for field in fields(kind):
+        hint = _hints(kind)[field.name]
+        inline: list[Any] = (
+            [one for one in (hint, *get_args(hint)) if is_dataclass(one)] if field.metadata == INLINE else []
+        )
+        found |= _keys(inline[0]) if inline else {_key(field.name)}
+    return frozenset(found)
+
+
+def _key(name: str) -> str:
+    return name.removesuffix("_")
