@@ -1,4 +1,4 @@
-"""The command ``init``: inspects a file and writes a configuration for it, with the reasons in comments."""
+"""Inspects a file of labelled texts and writes a configuration for it, with the reasons in comments."""
 
 import hashlib
 import math

@@ -1,1 +1,1 @@
-""""""
+"""The commands, a file for each; nothing else imports them."""

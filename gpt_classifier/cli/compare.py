@@ -1,4 +1,4 @@
-"""The command ``compare``."""
+"""The command ``compare``: two tested runs on the same test rows, side by side."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The command ``download``."""
+"""The command ``download``: fetches all that a run will need, for machines without internet."""
 
 from gpt_classifier.files import cache_folder, tokenizer_folder
 from gpt_classifier.training.build_run import ClassifierCLI

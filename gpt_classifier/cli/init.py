@@ -1,4 +1,4 @@
-"""The command ``init``."""
+"""The command ``init``: inspects a file and writes a configuration for it."""
 
 import re
 import shlex

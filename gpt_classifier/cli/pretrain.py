@@ -1,4 +1,4 @@
-"""The command ``pretrain``."""
+"""The command ``pretrain``: trains a network on texts without labels."""
 
 from gpt_classifier.pretraining.build_run import run
 

@@ -13,7 +13,8 @@ from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.balance import Balance
 from gpt_classifier.data.datasets import Columns
-from gpt_classifier.data.encoded import EncodedTexts, Encoding, StreamedTexts
+from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
+from gpt_classifier.data.encoding import Encoding
 from gpt_classifier.data.fitted_text import UNFITTED
 from gpt_classifier.data.labels import declared_names
 from gpt_classifier.data.preparation import Empty, Preparation, Rows

@@ -1,4 +1,4 @@
-"""Recognises training texts by hashes, without the file they came from; knows nothing about models.
+"""Recognises near-duplicates, by a key within tables and by fingerprints without the file they came from.
 
 A fingerprint is a 64-bit hash of a text's near-duplicate key. It does not reveal the text, but anyone who has a text
 can test whether it is in a set of fingerprints.

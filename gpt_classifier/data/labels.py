@@ -1,4 +1,4 @@
-"""Checks tables of texts and labels before they are used; knows nothing about tokens."""
+"""Class names and labels of tables: what they are, whether they are missing or in conflict, their numbers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Turning predictions into scores that carry their uncertainty."""
+"""Decisions -> scores that carry their uncertainty, beside those of baselines."""

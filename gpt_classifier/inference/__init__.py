@@ -1,1 +1,1 @@
-"""Using a trained model, without Lightning or pandas."""
+"""Using a trained model, without Lightning: classifying, storing, tracing."""

@@ -1,37 +1,32 @@
 """Builds texts, a language model and a trainer from a configuration, with LightningCLI."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gpt_classifier.errors import InputError
-from gpt_classifier.files import writable_folder
 from gpt_classifier.inference.checkpoint_file import open_checkpoint
 from gpt_classifier.pretraining.callbacks import ModelFolder, Progress, Samples, StepCheckpoint
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.module import LanguageModel
-from gpt_classifier.training import callbacks
-from gpt_classifier.training.build_run import (
-    SaveConfig,
-    checkpoint_path,
-    lightning_errors,
-    quiet,
-    with_defaults_of_weights,
-)
 from gpt_classifier.training.callbacks.progress import BatchLines
 from gpt_classifier.training.callbacks.stopping import StopCleanly
-from gpt_classifier.training.parser import Parser
-from gpt_classifier.training.runs import run_folder, run_of
+from gpt_classifier.training.run_cli import (
+    RunCLI,
+    checkpoint_path,
+    lightning_errors,
+    logger_of,
+    with_defaults_of_weights,
+)
+from gpt_classifier.training.runs import run_folder
 
 
-class PretrainingCLI(LightningCLI):
+class PretrainingCLI(RunCLI):
     """LightningCLI with a language model and its texts; :meth:`pretrain` trains it."""
 
     model: LanguageModel
@@ -39,27 +34,8 @@ class PretrainingCLI(LightningCLI):
     checkpoint: Path | None = None  # checkpoint that the run continues from
 
     def __init__(self, args: list[str]) -> None:
-        quiet()
-        super().__init__(
-            LanguageModel,
-            PretrainingData,
-            args=args,
-            run=False,
-            parser_class=Parser,
-            parser_kwargs={"prog": "gpt-classifier pretrain", "description": "Pretrains a network on your own texts."},
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={
-                "default_root_dir": "checkpoints/pretrain",
-                "max_epochs": 10,
-                "log_every_n_steps": 10,
-                "num_sanity_val_steps": 0,
-                "enable_model_summary": False,
-            },
-            seed_everything_default=123,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
+        parser = {"prog": "gpt-classifier pretrain", "description": "Pretrains a network on your own texts."}
+        super().__init__(LanguageModel, PretrainingData, args, False, parser, root="checkpoints/pretrain", epochs=10)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -77,29 +53,11 @@ class PretrainingCLI(LightningCLI):
             self.checkpoint = checkpoint_path(given, self.config)
             open_checkpoint(self.checkpoint)  # raises InputError for a file that is missing or damaged
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        config = self.config_init.trainer
-        every = self.config.model.checkpoint_every
-        extra = [*(config.get("callbacks") or []), Progress(), BatchLines(), Samples(), ModelFolder(), StopCleanly()]
+    def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:
+        added: list[Callback] = [Progress(), BatchLines(), Samples(), ModelFolder(), StopCleanly()]
         if config.get("enable_checkpointing") is not False:
-            extra.append(StepCheckpoint(every))
-        if config.get("enable_progress_bar") is not False:
-            if sys.stdout.isatty():  # in a log file, each update of a progress bar is a new line
-                extra.append(callbacks.Bar())
-            else:
-                kwargs["enable_progress_bar"] = False
-        if config.get("logger") in (None, True) and not config.get("fast_dev_run"):
-            run = None if self.checkpoint is None else run_of(self.checkpoint)
-            root, version = (Path(config.default_root_dir), None) if run is None else (run.parent, run.name)
-            kwargs["logger"] = TensorBoardLogger(writable_folder(root), "", version, default_hp_metric=False)
-        if kwargs.get("logger", config.get("logger")) is False:
-            extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
-        try:
-            return super().instantiate_trainer(callbacks=extra, **kwargs)
-        except InputError:
-            raise
-        except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
-            raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
+            added.append(StepCheckpoint(self.config.model.checkpoint_every))
+        return added, logger_of(config, self.checkpoint)
 
     def pretrain(self) -> Path | None:
         """Trains, and returns the model folder; None if the trainer has no folder, as with ``fast_dev_run``."""

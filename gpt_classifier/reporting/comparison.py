@@ -1,4 +1,4 @@
-"""The command ``compare``: two tested runs on the same test rows, side by side."""
+"""Compares two tested runs on the same test rows, side by side."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,1 +1,1 @@
-""""""
+"""One model on a page and over HTTP."""

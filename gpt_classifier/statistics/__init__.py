@@ -1,1 +1,1 @@
-""""""
+"""Intervals, paired tests and resampling of numbers; needs nothing else of the package."""

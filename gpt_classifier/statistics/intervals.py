@@ -1,4 +1,4 @@
-"""Intervals and tests for scores that were measured on a limited number of texts, with a limited number of seeds."""
+"""Intervals for scores that were measured on a limited number of texts, with a limited number of seeds."""
 
 import math
 from collections.abc import Hashable, Sequence

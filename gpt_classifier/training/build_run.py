@@ -2,24 +2,14 @@
 
 import importlib
 import json
-import logging
-import signal
-import sys
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.datamodule import TextDataModule
@@ -27,10 +17,8 @@ from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
 from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.files import newest, whole_file, writable_folder
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
-from gpt_classifier.inference.initial_weights import network_settings
-from gpt_classifier.inference.model_folder import decision_of, find_weights, load
+from gpt_classifier.inference.model_folder import decision_of, load
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.text.encoder import WindowsConfig
 from gpt_classifier.text.tokenizers import OWN
@@ -38,20 +26,14 @@ from gpt_classifier.training import callbacks
 from gpt_classifier.training.cluster import ClusterTrainer
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import check_published
-from gpt_classifier.training.parser import Parser
-from gpt_classifier.training.runs import run_folder, run_of, trained_model
-
-
-class SaveConfig(SaveConfigCallback):
-    """Saves the configuration of a fit next to its results; a resumed fit saves its own under another name."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and (folder := run_folder(trainer)) is not None:
-            first = writable_folder(folder) / "config.yaml"
-            path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
-            with whole_file(path) as part:  # jsonargparse would write it in the encoding of the system
-                part.write_text(self.parser.dump(self.config), encoding="utf-8")
-
+from gpt_classifier.training.run_cli import (
+    RunCLI,
+    checkpoint_path,
+    lightning_errors,
+    logger_of,
+    with_defaults_of_weights,
+)
+from gpt_classifier.training.runs import run_of, trained_model
 
 ABOUT = {
     "fit": "Trains a model.",
@@ -62,7 +44,7 @@ ABOUT = {
 TRAINED = ("validate", "test", "predict")  # the commands that start from a trained model
 
 
-class ClassifierCLI(LightningCLI):
+class ClassifierCLI(RunCLI):
     """LightningCLI with the package's own model, data, callbacks and checkpoints.
 
     The files of a run are in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
@@ -79,29 +61,10 @@ class ClassifierCLI(LightningCLI):
     trained_path: Path  # its checkpoint or folder
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        quiet()
         self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
         self.has_commands = run
-        super().__init__(
-            GPTClassifier,
-            TextDataModule,
-            args=args,
-            run=run,
-            parser_class=Parser,
-            parser_kwargs={"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in ABOUT}},
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            trainer_defaults={
-                "default_root_dir": "checkpoints/default",
-                "max_epochs": 5,
-                "log_every_n_steps": 10,
-                "num_sanity_val_steps": 0,
-                "enable_model_summary": False,  # the module reports the number of trained parameters
-            },
-            seed_everything_default=123,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # our checkpoints hold plain values and need no jsonargparse
-        )
+        parser = {"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in ABOUT}}
+        super().__init__(GPTClassifier, TextDataModule, args, run, parser, root="checkpoints/default", epochs=5)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -186,7 +149,7 @@ class ClassifierCLI(LightningCLI):
                 )
 
     def before_instantiate_classes(self) -> None:
-        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        config = self.settings_of(self.config)
         for group, kind in ((config.model.lora, LoRAConfig), (config.data.windows, WindowsConfig)):
             if group is not None:  # for a group that may be null, the parser would hide the reason of an error
                 kind(**vars(group))
@@ -215,57 +178,24 @@ class ClassifierCLI(LightningCLI):
         if self.subcommand in TRAINED:
             self.model = self.trained
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        try:
-            return self._make_trainer(**kwargs)
-        except InputError:
-            raise
-        except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
-            raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
-
-    def _make_trainer(self, **kwargs: Any) -> Trainer:
-        config = self._of_command(self.config_init).trainer
-        extra = list(config.get("callbacks") or [])
-        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
-            # Only on a terminal: in a log file, each update of a progress bar is a new line.
-            if sys.stdout.isatty():
-                extra.append(callbacks.Bar())
-            else:
-                kwargs["enable_progress_bar"] = False
+    def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
-        baselines, report = (self._of_command(self.config_init).get(name) != "none" for name in ("baselines", "report"))
-        extra += callbacks.default_callbacks(checkpoints, baselines, report)
-        if self.subcommand == "predict":
-            kwargs["logger"] = False
-            if config.get("fast_dev_run"):
-                rank_zero_info("fast_dev_run: no predictions are written")
-            else:
-                extra.append(self._predictions_file())
-                if (workers := self._of_command(self.config_init).ray) is not None:
-                    self.trainer_class = partial(ClusterTrainer, workers)
-        elif self.subcommand is None:
-            kwargs["logger"] = False  # the caller decides what runs and where files are written
-            extra = [callback for callback in extra if not isinstance(callback, callbacks.FinishRun)]
-        elif config.get("logger") in (None, True) and not config.get("fast_dev_run"):
-            kwargs["logger"] = self._logger(Path(config["default_root_dir"]))
-        if kwargs.get("logger", config.get("logger")) is False:  # learning rates are written only to a logger
-            extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
-        return super().instantiate_trainer(callbacks=extra, **kwargs)
-
-    def _of_command(self, config: Namespace) -> Namespace:
-        return config if self.subcommand is None else config[self.subcommand]
-
-    def _logger(self, root: Path) -> TensorBoardLogger:
-        """A logger that writes to the run of the model, or to a new run."""
-        path = self.checkpoint if self.subcommand == "fit" else self.trained_path
-        run = None if path is None else run_of(path)
-        if run is not None:
-            writable_folder(run)
-            return TensorBoardLogger(run.parent, name="", version=run.name, default_hp_metric=False)
-        return TensorBoardLogger(writable_folder(root), name="", default_hp_metric=False)
+        options = self.settings_of(self.config_init)
+        baselines, report = (options.get(name) != "none" for name in ("baselines", "report"))
+        added = callbacks.default_callbacks(checkpoints, baselines, report)
+        if self.subcommand is None:  # the caller decides what runs and where files are written
+            return [callback for callback in added if not isinstance(callback, callbacks.FinishRun)], False
+        if self.subcommand != "predict":
+            return added, logger_of(config, self.checkpoint if self.subcommand == "fit" else self.trained_path)
+        if config.get("fast_dev_run"):
+            rank_zero_info("fast_dev_run: no predictions are written")
+            return added, False
+        if options.ray is not None:
+            self.trainer_class = partial(ClusterTrainer, options.ray)
+        return [*added, self._predictions_file()], False
 
     def _predictions_file(self) -> callbacks.PredictionsFile:
-        config = self._of_command(self.config)
+        config = self.settings_of(self.config)
         source, keep, output = self.datamodule.source, config.keep, config.output
         if output is None:
             if (run := run_of(self.trained_path)) is None:
@@ -293,48 +223,6 @@ def run(words: list[str]) -> None:
     """Runs the command that the first word names, ``fit``, ``validate``, ``test`` or ``predict``, with the others."""
     with lightning_errors():
         ClassifierCLI(words)
-
-
-@contextmanager
-def lightning_errors() -> Iterator[None]:
-    """Makes an ``InputError`` or an exit code of what Lightning raises."""
-    try:
-        yield
-    except MisconfigurationException as error:  # an unavailable accelerator, or options that exclude each other
-        raise InputError(" ".join(str(error).split())) from error
-    except SIGTERMException as stop:  # Lightning's exception has no exit code
-        raise SystemExit(128 + signal.SIGTERM) from stop
-
-
-def checkpoint_path(given: str, config: Namespace) -> Path:
-    """The given file; for ``last`` and ``best``, that file of the newest run that has one."""
-    if given not in ("last", "best"):
-        return Path(given)
-    root = Path(config.trainer.default_root_dir)
-    if (path := newest(root, f"checkpoints/{given}.ckpt")) is None:
-        raise InputError(
-            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
-            "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
-        )
-    return path
-
-
-def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], command: str | None = None) -> Namespace:
-    """What the options say; where they name a model folder as weights, its network and tokenizer are the defaults.
-
-    Args:
-        parser: Reads the options from left to right; the right one has precedence.
-        args: The words of a command line.
-        command: The subcommand to which this applies, which is the first word; None if there are no subcommands.
-    """
-    config = parser.parse_args(args)
-    if command is not None and config.subcommand != command:
-        return config
-    weights = (config if command is None else config[command]).model.weights
-    if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
-        return config
-    first = [] if command is None else [command]
-    return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
 
 
 def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
@@ -377,13 +265,3 @@ def _import(class_path: str) -> None:
         raise InputError(f"the module of the class {class_path} cannot be imported: {error}") from error
     if not hasattr(imported, name):
         raise InputError(f"{module} has no class {name}{did_you_mean(name, dir(imported))}")
-
-
-def quiet() -> None:
-    """Silences Lightning's tips and those warnings that do not concern the run."""
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
-    # When a fit is resumed, its folder is not empty, and the data do resume at the right batch (a test checks that).
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):
-        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())

@@ -1,6 +1,4 @@
-"""The settings of data, model and trainer with their defaults, read from the sources that declare them: importing these
-takes seconds.
-"""
+"""The settings of data, model and trainer with their defaults, read without importing what declares them."""
 
 import ast
 from collections.abc import Mapping

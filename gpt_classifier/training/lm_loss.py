@@ -1,4 +1,4 @@
-"""The auxiliary language-modelling loss of a batch, and its scores; knows nothing about labels and class logits.
+"""The auxiliary language-modelling loss of a batch, without its logits in memory, and its scores.
 
 A. Radford et al., "Improving Language Understanding by Generative Pre-Training" (2018), section 3.2: the loss of
 fine-tuning is that of the classification plus lambda times that of the next tokens.

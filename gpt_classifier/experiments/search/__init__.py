@@ -1,1 +1,1 @@
-""""""
+"""Looks for better settings with Optuna."""

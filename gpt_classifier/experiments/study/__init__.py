@@ -1,1 +1,1 @@
-""""""
+"""Compares settings on the same rows, with seeds and folds."""

@@ -1,1 +1,1 @@
-""""""
+"""Everything that is drawn; nothing else imports matplotlib."""

@@ -1,0 +1,180 @@
+"""What the command lines of all trainings share: a trainer with its logger, readable errors, weights to start from."""
+
+import json
+import logging
+import signal
+import sys
+import time
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from gpt_classifier.errors import InputError
+from gpt_classifier.files import newest, whole_file, writable_folder
+from gpt_classifier.inference.initial_weights import network_settings
+from gpt_classifier.inference.model_folder import find_weights
+from gpt_classifier.training.callbacks.progress import Bar
+from gpt_classifier.training.parser import Parser
+from gpt_classifier.training.runs import run_folder, run_of
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration of a fit next to its results; a resumed fit saves its own under another name."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and (folder := run_folder(trainer)) is not None:
+            first = writable_folder(folder) / "config.yaml"
+            path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
+            with whole_file(path) as part:  # jsonargparse would write it in the encoding of the system
+                part.write_text(self.parser.dump(self.config), encoding="utf-8")
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI for a model and data of this package; the files of a run are in a folder ``version_N``.
+
+    Args:
+        model: Class of the LightningModule.
+        data: Class of the data module.
+        args: Words of the command line.
+        run: Whether the first word is a subcommand, which is run.
+        parser: Name and descriptions of the parser.
+        root: Folder of the runs.
+        epochs: Number of epochs, unless the configuration says otherwise.
+    """
+
+    def __init__(
+        self,
+        model: type[LightningModule],
+        data: type[LightningDataModule],
+        args: list[str],
+        run: bool,
+        parser: dict[str, Any],
+        root: str,
+        epochs: int,
+    ) -> None:
+        quiet()
+        super().__init__(
+            model,
+            data,
+            args=args,
+            run=run,
+            parser_class=Parser,
+            parser_kwargs=parser,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "default_root_dir": root,
+                "max_epochs": epochs,
+                "log_every_n_steps": 10,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,  # the module reports the number of trained parameters
+            },
+            seed_everything_default=123,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # our checkpoints hold plain values and need no jsonargparse
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer with a progress bar on a terminal, and without what needs a logger where it has none."""
+        config = self.settings_of(self.config_init).trainer
+        extra = list(config.get("callbacks") or [])
+        if config.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in extra):
+            # Only on a terminal: in a log file, each update of a progress bar is a new line.
+            if sys.stdout.isatty():
+                extra.append(Bar())
+            else:
+                kwargs["enable_progress_bar"] = False
+        added, logger = self.added_to_trainer(config)
+        extra += added
+        if logger is not None:
+            kwargs["logger"] = logger
+        if kwargs.get("logger", config.get("logger")) is False:  # learning rates are written only to a logger
+            extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
+        try:
+            return super().instantiate_trainer(callbacks=extra, **kwargs)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
+            raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
+
+    @abstractmethod
+    def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:
+        """Callbacks that a trainer of these settings gets, and its logger; None for the one that ``config`` names."""
+
+    def settings_of(self, config: Namespace) -> Namespace:
+        """The settings of the command."""
+        return config if self.subcommand is None else config[self.subcommand]
+
+
+def logger_of(config: Namespace, checkpoint: Path | None) -> TensorBoardLogger | None:
+    """A logger that writes to the run of ``checkpoint`` or to a new run; None if ``config`` names another or none."""
+    if config.get("logger") not in (None, True) or config.get("fast_dev_run"):
+        return None
+    run = None if checkpoint is None else run_of(checkpoint)
+    if run is None:
+        return TensorBoardLogger(writable_folder(Path(config.default_root_dir)), name="", default_hp_metric=False)
+    writable_folder(run)
+    return TensorBoardLogger(run.parent, name="", version=run.name, default_hp_metric=False)
+
+
+@contextmanager
+def lightning_errors() -> Iterator[None]:
+    """Makes an ``InputError`` or an exit code of what Lightning raises."""
+    try:
+        yield
+    except MisconfigurationException as error:  # an unavailable accelerator, or options that exclude each other
+        raise InputError(" ".join(str(error).split())) from error
+    except SIGTERMException as stop:  # Lightning's exception has no exit code
+        raise SystemExit(128 + signal.SIGTERM) from stop
+
+
+def checkpoint_path(given: str, config: Namespace) -> Path:
+    """The given file; for ``last`` and ``best``, that file of the newest run that has one."""
+    if given not in ("last", "best"):
+        return Path(given)
+    root = Path(config.trainer.default_root_dir)
+    if (path := newest(root, f"checkpoints/{given}.ckpt")) is None:
+        raise InputError(
+            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
+            "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
+        )
+    return path
+
+
+def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], command: str | None = None) -> Namespace:
+    """What the options say; where they name a model folder as weights, its network and tokenizer are the defaults.
+
+    Args:
+        parser: Reads the options from left to right; the right one has precedence.
+        args: The words of a command line.
+        command: The subcommand to which this applies, which is the first word; None if there are no subcommands.
+    """
+    config = parser.parse_args(args)
+    if command is not None and config.subcommand != command:
+        return config
+    weights = (config if command is None else config[command]).model.weights
+    if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
+        return config
+    first = [] if command is None else [command]
+    return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
+
+
+def quiet() -> None:
+    """Silences Lightning's tips and those warnings that do not concern the run."""
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec")  # with a newer PyTorch
+    # When a fit is resumed, its folder is not empty, and the data do resume at the right batch (a test checks that).
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.setup"):
+        logging.getLogger(name).addFilter(lambda record: "Tip:" not in record.getMessage())
