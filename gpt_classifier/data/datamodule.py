@@ -21,7 +21,7 @@ from gpt_classifier.data.preparation import Empty, Preparation, Rows
 from gpt_classifier.data.rare_classes import RareClasses
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule, training_seed
-from gpt_classifier.data.samplers import BatchingConfig, EvaluationBatches, TrainingBatches, loader
+from gpt_classifier.data.samplers import BatchingConfig, EvaluationBatches, loader
 from gpt_classifier.data.sources import IN_MEMORY, Sources, check_sources, in_memory, table_of_lists
 from gpt_classifier.data.splits import OF_THE_BOOK, Split, Splits, SplittingConfig
 from gpt_classifier.data.summary import summary
@@ -250,23 +250,15 @@ class TextDataModule(ResumableDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
-        encoded = self.encoded["train"]
-        self.training_batches = TrainingBatches(
-            encoded.lengths,
-            self.batch_size,
-            training_seed(),
-            self.epoch_now,
-            *self.process(),
-            pool=50 if self.batching.group_by_length else 1,
-            done=self.batches_done,
-        )
-        rows: Dataset[Any]
+        encoded, view = self.encoded["train"], self._view
         if self.augmentation:  # texts are other ones in each epoch, so no states of theirs are kept
-            texts = self.tables["train"]["text"].tolist()
-            rows = AugmentedTexts(encoded, texts, self.augmentation, training_seed(), self.epoch_now)
-        else:
-            rows = self._view(encoded)
-        return loader(rows, self.training_batches)
+            view = self._augmented
+        pool = 50 if self.batching.group_by_length else 1
+        return loader(view(encoded), self.new_training_batches(encoded.lengths, self.batch_size, pool))
+
+    def _augmented(self, encoded: EncodedTexts) -> Dataset[Any]:
+        texts = self.tables["train"]["text"].tolist()
+        return AugmentedTexts(encoded, texts, self.augmentation, training_seed(), self.epoch_now)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts training batches, so that a resumed run skips them, and sets the weight of each one's loss."""

@@ -76,6 +76,13 @@ class ResumableDataModule(L.LightningDataModule):
             check_resumed(self.fit_identity, then)
         self.batches_begun = state_dict["batches_begun"]
 
+    def new_training_batches(self, lengths: np.ndarray, batch_size: int, pool: int = 1) -> TrainingBatches:
+        """Every row of ``lengths`` (N,) tokens once per epoch, from the next batch of the epoch on."""
+        self.training_batches = TrainingBatches(
+            lengths, batch_size, training_seed(), self.epoch_now, *self.process(), pool=pool, done=self.batches_done
+        )
+        return self.training_batches
+
     def count_batch(self) -> int:
         """The number of the next training batch within its epoch, from 0; the one after it is the next from now on."""
         number = self.batches_begun % self.epoch_length()

@@ -20,8 +20,8 @@ from gpt_classifier.data.datasets import Columns
 from gpt_classifier.data.duplicates import fingerprints
 from gpt_classifier.data.rare_classes import RareClasses
 from gpt_classifier.data.readers import FileFormat
-from gpt_classifier.data.resumable import ResumableDataModule, training_seed
-from gpt_classifier.data.samplers import EvaluationBatches, TrainingBatches, loader
+from gpt_classifier.data.resumable import ResumableDataModule
+from gpt_classifier.data.samplers import EvaluationBatches, loader
 from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
@@ -242,15 +242,8 @@ class PretrainingData(ResumableDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every block once per epoch; a resumed run continues with the next batch of its epoch."""
         packed = self.packed["train"]
-        self.training_batches = TrainingBatches(
-            np.ones(len(packed), dtype=np.int64),
-            self.batch_size,
-            training_seed(),
-            self.epoch_now,
-            *self.process(),
-            done=self.batches_done,
-        )
-        return loader(packed, self.training_batches)
+        ones = np.ones(len(packed), dtype=np.int64)  # blocks of equal length
+        return loader(packed, self.new_training_batches(ones, self.batch_size))
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         packed = self.packed["val"]
