@@ -20,7 +20,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -39,6 +39,21 @@ WHAT, HOW = ["car", "cruise", "phone", "TV"], ["call", "text", "go", "pay"]
 HAM = [f"See you {when}, {who}" for when, who in product(WHEN, WHO)]
 SPAM = [f"WIN a {what}, {how} now!" for what, how in product(WHAT, HOW)]
 LABELS = ["ham"] * len(HAM) + ["spam"] * len(SPAM)
+
+# How many examples a test of a property tries, unless it says so itself: --hypothesis-profile=nightly tries many.
+for _profile, _examples in {"short": 20, "nightly": 1_000}.items():
+    settings.register_profile(
+        _profile, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+settings.load_profile("short")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves nightly tests out unless ``-m`` names them. A -m in addopts would not: that of the command line replaces it."""
+    if "nightly" not in config.option.markexpr:
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
 
 
 @pytest.fixture(autouse=True)

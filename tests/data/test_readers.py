@@ -78,7 +78,7 @@ def test_without_header_columns_are_numbered_and_no_delimiter_is_guessed(tmp_pat
     ]
     assert read(write(tmp_path / "b.csv", "\n\nhi; you\n\n"), ["0"], plain) == [[""], [""], ["hi; you"], [""]]
     assert read(write(tmp_path / "c.tsv", "ham\thi\n"), ["1", "0"], plain) == [["hi", "ham"]]
-    with pytest.raises(InputError, match=r"no column 'text'; its columns are 0, 1\."):
+    with pytest.raises(InputError, match=r"column 'text'.* 0, 1\."):
         read(str(tmp_path / "a.csv"), ["text"], plain)
 
 
@@ -120,7 +120,7 @@ def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
         ({"delimiter": "||"}, r"delimiter is '\|\|', expected one character"),
         ({"delimiter": ""}, "delimiter is ''"),
         ({"delimiter": '"'}, "expected one character"),
-        ({"encoding": "latin-99"}, "encoding is 'latin-99', expected an encoding of Python"),
+        ({"encoding": "latin-99"}, "encoding is 'latin-99'"),
         ({"encoding": "base64"}, "encoding is 'base64'"),
         ({"encoding": "a\0"}, "encoding is"),
     ],
@@ -132,9 +132,7 @@ def test_a_format_that_cannot_be_meant_is_named(setting, message):
 
 
 def test_a_file_that_may_have_another_delimiter_is_told_so(tmp_path):
-    with pytest.raises(
-        InputError, match=r"no column 'text'; its columns are text\|label\. .* --data.file_format.delimiter"
-    ):
+    with pytest.raises(InputError, match=r"column 'text'.* text\|label\. .*--data.file_format.delimiter"):
         read(write(tmp_path / "a.csv", "text|label\nhi|ham\n"))
 
 

@@ -75,7 +75,7 @@ def test_every_row_is_evaluated_once_and_no_process_is_without_a_batch(data, n, 
     cuts = sorted(data.draw(st.sets(st.integers(1, n - 1))) if n > 1 else [])
     batches = [list(range(start, end)) for start, end in zip([0, *cuts], [*cuts, n], strict=True)]
     if n < world_size:
-        with pytest.raises(InputError, match=f"{n} rows cannot be evaluated on {world_size} processes"):
+        with pytest.raises(InputError, match=rf"{n} rows .* {world_size} processes"):
             EvaluationBatches(batches, 0, world_size)
         return
     ranks = [EvaluationBatches(batches, rank, world_size) for rank in range(world_size)]

@@ -225,9 +225,9 @@ def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
 def test_a_class_with_fewer_texts_than_folds_is_named():
     rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
     rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
-    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds .*: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 folds"):
         splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Fold(0, 3))
-    with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds .*: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' .*3 distinct texts.* 4 folds"):
         splits.split_random(table_of(rows), FRACTIONS, 0, splits.Fold(0, 4))
 
 
@@ -243,18 +243,16 @@ def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_th
 
 def test_a_class_with_fewer_texts_than_parts_is_named():
     table = table_of([(f"ham {'x' * number}", "ham") for number in range(9)] + [("Win 1", "spam"), ("win 2", "spam")])
-    with pytest.raises(InputError, match=r"'spam' has 1 distinct texts, too few for 3 splits"):
+    with pytest.raises(InputError, match=r"'spam' .*1 distinct texts.* 3 splits"):
         splits.split_grouped(table, FRACTIONS, 0)
-    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 splits"):
+    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 splits"):
         splits.split_random(table, FRACTIONS, 0)
 
 
 @pytest.mark.parametrize("split", splits.BY_FRACTIONS)
 def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
-    with pytest.raises(
-        InputError, match=r"8 distinct texts of 2 classes are too few for fractions \[0.9, 0.05, 0.05\]"
-    ):
+    with pytest.raises(InputError, match=r"8 distinct texts .*2 classes .*fractions \[0.9, 0.05, 0.05\]"):
         splits.BY_FRACTIONS[split](table, (0.9, 0.05, 0.05), 0)
 
 

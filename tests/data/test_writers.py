@@ -33,7 +33,7 @@ def as_read(cell):
     return "" if cell is None else cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.exhaustive])])
+@pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.nightly])])
 @pytest.mark.parametrize("mark", [b"", writers.MARK], ids=["for a program", "for a spreadsheet"])
 def test_every_reader_finds_the_rows_that_were_written(mark, examples, tmp_path):
     path = tmp_path / "table.csv"

@@ -53,7 +53,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     "cases",
     [
         200,
-        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.exhaustive]),
+        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.nightly]),
     ],
 )
 def test_scores_equal_those_of_scikit_learn(cases):

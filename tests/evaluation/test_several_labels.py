@@ -74,7 +74,7 @@ def awkward(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(logits).float(), torch.from_numpy(labels).float()
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.exhaustive])])
+@pytest.mark.parametrize("cases", [100, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.nightly])])
 def test_scores_equal_those_of_scikit_learn(cases):
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():

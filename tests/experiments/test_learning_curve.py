@@ -281,7 +281,7 @@ def test_a_study_without_fractions_is_continued_and_folds_test_every_text_at_eve
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
+@pytest.mark.nightly
 def test_a_smoke_test_of_a_curve_runs_and_says_nothing(tmp_path, capsys):
     folder = tmp_path / "smoke"
     options = ["--rows", "mean", "logistic", "--smoke", "--fractions", "0.1", "1", f"--output={folder}"]

@@ -178,7 +178,7 @@ def test_the_folder_says_what_it_was_pretrained_on(folder):
 
 
 def test_it_is_no_classifier(folder):
-    with pytest.raises(InputError, match=r"without a classification head: fit --model\.weights"):
+    with pytest.raises(InputError, match=r"classification head.*fit --model\.weights"):
         TextClassifier.load(folder)
 
 
@@ -327,7 +327,7 @@ def test_a_run_is_not_continued_with_other_settings(folder, tmp_path):
     with pytest.raises(InputError, match=r"learning_rate is 0\.5, but the checkpoint"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
     words[0] = f"--config={json.dumps(changed(data={'batch_size': 7}))}"
-    with pytest.raises(InputError, match=r"data\.batch_size is 7, but the checkpoint was written with"):
+    with pytest.raises(InputError, match=r"data\.batch_size is 7.*checkpoint"):
         PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
 
 

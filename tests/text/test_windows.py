@@ -81,7 +81,7 @@ def test_a_stride_that_would_leave_tokens_out_is_refused():
         encoder(stride=5)
     with pytest.raises(InputError, match="stride is 0"):
         WindowsConfig(stride=0)
-    with pytest.raises(InputError, match="aggregate is 'median', expected one of mean, max"):
+    with pytest.raises(InputError, match=r"aggregate is 'median'.* mean, max"):
         WindowsConfig(aggregate="median")
     with pytest.raises(InputError, match="limit is 0"):
         WindowsConfig(limit=0)

@@ -154,5 +154,5 @@ def test_a_weight_that_is_none(settings, said, tiny_model):
 
 def test_a_network_without_a_causal_mask_predicts_no_next_token(tiny_model, tiny_data, quick_trainer):
     model = tiny_model(lm_loss=0.5, gpt=TINY | {"causal": False})
-    with pytest.raises(InputError, match=r"lm_loss is 0.5, but this network \(GPT\) predicts no next token"):
+    with pytest.raises(InputError, match=r"lm_loss is 0.5.*\(GPT\) .*next token"):
         quick_trainer(max_steps=1).fit(model, tiny_data())

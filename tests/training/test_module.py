@@ -225,7 +225,7 @@ def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trai
     trainer = quick_trainer()
     trainer.fit(tiny_model(), tiny_data())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match=f"{name}.*checkpoint was written with"):
+    with pytest.raises(InputError, match=rf"{name}.*checkpoint was written with"):
         quick_trainer().fit(tiny_model(**model), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -327,7 +327,7 @@ def test_a_fit_is_not_resumed_with_other_batches(
     first.fit(tiny_model(), tiny_data())
     first.save_checkpoint(tmp_path / "last.ckpt")
     monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-    with pytest.raises(InputError, match=f"({name}).*checkpoint was written with.*--model.weights"):
+    with pytest.raises(InputError, match=rf"({name}).*checkpoint was written with.*--model.weights"):
         quick_trainer(max_epochs=2, **trainer).fit(tiny_model(), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -340,7 +340,7 @@ def test_a_longer_fit_is_resumed_unless_its_learning_rates_depend_on_the_length(
         first.save_checkpoint(path)
         again = quick_trainer(max_epochs=2)
         if optimizer:
-            with pytest.raises(InputError, match=r"number of steps.* 8, but the checkpoint was written with 4"):
+            with pytest.raises(InputError, match=r"number of steps.* 8.*checkpoint .* 4"):
                 again.fit(tiny_model(optimizer=optimizer), tiny_data(), ckpt_path=path)
         else:
             again.fit(tiny_model(), tiny_data(), ckpt_path=path)
@@ -368,9 +368,7 @@ def test_an_optimizer_refuses_a_state_of_other_shapes(tiny_model):
 def test_a_model_meets_only_data_of_its_own_classes(verb, quick_trainer, tiny_data, trained):
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     others = tiny_data(labels=["no", "yes"] * 16)
-    with pytest.raises(
-        InputError, match="unknown label 'no' in train row 0 of the given table, expected one of ham, spam"
-    ):
+    with pytest.raises(InputError, match=r"'no' in train row 0 of .*ham, spam"):
         getattr(quick_trainer(), verb)(module, others)
 
 

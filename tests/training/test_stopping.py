@@ -37,7 +37,7 @@ def weights_of(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive)]
+    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly)]
 )
 def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninterrupted_one_does(sent, code, tmp_path):
     stopped, whole = tmp_path / "stopped runs", tmp_path / "whole"
