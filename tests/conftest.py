@@ -49,7 +49,7 @@ settings.load_profile("short")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves nightly tests out unless ``-m`` names them. A -m in addopts would not: that of the command line replaces it."""
+    """Leaves nightly tests out unless ``-m`` names them; one in addopts is replaced by the command's."""
     if "nightly" not in config.option.markexpr:
         nightly = [item for item in items if item.get_closest_marker("nightly")]
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
