@@ -200,14 +200,18 @@ def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
     assert differing(whole.model, resumed.model) == []
 
 
-@pytest.mark.parametrize("step", [2, 4, 7], ids=["within an epoch", "between epochs", "late in an epoch"])
-def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, tiny_data, tiny_model, tmp_path):
+@pytest.mark.parametrize(
+    ("step", "data"),
+    [(2, {}), (4, {}), (7, {}), (7, {"batching": {"group_by_length": True}, "augmentation": {"crop": 0.5, "case": 0.2}})],
+    ids=["within an epoch", "between epochs", "late in an epoch", "within augmented batches of like length"],
+)
+def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, data, quick_trainer, tiny_data, tiny_model, tmp_path):
     """Epochs have four steps here."""
     keep = ModelCheckpoint(every_n_train_steps=1, save_top_k=-1, filename="{step}")
     whole, resumed = (tiny_model(gpt={**TINY, "dropout": 0.3}) for _ in range(2))
-    quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data())
+    quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data(**data))
     path = tmp_path / "checkpoints" / f"step={step}.ckpt"
-    quick_trainer(max_epochs=3).fit(resumed, tiny_data(), ckpt_path=path, weights_only=True)
+    quick_trainer(max_epochs=3).fit(resumed, tiny_data(**data), ckpt_path=path, weights_only=True)
     assert differing(whole.model, resumed.model) == []
 
 
