@@ -309,6 +309,8 @@ def test_the_package_does_without_what_windows_lacks(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     spoken = ["URGENT! You have won a free cruise, call now to claim your prize", "Running late, mum"]
@@ -342,6 +344,8 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     assert not list(tmp_path.rglob(".*.part")), "nothing half-written is left"
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_with_class_names_that_the_system_does_not_have(rows, tmp_path):
     (tmp_path / "study.yaml").write_text(

@@ -342,7 +342,7 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("policy", "told"),
     [
         pytest.param("all", "of them trainable (all)", marks=pytest.mark.nightly),
-        ("last_block", "frozen trunk: 1 of 2 blocks ran once"),
+        pytest.param("last_block", "frozen trunk: 1 of 2 blocks ran once", marks=[pytest.mark.nightly, pytest.mark.ci]),
     ],
 )
 def test_two_processes_fit_one_model(policy, told, tmp_path):
@@ -359,6 +359,8 @@ def test_two_processes_fit_one_model(policy, told, tmp_path):
     assert len(events(run).Scalars("val/loss")) == 2
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_two_processes_measure_exactly_what_one_does(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
@@ -375,6 +377,8 @@ def test_two_processes_measure_exactly_what_one_does(trained, tmp_path):
         assert one == two, tag
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_two_processes_write_the_predictions_that_one_writes(predict, trained, tmp_path):
     source = tmp_path / "messages.csv"
