@@ -41,7 +41,7 @@ SPAM = [f"WIN a {what}, {how} now!" for what, how in product(WHAT, HOW)]
 LABELS = ["ham"] * len(HAM) + ["spam"] * len(SPAM)
 
 # How many examples a test of a property tries, unless it says so itself: --hypothesis-profile=nightly tries many.
-for _profile, _examples in {"short": 20, "nightly": 1_000}.items():
+for _profile, _examples in {"short": 30, "nightly": 1_000}.items():
     settings.register_profile(
         _profile, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
@@ -77,7 +77,6 @@ def assert_restored_alike() -> Callable[[TextEncoder, SearchStrategy[str]], None
         assert (restored.vocab_size, restored.padding_id) == (text_encoder.vocab_size, text_encoder.padding_id)
         assert restored.vocabulary().equal(text_encoder.vocabulary())
 
-        @settings(max_examples=30, deadline=None)
         @given(texts)
         def same_ids(text: str) -> None:
             assert restored.encode(text) == text_encoder.encode(text)

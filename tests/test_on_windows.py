@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
@@ -254,7 +254,6 @@ def test_a_command_prints_class_names_whatever_the_terminal_shows(
         json.loads(said)
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=st.text(), encoding=st.sampled_from(ENCODINGS))
 def test_every_output_takes_every_text_and_keeps_what_its_encoding_has(text, encoding):
     output = io.BytesIO()

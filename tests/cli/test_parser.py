@@ -247,9 +247,7 @@ def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(commands, site)
             text=True,
         )
         assert done.returncode == 0, done.stderr
-    assert Path("checkpoints/quickstart/version_0/model/config.json").is_file() == (
-        ["fit"] in [c[:1] for c in commands]
-    )
+    assert Path("checkpoints/quickstart/version_0/model/config.json").is_file() == (len(commands) > 1)
 
 
 # ---------------------------------------------------------------- pipes, optional parts

@@ -6,14 +6,13 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.data.readers import AS_NAMED, FileFormat, notes, paths, read_columns
 from gpt_classifier.errors import InputError
 
 ROWS = [["hi; you", "ham"], ["naïve, 5 €", "spam"], ["", "ham"]]
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path, content, encoding="utf-8"):
@@ -167,7 +166,6 @@ def test_a_mark_that_is_never_closed_does_not_make_a_large_file_one_text(tmp_pat
 FIELD = st.text('ab "\N{NO-BREAK SPACE},', max_size=6)
 
 
-@quick
 @given(rows=st.lists(st.tuples(FIELD | st.text('a"\n', max_size=6), st.sampled_from(["ham", "spam"])), min_size=1))
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_a_quoted_tsv_file_of_the_csv_module_is_read_as_it_was_written(tmp_path, quoting, rows):
@@ -176,7 +174,6 @@ def test_a_quoted_tsv_file_of_the_csv_module_is_read_as_it_was_written(tmp_path,
     assert read(str(tmp_path / "a.tsv")) == [list(row) for row in rows]
 
 
-@quick
 @given(rows=st.lists(st.tuples(FIELD, st.sampled_from(["ham", "spam"])), min_size=1))
 def test_a_tsv_file_without_line_ends_in_texts_has_a_row_for_each_line_whatever_its_quotation_marks(tmp_path, rows):
     path = write(tmp_path / "a.tsv", "".join(f"{text}\t{label}\n" for text, label in [("text", "label"), *rows]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.data.samplers import EvaluationBatches, TrainingBatches
@@ -19,7 +19,6 @@ def rows_of(batches):
     return [row for batch in batches for row in batch]
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(1, 70),
     batch_size=st.integers(1, 9),
@@ -69,7 +68,6 @@ def test_grouping_by_length_saves_most_of_the_padding(world_size):
     assert together < apart / 4
 
 
-@settings(deadline=None)
 @given(data=st.data(), n=st.integers(1, 40), world_size=st.integers(1, 5))
 def test_every_row_is_evaluated_once_and_no_process_is_without_a_batch(data, n, world_size):
     cuts = sorted(data.draw(st.sets(st.integers(1, n - 1))) if n > 1 else [])

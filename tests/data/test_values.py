@@ -316,7 +316,6 @@ def check_table(values, tmp_path):
         assert table["row"].tolist() == list(range(len(values)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns_of)
 def test_a_table_of_any_values_is_read_as_it_is_or_refused(tmp_path, values):
     check_table(values, tmp_path)

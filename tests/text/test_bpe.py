@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiktoken
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers, trainers
 
@@ -55,7 +55,6 @@ def sample():
 # ---------------------------------------------------------------- the encoding
 
 
-@settings(max_examples=100, deadline=None)
 @given(rows=st.lists(texts, max_size=6), text=texts, size=st.integers(257, 400))
 def test_tiktoken_gives_the_ids_of_the_library_whatever_was_learned(rows, text, size):
     rows = [row.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for row in [*rows, *SCRIPTS]]
@@ -69,7 +68,6 @@ def test_tiktoken_gives_the_ids_of_the_library_whatever_was_learned(rows, text, 
     assert ours.settings() == learn(rows, size).settings()
 
 
-@settings(max_examples=200, deadline=None)
 @given(text=st.text() | texts)
 def test_the_bytes_of_the_tokens_are_those_of_the_text(text):
     ours = learn(SCRIPTS, 350)

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
@@ -41,7 +41,6 @@ def test_windows_start_every_stride_and_the_last_ends_with_the_text(text, expect
     assert not truncated
 
 
-@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=40), length=st.integers(1, 9), stride=st.integers(1, 9))
 def test_every_token_is_in_a_window(text, length, stride):
     text_encoder = encoder(length, stride=min(stride, length), limit=None)
