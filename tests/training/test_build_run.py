@@ -82,7 +82,7 @@ def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
 
     rates = [event.value for tag in tags["scalars"] if tag.startswith("lr-") for event in log.Scalars(tag)]
     assert 0 < max(rates) <= 1e-3
-    assert [event.step for event in log.Scalars("by examples/val loss")] == [960, 1920]  # training rows of the sample
+    assert [event.step for event in log.Scalars("by examples/val loss")] == [320, 640]  # 20 batches of 16
     assert [e.value for e in log.Scalars("by examples/val loss")] == [e.value for e in log.Scalars("val/loss")]
 
     started = HParamsPluginData.FromString(
@@ -118,7 +118,9 @@ def to_continue(fit, tmp_path_factory) -> Path:
     return root / "version_0"
 
 
-@pytest.mark.parametrize("checkpoint", ["last", "best", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "checkpoint", [pytest.param("last", marks=pytest.mark.nightly), "best", "checkpoints/last.ckpt"]
+)
 def test_a_fit_continues_from_a_checkpoint_in_the_same_run(checkpoint, to_continue, fit, tmp_path):
     run = shutil.copytree(to_continue, tmp_path / "version_0")
     path = run / checkpoint if checkpoint.endswith(".ckpt") else checkpoint
