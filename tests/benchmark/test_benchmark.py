@@ -148,6 +148,8 @@ SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--
 SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}', "--repeats", "1"]
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
     output = tmp_path / "benchmark.json"

@@ -52,7 +52,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
 @pytest.mark.parametrize(
     "cases",
     [
-        200,
+        100,
         pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.nightly]),
     ],
 )
