@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test check docs tensorboard clean
+.PHONY: quickstart test test-ci nightly check docs tensorboard clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m gpt_classifier classify "You have won a prize, call 0900 123 4567 to claim it" "See you at five, love"
@@ -16,6 +16,12 @@ quickstart: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto # a process on each core; each computes on one
+
+test-ci: $(VENV)/installed-dev # of the nightly tests, those that .ci/run runs beside `make test`
+	$(BIN)/python -m pytest -n auto -m "nightly and ci"
+
+nightly: $(VENV)/installed-dev # all that `make test` leaves out, and properties with many examples
+	$(BIN)/python -m pytest -n auto -m "nightly or hypothesis" --hypothesis-profile=nightly
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -39,6 +39,21 @@ WHAT, HOW = ["car", "cruise", "phone", "TV"], ["call", "text", "go", "pay"]
 HAM = [f"See you {when}, {who}" for when, who in product(WHEN, WHO)]
 SPAM = [f"WIN a {what}, {how} now!" for what, how in product(WHAT, HOW)]
 LABELS = ["ham"] * len(HAM) + ["spam"] * len(SPAM)
+
+# How many examples a test of a property tries, unless it says so itself: --hypothesis-profile=nightly tries many.
+for _profile, _examples in {"short": 30, "nightly": 1_000}.items():
+    settings.register_profile(
+        _profile, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+settings.load_profile("short")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves nightly tests out unless ``-m`` names them; one in addopts is replaced by the command's."""
+    if "nightly" not in config.option.markexpr:
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +77,6 @@ def assert_restored_alike() -> Callable[[TextEncoder, SearchStrategy[str]], None
         assert (restored.vocab_size, restored.padding_id) == (text_encoder.vocab_size, text_encoder.padding_id)
         assert restored.vocabulary().equal(text_encoder.vocabulary())
 
-        @settings(max_examples=30, deadline=None)
         @given(texts)
         def same_ids(text: str) -> None:
             assert restored.encode(text) == text_encoder.encode(text)
@@ -118,10 +132,11 @@ def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., int]:
-    """Fits a tiny network for two epochs from the command line, with configs/quickstart.yaml and further arguments."""
+    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments."""
 
     def run(root: Path, *arguments: str) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
+        settings.append("--trainer.limit_train_batches=20")  # of 60
         settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
         return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
 

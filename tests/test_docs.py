@@ -16,6 +16,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted((DOCS / "pages").rglob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 OURS = "python -m gpt_classifier "
+SHOWN = "index"  # the page that is followed by default; the others are nightly
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -43,7 +44,14 @@ def commands(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if FENCE.search(page.read_text())], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page.stem == SHOWN else [pytest.mark.nightly, pytest.mark.ci], id=page.stem)
+        for page in PAGES
+        if FENCE.search(page.read_text(encoding="utf-8"))
+    ],
+)
 def test_every_block_does_what_the_page_says(page, here, capsys, monkeypatch):
     """``sh`` and ``python`` run; ``text`` is what the block before it prints; ``console`` ends in its one line."""
     names, printed, checked = {}, None, 0

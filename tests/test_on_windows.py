@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
@@ -254,7 +254,6 @@ def test_a_command_prints_class_names_whatever_the_terminal_shows(
         json.loads(said)
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=st.text(), encoding=st.sampled_from(ENCODINGS))
 def test_every_output_takes_every_text_and_keeps_what_its_encoding_has(text, encoding):
     output = io.BytesIO()
@@ -309,6 +308,8 @@ def test_the_package_does_without_what_windows_lacks(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     spoken = ["URGENT! You have won a free cruise, call now to claim your prize", "Running late, mum"]
@@ -342,6 +343,8 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     assert not list(tmp_path.rglob(".*.part")), "nothing half-written is left"
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_with_class_names_that_the_system_does_not_have(rows, tmp_path):
     (tmp_path / "study.yaml").write_text(

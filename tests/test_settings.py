@@ -77,7 +77,7 @@ def test_an_unknown_field_is_named_with_those_that_are_known_and_the_nearest(sec
 
 @pytest.mark.parametrize(("section", "name"), EACH)
 def test_what_is_no_group_is_named(section, name, tiny_model):
-    with pytest.raises(InputError, match=f"{name} is 'x', expected a mapping with fields "):
+    with pytest.raises(InputError, match=rf"{name} is 'x'.* mapping .*fields "):
         made(section, tiny_model, **{name: "x"})
 
 
@@ -115,7 +115,7 @@ def test_a_group_takes_what_its_type_lists_and_nothing_else(kind, field):
     choices = get_args(get_type_hints(kind)[field])
     for choice in choices:
         assert getattr(kind(**{field: choice}), field) == choice
-    with pytest.raises(InputError, match=f"{field} is 'x', expected one of {re.escape(', '.join(choices))}"):
+    with pytest.raises(InputError, match=rf"{field} is 'x'.* {re.escape(', '.join(choices))}"):
         kind(**{field: "x"})
 
 
@@ -125,7 +125,7 @@ def test_the_data_takes_what_the_type_lists_and_nothing_else(name):
     for choice in choices:
         source = "sms_spam" if choice in splits.OF_THE_BOOK else "sample"
         assert TextDataModule(source, **{name: choice}).hparams[name] == choice
-    with pytest.raises(InputError, match=f"{name} is 'x', expected one of {re.escape(', '.join(choices))}"):
+    with pytest.raises(InputError, match=rf"{name} is 'x'.* {re.escape(', '.join(choices))}"):
         TextDataModule(**{name: "x"})
 
 
@@ -135,7 +135,7 @@ def test_every_choice_is_implemented():
 
 
 def test_a_misspelt_choice_is_told_the_nearest():
-    with pytest.raises(InputError, match=r"pooling is 'last_tokn', expected one of .*: did you mean last_token\?"):
+    with pytest.raises(InputError, match=r"pooling is 'last_tokn'.* last_token\?"):
         check_choice("pooling", "last_tokn", Pooling)
 
 
@@ -278,7 +278,7 @@ def test_a_resumed_fit_may_change_what_does_not_touch_what_is_learnt(
         resumed.fit(tiny_model(**settings), tiny_data(), ckpt_path=tmp_path / "last.ckpt")
         assert resumed.current_epoch == 2
         return
-    with pytest.raises(InputError, match=f"{refused}.*checkpoint was written with"):
+    with pytest.raises(InputError, match=rf"{refused}.*checkpoint was written with"):
         resumed.fit(tiny_model(**settings), tiny_data(), ckpt_path=tmp_path / "last.ckpt")
 
 

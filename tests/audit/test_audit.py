@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.audit.findings import Row
@@ -198,7 +198,6 @@ def test_texts_without_words_are_like_none(given):
     assert (minhash.similar(minhash.words(given), known=1) == -1).all()
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text()))
 def test_letters_are_counted_by_script(given):
     found = scripts.letters(given)

@@ -142,7 +142,13 @@ DIVISIONS = {
 }
 
 
-@pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.parametrize(
+    "division",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if name in ("random", "no test rows", "texts joined") else [])
+        for name in DIVISIONS
+    ],
+)
 def test_without_changes_the_printed_fit_trains_the_same_network(division, messages, fit, tmp_path, capsys):
     table = pd.read_csv("messages.csv").iloc[:50]
     table["author"] = [f"author {n % 17}" for n in range(50)]
@@ -357,7 +363,7 @@ def test_networks_judge_the_rows_that_they_were_not_trained_on(tmp_path, monkeyp
         fit(words)
 
     monkeypatch.setattr(build_run, "run", spy)
-    small = ["--trainer.max_epochs=1", "--data.max_length=64", f"--model.gpt={TINY}"]
+    small = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=5", "--data.max_length=64", f"--model.gpt={TINY}"]
     assert main(["review", "export", "--config=quickstart", *small, "--with=network"]) == 0
     train = tables("sample")["train"]
     assert sum(map(len, judged)) == train["text"].map(near_duplicate_key).nunique()

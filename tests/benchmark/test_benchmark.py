@@ -96,6 +96,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(jobs, "matrix_peak", partial(matrix_peak, seconds=0.01, n=64))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_compares_all_systems(tmp_path, capsys, in_this_process):
     output = tmp_path / "benchmark.json"
@@ -147,6 +148,8 @@ SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--
 SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}', "--repeats", "1"]
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
     output = tmp_path / "benchmark.json"
@@ -172,6 +175,8 @@ def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatc
     assert "| all | plain loop, as in the article |" in told
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
@@ -181,6 +186,8 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
     assert [r["job"] for r in json.loads(output.read_text())["results"]] == [["head", "plain"]]
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys, in_this_process, monkeypatch):
     monkeypatch.setattr(inference, "EXPORTED", {"onnx": "onnx"})  # all formats are compared by the tests of export

@@ -239,7 +239,7 @@ def test_a_line_is_answered_before_the_next_is_written(process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise on Windows")
-@pytest.mark.parametrize("read", [0, 1], ids=["nothing read", "one line read"])
+@pytest.mark.parametrize("read", [pytest.param(0, marks=pytest.mark.nightly), 1], ids=["nothing read", "one line read"])
 def test_a_reader_that_has_enough_ends_it_without_a_word(read, process):
     running = process()
     for _ in range(read):

@@ -99,28 +99,24 @@ def test_classes_can_be_declared_for_lists_too():
 
 
 def test_an_unknown_label_is_named_with_its_row():
-    with pytest.raises(
-        InputError, match=r"unknown label 'spam' in train row 0 of the given table, expected one of ham, eggs"
-    ):
+    with pytest.raises(InputError, match=r"'spam' in train row 0 of .*ham, eggs"):
         from_table(class_names=["ham", "eggs"])
 
 
 def test_a_label_that_only_the_validation_rows_have_is_named():
     val = pd.DataFrame({"text": ["a", "b"], "label": ["ham", "eggs"]})
-    with pytest.raises(
-        InputError, match=r"unknown label 'eggs' in val row 1 of the given table, expected one of ham, spam"
-    ):
+    with pytest.raises(InputError, match=r"'eggs' in val row 1 of .*ham, spam"):
         set_up(TextDataModule.from_tables(TABLE, val, **SETTINGS))
 
 
 @pytest.mark.parametrize("nothing", [None, "", float("nan")])
 def test_rows_without_label_are_counted_and_the_first_is_named(nothing):
-    with pytest.raises(InputError, match="2 train rows have no label, the first is row 3"):
+    with pytest.raises(InputError, match=r"2 train rows .*label.* row 3"):
         from_lists(labels=[*LABELS[:3], nothing, *LABELS[4:7], nothing, *LABELS[8:]])
 
 
 def test_one_class_is_not_enough():
-    with pytest.raises(InputError, match=r"all training rows have the label 'ham'.*two classes"):
+    with pytest.raises(InputError, match=r"training rows .*'ham'.*two classes"):
         from_lists(labels=["ham"] * 80)
 
 
@@ -141,7 +137,7 @@ def test_a_kept_row_without_text_is_one_end_of_text_token():
 
 
 def test_rows_without_text_can_be_an_error_that_names_the_first():
-    with pytest.raises(InputError, match=r"2 train rows have no text, the first is row 5"):
+    with pytest.raises(InputError, match=r"2 train rows .*text.* row 5"):
         from_lists(WITH_EMPTY, empty="error")
 
 
@@ -161,7 +157,7 @@ def test_the_weights_of_training_rows_have_mean_1_and_the_classes_weigh_the_same
 
 
 def test_a_declared_class_without_rows_has_no_weight():
-    with pytest.raises(InputError, match="class 'eggs' has no training row"):
+    with pytest.raises(InputError, match=r"'eggs' .*training row"):
         from_table(balance="class_weights", class_names=["ham", "spam", "eggs"])
 
 
@@ -265,7 +261,7 @@ def test_what_is_not_given_is_split_off(tmp_path, given, other):
 def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
     data = from_lists(splitting={"fractions": [0.8, 0.0, 0.2]})
     assert data.tables.keys() == {"train", "test"}
-    with pytest.raises(InputError, match=r"no val rows: give --data.val_source or a val fraction above 0"):
+    with pytest.raises(InputError, match=r"no val rows.*--data.val_source.* val fraction"):
         data.val_dataloader()
 
 
@@ -331,8 +327,8 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"split": "chapter6"}, "split chapter6 is a division of sms_spam, but source is sample"),
-        ({"split": "article_table"}, "split article_table is a division of sms_spam, but source is sample"),
+        ({"split": "chapter6"}, "split .*chapter6.* sms_spam.* sample"),
+        ({"split": "article_table"}, "split .*article_table.* sms_spam.* sample"),
         ({"splitting": {"fractions": [0.5, 0.5]}}, r"fractions are \[0.5, 0.5\]"),
         ({"splitting": {"fractions": [0.5, 0.5, 0.5]}}, "sum to 1"),
         ({"splitting": {"fractions": [1.2, -0.1, -0.1]}}, "sum to 1"),
@@ -345,9 +341,9 @@ def test_prediction_gives_every_row_in_its_order_without_labels(tmp_path):
         ({"balance": "oversample"}, "oversample"),
         ({"empty": "ignore"}, "ignore"),
         ({"class_names": ["ham", "spam", "ham"]}, "distinct names"),
-        ({"splitting": {"folds": 1}}, "folds are 1 and fold is 0, expected at least 2 folds"),
+        ({"splitting": {"folds": 1}}, "folds are 1 .*fold is 0"),
         ({"splitting": {"folds": -2}}, "folds are -2"),
-        ({"splitting": {"folds": 3, "fold": 3}}, "fold is 3, expected at least 2 folds and 0 <= fold < folds"),
+        ({"splitting": {"folds": 3, "fold": 3}}, "fold is 3.* 0 <= fold < folds"),
         ({"splitting": {"folds": 3, "fold": -1}}, "fold is -1"),
         ({"splitting": {"fold": 2}}, "folds are 0 and fold is 2"),
         (
@@ -370,7 +366,7 @@ def test_texts_and_labels_in_different_numbers_are_refused():
 
 
 def test_a_table_without_the_column_is_told_which_ones_it_has():
-    with pytest.raises(InputError, match=r"no column 'text'; its columns are message, label"):
+    with pytest.raises(InputError, match=r"column 'text'.*message, label"):
         TextDataModule.from_tables(TABLE.rename(columns={"text": "message"}))
 
 
@@ -449,12 +445,12 @@ def test_what_a_split_column_does_not_name_is_split_off():
         (
             ["train", "hold-out"] * 40,
             {},
-            r"part is 'hold-out' in row 1 of .*, expected train, val, validation, dev, test",
+            r"part .*'hold-out' .*row 1 .*train, val, validation, dev, test",
         ),
         (["train", None] * 40, {}, "part is None in row 1"),
         (["test"] * 80, {}, "part is train in no row"),
-        (SPLIT, {"test_source": "sample"}, "test rows are named by part and by test_source: leave out one of them"),
-        (SPLIT, {"splitting": {"folds": 3, "split_column": "part"}}, "leave out test_source and split_column"),
+        (SPLIT, {"test_source": "sample"}, "test rows .*part .*test_source"),
+        (SPLIT, {"splitting": {"folds": 3, "split_column": "part"}}, "test_source .*split_column"),
     ],
 )
 def test_a_split_column_that_cannot_be_meant_is_named(tmp_path, part, settings, message):
@@ -471,9 +467,9 @@ def test_rows_of_a_group_stay_on_one_side(tmp_path):
     data = set_up(TextDataModule(path, **settings))
     sides = [{author[row] for row in rows} for rows in rows_of(data).values()]
     assert sum(map(len, sides)) == 20
-    with pytest.raises(InputError, match="split random keeps no groups together"):
+    with pytest.raises(InputError, match=r"split random .*groups"):
         TextDataModule(path, split="random", **settings)
-    with pytest.raises(InputError, match="sample has no column 'author'"):
+    with pytest.raises(InputError, match=r"sample .*column 'author'"):
         set_up(TextDataModule("sample", **settings))
 
 
@@ -482,7 +478,7 @@ RARE = ["toast", "toast", "eggs", *LABELS[3:]]  # two and one text, of which thr
 
 @pytest.mark.parametrize("labels", [None, ["spam", "toast", "ham", "eggs"]])
 def test_rare_classes_are_an_error_dropped_or_merged(labels):
-    with pytest.raises(InputError, match=r"'eggs' has 1 distinct texts, too few for 3 splits .*--data.rare_classes"):
+    with pytest.raises(InputError, match=r"'eggs' .*1 distinct texts.* 3 splits .*--data.rare_classes"):
         from_lists(labels=RARE, declared=labels)
     dropped = from_lists(labels=RARE, rare_classes="drop", declared=labels)
     assert dropped.class_names == (["ham", "spam"] if labels is None else ["spam", "ham"])
@@ -509,8 +505,8 @@ def test_without_rare_classes_the_setting_changes_nothing():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["eggs", *["other"] * 9, *LABELS[10:]], "makes a class 'other', but there is one"),
-        (["eggs", *LABELS[1:]], "the rare classes together have 1 distinct texts, too few for 3 splits"),
+        (["eggs", *["other"] * 9, *LABELS[10:]], "class 'other'"),
+        (["eggs", *LABELS[1:]], "rare classes .*1 distinct texts.* 3 splits"),
     ],
 )
 def test_rare_classes_that_cannot_be_merged_are_refused(labels, message):
@@ -536,7 +532,7 @@ def test_classes_that_are_whole_numbers_are_sorted_as_numbers_and_may_be_declare
     ]
     declared = from_lists(labels=[number % 2 for number in range(80)], declared=[1, 0])
     assert declared.class_names == ["1", "0"]
-    with pytest.raises(InputError, match="write names such as yes and no in quotes"):
+    with pytest.raises(InputError, match=r"yes .*no .*quotes"):
         TextDataModule(class_names=[True, False])
 
 

@@ -6,14 +6,13 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.data.readers import AS_NAMED, FileFormat, notes, paths, read_columns
 from gpt_classifier.errors import InputError
 
 ROWS = [["hi; you", "ham"], ["naïve, 5 €", "spam"], ["", "ham"]]
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path, content, encoding="utf-8"):
@@ -78,7 +77,7 @@ def test_without_header_columns_are_numbered_and_no_delimiter_is_guessed(tmp_pat
     ]
     assert read(write(tmp_path / "b.csv", "\n\nhi; you\n\n"), ["0"], plain) == [[""], [""], ["hi; you"], [""]]
     assert read(write(tmp_path / "c.tsv", "ham\thi\n"), ["1", "0"], plain) == [["hi", "ham"]]
-    with pytest.raises(InputError, match=r"no column 'text'; its columns are 0, 1\."):
+    with pytest.raises(InputError, match=r"column 'text'.* 0, 1\."):
         read(str(tmp_path / "a.csv"), ["text"], plain)
 
 
@@ -120,7 +119,7 @@ def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
         ({"delimiter": "||"}, r"delimiter is '\|\|', expected one character"),
         ({"delimiter": ""}, "delimiter is ''"),
         ({"delimiter": '"'}, "expected one character"),
-        ({"encoding": "latin-99"}, "encoding is 'latin-99', expected an encoding of Python"),
+        ({"encoding": "latin-99"}, "encoding is 'latin-99'"),
         ({"encoding": "base64"}, "encoding is 'base64'"),
         ({"encoding": "a\0"}, "encoding is"),
     ],
@@ -132,9 +131,7 @@ def test_a_format_that_cannot_be_meant_is_named(setting, message):
 
 
 def test_a_file_that_may_have_another_delimiter_is_told_so(tmp_path):
-    with pytest.raises(
-        InputError, match=r"no column 'text'; its columns are text\|label\. .* --data.file_format.delimiter"
-    ):
+    with pytest.raises(InputError, match=r"column 'text'.* text\|label\. .*--data.file_format.delimiter"):
         read(write(tmp_path / "a.csv", "text|label\nhi|ham\n"))
 
 
@@ -169,7 +166,6 @@ def test_a_mark_that_is_never_closed_does_not_make_a_large_file_one_text(tmp_pat
 FIELD = st.text('ab "\N{NO-BREAK SPACE},', max_size=6)
 
 
-@quick
 @given(rows=st.lists(st.tuples(FIELD | st.text('a"\n', max_size=6), st.sampled_from(["ham", "spam"])), min_size=1))
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_a_quoted_tsv_file_of_the_csv_module_is_read_as_it_was_written(tmp_path, quoting, rows):
@@ -178,7 +174,6 @@ def test_a_quoted_tsv_file_of_the_csv_module_is_read_as_it_was_written(tmp_path,
     assert read(str(tmp_path / "a.tsv")) == [list(row) for row in rows]
 
 
-@quick
 @given(rows=st.lists(st.tuples(FIELD, st.sampled_from(["ham", "spam"])), min_size=1))
 def test_a_tsv_file_without_line_ends_in_texts_has_a_row_for_each_line_whatever_its_quotation_marks(tmp_path, rows):
     path = write(tmp_path / "a.tsv", "".join(f"{text}\t{label}\n" for text, label in [("text", "label"), *rows]))

@@ -43,6 +43,8 @@ def final_weights(root):
     return state["state_dict"]
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_fit_in_augmented_batches_of_like_length_that_is_killed_and_resumed_ends_with_the_same_weights(tmp_path):
     finish(fit(tmp_path / "whole"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.data.samplers import EvaluationBatches, TrainingBatches
@@ -19,7 +19,6 @@ def rows_of(batches):
     return [row for batch in batches for row in batch]
 
 
-@settings(deadline=None)
 @given(
     n=st.integers(1, 70),
     batch_size=st.integers(1, 9),
@@ -69,13 +68,12 @@ def test_grouping_by_length_saves_most_of_the_padding(world_size):
     assert together < apart / 4
 
 
-@settings(deadline=None)
 @given(data=st.data(), n=st.integers(1, 40), world_size=st.integers(1, 5))
 def test_every_row_is_evaluated_once_and_no_process_is_without_a_batch(data, n, world_size):
     cuts = sorted(data.draw(st.sets(st.integers(1, n - 1))) if n > 1 else [])
     batches = [list(range(start, end)) for start, end in zip([0, *cuts], [*cuts, n], strict=True)]
     if n < world_size:
-        with pytest.raises(InputError, match=f"{n} rows cannot be evaluated on {world_size} processes"):
+        with pytest.raises(InputError, match=rf"{n} rows .* {world_size} processes"):
             EvaluationBatches(batches, 0, world_size)
         return
     ranks = [EvaluationBatches(batches, rank, world_size) for rank in range(world_size)]

@@ -67,7 +67,6 @@ INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u202e\x00\x07\x7f\ufe0f"
 SPACES = "\t\n\r\x0b\x0c\x85\u00a0\u1680\u2003\u2009\u2028\u2029\u202f\u205f\u3000"
 
 
-@settings(max_examples=500)
 @given(text=st.text(), data=st.data())
 def test_invisible_characters_spaces_and_normal_forms_do_not_change_the_key(text, data):
     key = duplicates.near_duplicate_key(text)
@@ -93,7 +92,6 @@ def grouped_tables(draw):
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(table=grouped_tables())
 def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
     units = splits.linked_rows(table)
@@ -110,7 +108,6 @@ def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
         assert {two for two in range(len(rows)) if units.iloc[two] == units.iloc[one]} == linked[one]
 
 
-@settings(max_examples=50, deadline=None)
 @given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Fold(1, 3)]))
 def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
     try:
@@ -143,7 +140,6 @@ def test_a_class_that_few_groups_have_is_named():
         splits.split_grouped(table, FRACTIONS, 0)
 
 
-@settings(max_examples=50, deadline=None)
 @given(table=tables(), seed=st.integers(0, 9))
 def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
     parts = splits.split_grouped(table, FRACTIONS, seed)
@@ -152,7 +148,6 @@ def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
 
 
 @pytest.mark.parametrize("split", splits.BY_FRACTIONS)
-@settings(max_examples=30, deadline=None)
 @given(table=tables(), seed=st.integers(0, 9))
 def test_every_row_is_in_one_part_the_same_every_time_and_in_its_former_order(split, table, seed):
     parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed)
@@ -184,7 +179,6 @@ def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come
 
 
 @pytest.mark.parametrize("split", splits.BY_FRACTIONS)
-@settings(max_examples=30, deadline=None)
 @given(table=tables(), seed=st.integers(0, 9), folds=st.integers(2, 5))
 def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(split, table, seed, folds):
     tested = []
@@ -225,9 +219,9 @@ def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
 def test_a_class_with_fewer_texts_than_folds_is_named():
     rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
     rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
-    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 folds .*: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 folds"):
         splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Fold(0, 3))
-    with pytest.raises(InputError, match=r"'spam' has 3 distinct texts, too few for 4 folds .*: use fewer"):
+    with pytest.raises(InputError, match=r"'spam' .*3 distinct texts.* 4 folds"):
         splits.split_random(table_of(rows), FRACTIONS, 0, splits.Fold(0, 4))
 
 
@@ -243,18 +237,16 @@ def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_th
 
 def test_a_class_with_fewer_texts_than_parts_is_named():
     table = table_of([(f"ham {'x' * number}", "ham") for number in range(9)] + [("Win 1", "spam"), ("win 2", "spam")])
-    with pytest.raises(InputError, match=r"'spam' has 1 distinct texts, too few for 3 splits"):
+    with pytest.raises(InputError, match=r"'spam' .*1 distinct texts.* 3 splits"):
         splits.split_grouped(table, FRACTIONS, 0)
-    with pytest.raises(InputError, match=r"'spam' has 2 distinct texts, too few for 3 splits"):
+    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 splits"):
         splits.split_random(table, FRACTIONS, 0)
 
 
 @pytest.mark.parametrize("split", splits.BY_FRACTIONS)
 def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
-    with pytest.raises(
-        InputError, match=r"8 distinct texts of 2 classes are too few for fractions \[0.9, 0.05, 0.05\]"
-    ):
+    with pytest.raises(InputError, match=r"8 distinct texts .*2 classes .*fractions \[0.9, 0.05, 0.05\]"):
         splits.BY_FRACTIONS[split](table, (0.9, 0.05, 0.05), 0)
 
 

@@ -38,11 +38,11 @@ def written(tmp_path, kind: str, columns: dict[str, list]):
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, 5, 5.5, True, datetime.date(2026, 1, 1), b"\xff", math.inf])
 def test_what_is_no_text_is_refused_by_its_type_its_row_and_its_source(value, tmp_path):
-    with pytest.raises(InputError, match=rf"text in row 1 of the given train table .*\({type(value).__name__}\)"):
+    with pytest.raises(InputError, match=rf"text.* row 1 of .* train table .*\({type(value).__name__}\)"):
         TextDataModule.from_lists([TEXT[0], value, *TEXT[2:]], LABEL, tokenizer="bytes")
     if isinstance(value, list | dict | int | float) and value != math.inf:
         path = written(tmp_path, "jsonl", {"text": [TEXT[0], value, *TEXT[2:]], "label": LABEL})
-        with pytest.raises(InputError, match=rf"text in row 1 of \S+a\.jsonl .*\({type(value).__name__}\)"):
+        with pytest.raises(InputError, match=rf"text.* row 1 of \S+a\.jsonl .*\({type(value).__name__}\)"):
             load(path)
 
 
@@ -52,7 +52,7 @@ def test_bytes_are_read_as_utf8_or_refused(tmp_path):
     assert table["text"].tolist() == ["ünï", "b", None]
     assert table["label"].tolist() == ["x", "y", "x"]
     path = written(tmp_path, "parquet", {"text": [b"a", b"caf\xe9"], "label": ["x", "y"]})
-    with pytest.raises(InputError, match=r"text in row 1 of .* is not UTF-8 at byte 3: decode the column first"):
+    with pytest.raises(InputError, match=r"text.* row 1 of .*UTF-8.* byte 3"):
         load(path)
 
 
@@ -69,11 +69,11 @@ def test_a_file_of_columns_is_not_taken_for_one_row(orient, tmp_path):
     frame = pd.DataFrame({"text": TEXT, "label": LABEL})
     content = frame.to_json() if orient == "columns" else json.dumps(frame.to_dict("list"))
     (tmp_path / "a.json").write_text(json.dumps(json.loads(content), indent=2))
-    with pytest.raises(InputError, match="one object over several lines, expected an object for each row"):
+    with pytest.raises(InputError, match=r"several lines.* object for each row"):
         load(str(tmp_path / "a.json"))
     for name in ("a.json", "a.jsonl"):
         (tmp_path / name).write_text(content)
-        with pytest.raises(InputError, match="one object of columns, expected an object for each row"):
+        with pytest.raises(InputError, match=r"columns.* object for each row"):
             load(str(tmp_path / name))
 
 
@@ -83,7 +83,7 @@ def test_of_two_columns_or_keys_of_one_name_none_is_taken(tmp_path):
     with pytest.raises(InputError, match="has two columns 'text'"):
         load(str(tmp_path / "a.parquet"))
     (tmp_path / "a.jsonl").write_text('{"text": "a", "text": "b", "label": "x"}\n')
-    with pytest.raises(InputError, match="has the key 'text' twice"):
+    with pytest.raises(InputError, match="'text' twice"):
         load(str(tmp_path / "a.jsonl"))
     twice = pd.DataFrame([["a", "b", "x"]], columns=["text", "text", "label"])
     for frame in (twice, table):
@@ -237,7 +237,7 @@ def test_whether_a_column_is_of_whole_numbers_is_told_by_all_its_rows(tmp_path):
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, np.zeros(2), torch.zeros(2), ("a",)])
 def test_a_list_is_no_label(value):
-    with pytest.raises(InputError, match=r"label in row 3 is .* expected one name"):
+    with pytest.raises(InputError, match=r"label.* row 3 .*one name"):
         names_of([value], lambda n: "label in row 3")
 
 
@@ -316,13 +316,12 @@ def check_table(values, tmp_path):
         assert table["row"].tolist() == list(range(len(values)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns_of)
 def test_a_table_of_any_values_is_read_as_it_is_or_refused(tmp_path, values):
     check_table(values, tmp_path)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.nightly
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns_of)
 def test_five_thousand_tables_of_any_values_are_read_as_they_are_or_refused(tmp_path, values):

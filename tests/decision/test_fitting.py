@@ -66,7 +66,7 @@ def test_too_few_rows_say_which_rate_they_support():
         fit(logits, labels, NAMES, {"max_fpr": 0.001})
     with pytest.raises(InputError, match=f"min_recall up to {1 - 1 / (60 - few + 1):.4g}"):
         fit(logits, labels, NAMES, {"min_recall": 0.999})
-    with pytest.raises(InputError, match=r"coverage 0\.999 needs more validation rows: 60 support up to 0\.9836"):
+    with pytest.raises(InputError, match=r"coverage 0\.999.* 60 .*0\.9836"):
         fit(logits, labels, NAMES, {"coverage": 0.999})
 
 
@@ -120,9 +120,7 @@ def test_every_class_with_too_few_rows_is_named_with_the_rate_that_it_supports()
     logits, labels = rows(200, 11, 20)
     logits[labels == 7] -= 100 * np.eye(20)[7]  # the class is never probable where it is true
     names = [f"class {n}" for n in range(20)]
-    with pytest.raises(
-        InputError, match=r"min_precision 0\.9 of class 7 is out of reach: these rows give 0\.\d+ at most"
-    ):
+    with pytest.raises(InputError, match=r"min_precision 0\.9 .*class 7.* 0\.\d+"):
         fit(logits, labels, names, {"min_precision": 0.9, "of": "each"})
     with pytest.raises(InputError, match=r"rows not of class class 0 support max_fpr from .*; likewise 15 more"):
         fit(logits, labels, names, {"max_fpr": 0.0001, "of": "each"})
@@ -153,20 +151,20 @@ def test_another_class_mix_is_corrected():
 @pytest.mark.parametrize(
     ("decide", "message"),
     [
-        ("argmin", "decide is 'argmin', expected argmax, "),
+        ("argmin", "decide is 'argmin'.* argmax, "),
         ({"max_fp": 0.1}, "did you mean max_fpr"),
         ({"max_fpr": 0.1, "min_recall": 0.9}, "expected argmax, "),
-        ({"max_fpr": 2}, "max_fpr is 2, expected a number between 0 and 1"),
-        ({"max_fpr": 0.1, "of": "eggs"}, "'eggs', expected one of ham, spam"),
-        ({"min_recall": 0.9, "of": "each"}, "only max_fpr and min_precision can be kept of each class"),
+        ({"max_fpr": 2}, "max_fpr is 2.* 0 and 1"),
+        ({"max_fpr": 0.1, "of": "eggs"}, "'eggs'.* ham, spam"),
+        ({"min_recall": 0.9, "of": "each"}, "max_fpr .*min_precision .*each class"),
         ({"coverage": 0.9, "of": "each"}, "name one class, or ask for coverage"),
         (
             {"thresholds": {"ham": 0.5}},
-            "thresholds are {'ham': 0.5}, expected a number between 0 and 1, or one for each",
+            "thresholds are {'ham': 0.5}.* 0 and 1",
         ),
-        ({"thresholds": {"ham": 0.5, "spam": 2}}, "or one for each of ham, spam"),
-        ({"thresholds": {"ham": 0.5, "spam": 0.5, "eggs": 0.5}}, "or one for each of ham, spam"),
-        ({"costs": {"ham": 1}}, "costs are {'ham': 1}, expected the cost of a wrong answer"),
+        ({"thresholds": {"ham": 0.5, "spam": 2}}, " each of ham, spam"),
+        ({"thresholds": {"ham": 0.5, "spam": 0.5, "eggs": 0.5}}, " each of ham, spam"),
+        ({"costs": {"ham": 1}}, "costs are {'ham': 1}.* cost of a wrong answer"),
         ({"costs": {"ham": 1, "spam": "much"}}, "costs of spam are 'much'"),
     ],
 )

@@ -52,8 +52,8 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
 @pytest.mark.parametrize(
     "cases",
     [
-        200,
-        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.exhaustive]),
+        100,
+        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.nightly]),
     ],
 )
 def test_scores_equal_those_of_scikit_learn(cases):

@@ -75,7 +75,7 @@ def awkward(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(logits).float(), torch.from_numpy(labels).float()
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.exhaustive])])
+@pytest.mark.parametrize("cases", [50, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.nightly])])
 def test_scores_equal_those_of_scikit_learn(cases):
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
@@ -237,9 +237,10 @@ def weighted_mean(logits: np.ndarray) -> float:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-def test_resampled_f1_is_scikit_learns():
+@pytest.mark.parametrize("cases", [15, pytest.param(50, marks=pytest.mark.nightly)])
+def test_resampled_f1_is_scikit_learns(cases):
     rng = np.random.default_rng(1)
-    for _ in range(50):
+    for _ in range(cases):
         logits, labels = awkward(rng)
         truth, found = labels.bool().numpy(), (logits >= 0).numpy()
         counts = rng.integers(0, 3, size=(4, len(truth))).astype(float)

@@ -232,6 +232,8 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_plain_configuration_becomes_a_curve_with_classical_models_beside_it(configuration, tmp_path, capsys):
     folder = tmp_path / "out"
@@ -261,6 +263,8 @@ def test_a_plain_configuration_becomes_a_curve_with_classical_models_beside_it(c
     assert "neither drawn nor judged: character svm at 100 % of the training rows (not run)" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_without_fractions_is_continued_and_folds_test_every_text_at_every_size(tmp_path, capsys):
     rows = [{"name": "svm", "classical": "character_svm"}]
@@ -282,7 +286,7 @@ def test_a_study_without_fractions_is_continued_and_folds_test_every_text_at_eve
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
+@pytest.mark.nightly
 def test_a_smoke_test_of_a_curve_runs_and_says_nothing(tmp_path, capsys):
     folder = tmp_path / "smoke"
     options = ["--rows", "mean", "logistic", "--smoke", "--fractions", "0.1", "1", f"--output={folder}"]

@@ -10,7 +10,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
@@ -66,12 +66,12 @@ def folder_of(tmp_path):
 # ---------------------------------------------------------------- tokenizers
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("tokenizer", [tokenizer_named("bytes"), LEARNED], ids=["bytes", "learned"])
 def test_the_library_divides_texts_as_tiktoken_does(tokenizer):
     library = to_library(tokenizer)
     library.encode_special_tokens = True
 
-    @settings(max_examples=200, deadline=None)
     @given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("claim your prize\n 🎉12'"))
     def same(text: str) -> None:
         assert library.encode(text).ids == tokenizer.ids(text)

@@ -156,9 +156,7 @@ def test_what_is_no_sequence_of_texts_is_refused_in_a_sentence(method, make, nam
 
 
 def test_probabilities_of_a_single_text_are_refused(classifier):
-    with pytest.raises(
-        InputError, match="predict_proba takes a list of texts, got the single text 'abc': put it into a list"
-    ):
+    with pytest.raises(InputError, match=r"predict_proba .*list of texts.*'abc'"):
         classifier.predict_proba("abc")
 
 
@@ -212,7 +210,7 @@ def test_auto_is_a_device_that_is_there(trained, monkeypatch):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "abacus"])
 def test_a_device_that_is_not_there_is_named(device, trained):
-    with pytest.raises(InputError, match=f"device is '{device}'.*expected auto, cpu, cuda or mps"):
+    with pytest.raises(InputError, match=rf"device .*'{device}'.*auto, cpu, cuda.* mps"):
         TextClassifier.load(trained / "model", device=device)
 
 

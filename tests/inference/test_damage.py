@@ -43,7 +43,7 @@ def answers(path: Path) -> list[list[float]]:
 @pytest.mark.parametrize(
     "name", ["model/model.safetensors", "model/config.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"]
 )
-@pytest.mark.parametrize("flips", [20, pytest.param(400, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("flips", [20, pytest.param(400, marks=pytest.mark.nightly)])
 def test_a_flipped_bit_is_noticed_or_changes_nothing(name, flips, trained, tmp_path):
     """What changes nothing: bits of padding, and of fields of the archive that nobody reads."""
     whole, path = trained / name, tmp_path / name
@@ -66,7 +66,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(name, flips, trained, tmp_p
 def test_a_flipped_bit_of_a_weight_is_named(trained, tmp_path):
     folder = shutil.copytree(trained / "model", tmp_path / "model")
     flip(folder / "model.safetensors", 8 * (folder / "model.safetensors").stat().st_size - 9)
-    with pytest.raises(InputError, match=r"model\.safetensors is damaged: \S+ has the checksum"):
+    with pytest.raises(InputError, match=r"model\.safetensors.* damaged.* \S+ .*checksum"):
         TextClassifier.load(folder)
 
 
@@ -133,7 +133,7 @@ def test_a_changed_config_is_noticed_unless_its_checksum_is_taken_out(trained, t
     folder = shutil.copytree(trained / "model", tmp_path / "model")
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"spam"', '"spal"'))
-    with pytest.raises(InputError, match=r"config\.json is damaged, or was edited.*remove its line 'crc32'"):
+    with pytest.raises(InputError, match=r"config\.json .*damaged.*'crc32'"):
         TextClassifier.load(folder)
     edit(folder, class_names=["no", "yes"])
     assert TextClassifier.load(folder).predict(TEXT).label in ("no", "yes")
@@ -186,12 +186,12 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(value, trained
     tensors = load_file(folder / "model.safetensors")
     tensors["head.weight"][0, 3] = value
     before = (folder / "model.safetensors").read_bytes()
-    with pytest.raises(InputError, match=r"head\.weight in \S+ has values that are not finite"):
+    with pytest.raises(InputError, match=r"head\.weight .*not finite"):
         write_tensors(folder / "model.safetensors", tensors)
     assert (folder / "model.safetensors").read_bytes() == before
     edit(folder, format=5)  # which had no checksums
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(InputError, match=r"head\.weight in \S+ has values that are not finite"):
+    with pytest.raises(InputError, match=r"head\.weight .*not finite"):
         TextClassifier.load(folder)
 
 
@@ -200,7 +200,7 @@ def test_a_model_whose_probabilities_are_not_finite_is_refused(trained, tmp_path
     tensors = read_tensors(folder)
     tensors["head.weight"] = tensors["head.weight"].sign() * 3e38  # finite itself, but not its products
     write_tensors(folder / "model.safetensors", tensors)
-    with pytest.raises(InputError, match="gives probabilities that are not finite"):
+    with pytest.raises(InputError, match=r"probabilities .*not finite"):
         TextClassifier.load(folder)
 
 

@@ -97,6 +97,8 @@ def test_a_checkpoint_keeps_corrections_apart_and_the_base_as_it_was(kind, run_o
     assert any(".lora_" in name for name in after) == (kind != "biases")
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_ended(fit, base, tmp_path):
     constant = [
@@ -191,7 +193,7 @@ def test_one_changed_number_of_the_base_is_noticed(run_of, base, tmp_path):
     tensors = load_file(base)
     tensors["backbone.h.1.mlp.c_fc.weight"][3, 3] += 1e-6
     save_file(tensors, tmp_path / "touched.safetensors")
-    with pytest.raises(InputError, match="was trained on weights with SHA-256"):
+    with pytest.raises(InputError, match=r"trained on .*SHA-256"):
         TextClassifier.load(run_of("lora") / "adapter", base=tmp_path / "touched.safetensors")
 
 
@@ -202,7 +204,7 @@ def test_a_base_of_other_dimensions_is_refused(run_of, tmp_path):
 
 
 def test_an_adapter_without_base_says_what_is_missing(run_of):
-    with pytest.raises(InputError, match=r"is an adapter: name the weights below it \(--base"):
+    with pytest.raises(InputError, match=r"adapter.*--base"):
         TextClassifier.load(run_of("lora") / "adapter")
 
 
@@ -213,7 +215,7 @@ def test_a_base_that_is_not_there_is_named(run_of, tmp_path):
 
 @pytest.mark.parametrize("where", ["", "model", "checkpoints/best.ckpt"])
 def test_a_base_for_whole_weights_is_refused(where, trained, base):
-    with pytest.raises(InputError, match="is not an adapter folder and needs no base"):
+    with pytest.raises(InputError, match=r"not an adapter .*base"):
         TextClassifier.load(trained / where, base=base)
 
 
@@ -270,14 +272,12 @@ def earlier(trained, tmp_path) -> Path:
 
 
 def test_a_folder_of_an_earlier_version_is_refused_in_one_line(earlier):
-    with pytest.raises(
-        InputError, match=f"{earlier} has format 4, expected one from 5 to 6: another version .*train again$"
-    ):
+    with pytest.raises(InputError, match=rf"{earlier} .*format 4.* 5 to 6"):
         TextClassifier.load(earlier)
 
 
 def test_weights_of_an_earlier_version_are_refused_in_one_line(earlier, tiny_config):
-    with pytest.raises(InputError, match=f"the weights in {earlier} were written by an earlier version"):
+    with pytest.raises(InputError, match=rf"{earlier} .*earlier version"):
         load_weights(GPT(tiny_config), earlier)
 
 

@@ -312,13 +312,13 @@ def test_a_model_without_answers_to_prefixes_is_refused_in_one_line(settings, na
 
 
 def test_a_bidirectional_encoder_is_refused(published):
-    with pytest.raises(InputError, match="in this bert every token attends to later ones"):
+    with pytest.raises(InputError, match=r"bert .*later"):
         of_transformers("bert", published).trace("hello")
 
 
 @pytest.mark.parametrize("text", [5, None, b"bytes", ["a text"]])
 def test_what_is_no_text_is_refused(text):
-    with pytest.raises(InputError, match="expected one str to trace"):
+    with pytest.raises(InputError, match="expected one str"):
         classifier_with().trace(text)
 
 
@@ -349,7 +349,7 @@ def test_attributions_of_a_decoder_of_transformers(published):
     with torch.inference_mode():
         both = classifier.model(rows, torch.tensor(2 * [len(ids)]))[:, trace.final_class]
     assert trace.attributions.sum() == pytest.approx(float(both[0] - both[1]), rel=0.01, abs=1e-3)
-    with pytest.raises(InputError, match="this bloom does not give apart from its blocks"):
+    with pytest.raises(InputError, match=r"bloom .*blocks"):
         of_transformers("bloom", published).trace("a", attributions=True)
 
 

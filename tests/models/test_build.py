@@ -66,12 +66,12 @@ def test_settings_describe_a_specification_and_it_describes_them(specification):
 @pytest.mark.parametrize("model_type", ["gpt", "encoder", "no such", ["bert"]])
 def test_a_network_is_of_a_type_that_transformers_knows(model_type):
     pytest.importorskip("transformers")
-    with pytest.raises(InputError, match="expected a network of transformers"):
+    with pytest.raises(InputError, match="network of transformers"):
         Specification.from_settings({"backbone": {"model_type": model_type}}, 2)
 
 
 def test_a_head_that_is_no_head_is_named():
-    with pytest.raises(InputError, match="head is 3, expected linear, mlp or a mapping"):
+    with pytest.raises(InputError, match=r"head is 3.*linear, mlp.* mapping"):
         build(Specification("gpt", SMALL, 2, head=3))
 
 
@@ -177,7 +177,7 @@ def test_another_family_begins_with_the_weights_of_its_own_folder(bag, quick_tra
 def test_a_folder_whose_family_nobody_imported_is_refused_by_its_name(bag, quick_trainer, tiny_data, tmp_path):
     save_folder(tmp_path, trained_bag(quick_trainer, tiny_data, trainable="all").bundle(), "")
     del FAMILIES["bag"]
-    with pytest.raises(InputError, match=r"the model is of the family 'bag', which is not imported .* first$"):
+    with pytest.raises(InputError, match=r"family 'bag'.*import"):
         TextClassifier.load(tmp_path)
 
 
@@ -185,5 +185,5 @@ def test_a_folder_with_more_classes_than_the_network_is_refused(trained: Path, t
     contents = load(trained)
     contents.class_names.append("eggs")
     save_folder(tmp_path, contents, "")
-    with pytest.raises(InputError, match=f"the config in {tmp_path} is not one .*2 classes, but the names"):
+    with pytest.raises(InputError, match=rf"config in {tmp_path} .*2 classes.*names"):
         load(tmp_path)

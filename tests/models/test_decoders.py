@@ -234,7 +234,7 @@ def test_the_auxiliary_loss_trains_a_tied_decoder_and_is_refused_for_another(qui
     trainer = quick_trainer()
     trainer.fit(GPTClassifier(**settings("gemma3", trainable="last_block", lm_loss=0.5)), tiny_data())
     assert trainer.callback_metrics["val/loss"] > 0
-    with pytest.raises(InputError, match=r"this network \(llama\) predicts no next token"):
+    with pytest.raises(InputError, match=r"\(llama\) .*next token"):
         quick_trainer().fit(GPTClassifier(**settings("llama", lm_loss=0.5)), tiny_data())
 
 

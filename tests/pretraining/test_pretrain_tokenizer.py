@@ -55,7 +55,7 @@ def test_a_split_column_without_labels_is_refused_as_its_test_rows_would_be_read
     pd.DataFrame({"text": ["one two", "three"], "part": ["train", "test"]}).to_csv(path, index=False)
     options = [f"--data.source={path}", "--data.splitting.split_column=part", f"--trainer.default_root_dir={tmp_path}"]
     assert main(["pretrain", *options, "--data.tokenizer=bytes", "--trainer.accelerator=cpu"]) == 2
-    assert "split_column is part, but the texts have no labels" in capsys.readouterr().err
+    assert "split_column is part" in capsys.readouterr().err
 
 
 def test_fit_takes_network_and_tokenizer(folder, tmp_path):

@@ -4,7 +4,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
@@ -220,7 +220,6 @@ def test_mcnemars_exact_test_of_a_worked_example():
 seeds_of_two = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 40), st.integers(0, 2**32 - 1))
 
 
-@settings(deadline=None)
 @given(seeds_of_two)
 def test_which_system_comes_first_does_not_matter(sizes):
     s, r, n, seed = sizes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier.errors import InputError
@@ -38,7 +38,6 @@ def tokenizer(request):
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
-@settings(max_examples=40, deadline=None)
 @given(text=texts, most=lengths_of_texts)
 def test_a_cut_text_keeps_the_ids_of_its_head_its_tail_or_both(tokenizer, truncation, text, most):
     whole, _ = TextEncoder(tokenizer, NO_LIMIT).encode(text)
@@ -71,7 +70,6 @@ def test_ten_megabytes_take_no_longer_than_a_long_message(tokenizer, truncation,
     assert cut
 
 
-@settings(deadline=None)
 @given(before=st.text(max_size=9), after=st.text(max_size=9))
 def test_endoftext_in_a_text_is_ordinary_text(tokenizer, before, after):
     text_encoder = TextEncoder(tokenizer)
@@ -85,7 +83,6 @@ def test_an_empty_text_is_one_end_of_text_token(tokenizer):
     assert text_encoder.encode("") == ([text_encoder.padding_id], False)
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=st.lists(texts, min_size=1, max_size=6), pad_to=st.none() | lengths_of_texts)
 def test_a_batch_is_padded_on_the_right_and_its_lengths_count_real_tokens(tokenizer, rows, pad_to):
     text_encoder = TextEncoder(tokenizer, pad_to=pad_to)
@@ -105,7 +102,6 @@ def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to, as
     assert_restored_alike(text_encoder, texts)
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(lengths_of_texts, max_size=40), tokens=st.integers(1, 60), pad_to=st.none() | st.integers(12, 20)
 )
@@ -155,6 +151,6 @@ def test_tokenizer_files_are_kept_in_the_cache_unless_the_user_chose_a_place(cho
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / str(chosen)))  # restored when the test ends
     if chosen is None:
         monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
-    with pytest.raises(InputError, match="could not load GPT-2's tokenizer files"):
+    with pytest.raises(InputError, match="GPT-2's tokenizer"):
         TextEncoder("gpt2")
     assert sought == [tokenizer_folder()] == [tmp_path / expected]

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -40,7 +40,6 @@ def test_a_cut_text_has_the_ids_that_the_library_gives(side, folder, library):
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
-@settings(max_examples=40, deadline=None)
 @given(text=texts, most=st.integers(3, 12))
 def test_special_tokens_stay_around_what_is_left_of_any_text(folder, library, truncation, text, most):
     first, *_, last = library.encode("a").ids
@@ -54,7 +53,6 @@ def test_special_tokens_stay_around_what_is_left_of_any_text(folder, library, tr
     assert cut == (len(whole) > room)
 
 
-@settings(max_examples=40, deadline=None)
 @given(before=st.text(max_size=9), after=st.text(max_size=9), token=st.sampled_from(SPECIAL))
 def test_what_looks_like_a_special_token_is_ordinary_text(folder, library, before, after, token):
     ids, _ = TextEncoder(str(folder), NO_LIMIT).encode(before + token + after)
@@ -100,7 +98,7 @@ def test_a_broken_tokenizer_is_named(folder, tmp_path):
 
 
 def test_special_tokens_need_room_and_something_between_them(folder):
-    with pytest.raises(InputError, match="2 tokens: max_length and pad_to must be at least 3"):
+    with pytest.raises(InputError, match=r"2 tokens.*max_length .*pad_to .*at least 3"):
         TextEncoder(str(folder), 2)
 
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_classifier import TextClassifier
@@ -41,7 +41,6 @@ def test_windows_start_every_stride_and_the_last_ends_with_the_text(text, expect
     assert not truncated
 
 
-@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=40), length=st.integers(1, 9), stride=st.integers(1, 9))
 def test_every_token_is_in_a_window(text, length, stride):
     text_encoder = encoder(length, stride=min(stride, length), limit=None)
@@ -81,7 +80,7 @@ def test_a_stride_that_would_leave_tokens_out_is_refused():
         encoder(stride=5)
     with pytest.raises(InputError, match="stride is 0"):
         WindowsConfig(stride=0)
-    with pytest.raises(InputError, match="aggregate is 'median', expected one of mean, max"):
+    with pytest.raises(InputError, match=r"aggregate is 'median'.* mean, max"):
         WindowsConfig(aggregate="median")
     with pytest.raises(InputError, match="limit is 0"):
         WindowsConfig(limit=0)

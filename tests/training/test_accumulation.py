@@ -124,7 +124,7 @@ def test_a_run_resumed_within_an_epoch_goes_on_with_the_same_steps(step, quick_t
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
 @pytest.mark.parametrize("grouped", [False, True], ids=["", "grouped"])
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(2, 1), (2, 2), (1, 2), (2, 4)])
-@pytest.mark.parametrize("lm_loss", [pytest.param(0.0, marks=pytest.mark.exhaustive), 0.5])
+@pytest.mark.parametrize("lm_loss", [pytest.param(0.0, marks=pytest.mark.nightly), 0.5])
 def test_the_mean_over_processes_is_the_mean_over_texts(
     world_size, balance, grouped, batch_size, accumulate, lm_loss, tiny_model
 ):
@@ -166,7 +166,7 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lm_loss", [pytest.param(0.0, marks=pytest.mark.exhaustive), 0.5])
+@pytest.mark.parametrize("lm_loss", [pytest.param(0.0, marks=pytest.mark.nightly), 0.5])
 def test_two_processes_learn_what_one_does(lm_loss, tmp_path):
     source = tmp_path / "eleven.csv"
     TRAIN.to_csv(source, index=False)

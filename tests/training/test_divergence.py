@@ -110,7 +110,7 @@ def test_a_test_of_a_model_whose_numbers_overflow_names_the_rows(tiny_model, tin
     quick_trainer().fit(module, data)
     logits = module.logits
     module.logits = lambda batch: logits(batch) * math.inf
-    with pytest.raises(ValueError, match=r"the logits of test rows .* are not finite"):
+    with pytest.raises(ValueError, match=r"logits .*test rows .*not finite"):
         quick_trainer().test(module, data)
 
 

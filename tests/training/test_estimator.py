@@ -129,9 +129,9 @@ def test_the_rule_of_the_model_decides():
     [
         ({"config": "nothing"}, "no file nothing"),
         ({"settings": {"model.poling": "mean"}}, "poling"),
-        ({"settings": {"data.source": "messages.csv"}}, "settings have data.source, but the data are X and y"),
+        ({"settings": {"data.source": "messages.csv"}}, "data.source.* X and y"),
         ({"settings": ["model.pooling"]}, "settings are .*, expected keys and values"),
-        ({"validation_fraction": 0}, "validation_fraction is 0, expected a share between 0 and 1"),
+        ({"validation_fraction": 0}, "validation_fraction is 0.* 0 and 1"),
     ],
 )
 def test_a_mistake_is_one_clear_line(parameters, named, texts):
@@ -141,7 +141,7 @@ def test_a_mistake_is_one_clear_line(parameters, named, texts):
 
 
 def test_one_class_or_labels_of_another_length_are_refused(texts):
-    with pytest.raises(InputError, match=r"y has the single class \['red'\]"):
+    with pytest.raises(InputError, match=r"y .*single class .*'red'"):
         GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "red"])
     with pytest.raises(InputError, match="2 texts and 3 labels"):
         GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "green", "red"])

@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory):
     return train
 
 
-@pytest.mark.exhaustive
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_training_that_is_killed_and_continued_ends_at_the_same_weights(variant, seed, undisturbed, tmp_path):

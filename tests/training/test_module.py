@@ -69,8 +69,8 @@ print(json.dumps(TextClassifier(module.bundle()).predict_proba(json.loads(sys.ar
     ("copy", "model", "script"),
     [
         (shutil.copytree, "model", AS_TEXT_CLASSIFIER),
-        (shutil.copy, "checkpoints/last.ckpt", AS_TEXT_CLASSIFIER),
-        (shutil.copy, "checkpoints/last.ckpt", AS_MODULE),
+        pytest.param(shutil.copy, "checkpoints/last.ckpt", AS_TEXT_CLASSIFIER, marks=pytest.mark.nightly),
+        pytest.param(shutil.copy, "checkpoints/last.ckpt", AS_MODULE, marks=pytest.mark.nightly),
     ],
     ids=["folder as TextClassifier", "checkpoint as TextClassifier", "checkpoint as GPTClassifier"],
 )
@@ -200,14 +200,18 @@ def test_an_interrupted_fit_that_is_resumed_ends_where_it_would_have_ended(
     assert differing(whole.model, resumed.model) == []
 
 
-@pytest.mark.parametrize("step", [2, 4, 7], ids=["within an epoch", "between epochs", "late in an epoch"])
-def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, quick_trainer, tiny_data, tiny_model, tmp_path):
+@pytest.mark.parametrize(
+    ("step", "data"),
+    [(2, {}), (4, {}), (7, {}), (7, {"batching": {"group_by_length": True}, "augmentation": {"crop": 0.5}})],
+    ids=["within an epoch", "between epochs", "late in an epoch", "within augmented batches of like length"],
+)
+def test_a_fit_resumed_from_any_of_its_steps_ends_the_same(step, data, quick_trainer, tiny_data, tiny_model, tmp_path):
     """Epochs have four steps here."""
     keep = ModelCheckpoint(every_n_train_steps=1, save_top_k=-1, filename="{step}")
     whole, resumed = (tiny_model(gpt={**TINY, "dropout": 0.3}) for _ in range(2))
-    quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data())
+    quick_trainer(max_epochs=3, enable_checkpointing=True, callbacks=[keep]).fit(whole, tiny_data(**data))
     path = tmp_path / "checkpoints" / f"step={step}.ckpt"
-    quick_trainer(max_epochs=3).fit(resumed, tiny_data(), ckpt_path=path, weights_only=True)
+    quick_trainer(max_epochs=3).fit(resumed, tiny_data(**data), ckpt_path=path, weights_only=True)
     assert differing(whole.model, resumed.model) == []
 
 
@@ -225,7 +229,7 @@ def test_a_fit_is_not_resumed_under_other_settings(model, data, name, quick_trai
     trainer = quick_trainer()
     trainer.fit(tiny_model(), tiny_data())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match=f"{name}.*checkpoint was written with"):
+    with pytest.raises(InputError, match=rf"{name}.*checkpoint was written with"):
         quick_trainer().fit(tiny_model(**model), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -327,7 +331,7 @@ def test_a_fit_is_not_resumed_with_other_batches(
     first.fit(tiny_model(), tiny_data())
     first.save_checkpoint(tmp_path / "last.ckpt")
     monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-    with pytest.raises(InputError, match=f"({name}).*checkpoint was written with.*--model.weights"):
+    with pytest.raises(InputError, match=rf"({name}).*checkpoint was written with.*--model.weights"):
         quick_trainer(max_epochs=2, **trainer).fit(tiny_model(), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -340,7 +344,7 @@ def test_a_longer_fit_is_resumed_unless_its_learning_rates_depend_on_the_length(
         first.save_checkpoint(path)
         again = quick_trainer(max_epochs=2)
         if optimizer:
-            with pytest.raises(InputError, match=r"number of steps.* 8, but the checkpoint was written with 4"):
+            with pytest.raises(InputError, match=r"number of steps.* 8.*checkpoint .* 4"):
                 again.fit(tiny_model(optimizer=optimizer), tiny_data(), ckpt_path=path)
         else:
             again.fit(tiny_model(), tiny_data(), ckpt_path=path)
@@ -368,9 +372,7 @@ def test_an_optimizer_refuses_a_state_of_other_shapes(tiny_model):
 def test_a_model_meets_only_data_of_its_own_classes(verb, quick_trainer, tiny_data, trained):
     module = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     others = tiny_data(labels=["no", "yes"] * 16)
-    with pytest.raises(
-        InputError, match="unknown label 'no' in train row 0 of the given table, expected one of ham, spam"
-    ):
+    with pytest.raises(InputError, match=r"'no' in train row 0 of .*ham, spam"):
         getattr(quick_trainer(), verb)(module, others)
 
 

@@ -77,15 +77,13 @@ def test_a_score_that_no_validation_gives_is_named_before_the_first_epoch(
     monitor, tiny_model, tiny_data, quick_trainer
 ):
     trainer = quick_trainer()
-    with pytest.raises(
-        InputError, match=rf"monitor is '{monitor}', expected one of val/loss, val/accuracy.*recall_spam"
-    ):
+    with pytest.raises(InputError, match=rf"monitor is '{monitor}'.* val/loss, val/accuracy.*recall_spam"):
         trainer.fit(tiny_model(monitor=monitor), tiny_data())
     assert trainer.global_step == 0
 
 
 def test_a_score_of_training_rows_chooses_no_epoch(tiny_model):
-    with pytest.raises(InputError, match=r"monitor is 'train/loss', expected a validation score"):
+    with pytest.raises(InputError, match=r"monitor is 'train/loss'.* validation"):
         tiny_model(monitor="train/loss")
 
 
@@ -96,7 +94,7 @@ def test_a_callback_with_an_unknown_monitor_is_named(tiny_model, tiny_data, quic
 
 def test_the_command_line_refuses_an_unknown_monitor_in_one_line(fit, tmp_path, capsys):
     assert fit(tmp_path / "runs", "--model.monitor=val/f1") == 2
-    assert "monitor is 'val/f1', expected one of val/loss" in capsys.readouterr().err.splitlines()[-1]
+    assert "monitor is 'val/f1'" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "runs").glob("version_*")), "a fit that fails leaves no empty run"
 
 

@@ -175,7 +175,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
         (["test", "--model={model}", "--data.test_source={rows}", "--data.multi_label=null"], "rows have no label"),
         (
             ["test", "--model={model}", "--data.test_source={single}", "--data.multi_label=null"],
-            "one label a text, but the model was made for any number of labels: change --data.multi_label",
+            "--data.multi_label",
         ),
     ],
 )  # fmt: skip
@@ -228,7 +228,7 @@ def test_a_cached_trunk_changes_no_loss(data, tiny_model, quick_trainer):
 def test_a_label_with_the_separator_in_its_name_is_refused(tiny_data, tiny_model, quick_trainer):
     texts, labels = topics(80, 0)
     labels = [tuple(name.replace("music", "rock|pop") for name in row) for row in labels]
-    with pytest.raises(InputError, match=r"the label 'rock\|pop' has a \|, which stands between labels"):
+    with pytest.raises(InputError, match=r"'rock\|pop' .*\|.* between labels"):
         quick_trainer().fit(tiny_model(), tiny_data(texts, labels, multi_label="lists", split="random"))
 
 
@@ -241,7 +241,7 @@ def test_a_run_is_continued_with_labels_written_as_before(data, tiny_model, quic
     longer.fit(continued, data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert continued.decision.multi_label
     assert longer.current_epoch == 2
-    with pytest.raises(InputError, match=r"data\.multi_label is False, but the checkpoint"):
+    with pytest.raises(InputError, match=r"data\.multi_label is False.*checkpoint"):
         quick_trainer().fit(tiny_model(), _single(NAMES), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
 
 
@@ -249,5 +249,5 @@ def test_labels_of_another_kind_than_the_decision_s_are_refused(data, tiny_model
     model, rows = tiny_model(), data()
     quick_trainer().fit(model, rows)
     batch = rows.encoded["train"][[0, 1]]
-    with pytest.raises(InputError, match="labels of a batch are expected as class numbers"):
+    with pytest.raises(InputError, match=r"labels .*class numbers"):
         model.training_step(batch._replace(labels=torch.tensor([0, 1])), 0)

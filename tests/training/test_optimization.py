@@ -34,7 +34,7 @@ def test_an_optimizer_is_chosen_by_its_name_in_torch(name, arguments, model):
 
 @pytest.mark.parametrize("name", ["AdamX", "lr_scheduler", "Optimizer", "__name__", ""])
 def test_what_is_no_optimizer_is_refused_by_name(name, model):
-    with pytest.raises(InputError, match=f"optimizer .*{name}"):
+    with pytest.raises(InputError, match=rf"optimizer .*{name}"):
         build_optimizer(model, 0.1, OptimizerConfig(name))
 
 

@@ -1,5 +1,7 @@
 """Options that change how fast or in what memory something is computed do not change what is computed."""
 
+from functools import partial
+
 import lightning as L
 import pytest
 import torch
@@ -33,8 +35,12 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_config):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.slow
-def test_a_compiled_network_learns_the_same(quick_trainer, tiny_data):
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
+def test_a_compiled_network_learns_the_same(backend, quick_trainer, tiny_data, monkeypatch):
+    """The default, inductor, takes minutes; the other one differs in no more than what the graphs are made into."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     compiled, scores = fitted(quick_trainer, tiny_data, compute={"compile": True})
     plain, expected = fitted(quick_trainer, tiny_data)
     assert scores == pytest.approx(expected, abs=1e-4)

@@ -37,7 +37,11 @@ def weights_of(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive)]
+    ("sent", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=[pytest.mark.nightly, pytest.mark.ci]),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.nightly),
+    ],
 )
 def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninterrupted_one_does(sent, code, tmp_path):
     stopped, whole = tmp_path / "stopped runs", tmp_path / "whole"
@@ -59,6 +63,8 @@ def test_a_stopped_fit_is_usable_and_the_command_it_prints_ends_where_an_uninter
     assert all(tensor.equal(uninterrupted[name]) for name, tensor in resumed.items())
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_two_processes_stop_together_when_one_is_asked_to_and_go_on_together(tmp_path):
     devices = ["--trainer.strategy=ddp", "--trainer.devices=2", "--trainer.accelerator=cpu"]

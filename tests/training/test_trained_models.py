@@ -283,11 +283,11 @@ def test_predictions_of_a_run_go_to_the_run(run, source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "lies in no run: name a file for the predictions with --output"),
-        (["--output=out.xlsx"], "expected a name that ends in .csv, .jsonl, .parquet"),
+        ([], "--output"),
+        (["--output=out.xlsx"], ".csv, .jsonl, .parquet"),
         (["--output=new.csv"], "is the source itself"),
-        (["--output=out.csv", "--keep", "who"], "has no column 'who'; its columns are id, message, kind"),
-        (["--output=out.csv", "--keep", "predicted"], "keep has predicted, which predictions have themselves"),
+        (["--output=out.csv", "--keep", "who"], "id, message, kind"),
+        (["--output=out.csv", "--keep", "predicted"], "keep has predicted"),
     ],
 )
 def test_predictions_that_cannot_be_meant_are_one_line_and_lose_nothing(
@@ -346,7 +346,7 @@ def test_a_loaded_model_is_tested_and_predicts_what_it_is_given(own, quick_train
 
 def test_data_without_training_rows_cannot_be_fitted(tiny_model, quick_trainer):
     data = TextDataModule.from_tables(predict=pd.DataFrame({"text": ["a"]}), tokenizer="bytes")
-    with pytest.raises(InputError, match="no train rows were given"):
+    with pytest.raises(InputError, match="no train rows"):
         quick_trainer().fit(tiny_model(), data)
 
 
