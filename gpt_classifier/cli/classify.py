@@ -6,7 +6,6 @@ from gpt_classifier.cli.model_options import add_network_options, model_and_text
 from gpt_classifier.cli.standard_input import decoded, waiting_lines
 from gpt_classifier.errors import CommandParser, InputError
 
-INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 DESCRIPTION = """\
 Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the answer, its
 probability and the text, separated by tabs; tabs and line breaks inside a text are written as \\t and \\n.
@@ -58,4 +57,4 @@ def main(arguments: list[str]) -> None:
         classifier = TextClassifier.load(model, o.device, o.int8, o.base)
         printer.print(classifier, [list(map(decoded, texts))] if texts else waiting_lines())
     except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(130) from None  # what shells report for a program that Ctrl-C ended

@@ -32,12 +32,11 @@ def main(words: list[str]) -> None:
         raise InputError(f"review is followed by {action}, expected export or apply, as in review export messages.csv")
     if options.top is not None and options.top < 1:
         raise InputError(f"--top is {options.top}, expected a number of rows, at least 1")
-    if action == "apply" and (options.top is not None or options.judge == "network"):
-        raise InputError("--top and --with belong to review export: leave them out")
     if action == "export":
-        _export(others, Path(options.output or "review.csv"), options.top, options.judge == "network")
-    else:
-        _apply(others, options.output)
+        return _export(others, Path(options.output or "review.csv"), options.top, options.judge == "network")
+    if options.top is not None or options.judge == "network":
+        raise InputError("--top and --with belong to review export: leave them out")
+    _apply(others, options.output)
 
 
 def _export(words: list[str], path: Path, top: int | None, network: bool) -> None:
