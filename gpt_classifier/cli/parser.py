@@ -29,7 +29,7 @@ COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.s
 
 
 def prepared(command: str, words: list[str]) -> list[str]:
-    """The words after ``command`` with the paths of shipped configurations in place of their names.
+    """The words after ``command`` with the paths of built-in configurations in place of their names.
 
     Raises ``InputError`` for what the command would not take.
     """
@@ -77,7 +77,7 @@ def _with_paths(command: str, words: list[str]) -> list[str]:
 
 
 def _path_of(command: str, given: str) -> str:
-    """A file as it is given; else the shipped configuration of that name, for studies and searches first their own."""
+    """A file as it is given; else the built-in configuration of that name, for studies and searches first their own."""
     known, path = files.built_in_configurations(), Path(given)
     if not given:
         raise InputError("--config needs a value")

@@ -191,17 +191,19 @@ class TextDataModule(ResumableDataModule):
     def prepare_data(self) -> None:
         """Downloads what is missing; called on one process of each machine."""
         self.sources.prepare()
-        if self.fitted.encoder is None and isinstance(self.tokenizer, str):
+        if self.fitted.text_encoder is None and isinstance(self.tokenizer, str):
             TextEncoder(self.tokenizer)
 
     def setup(self, stage: str) -> None:
         """Reads, divides and encodes the rows of the stage, unless they are there, and prints a summary."""
         if stage == "predict":
-            self.text_encoder = self.fitted.encoder or self.encoding.text_encoder(self.encoding.new_tokenizer(None)[0])
+            self.text_encoder = self.fitted.text_encoder or self.encoding.text_encoder(
+                self.encoding.new_tokenizer(None)[0]
+            )
         elif (needed := self._needed(stage)) not in self.encoded:
             self.prepare_rows(*self.read_rows(needed), whole=needed == "train")
             self.text_encoder, self.encoded, notes = self.encoding.encode(
-                self.tables, self.class_names, self.fitted.encoder
+                self.tables, self.class_names, self.fitted.text_encoder
             )
             self.rows.notes += notes
             rank_zero_info(self.summary())

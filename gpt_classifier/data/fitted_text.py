@@ -10,7 +10,7 @@ from gpt_classifier.text.encoder import TextEncoder
 class FittedText(NamedTuple):
     """Handed to a data module by the model that it is used with. Each is None where the model does not know it yet."""
 
-    encoder: TextEncoder | None = None
+    text_encoder: TextEncoder | None = None
     class_names: list[str] | None = None  # in the order of the logits
     trained_on: Tensor | None = None  # (M,) int64, fingerprints of the training texts
 

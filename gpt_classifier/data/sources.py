@@ -1,4 +1,4 @@
-"""Where the rows of each split come from, files or tables in memory, and reading them; knows nothing about dividing."""
+"""Where the rows of each split come from, files or tables in memory, and reading them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +9,11 @@ import pandas as pd
 from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datasets import Columns, Tables
 from gpt_classifier.data.readers import FileFormat
-from gpt_classifier.data.splits import OF_THE_BOOK, Split, SplittingConfig
+from gpt_classifier.data.splits import NAMES, OF_THE_BOOK, Split, SplittingConfig
 from gpt_classifier.data.values import listed, shown
 from gpt_classifier.errors import InputError
 
 IN_MEMORY = "the given table"  # stands for a source that is no file
-SPLITS = ("train", "val", "test")
 ROWS = 2000  # of a table that is read to predict
 
 Source = str | list[str]
@@ -119,7 +118,7 @@ class Sources:
         assert self.tables is not None
         if split not in self.tables:
             raise InputError(f"no {split} rows were given: expected a table of them")
-        names = SPLITS if split == "train" else (split,)
+        names = NAMES if split == "train" else (split,)
         return {name: table for name, table in self.tables.items() if name in names}
 
     def _load(self, split: str, source: Source | None, known: Collection[str] | None) -> Tables:

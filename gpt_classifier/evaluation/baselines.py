@@ -178,7 +178,10 @@ def _fit(model: Any, rows: Rows, class_weights: Mapping[str, float] | None) -> A
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Label .* is present in all training examples")
             return model.fit(rows.texts, rows.labels)
-    if class_weights is None or steps is None:  # the majority class is one of rows, not of their weights
+    from sklearn.utils.validation import has_fit_parameter
+
+    # The majority class is one of rows, not of their weights.
+    if class_weights is None or steps is None or not has_fit_parameter(steps[-1][1], "sample_weight"):
         return model.fit(rows.texts, rows.labels)
     weights = np.array([class_weights[name] for name in rows.labels])
     return model.fit(rows.texts, rows.labels, **{f"{steps[-1][0]}__sample_weight": weights})

@@ -1,4 +1,4 @@
-"""Writes a classifier as a folder of ``transformers``; knows nothing about other formats.
+"""Writes a classifier as a folder of ``transformers``.
 
 GPT2ForSequenceClassification reads the last token that is not padding, as ours does. Its tokenizer appends one padding
 token to every text: nothing sees it, and an empty text is that token, as with ours.

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -15,18 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
 from gpt_classifier.inference.initial_weights import check_fits, trained_on_before
 from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.build import Specification
-from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
-from gpt_classifier.settings import check_resumed, flat, grouped
+from gpt_classifier.settings import flat, grouped
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.training.divergence import WAY_OUT, Diverged, LossWatch, check_weights
+from gpt_classifier.training.divergence import WAY_OUT, Diverged
+from gpt_classifier.training.identity import check_same_settings
 from gpt_classifier.training.lm_loss import next_token_loss
 from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
 from gpt_classifier.training.optimization import (
@@ -35,12 +33,12 @@ from gpt_classifier.training.optimization import (
     learning_rate_schedule,
     may_be_fused,
 )
-from gpt_classifier.training.step_loss import is_logged, is_shown
+from gpt_classifier.training.watched_module import WatchedModule
 
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "samples", "checkpoint_every"}  # they do not affect what is learnt
 
 
-class LanguageModel(L.LightningModule):
+class LanguageModel(WatchedModule):
     """A LightningModule that trains a network to predict each token of the texts from those before it.
 
     The network is built when fitting starts. ``model`` has a classification head, which is not trained or saved.
@@ -85,9 +83,7 @@ class LanguageModel(L.LightningModule):
         check_network({**self.hparams, "pooling": "last_token", "trainable": "all", "lora": None})
         self.text_encoder: TextEncoder
         self.trained_on: Tensor  # fingerprints of all texts that the weights were trained on
-        self.model: SequenceClassifier
         self.scores: LanguageModelScores
-        self.loss_watch = LossWatch()
 
     # ---------------------------------------------------------------- building
 
@@ -134,24 +130,12 @@ class LanguageModel(L.LightningModule):
         loss, nats = next_token_loss(F.pad(states, (0, 0, 0, 1)), batch.ids, counted * batch.weight, output)
         return loss, nats, counted
 
-    def on_train_batch_start(self, batch: Blocks, batch_number: int) -> None:
-        seed_batch(self.global_rank, self.trainer.current_epoch, batch_number)
-
     def training_step(self, batch: Blocks, batch_number: int) -> Tensor:
         loss, nats, counted = self.losses(batch)
-        trainer = self.trainer
-        shown = is_shown(trainer)
-        self.loss_watch.add(loss, trainer, None)
-        if shown or is_logged(trainer, trainer.global_step + 1):
-            if trainer.loggers or shown:  # who read the loss now in any case
-                self.loss_watch.check(trainer)
+        if (shown := self.watch(loss, None)) is not None:
             mean = nats.sum() / counted.sum()
             self.log("train/loss", mean, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.ids))
         return loss
-
-    def on_validation_start(self) -> None:
-        if self.trainer.state.fn == "fit":
-            self.loss_watch.check(self.trainer)  # its message says more than that of a validation loss
 
     def validation_step(self, batch: Blocks, batch_number: int) -> None:
         _, nats, counted = self.losses(batch)
@@ -183,13 +167,11 @@ class LanguageModel(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_end(self) -> None:
-        self.loss_watch.check(self.trainer)
-        check_weights(self.model, self.trainer.global_step)
+        self.check_finite()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises ``Diverged``, so that nothing is written, if the loss or a weight is no longer finite."""
-        self.loss_watch.check(self.trainer)
-        check_weights(self.model, self.trainer.global_step)
+        self.check_finite()
         checkpoint["trained_on"] = self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -197,7 +179,4 @@ class LanguageModel(L.LightningModule):
         if "trained_on" not in checkpoint or "optimizer" not in checkpoint.get("hyper_parameters", {}):
             raise InputError("the checkpoint was not written by pretrain: expected a last.ckpt of its runs")
         self.trained_on = checkpoint["trained_on"]
-        now, then = flat(self.hparams), flat(checkpoint["hyper_parameters"])
-        for name in now | then:
-            if now.get(name) != then.get(name) and name.partition(".")[0] not in MAY_CHANGE_ON_RESUME:
-                check_resumed({name: now.get(name)}, {name: then.get(name)})
+        check_same_settings(flat(self.hparams), flat(checkpoint["hyper_parameters"]), MAY_CHANGE_ON_RESUME)

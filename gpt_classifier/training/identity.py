@@ -1,6 +1,6 @@
 """What a resumed fit must share with the stopped one, besides its data; knows nothing about how it is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gpt_classifier.errors import InputError
@@ -13,20 +13,32 @@ MAY_CHANGE_ON_RESUME = {"weights", "compute", "cache", "decide"}
 MUST_NOT_CHANGE = {"cache.dtype"}
 
 
+def check_same_settings(now: Mapping[str, Any], then: Mapping[str, Any], may_change: Collection[str]) -> None:
+    """Raises ``InputError`` if a run is resumed with other settings, which would silently not be used.
+
+    Args:
+        now: Settings with dotted keys.
+        then: Those of the checkpoint.
+        may_change: Groups of settings that do not affect what is learnt.
+    """
+    for name in dict(now) | dict(then):
+        may = name.partition(".")[0] in may_change and name not in MUST_NOT_CHANGE
+        if now.get(name) != then.get(name) and not may:
+            check_resumed({name: now.get(name)}, {name: then.get(name)})
+
+
 def check_same_fit(
     now: Mapping[str, Any], encoder_now: TextEncoder | None, then: Mapping[str, Any], encoder_then: TextEncoder
 ) -> None:
     """Raises ``InputError`` if a run is resumed with other settings or tokens: it would silently keep the old ones."""
     now = flat({**now, "encoding": encoder_now.settings() if encoder_now else None})
     then = flat({**then, "encoding": encoder_then.settings()})
-    for name in now | then:
-        may_change = name.partition(".")[0] in MAY_CHANGE_ON_RESUME and name not in MUST_NOT_CHANGE
-        if now.get(name) == then.get(name) or may_change:
-            continue
-        if name == "encoding.tokenizer" and all(str(each[name]).startswith("bpe-") for each in (now, then)):
-            raise InputError(
-                f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is "
-                f"{then[name]}: its rows, or data.tokenizer.train, were different; continue with them, or "
-                "start a new run"
-            )
-        check_resumed({name: now.get(name)}, {name: then.get(name)})
+    name = "encoding.tokenizer"
+    if now.get(name) != then.get(name) and all(str(each.get(name)).startswith("bpe-") for each in (now, then)):
+        others = {key: value for key, value in now.items() if key != name}
+        check_same_settings(others, {key: then[key] for key in then if key != name}, MAY_CHANGE_ON_RESUME)
+        raise InputError(
+            f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is {then[name]}: "
+            "its rows, or data.tokenizer.train, were different; continue with them, or start a new run"
+        )
+    check_same_settings(now, then, MAY_CHANGE_ON_RESUME)

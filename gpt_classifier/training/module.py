@@ -18,7 +18,6 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fitted_text import FittedText
-from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.data.summary import leaks_of
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
@@ -44,7 +43,6 @@ from gpt_classifier.training.optimization import (
 )
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
-from gpt_classifier.training.step_loss import is_logged, is_shown
 from gpt_classifier.training.stored_module import StoredModule
 
 
@@ -248,24 +246,14 @@ class GPTClassifier(StoredModule):
         """Logits (B, K), computed from the depth at which the batch enters the network."""
         return batch.of_texts(self.model(batch.inputs, batch.lengths, batch.depth))
 
-    def on_train_batch_start(self, batch: Batch, batch_number: int) -> None:
-        seed_batch(self.global_rank, self.trainer.current_epoch, batch_number)
-
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         loss, lm_loss = self._losses(batch, "train")
-        if (trainer := self.trainer_if_any()) is not None:
-            shown = is_shown(trainer)
-            self.loss_watch.add(loss if lm_loss is None else loss + lm_loss, trainer, batch.rows)
-            if shown or is_logged(trainer, trainer.global_step + 1):
-                if trainer.loggers or shown:  # who read the loss now in any case
-                    self.loss_watch.check(trainer)
+        if self.trainer_if_any() is not None:
+            shown = self.watch(loss if lm_loss is None else loss + lm_loss, batch.rows)
+            if shown is not None:
                 losses = {"train/loss": loss} | ({} if lm_loss is None else {"train/lm_loss": lm_loss})
                 self.log_dict(losses, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.lengths))
         return (loss if lm_loss is None else loss + self.hparams["lm_loss"] * lm_loss) * batch.share
-
-    def on_validation_start(self) -> None:
-        if self.trainer.state.fn == "fit":
-            self.loss_watch.check(self.trainer)  # its message says more than that of a validation loss
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         self._losses(batch, "val")
@@ -301,7 +289,7 @@ class GPTClassifier(StoredModule):
         return rows[order], torch.from_numpy(probabilities)
 
     def on_train_epoch_end(self) -> None:
-        self.check_finite()
+        self.check_finite(weights=self.has_whole_weights())
         if self.predictions["train"].update_called:  # not if a run is resumed at the end of an epoch
             self._score("train")
 

@@ -27,7 +27,6 @@ TYPES = {
     "Iterable": "a list",
     "NoneType": "null",
 }
-GIVEN = "Got value: "
 EXPECTED = r"Expected an? typing\.Literal\[([^\]]*)\]|Expected (?:an? )?<class '([^']+)'>"
 CLASSES = {"trainer.callbacks": callbacks.__all__, "trainer.logger": loggers.__all__}
 

@@ -1,4 +1,4 @@
-"""A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; trains nothing."""
+"""A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; computes nothing."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -18,19 +18,16 @@ from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.model_card import model_card
-from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.settings import check_resumed
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.checkpoint_parts import KEY, parts_to_save, saved_parts
 from gpt_classifier.training.clock import FitClock
-from gpt_classifier.training.divergence import LossWatch, check_weights
 from gpt_classifier.training.identity import check_same_fit
+from gpt_classifier.training.watched_module import WatchedModule
 
 
-class StoredModule(L.LightningModule):
+class StoredModule(WatchedModule):
     """A network with its class names, text encoder and decision, and what is known of its training."""
-
-    model: SequenceClassifier
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +38,6 @@ class StoredModule(L.LightningModule):
         self.decision = Decision()  # how logits become answers in prediction
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.clock = FitClock()
-        self.loss_watch = LossWatch()
         self._loaded_steps = 0
 
     @property
@@ -110,12 +106,6 @@ class StoredModule(L.LightningModule):
     def trained_seconds(self) -> float | None:
         """Seconds that the current weights were trained for; None if unknown, as for a model folder."""
         return self.clock.seconds()
-
-    def check_finite(self) -> None:
-        """Raises ``Diverged`` if the loss or a weight is no longer finite."""
-        self.loss_watch.check(self.trainer)
-        if self.has_whole_weights():
-            check_weights(self.model, self.trainer.global_step)
 
     def fits(self) -> bool:
         """Whether it is attached to a trainer that trains."""

@@ -14,7 +14,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.experiments.search.space import Choices, Search
 from gpt_classifier.files import whole_file
 from gpt_classifier.reporting.plots import trial_scores
-from gpt_classifier.training.callbacks.checkpoints import mode
+from gpt_classifier.training.monitor import mode
 from gpt_classifier.training.overrides import overrides
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from gpt_classifier.errors import InputError, reason
 from gpt_classifier.experiments.search.findings import finished
 from gpt_classifier.experiments.search.space import Search
 from gpt_classifier.files import whole_file
-from gpt_classifier.training.callbacks.checkpoints import mode
+from gpt_classifier.training.monitor import mode
 
 if TYPE_CHECKING:
     import optuna

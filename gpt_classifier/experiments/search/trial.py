@@ -17,7 +17,7 @@ from gpt_classifier.errors import InputError, reason
 from gpt_classifier.experiments.search.findings import as_text, best_of, finished
 from gpt_classifier.experiments.search.space import Search
 from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures
-from gpt_classifier.training.callbacks.checkpoints import mode
+from gpt_classifier.training.monitor import mode
 from gpt_classifier.training.overrides import ONE_PROCESS, Settings, build, quiet
 
 if TYPE_CHECKING:

@@ -4,18 +4,18 @@ Every string that comes from data is escaped. Sizes are those of a phone: 340 un
 """
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
+from gpt_classifier.text.normalize import shortened
+
 WIDTH, HEIGHT = 340, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 36  # margins of a chart, for its axes
 MAX_POINTS = 300  # of a line, at most twice as many as there are pixels
 COLOURS = 10
-MUTED = "muted"  # class of what stays in the background
 MAX_NAME = 28  # columns of a name in a matrix; longer ones lose their middle
 LETTER = 6.8  # width of a column of letters, in a wide font
 
@@ -115,9 +115,9 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
     """Counts (K, K), a row for each true class, each cell coloured by its share of the row."""
     k = len(names)
     cell = 46 if k <= 5 else 30 if k <= 12 else 22 if k <= 30 else 12
-    shown = [_middle_cut(name) for name in names]
-    room = LETTER * max(map(_columns, shown)) + 8
-    upright = max(map(_columns, shown)) * LETTER < cell
+    shown = [shortened(" ".join(name.split()), MAX_NAME) for name in names]
+    room = LETTER * max(map(columns, shown)) + 8
+    upright = max(map(columns, shown)) * LETTER < cell
     above = 16 if upright else room
     rows = counts.sum(1)
     size = min(11.0, 0.85 * cell)
@@ -155,16 +155,3 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
 def _svg(width: float, height: float, title: str, parts: Sequence[str], kind: str) -> str:
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
     return f'<svg class="{kind}" role="img" aria-label="{escape(title)}" {size}>{"".join(parts)}</svg>'
-
-
-def _middle_cut(name: str) -> str:
-    name = " ".join(name.split())
-    while _columns(name) > MAX_NAME:
-        middle = len(name) * 2 // 3
-        name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"
-    return name
-
-
-def _columns(text: str) -> int:
-    """Letters of East Asia are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -3,22 +3,20 @@
 import csv
 import heapq
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from gpt_classifier.data.writers import csv_lines
+from gpt_classifier.data.writers import WRITERS, csv_lines
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file, writable_folder
-from gpt_classifier.text.normalize import valid
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 
 ROWS = 10_000  # maximum number of rows in memory
@@ -137,64 +135,3 @@ def _rows_of(chunks: Iterator[pd.DataFrame]) -> Callable[[pd.Series], pd.DataFra
         return held.iloc[rows - first].reset_index(drop=True)
 
     return take
-
-
-def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
-    count = 0
-    with open(path, "wb") as stream:
-        for frame in frames:
-            if count == 0:
-                stream.writelines(csv_lines([frame.columns]))
-            for name in frame.select_dtypes(float):
-                frame[name] = frame[name].map("{:.6f}".format, na_action="ignore")
-            stream.writelines(csv_lines(_rows(frame)))
-            count += len(frame)
-    return count
-
-
-def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
-    count = 0
-    with open(path, "w", encoding="utf-8", newline="\n") as stream:
-        for frame in frames:
-            for row in _rows(frame):
-                content = dict(zip(frame.columns, row, strict=True))
-                text = json.dumps(content, ensure_ascii=False, default=str)
-                stream.write(valid(text).translate(ESCAPES) + "\n")
-            count += len(frame)
-    return count
-
-
-# Some readers take these characters, which JSON allows in strings, for the end of a line.
-ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
-
-
-def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """The rows as values of Python; None for a missing one."""
-    return frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
-
-
-def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    count = 0
-    with ExitStack() as stack:
-        writer: pq.ParquetWriter | None = None
-        for frame in frames:
-            if writer is None:  # kept columns may be empty in the first rows; strings can hold all later values
-                kept = [name for name in frame.columns if frame[name].dtype == object]
-                numbers = pa.Table.from_pandas(frame.drop(columns=kept), preserve_index=False).schema
-                schema = pa.schema([numbers.field(n) if n not in kept else pa.field(n, pa.string()) for n in frame])
-                writer = stack.enter_context(pq.ParquetWriter(path, schema))
-            texts = {name: frame[name].map(lambda value: valid(str(value)), na_action="ignore") for name in kept}
-            writer.write_table(pa.Table.from_pandas(frame.assign(**texts), schema=schema, preserve_index=False))
-            count += len(frame)
-    return count
-
-
-# Each writes a file and returns the number of its rows.
-WRITERS: dict[str, Callable[[Path, Iterator[pd.DataFrame]], int]] = {
-    ".csv": _comma_separated,
-    ".jsonl": _json_lines,
-    ".parquet": _parquet,
-}
