@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt_classifier.text.normalize import shortened
+from gpt_classifier.text.normalize import columns, shortened
 
 WIDTH, HEIGHT = 340, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 36  # margins of a chart, for its axes
