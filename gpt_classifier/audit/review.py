@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_classifier.data import writers
+from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def export_review(
     ranked = np.argsort(-suspicion, kind="stable")[:top]
     numbers, texts = train["row"].tolist(), train["text"].tolist()
     lines = (
-        [numbers[i], writers.cell(names[labels[i]]), writers.cell(names[suggested[i]]), ""]
+        [numbers[i], spreadsheet.cell(names[labels[i]]), spreadsheet.cell(names[suggested[i]]), ""]
         + [f"{value:.4f}" for value in (suspicion[i], p[i, labels[i]], p[i, suggested[i]])]
-        + [writers.cell(writers.one_line(texts[i]))]
+        + [spreadsheet.cell(spreadsheet.one_line(texts[i]))]
         for i in ranked
     )
-    writers.write(path, chain([writers.COLUMNS], lines), writers.MARK)
+    writers.write(path, chain([spreadsheet.COLUMNS], lines), spreadsheet.MARK)
     print(_estimate(confident_joint(p, labels), names))
     distinct = units_of_classes(train, units)
     if few := [name for name in names if distinct.get(name, 0) < FOLDS]:
@@ -141,23 +141,23 @@ def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dic
             rows = f"row{'s' * (len(found) > 1)} {', '.join(str(row) for row in found[:MOST])}{more}"
             raise InputError(f"{review}, {rows}: {what}")
 
-    lines = writers.read(review)
+    lines = spreadsheet.read(review)
     given = train.set_index("row")
     refuse(~lines["row"].isin(given.index), f"no such training row; {SAME}")
     refuse(lines["row"].duplicated(), "there are several lines for it; leave one")
     rows = given.loc[lines["row"]]
     other = [
-        near_duplicate_key(writers.one_line(text)) != near_duplicate_key(writers.content(cell))
+        near_duplicate_key(spreadsheet.one_line(text)) != near_duplicate_key(spreadsheet.content(cell))
         for text, cell in zip(rows["text"], lines["text"], strict=True)
     ]
     refuse(other, f"the text is another one; was a column sorted without the others, or {SAME}")
     other = [
-        writers.class_name(cell, names) != label for cell, label in zip(lines["label"], rows["label"], strict=True)
+        spreadsheet.class_name(cell, names) != label for cell, label in zip(lines["label"], rows["label"], strict=True)
     ]
     refuse(other, f"the label is another one; correct it in new_label, or {SAME}")
     choices = list(dict.fromkeys([*names, DROP]))
     answers = {
-        row: (cell, writers.class_name(cell, choices))
+        row: (cell, spreadsheet.class_name(cell, choices))
         for row, cell in zip(lines["row"], lines["new_label"], strict=True)
         if cell.strip()
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gpt_classifier.data import writers
+from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.data.readers import read_columns
 from gpt_classifier.data.values import text_of
 from gpt_classifier.errors import InputError, did_you_mean
@@ -70,7 +70,7 @@ def with_predictions(
         rows.append([*row, each.label, *(f"{each.probabilities[name]:.6f}" for name in class_names)])
     if not for_spreadsheet:
         return b"".join(writers.csv_lines(rows))
-    return writers.MARK + b"".join(writers.csv_lines(map(writers.no_formula, row) for row in rows))
+    return spreadsheet.MARK + b"".join(writers.csv_lines(map(spreadsheet.no_formula, row) for row in rows))
 
 
 def check_columns(table: pd.DataFrame, class_names: list[str]) -> None:

@@ -10,10 +10,10 @@ import pytest
 from safetensors.torch import load_file
 
 from gpt_classifier.cli.main import main
-from gpt_classifier.data import writers
+from gpt_classifier.data import spreadsheet
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import near_duplicate_key
-from gpt_classifier.data.writers import COLUMNS, class_name
+from gpt_classifier.data.spreadsheet import COLUMNS, class_name
 from gpt_classifier.training import build_run
 
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
@@ -179,7 +179,7 @@ def test_odd_texts_and_class_names_survive_the_way_through_both_files(capsys):
         assert all(len(value) <= 32_767 and not {"\r", "\n"} & set(value) for value in row.values())
         assert row["label"].removeprefix("'") in names
         for column in ("label", "suggested_label", "text"):
-            assert row[column].startswith("'") or not writers.is_formula(row[column])
+            assert row[column].startswith("'") or not spreadsheet.is_formula(row[column])
     edit({row["row"]: row["suggested_label"] for row in lines()})
     applied(capsys, "odd.jsonl")
     now, old = reviewed("odd-reviewed.csv"), tables("odd.jsonl")
@@ -232,7 +232,7 @@ def test_a_file_that_a_spreadsheet_saved_is_read_alike(how, messages, capsys):
 )
 def test_a_cell_stands_for_the_only_name_that_it_can_be(cell, names, name):
     assert class_name(cell, names) == name
-    assert all(class_name(writers.cell(each), names) == each for each in names)
+    assert all(class_name(spreadsheet.cell(each), names) == each for each in names)
 
 
 def test_a_class_may_be_called_drop(messages, capsys):

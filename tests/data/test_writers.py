@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_classifier.data import writers
+from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.data.readers import read_columns
 
 INVISIBLE = ["\0", "\t", "\r", "\n", " ", "\x85", "\xa0", "\xad", "\u034f", "\u115f", "\u200b", "\u202e", "\u2060"]
@@ -34,7 +34,7 @@ def as_read(cell):
 
 
 @pytest.mark.parametrize("examples", [100, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.nightly])])
-@pytest.mark.parametrize("mark", [b"", writers.MARK], ids=["for a program", "for a spreadsheet"])
+@pytest.mark.parametrize("mark", [b"", spreadsheet.MARK], ids=["for a program", "for a spreadsheet"])
 def test_every_reader_finds_the_rows_that_were_written(mark, examples, tmp_path):
     path = tmp_path / "table.csv"
 
@@ -79,7 +79,7 @@ def test_a_cell_that_cannot_be_written_leaves_the_old_file(tmp_path):
 @given(st.lists(st.sampled_from(INVISIBLE), max_size=4).map("".join), st.sampled_from(SIGNS), TEXTS)
 def test_no_formula_gets_past_the_apostrophe_behind_what_cannot_be_seen(before, sign, text):
     formula = f"{before}{sign}A1{text}"
-    assert writers.no_formula(formula) == writers.cell(formula) == f"'{formula}"
+    assert spreadsheet.no_formula(formula) == spreadsheet.cell(formula) == f"'{formula}"
 
 
 CELLS = {
@@ -92,9 +92,9 @@ CELLS = {
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_plain_number_is_no_formula(cell):
-    assert writers.is_formula(cell) == CELLS[cell]
+    assert spreadsheet.is_formula(cell) == CELLS[cell]
 
 
 @given(TEXTS)
 def test_what_a_cell_held_can_be_told_from_the_apostrophe(text):
-    assert writers.content(writers.no_formula(text)) == writers.content(writers.cell(text)) == text
+    assert spreadsheet.content(spreadsheet.no_formula(text)) == spreadsheet.content(spreadsheet.cell(text)) == text
