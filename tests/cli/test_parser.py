@@ -253,7 +253,14 @@ def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(commands, site)
 # ---------------------------------------------------------------- pipes, optional parts
 
 
-@pytest.mark.parametrize("words", ["--help", "fit --config quickstart --print_config", "init good.csv --print"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        pytest.param("fit --config quickstart --print_config", marks=pytest.mark.nightly),
+        pytest.param("init good.csv --print", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_reader_that_has_gone_is_no_error(words):
     line = f"set -o pipefail; {sys.executable} -m gpt_classifier {words} | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)

@@ -61,6 +61,8 @@ def rows_of(folder: Path) -> dict[str, dict[str, str]]:
         return {row["row"]: row for row in csv.DictReader(stream)}
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_ends_with_a_whole_table_though_a_row_fails(study, tmp_path, capsys):
     folder = tmp_path / "out"

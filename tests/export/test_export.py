@@ -85,7 +85,12 @@ def test_the_library_divides_texts_as_tiktoken_does(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "truncation", "max_length"), [("bytes", "head", 64), (LEARNED, "tail", 64), (LEARNED, "head", 20)]
+    ("tokenizer", "truncation", "max_length"),
+    [
+        pytest.param("bytes", "head", 64, marks=pytest.mark.nightly),
+        (LEARNED, "tail", 64),
+        pytest.param(LEARNED, "head", 20, marks=pytest.mark.nightly),
+    ],
 )
 def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
     tokenizer, truncation, max_length, folder_of, tmp_path
@@ -190,7 +195,9 @@ def test_a_folder_of_transformers_that_computes_otherwise_is_refused(name, value
     "settings_",
     [
         {"tokenizer": LEARNED, "truncation": "head+tail", "max_length": 33},
-        {"pooling": "mean", "head": "mlp", "causal": False, "truncation": "tail"},
+        pytest.param(
+            {"pooling": "mean", "head": "mlp", "causal": False, "truncation": "tail"}, marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_onnx_says_what_the_classifier_says(settings_, folder_of, tmp_path):
@@ -229,6 +236,8 @@ def test_a_program_of_torch_is_loaded_and_compared(folder_of, tmp_path, capsys):
     assert found == pytest.approx(TextClassifier.load(model, "cpu").predict_proba(["ab"]), abs=1e-6)
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_program_says_what_the_classifier_says(folder_of, tmp_path):
     model = folder_of(contents(LEARNED, truncation="head+tail", max_length=33, pooling="mean"))

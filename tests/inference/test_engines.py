@@ -33,6 +33,8 @@ def command(model, source, output, *more):
     return ["predict", f"--model={model}", *names, "--keep", "id", *more]
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_the_file_is_that_of_one_process(trained, tmp_path, capsys):
     source = f"[{written(tmp_path / 'a.csv', 2500)}, {written(tmp_path / 'b.csv', 700, 2500)}]"

@@ -66,6 +66,8 @@ def test_fit_takes_network_and_tokenizer(folder, tmp_path):
     assert json.loads((model / "config.json").read_text())["model"]["backbone"]["n_embd"] == 16
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_row_of_a_study_pretrains_on_its_training_rows(tmp_path, capsys):
     settings = {"data.source": "sample", "data.tokenizer": "bytes", "data.max_length": 32, "model.gpt": GPT}

@@ -13,7 +13,7 @@ from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.reporting.plots import prediction_figures
 
 SHORT, LONG, FOREIGN = "class {}", "a_name_of_25_letters_{:03}x", "体育新闻 {}"
-CLASSES = (2, 3, 10, 20, *(pytest.param(k, marks=pytest.mark.slow) for k in (50, 77, 120)))
+CLASSES = (2, 10, 20, 120, *(pytest.param(k, marks=pytest.mark.nightly) for k in (3, 50, 77)))
 
 
 def predictions(k: int, absent: int = 0, n: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:

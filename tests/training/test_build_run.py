@@ -164,6 +164,8 @@ def test_a_fit_is_not_continued_under_other_settings(change, to_continue, fit, t
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == weights
 
 
+@pytest.mark.nightly
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_fit_that_was_cut_into_two_ends_where_one_would_have_ended(fit, tmp_path):
     constant = [*CONSTANT, "--data.splitting.fractions=[0.2, 0.2, 0.6]"]
