@@ -23,6 +23,7 @@ from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.freezing import freeze
@@ -200,7 +201,8 @@ class GPTClassifier(StoredModule):
         weights = self.hparams["weights"] if self.fits() and not self._has_weights else "random"
         self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if before is not None:
-            if (data := text_data(self.trainer)) is not None and (leaks := leaks_of(data.tables, before, weights)):
+            data, found = text_data(self.trainer), str(find_weights(weights))
+            if data is not None and (leaks := leaks_of(data.tables, before, found)):
                 rank_zero_info(leaks)
             self.remember(before)
         self._complete()
