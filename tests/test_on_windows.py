@@ -309,7 +309,6 @@ def test_the_package_does_without_what_windows_lacks(tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     spoken = ["URGENT! You have won a free cruise, call now to claim your prize", "Running late, mum"]
@@ -344,7 +343,6 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_with_class_names_that_the_system_does_not_have(rows, tmp_path):
     (tmp_path / "study.yaml").write_text(

@@ -149,7 +149,6 @@ SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 6
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
     output = tmp_path / "benchmark.json"
@@ -176,7 +175,6 @@ def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatc
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
@@ -187,7 +185,6 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys, in_this_process, monkeypatch):
     monkeypatch.setattr(inference, "EXPORTED", {"onnx": "onnx"})  # all formats are compared by the tests of export

@@ -233,7 +233,6 @@ def lines_of(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_plain_configuration_becomes_a_curve_with_classical_models_beside_it(configuration, tmp_path, capsys):
     folder = tmp_path / "out"
@@ -264,7 +263,6 @@ def test_a_plain_configuration_becomes_a_curve_with_classical_models_beside_it(c
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_without_fractions_is_continued_and_folds_test_every_text_at_every_size(tmp_path, capsys):
     rows = [{"name": "svm", "classical": "character_svm"}]

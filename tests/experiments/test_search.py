@@ -196,7 +196,6 @@ def test_a_search_that_was_stopped_in_a_trial_goes_on_as_if_it_had_not_been(sear
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_killed_process_loses_only_the_trial_that_was_running(search, tmp_path):
     path = tmp_path / "rates.yaml"

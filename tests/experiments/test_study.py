@@ -90,7 +90,6 @@ def test_a_study_ends_with_a_whole_table_though_a_row_fails(study, tmp_path, cap
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_study_killed_in_the_middle_of_a_row_ends_with_the_table_of_an_uninterrupted_one(study, tmp_path):
     study_of = [sys.executable, "-m", "gpt_classifier", "study", "--config", str(study), "--rows", "1", "2", "--output"]
@@ -113,7 +112,6 @@ def test_a_study_killed_in_the_middle_of_a_row_ends_with_the_table_of_an_uninter
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_gpus", lambda: ["0", "1"])  # two at a time; there need not be any

@@ -237,7 +237,6 @@ def test_a_program_of_torch_is_loaded_and_compared(folder_of, tmp_path, capsys):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_program_says_what_the_classifier_says(folder_of, tmp_path):
     model = folder_of(contents(LEARNED, truncation="head+tail", max_length=33, pooling="mean"))

@@ -18,6 +18,14 @@ def model(trained, tmp_path):
     return shutil.copytree(trained / "model", tmp_path / "elsewhere" / "model")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, fit):
+    """A run of whole epochs: with a high recall, it says spam of all TEXTS."""
+    root = tmp_path_factory.mktemp("whole")
+    assert fit(root, "--trainer.limit_train_batches=1.0") == 0
+    return root / "version_0"
+
+
 @pytest.fixture
 def rows(tmp_path):
     """A file of 400 labelled messages that nobody trained on; a tiny model is wrong about many of them."""

@@ -57,7 +57,6 @@ def test_the_file_is_that_of_one_process(trained, tmp_path, capsys):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the cluster's processes in /proc")
 def test_a_killed_process_loses_nothing(trained, tmp_path):

@@ -98,7 +98,6 @@ def test_a_checkpoint_keeps_corrections_apart_and_the_base_as_it_was(kind, run_o
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_run_continues_from_its_checkpoint_and_ends_where_one_run_would_have_ended(fit, base, tmp_path):
     constant = [

@@ -249,7 +249,6 @@ def test_a_bundle_comes_back_the_same_without_what_it_began_with(saved, quick_tr
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit, published, tmp_path):
     tokenizer = published("wordpiece")

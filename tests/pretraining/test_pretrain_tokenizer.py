@@ -67,7 +67,6 @@ def test_fit_takes_network_and_tokenizer(folder, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.ci
 @pytest.mark.slow
 def test_a_row_of_a_study_pretrains_on_its_training_rows(tmp_path, capsys):
     settings = {"data.source": "sample", "data.tokenizer": "bytes", "data.max_length": 32, "model.gpt": GPT}
