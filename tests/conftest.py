@@ -28,6 +28,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.models.gpt import GPTConfig
 from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.training.callbacks.tensorboard import TensorBoardFigures
 from gpt_classifier.training.module import GPTClassifier
 
 ACCELERATOR = os.environ.get("TEST_ACCELERATOR", "cpu")  # TEST_ACCELERATOR=gpu trains on a GPU in the tests
@@ -132,13 +133,19 @@ def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., int]:
-    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments."""
+    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments.
 
-    def run(root: Path, *arguments: str) -> int:
+    Without ``pictures``, TensorBoard gets none, which are a third of the time.
+    """
+
+    def run(root: Path, *arguments: str, pictures: bool = False) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
         settings.append("--trainer.limit_train_batches=20")  # of 60
         settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
-        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
+        with pytest.MonkeyPatch.context() as patch:
+            if not pictures:
+                patch.setattr(TensorBoardFigures, "_show", lambda *_: None)
+            return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
 
     return run
 
@@ -147,7 +154,7 @@ def fit() -> Callable[..., int]:
 def trained(tmp_path_factory: pytest.TempPathFactory, fit: Callable[..., int]) -> Path:
     """The folder of a finished run. Tests that write into it work on a copy."""
     root = tmp_path_factory.mktemp("trained")
-    assert fit(root) == 0
+    assert fit(root, pictures=True) == 0
     return root / "version_0"
 
 

@@ -60,7 +60,7 @@ def test_a_model_keeps_how_its_files_were_read(folder):
 
 
 def test_a_test_on_the_own_files_takes_the_rows_that_their_column_names(folder, caplog):
-    assert main(["test", f"--model={folder / 'runs'}"]) == 0
+    assert main(["test", "--report=none", "--baselines=none", f"--model={folder / 'runs'}"]) == 0
     assert "test        8 rows (4 0, 4 1)" in caplog.text
     assert "were trained on" not in caplog.text
     with open(folder / "runs" / "version_0" / "predictions.csv") as stream:
@@ -85,7 +85,18 @@ def test_another_file_needs_neither_the_column_of_splits_nor_that_of_groups(fold
     names = ("title", "body", "class")
     rows = [{name: row(number, f"new {word}")[name] for name in names} for number, word in enumerate(LETTERS)]
     write(tmp_path / "new.csv", rows, encoding="cp1252")
-    assert main(["test", f"--model={folder / 'runs'}", f"--data.{option}={tmp_path / 'new.csv'}"]) == 0
+    assert (
+        main(
+            [
+                "test",
+                "--report=none",
+                "--baselines=none",
+                f"--model={folder / 'runs'}",
+                f"--data.{option}={tmp_path / 'new.csv'}",
+            ]
+        )
+        == 0
+    )
     assert f"test  {40 if option == 'test_source' else 8:7} rows" in caplog.text
 
 

@@ -238,12 +238,14 @@ def test_every_question_of_a_shipped_study_has_a_row():
 
 
 def shipped():
+    """The first row of each study, and nightly all rows."""
     for path in sorted(STUDIES.glob("*.yaml")):
         study, base = read_study(path)
         for row in study.rows:
             for smoke in (False, True):
                 (run,) = study.runs([row], base, 1, 0, {}, smoke)
-                yield pytest.param(run, id=f"{path.stem}-{row.name}{'-smoke' if smoke else ''}")
+                marks = [] if row is study.rows[0] else [pytest.mark.nightly, pytest.mark.ci]
+                yield pytest.param(run, id=f"{path.stem}-{row.name}{'-smoke' if smoke else ''}", marks=marks)
 
 
 @pytest.mark.parametrize("run", list(shipped()))

@@ -63,9 +63,9 @@ def answers_of_all(model, tmp_path, capsys):
     [
         "argmax",
         "{max_fpr: 0.02}",
-        "{min_recall: 0.98, of: spam}",
-        "{max_fpr: 0.1, of: each}",
-        "{thresholds: 0.6}",
+        pytest.param("{min_recall: 0.98, of: spam}", marks=pytest.mark.nightly),
+        pytest.param("{max_fpr: 0.1, of: each}", marks=pytest.mark.nightly),
+        pytest.param("{thresholds: 0.6}", marks=pytest.mark.nightly),
         "{coverage: 0.95}",
     ],
 )

@@ -225,7 +225,7 @@ def test_a_model_of_each_format_answers_as_it_did(number, place):
     assert found == pytest.approx(torch.tensor(expected["probabilities"]).numpy(), abs=1e-6)
 
 
-@pytest.mark.parametrize("number", [*STEPS, FORMAT])
+@pytest.mark.parametrize("number", [*STEPS, pytest.param(FORMAT, marks=pytest.mark.nightly)])
 def test_a_model_of_each_format_is_tested_trained_further_and_written_in_the_format_of_today(number, tmp_path, capsys):
     old = shutil.copytree(FORMATS / str(number), tmp_path / "old")
     made_by = json.loads((old / "run" / "model" / "config.json").read_text()).get("version", "0.1.0")

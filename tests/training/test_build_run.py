@@ -140,7 +140,7 @@ def test_a_fit_continues_from_a_best_checkpoint_that_was_written_within_an_epoch
 
 def test_a_head_of_the_user_is_fitted_saved_and_found_again(fit, tmp_path):
     assert fit(tmp_path, "--model.head={class_path: torch.nn.Linear, init_args: {bias: false}}") == 0
-    assert main(["test", f"--trainer.default_root_dir={tmp_path}", *SAMPLE]) == 0
+    assert main(["test", "--report=none", "--baselines=none", f"--trainer.default_root_dir={tmp_path}", *SAMPLE]) == 0
     assert TextClassifier.load(tmp_path).model.head.bias is None
 
 
@@ -194,7 +194,7 @@ def test_a_model_is_scored_with_nothing_but_its_checkpoint_and_data(verb, traine
 
 def test_scores_of_a_test_are_added_to_the_run_of_the_model(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
-    assert main(["test", f"--trainer.default_root_dir={tmp_path}", *SAMPLE]) == 0
+    assert main(["test", "--report=none", "--baselines=none", f"--trainer.default_root_dir={tmp_path}", *SAMPLE]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
     tags = events(run).Tags()
     assert {"test/loss", "test/accuracy"} < set(tags["scalars"])
@@ -408,7 +408,7 @@ def test_one_batch_is_not_all_batches(given, read):
     assert (found, type(found)) == (read, type(read))
 
 
-@pytest.mark.parametrize("kept", ["best.ckpt and last.ckpt", "last.ckpt"])
+@pytest.mark.parametrize("kept", ["best.ckpt and last.ckpt", pytest.param("last.ckpt", marks=pytest.mark.nightly)])
 def test_a_run_that_was_moved_is_continued_where_it_lies_now(kept, to_continue, fit, tmp_path, caplog):
     run = shutil.copytree(to_continue, tmp_path / "moved" / "version_7")
     before = (run / "checkpoints" / "best.ckpt").read_bytes()

@@ -166,13 +166,19 @@ class Interruption(Callback):
     "settings",
     [
         {},
-        {"optimizer": {"schedule": "cosine", "warmup": 0.2}},
+        pytest.param({"optimizer": {"schedule": "cosine", "warmup": 0.2}}, marks=[pytest.mark.nightly, pytest.mark.ci]),
         {"optimizer": {"name": "SGD"}, "trainable": "last_block"},
-        {"trainable": "lora", "lora": {"rank": 4, "dora": True}},
-        {"trainable": "biases", "optimizer": {"layer_decay": 0.5}},
+        pytest.param(
+            {"trainable": "lora", "lora": {"rank": 4, "dora": True}}, marks=[pytest.mark.nightly, pytest.mark.ci]
+        ),
+        pytest.param(
+            {"trainable": "biases", "optimizer": {"layer_decay": 0.5}}, marks=[pytest.mark.nightly, pytest.mark.ci]
+        ),
         {"optimizer": {"unfreeze_every": 1}},
         {"gpt": {**TINY, "dropout": 0.3}},
-        {"trainable": "lora", "lora": {"rank": 4, "dropout": 0.3}},
+        pytest.param(
+            {"trainable": "lora", "lora": {"rank": 4, "dropout": 0.3}}, marks=[pytest.mark.nightly, pytest.mark.ci]
+        ),
     ],
     ids=[
         "AdamW",

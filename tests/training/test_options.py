@@ -35,9 +35,7 @@ def test_checkpointed_blocks_give_the_same_gradients(tiny_config):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize(
-    "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly])]
-)
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.nightly])])
 def test_a_compiled_network_learns_the_same(backend, quick_trainer, tiny_data, monkeypatch):
     """The default, inductor, takes minutes; the other one differs in no more than what the graphs are made into."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))

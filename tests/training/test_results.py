@@ -31,6 +31,14 @@ def run(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "version_0"))
 
 
+@pytest.fixture(scope="module")
+def tested(trained, tmp_path_factory) -> Path:
+    """A run with a test of it. Tests that write into it work on a copy."""
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("tested") / "version_0"))
+    assert main(["test", f"--model={run}"]) == 0
+    return run
+
+
 def scores(run: Path, name: str = "scores.json") -> dict:
     return json.loads((run / name).read_text(encoding="utf-8"))
 
@@ -65,7 +73,7 @@ def test_a_test_leaves_its_scores_and_predictions_in_the_run(run, caplog):
 def test_the_model_card_has_the_scores_of_the_last_test_once(run):
     before = (run / "model" / "README.md").read_text()
     for _ in range(2):
-        assert main(["test", f"--model={run}"]) == 0
+        assert main(["test", f"--model={run}", "--report=none"]) == 0
     card = (run / "model" / "README.md").read_text()
     assert card.count("## Test") == 1
     assert f"test accuracy {100 * scores(run)['accuracy']:.2f} %" in card
@@ -74,35 +82,43 @@ def test_the_model_card_has_the_scores_of_the_last_test_once(run):
     assert card[:start] + card[end:] == before
 
 
-def test_the_hparams_tab_shows_the_scores_of_the_test(run):
-    assert main(["test", f"--model={run}"]) == 0
-    log = EventAccumulator(str(run), {"scalars": 0, "tensors": 0}).Reload()
+def test_the_hparams_tab_shows_the_scores_of_the_test(tested):
+    log = EventAccumulator(str(tested), {"scalars": 0, "tensors": 0}).Reload()
     announced = HParamsPluginData.FromString(
         log.summary_metadata["_hparams_/experiment"].plugin_data.content
     ).experiment
     columns = {metric.name.tag for metric in announced.metric_infos}
     assert columns >= {"final/val_accuracy", "final/test_accuracy", "final/test_f1_macro"}
     for name in ("accuracy", "f1_macro", "loss"):
-        assert log.Scalars(f"final/test_{name}")[-1].value == pytest.approx(scores(run)[name])
+        assert log.Scalars(f"final/test_{name}")[-1].value == pytest.approx(scores(tested)[name])
     assert columns <= set(log.Tags()["scalars"])
 
 
 def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_path):
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}"]) == 0
     kept = {name: (run / name).read_bytes() for name in ("scores.json", "predictions.csv", "model/README.md")}
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     steps = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
-    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert main(["test", f"--model={run}", "--data.splitting.seed=5"]) == 0
+    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}", "--data.splitting.seed=5"]) == 0
     assert (
-        main(["test", f"--model={run}", "--trainer.limit_test_batches=1", "--data.batching.max_batch_tokens=100"]) == 0
+        main(
+            [
+                "test",
+                "--report=none",
+                f"--model={run}",
+                "--trainer.limit_test_batches=1",
+                "--data.batching.max_batch_tokens=100",
+            ]
+        )
+        == 0
     )
     changed = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     changed["state_dict"]["model.head.bias"] += 1
     torch.save(changed, run / "checkpoints" / "last.ckpt")
-    assert main(["test", last]) == 0
+    assert main(["test", "--report=none", last]) == 0
     assert {name: (run / name).read_bytes() for name in kept} == kept
     others = {path.name for path in run.glob("scores-*.json")}
     assert {"scores-new.json", "scores-sample.json", f"scores-step-{steps}.json"} < others
@@ -112,7 +128,10 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
 
 
 def test_batches_of_another_size_are_no_other_rows(run):
-    assert main(["test", f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"]) == 0
+    assert (
+        main(["test", "--report=none", f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"])
+        == 0
+    )
     assert (run / "scores.json").is_file()
 
 
@@ -142,7 +161,7 @@ def assert_are_scikit_learns(found: list[dict], train, test) -> None:
 
 
 def test_a_test_compares_the_network_with_baselines_trained_on_the_same_rows(run, caplog):
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}"]) == 0
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
     result = scores(run)
@@ -166,7 +185,7 @@ def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_
     constant = ["--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
     assert fit(tmp_path, "--trainer.max_epochs=2", *constant) == 0
     run = tmp_path / "version_0"
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}"]) == 0
     first = scores(run)["training_seconds"]
     assert first > 0
     last = run / "checkpoints" / "last.ckpt"
@@ -178,7 +197,7 @@ def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_
 
 def test_of_a_model_folder_the_seconds_of_training_are_not_known(run, tmp_path, caplog):
     folder = Path(shutil.copytree(run / "model", tmp_path / "moved"))
-    assert main(["test", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
+    assert main(["test", "--report=none", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
     (row,) = (line for line in caplog.text.splitlines() if line.startswith("the network"))
     assert row.endswith(" -")
     assert "Verdict" in caplog.text
@@ -207,7 +226,7 @@ def test_baselines_are_all_or_none(run, capsys):
 def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize now 500,spam\n")
-    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
     data = TextDataModule("sample", test_source=str(new), tokenizer="bytes")
     trained = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
@@ -232,7 +251,7 @@ def test_without_the_training_rows_there_are_no_baselines_and_the_reason_is_said
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     source.rename(tmp_path / "elsewhere.csv")
-    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
     assert "no baselines: the training rows cannot be read again, as " in " ".join(caplog.text.split())
     assert "mine.csv" in scores(run, "scores-new.json")["baselines"]["missing"]
 
@@ -243,7 +262,7 @@ def test_other_rows_in_the_training_file_are_no_training_rows(trained_on_file, t
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     words = [f"{'spam' if n % 2 else 'ham'} {'x' * n}" for n in range(20)]
     source.write_text("text,label\n" + "\n".join(f"{word},{word.split()[0]}" for word in words) + "\n")
-    assert main(["test", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
     told = " ".join(caplog.text.split())  # folded, as paths are long
     assert "mine.csv" in told
 
@@ -316,10 +335,9 @@ def test_rows_of_loaders_have_no_baselines(tiny_model, tiny_data, quick_trainer,
 # ---------------------------------------------------------------- the report
 
 
-def test_a_test_writes_a_report_whose_every_section_is_filled(run):
-    assert main(["test", f"--model={run}"]) == 0
-    page, text = ((run / f"report.{ending}").read_text(encoding="utf-8") for ending in ("html", "md"))
-    found = scores(run)
+def test_a_test_writes_a_report_whose_every_section_is_filled(tested):
+    page, text = ((tested / f"report.{ending}").read_text(encoding="utf-8") for ending in ("html", "md"))
+    found = scores(tested)
     assert f"{100 * found['accuracy']:.2f} %" in page
     headings = (
         "Baselines, Scores, Classes, Confusions, Ranking, Calibration, Learning curves, "
@@ -328,12 +346,11 @@ def test_a_test_writes_a_report_whose_every_section_is_filled(run):
     for heading in headings.split(", "):
         assert re.search(f"<h2 [^>]*>{heading}</h2>", page)
         assert f"\n## {heading}\n" in text
-    assert (run / "report.html").stat().st_size < 2_000_000
+    assert (tested / "report.html").stat().st_size < 2_000_000
 
 
-def test_the_facts_of_the_run_are_those_of_the_fit(run):
-    assert main(["test", f"--model={run}"]) == 0
-    found = scores(run)
+def test_the_facts_of_the_run_are_those_of_the_fit(tested):
+    found = scores(tested)
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
     for split, counts in found["training"]["rows"].items():
@@ -344,7 +361,7 @@ def test_the_facts_of_the_run_are_those_of_the_fit(run):
     assert found["training"]["seed"] == 123
     assert found["configuration"]["trainer"]["max_epochs"] == 2
     assert found["versions"]["torch"] == torch.__version__
-    parameters = TextClassifier.load(run).model.parameters()
+    parameters = TextClassifier.load(tested).model.parameters()
     assert found["network"]["parameters"] == sum(parameter.numel() for parameter in parameters)
     assert platform.node() not in json.dumps(found["machine"])
 
@@ -410,9 +427,8 @@ def test_calibration_is_that_before_and_after_the_models_own_decision(run):
     assert sum(each["rows"] for each in found["after"]["bins"]) == scores(run)["rows"]
 
 
-def test_the_certificate_of_a_sound_model_has_no_failure(run):
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
-    found = scores(run)["invariance"]
+def test_the_certificate_of_a_sound_model_has_no_failure(tested):
+    found = scores(tested)["invariance"]
     assert 0 < found["rows"] <= found["of"]
     asserted = [each for each in found["variations"] if each.get("tolerance")]
     assert len(asserted) == 4

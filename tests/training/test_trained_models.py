@@ -30,6 +30,9 @@ def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("i
     return path
 
 
+ALONE = ["--report=none", "--baselines=none"]
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, fit: Callable[..., int]) -> Path:
     """A run on a file with columns and a split of its own."""
@@ -61,7 +64,7 @@ def scores_of(run: Path) -> dict[str, float]:
 
 
 def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", *ALONE, f"--model={run}"]) == 0
     told = caplog.text
     assert "classes no, yes" in told
     assert "were trained on" not in told
@@ -70,14 +73,14 @@ def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
 def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_path, caplog):
     other = tmp_path / "other.yaml"
     other.write_text("data: {source: sample, splitting: {seed: 8}}")
-    assert main(["test", f"--config={other}", f"--model={run}"]) == 0
+    assert main(["test", *ALONE, f"--config={other}", f"--model={run}"]) == 0
     told = caplog.text
     assert "data.splitting.seed is 7 as in" in told
     assert "not 8 as in the configuration" in told
     assert "classes no, yes" in told
 
     caplog.clear()
-    assert main(["test", f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
+    assert main(["test", *ALONE, f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
     assert "splitting.seed is" not in told
     assert "test rows, or near-duplicates of them, were trained on" in told
@@ -94,7 +97,7 @@ def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, capl
     predictions = TextClassifier.load(run).predict(test["text"].tolist())
     right = [p.label == label for p, label in zip(predictions, test["label"], strict=True)]
 
-    assert main(["test", f"--model={run}", "--data.splitting.seed=9"]) == 0
+    assert main(["test", *ALONE, f"--model={run}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
     share = 100 * sum(r for r, u in zip(right, unseen, strict=True) if u) / sum(unseen)
     assert f"{len(unseen) - sum(unseen)} of {len(unseen)} test rows" in told
@@ -142,7 +145,7 @@ def test_a_file_is_scored_whole_without_the_training_file(where, request, own, t
     moved = own.parents[1] / "own.csv"
     hidden = moved.rename(moved.with_suffix(".hidden"))
     try:
-        assert main(["test", f"--model={model}", f"--data.test_source={source}"]) == 0
+        assert main(["test", *ALONE, f"--model={model}", f"--data.test_source={source}"]) == 0
     finally:
         hidden.rename(moved)
     told = caplog.text
@@ -153,8 +156,8 @@ def test_a_file_is_scored_whole_without_the_training_file(where, request, own, t
 
 
 def test_scores_of_a_run_s_model_go_to_the_run_and_those_of_a_copied_folder_to_a_new_one(run, folder, tmp_path):
-    assert main(["test", f"--model={run / 'model'}"]) == 0
-    assert main(["test", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'others'}"]) == 0
+    assert main(["test", *ALONE, f"--model={run / 'model'}"]) == 0
+    assert main(["test", *ALONE, f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'others'}"]) == 0
     scores = scores_of(run)
     assert "test/accuracy" in scores
     assert scores == scores_of(tmp_path / "others" / "version_0") | {"test/step": scores.get("test/step")} or (
@@ -165,13 +168,13 @@ def test_scores_of_a_run_s_model_go_to_the_run_and_those_of_a_copied_folder_to_a
 def test_a_run_with_a_split_of_the_book_or_folds_scores_a_file(fit, tmp_path, caplog):
     assert fit(tmp_path / "runs", "--data.splitting.folds=3", "--trainer.max_epochs=1") == 0
     source = write(tmp_path / "new.csv", [("call now", "spam"), ("see you", "ham")], ("text", "label"))
-    assert main(["test", f"--model={tmp_path / 'runs'}", f"--data.test_source={source}"]) == 0
+    assert main(["test", *ALONE, f"--model={tmp_path / 'runs'}", f"--data.test_source={source}"]) == 0
     assert "of 2 texts" in caplog.text
 
 
 def test_an_unknown_class_names_the_file_and_its_row(folder, tmp_path, capsys):
     source = write(tmp_path / "new.csv", [("a", "hello", "no"), ("b", "hi", "maybe")])
-    assert main(["test", f"--model={folder}", f"--data.test_source={source}"]) == 2
+    assert main(["test", *ALONE, f"--model={folder}", f"--data.test_source={source}"]) == 2
     error = capsys.readouterr().err
     assert "unknown label 'maybe'" in error
     assert str(source) in error
