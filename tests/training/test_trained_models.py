@@ -110,7 +110,7 @@ def test_a_model_keeps_its_data_settings_and_fingerprints_of_its_training_rows(k
     model = load(own / kept)
     data = TextDataModule(**model.data)
     data.setup("fit")
-    assert (data.text_column, data.label_column, data.splitting.seed) == ("message", "kind", 7)
+    assert (data.hparams["text_column"], data.hparams["label_column"], data.splitting.seed) == ("message", "kind", 7)
     assert model.trained_on.equal(training_fingerprints(data.tables["train"]["text"]))
 
 
