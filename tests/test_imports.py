@@ -42,6 +42,7 @@ WITHOUT_LIGHTNING = {
     "decision",
     "evaluation",
     "inference",
+    "audit",
     "reporting",
     "export",
     "serve",
