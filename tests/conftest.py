@@ -28,6 +28,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.models.gpt import GPTConfig
 from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.training.callbacks import facts
 from gpt_classifier.training.callbacks.tensorboard import TensorBoardFigures
 from gpt_classifier.training.module import GPTClassifier
 
@@ -61,6 +62,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _same_chance_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(123)
     monkeypatch.setenv("PL_GLOBAL_SEED", "123")  # which decides the order of training rows
+
+
+@pytest.fixture(autouse=True)
+def _only_what_is_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws no pictures for TensorBoard, unless a test is marked ``pictures``, and measures invariances for less long.
+
+    Both take a second of each test of a model. The session's run ``trained`` has pictures.
+    """
+    monkeypatch.setattr(facts, "LEAST_SECONDS", 0.1)
+    if not request.node.get_closest_marker("pictures"):
+        monkeypatch.setattr(TensorBoardFigures, "_show", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -133,19 +145,13 @@ def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., int]:
-    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments.
+    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments."""
 
-    Without ``pictures``, TensorBoard gets none, which are a third of the time.
-    """
-
-    def run(root: Path, *arguments: str, pictures: bool = False) -> int:
+    def run(root: Path, *arguments: str) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
         settings.append("--trainer.limit_train_batches=20")  # of 60
         settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
-        with pytest.MonkeyPatch.context() as patch:
-            if not pictures:
-                patch.setattr(TensorBoardFigures, "_show", lambda *_: None)
-            return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
+        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
 
     return run
 
@@ -154,7 +160,7 @@ def fit() -> Callable[..., int]:
 def trained(tmp_path_factory: pytest.TempPathFactory, fit: Callable[..., int]) -> Path:
     """The folder of a finished run. Tests that write into it work on a copy."""
     root = tmp_path_factory.mktemp("trained")
-    assert fit(root, pictures=True) == 0
+    assert fit(root) == 0
     return root / "version_0"
 
 

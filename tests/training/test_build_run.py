@@ -192,6 +192,7 @@ def test_a_model_is_scored_with_nothing_but_its_checkpoint_and_data(verb, traine
     assert " accuracy " in caplog.text
 
 
+@pytest.mark.pictures
 def test_scores_of_a_test_are_added_to_the_run_of_the_model(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
     assert main(["test", "--report=none", "--baselines=none", f"--trainer.default_root_dir={tmp_path}", *SAMPLE]) == 0

@@ -25,6 +25,8 @@ from gpt_classifier.training.callbacks import baselines, curves
 from gpt_classifier.training.callbacks.curves import Curves, learning_curves
 from gpt_classifier.training.module import GPTClassifier
 
+ALONE = ("--report=none", "--baselines=none")  # of tests that look at neither
+
 
 @pytest.fixture
 def run(trained, tmp_path) -> Path:
@@ -73,7 +75,7 @@ def test_a_test_leaves_its_scores_and_predictions_in_the_run(run, caplog):
 def test_the_model_card_has_the_scores_of_the_last_test_once(run):
     before = (run / "model" / "README.md").read_text()
     for _ in range(2):
-        assert main(["test", f"--model={run}", "--report=none"]) == 0
+        assert main(["test", f"--model={run}", "--report=none", "--baselines=none"]) == 0
     card = (run / "model" / "README.md").read_text()
     assert card.count("## Test") == 1
     assert f"test accuracy {100 * scores(run)['accuracy']:.2f} %" in card
@@ -95,19 +97,19 @@ def test_the_hparams_tab_shows_the_scores_of_the_test(tested):
 
 
 def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_path):
-    assert main(["test", "--report=none", f"--model={run}"]) == 0
+    assert main(["test", *ALONE, f"--model={run}"]) == 0
     kept = {name: (run / name).read_bytes() for name in ("scores.json", "predictions.csv", "model/README.md")}
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     steps = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
-    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert main(["test", "--report=none", f"--model={run}", "--data.splitting.seed=5"]) == 0
+    assert main(["test", *ALONE, f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", *ALONE, f"--model={run}", "--data.splitting.seed=5"]) == 0
     assert (
         main(
             [
                 "test",
-                "--report=none",
+                *ALONE,
                 f"--model={run}",
                 "--trainer.limit_test_batches=1",
                 "--data.batching.max_batch_tokens=100",
@@ -118,7 +120,7 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
     changed = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     changed["state_dict"]["model.head.bias"] += 1
     torch.save(changed, run / "checkpoints" / "last.ckpt")
-    assert main(["test", "--report=none", last]) == 0
+    assert main(["test", *ALONE, last]) == 0
     assert {name: (run / name).read_bytes() for name in kept} == kept
     others = {path.name for path in run.glob("scores-*.json")}
     assert {"scores-new.json", "scores-sample.json", f"scores-step-{steps}.json"} < others
@@ -128,16 +130,13 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
 
 
 def test_batches_of_another_size_are_no_other_rows(run):
-    assert (
-        main(["test", "--report=none", f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"])
-        == 0
-    )
+    assert main(["test", *ALONE, f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"]) == 0
     assert (run / "scores.json").is_file()
 
 
 def test_without_a_run_nothing_is_written_and_that_is_said(run, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    assert main(["test", f"--model={run}", "--trainer.logger=false"]) == 0
+    assert main(["test", f"--model={run}", "--trainer.logger=false", *ALONE]) == 0
     assert "no scores.json and predictions.csv" in caplog.text
     assert not list(tmp_path.rglob("scores*.json"))
 
@@ -185,7 +184,7 @@ def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_
     constant = ["--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
     assert fit(tmp_path, "--trainer.max_epochs=2", *constant) == 0
     run = tmp_path / "version_0"
-    assert main(["test", "--report=none", f"--model={run}"]) == 0
+    assert main(["test", *ALONE, f"--model={run}"]) == 0
     first = scores(run)["training_seconds"]
     assert first > 0
     last = run / "checkpoints" / "last.ckpt"
@@ -298,6 +297,7 @@ def fit_and_test(tiny_model, data: TextDataModule, quick_trainer, folder: Path) 
     return json.loads(next(folder.rglob("scores.json")).read_text(encoding="utf-8"))
 
 
+@pytest.mark.pictures
 def test_many_classes_of_which_the_test_rows_lack_one(tiny_model, quick_trainer, tmp_path):
     """From tables in memory, whose training rows the data module still has."""
     import pandas as pd
