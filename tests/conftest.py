@@ -3,6 +3,7 @@
 # ruff: noqa: E402 - the environment must be complete before torch is imported
 
 import os
+import signal
 import tempfile
 
 # What the package computes and keeps for later must neither come from an earlier test run nor outlive this one.
@@ -41,6 +42,9 @@ WHAT, HOW = ["car", "cruise", "phone", "TV"], ["call", "text", "go", "pay"]
 HAM = [f"See you {when}, {who}" for when, who in product(WHEN, WHO)]
 SPAM = [f"WIN a {what}, {how} now!" for what, how in product(WHAT, HOW)]
 LABELS = ["ham"] * len(HAM) + ["spam"] * len(SPAM)
+
+# A script that starts the tests in the background ignores Ctrl-C for them, and so for the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How many examples a test of a property tries, unless it says so itself: --hypothesis-profile=nightly tries many.
 for _profile, _examples in {"short": 30, "nightly": 1_000}.items():
