@@ -24,7 +24,7 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import ComputeConfig
 from gpt_classifier.training.optimization import OptimizerConfig
 from gpt_classifier.training.overrides import build, given_settings, overrides
-from gpt_classifier.training.state_cache import CacheConfig
+from gpt_classifier.training.text_states import CacheConfig
 
 GROUPS = {
     "model": {"lora": LoRAConfig, "optimizer": OptimizerConfig, "cache": CacheConfig, "compute": ComputeConfig},

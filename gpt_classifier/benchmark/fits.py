@@ -21,7 +21,8 @@ from gpt_classifier.models.weights import load_weights
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.text.encoder import Batch, batch_tokens
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.state_cache import CacheConfig, TrunkCache
+from gpt_classifier.training.state_cache import TrunkCache
+from gpt_classifier.training.text_states import CacheConfig
 
 if TYPE_CHECKING:
     from gpt_classifier.benchmark.train import Training

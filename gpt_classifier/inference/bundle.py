@@ -53,11 +53,13 @@ class Bundle:
         return {VOCABULARY: self.text_encoder.vocabulary()} | kept
 
     def merged(self) -> "Bundle":
-        """Itself, or, with low-rank updates, a copy in which they are merged into their matrices."""
-        if self.model.lora is None:
+        """Itself, or a copy in which low-rank updates and a standardized head are merged into plain layers."""
+        if self.model.lora is None and self.model.head_settings != "standardized":
             return self
         model = deepcopy(self.model)
-        model.merge_lora()
+        if model.lora is not None:
+            model.merge_lora()
+        model.fold_head()
         return replace(self, model=model)
 
 

@@ -1,6 +1,6 @@
 """The interface of the network below the head; knows no family of such networks.
 
-GPT (model/gpt.py), and encoders (model/encoders.py) and decoders (model/decoders.py) of transformers implement it.
+GPT (models/gpt.py), and networks of transformers (models/split_network.py, models/whole_network.py) implement it.
 Another family is one file:
 
 - a dataclass of its dimensions that implements :class:`BackboneConfig`, with ``family = "mine"``,
@@ -8,7 +8,7 @@ Another family is one file:
 - ``FAMILIES["mine"] = Family(...)``, which says how such networks are built.
 
 Once that file is imported, ``GPTClassifier(backbone={"model_type": "mine", ...}, weights="random")`` trains such a
-network, and its model folders can be loaded; tests/model/test_build.py has an example.
+network, and its model folders can be loaded; tests/models/test_build.py has an example.
 
 Shapes: B texts, T tokens, C channels.
 """
@@ -90,8 +90,19 @@ class Backbone(Protocol):
     ) -> Tensor:
         """Input of block ``start`` -> output (B, T, C) of block ``stop - 1``, or (B, 1, C) at ``position`` (B,)."""
 
+    def outputs(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The output (B, T, C) of each of these blocks in turn; of a network that does not split, of the last only."""
+
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C): the layers after the last block."""
+
+    def keep(self, blocks: int) -> None:
+        """Removes all blocks but the first ``blocks``: a smaller network of the same family remains.
+
+        Raises ``InputError`` for a network that cannot be cut.
+        """
 
     def block_of(self, name: str) -> int:
         """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""
@@ -124,4 +135,4 @@ class Family:
     empty: Callable[[Mapping[str, Any]], Backbone] | None = None
 
 
-FAMILIES: dict[str, Family] = {}  # by name; model/build.py adds those of the package
+FAMILIES: dict[str, Family] = {}  # by name; models/build.py adds those of the package

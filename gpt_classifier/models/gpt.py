@@ -5,7 +5,8 @@ parameter names of the released model. Shapes: B texts, T tokens, C channels, H 
 """
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -112,27 +113,45 @@ class GPT(nn.Module):
         With ``position`` (B,), one for each text, the result is (B, 1, C), and the last of these blocks computes only
         that position.
         """
-        visible = None
-        if not self.config.causal:
-            if lengths is None:
-                raise ValueError("without causal attention, lengths must say where padding begins")
-            visible = _keys_before(lengths, x.shape[1])
-        blocks = cast(list[Block], list(self.h[start:stop]))
-        last = blocks.pop() if blocks and position is not None else None
-        for block in blocks:
+        last = None if position is None else range(self.config.n_layer)[start:stop][-1:]
+        for output in self.outputs(x, start, last[0] if last else stop, lengths=lengths):
+            x = output
+        if position is None:
+            return x
+        if not last:
+            return take(x, position)
+        visible = self._visible(lengths, x.shape[1])
+        block = cast(Block, self.h[last[0]])
+        return block.at(x, position, _keys_before(position + 1, x.shape[1]) if visible is None else visible)
+
+    def outputs(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The output (B, T, C) of each of ``h[start:stop]``, one after the other, for the input of the first."""
+        visible = self._visible(lengths, x.shape[1])
+        for block in self.h[start:stop]:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, visible, use_reentrant=False)
             else:
                 x = block(x, visible)
-        if position is None:
-            return x
-        if last is None:
-            return take(x, position)
-        return last.at(x, position, _keys_before(position + 1, x.shape[1]) if visible is None else visible)
+            yield x
+
+    def _visible(self, lengths: Tensor | None, width: int) -> Tensor | None:
+        """(B, 1, 1, T) the keys to attend to; None with causal attention."""
+        if self.config.causal:
+            return None
+        if lengths is None:
+            raise ValueError("without causal attention, lengths must say where padding begins")
+        return _keys_before(lengths, width)
 
     def finish(self, x: Tensor) -> Tensor:
         """The final norm: (B, T, C) -> (B, T, C)."""
         return self.ln_f(x)
+
+    def keep(self, blocks: int) -> None:
+        """Removes all blocks but the first ``blocks``."""
+        del self.h[blocks:]
+        self.config = replace(self.config, n_layer=blocks)
 
     def block_of(self, name: str) -> int:
         """Number of the block that this parameter belongs to: -1 for the embeddings, n_layer for the final norm."""

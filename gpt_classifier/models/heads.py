@@ -5,7 +5,7 @@ Shapes: B texts, T tokens, C channels, K classes.
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,27 @@ class SequenceClassifier(nn.Module):
         merge_lora(self)
         self.lora = None
 
+    def use_head(self, head: str, module: nn.Module) -> None:
+        """Replaces the head by ``module``, which :func:`build_head` would build for ``head``."""
+        self.head, self.head_settings = module, head
+
+    def fold_head(self) -> None:
+        """Makes one linear layer of a standardized one, with the same results."""
+        if isinstance(self.head, StandardizedLinear):
+            self.use_head("linear", self.head.folded())
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, except for the blocks below the first trained one: they compute the same in every epoch."""
+        super().train(mode)
+        blocks = (self.block_of(name) for name, parameter in self.named_parameters() if parameter.requires_grad)
+        frozen = min(blocks, default=self.backbone.config.n_layer)
+        if mode and frozen > 0:
+            for name, module in self.named_modules():
+                is_list = isinstance(module, nn.ModuleList)  # of all blocks, which is in none
+                if name.startswith(BACKBONE) and not is_list and self.block_of(f"{name}.") < frozen:
+                    module.training = False
+        return self
+
     def block_of(self, name: str) -> int:
         """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""
         if name.startswith(BACKBONE):
@@ -122,6 +143,41 @@ class SequenceClassifier(nn.Module):
             return torch.func.functional_call(self.head, whole, (pooled,))
 
 
+class StandardizedLinear(nn.Module):
+    """A linear layer on standardised inputs, (B, C) -> (B, K), that trains as a difference to where it began.
+
+    What trains is ``weight`` and ``bias`` in (weight + start_weight)(x - mean) / deviation + (bias + start_bias), so
+    that weight decay pulls towards the start instead of 0 ("L2-SP", X. Li et al., "Explicit Inductive Bias for Transfer
+    Learning with Convolutional Networks", 2018, arXiv:1802.01483).
+    """
+
+    mean: Tensor  # (C,) of the inputs
+    deviation: Tensor  # (C,)
+    start_weight: Tensor  # (K, C)
+    start_bias: Tensor  # (K,)
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_classes, channels))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+        self.register_buffer("start_weight", torch.zeros(num_classes, channels))
+        self.register_buffer("start_bias", torch.zeros(num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x - self.mean) / self.deviation
+        return nn.functional.linear(x, self.weight + self.start_weight, self.bias + self.start_bias)
+
+    def folded(self) -> nn.Linear:
+        """One linear layer that computes the same."""
+        weight = (self.weight + self.start_weight).detach().double() / self.deviation.double()
+        bias = (self.bias + self.start_bias).detach().double() - weight @ self.mean.double()
+        layer = nn.Linear(weight.shape[1], len(bias), device=weight.device)
+        layer.weight.data, layer.bias.data = weight.float(), bias.float()
+        return layer
+
+
 def read_position(pooling: str, lengths: Tensor) -> Tensor | None:
     """The position (B,) of each text that ``pooling`` reads, or None if it reads all positions."""
     match pooling:
@@ -146,6 +202,8 @@ def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -
     """
     if head == "linear":
         return nn.Linear(channels, num_classes)
+    if head == "standardized":
+        return StandardizedLinear(channels, num_classes)
     if head == "mlp":
         return nn.Sequential(nn.Linear(channels, channels), nn.Tanh(), nn.Linear(channels, num_classes))
     if not isinstance(head, Mapping) or "class_path" not in head:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.models.encoders import WholeNetwork
-from gpt_classifier.models.transformers_config import errors_only, import_transformers, is_causal, network_config
+from gpt_classifier.models.split_network import CannotSplit, SplitNetwork
+from gpt_classifier.models.transformers_config import errors_only, import_transformers, network_config
+from gpt_classifier.models.whole_network import WholeNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -73,9 +74,6 @@ def _built(config: "PreTrainedConfig") -> WholeNetwork:
 
 
 def _wrapped(network: "PreTrainedModel") -> WholeNetwork:
-    if is_causal(network.config):
-        from gpt_classifier.models.decoders import CannotSplit, Decoder
-
-        with suppress(CannotSplit):
-            return Decoder(network)
+    with suppress(CannotSplit):
+        return SplitNetwork(network)
     return WholeNetwork(network)

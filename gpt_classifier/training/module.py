@@ -43,8 +43,9 @@ from gpt_classifier.training.optimization import (
     optimizer_of,
 )
 from gpt_classifier.training.runs import text_data
-from gpt_classifier.training.state_cache import CacheConfig, Share, TrunkCache
+from gpt_classifier.training.state_cache import TrunkCache
 from gpt_classifier.training.stored_module import StoredModule
+from gpt_classifier.training.text_states import CacheConfig, Share
 
 
 class GPTClassifier(StoredModule):

@@ -12,10 +12,10 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.classifier import quantized
-from gpt_classifier.models.decoders import Decoder
 from gpt_classifier.models.freezing import frozen_depth, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.models.split_network import SplitNetwork
 from gpt_classifier.models.transformers_config import is_causal, network_config
 from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
 from gpt_classifier.training.lm_loss import next_token_loss
@@ -88,7 +88,7 @@ def test_logits_are_those_of_transformers_own_classifier_padded_on_either_side(l
     reference = AutoModelForSequenceClassification.from_config(config).eval()
     disturb(reference)
     ours = classifier(kind)
-    assert isinstance(ours.backbone, Decoder)
+    assert isinstance(ours.backbone, SplitNetwork)
     config = ours.backbone.config
     assert (config.family, config.causal, config.n_layer) == ("decoder", True, 3)
     ours.backbone.network.load_state_dict(reference.base_model.state_dict())
@@ -137,7 +137,7 @@ def test_a_window_of_attention_counts_in_its_blocks_only(kind):
 
 def test_a_network_whose_blocks_cannot_be_run_alone_runs_as_a_whole():
     model = classifier("bloom")
-    assert not isinstance(model.backbone, Decoder)
+    assert not isinstance(model.backbone, SplitNetwork)
     assert (model.backbone.config.family, model.backbone.starts_at) == ("decoder", (0, 3))
     states = model.backbone.network(input_ids=IDS).last_hidden_state
     assert_close(model(IDS, LENGTHS), model.head(states[torch.arange(3), LENGTHS - 1]), rtol=0, atol=1e-5)
@@ -297,7 +297,7 @@ def test_a_folder_and_a_checkpoint_come_back_the_same_without_what_they_began_wi
 def test_an_empty_network_is_split_alike(kind):
     first = random_network(DECODERS[kind])
     again = empty_network(first.config.fields)
-    assert isinstance(again, Decoder)
+    assert isinstance(again, SplitNetwork)
     assert again.config == first.config
     assert again.above == first.above
 

@@ -201,13 +201,12 @@ def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data)
     assert_close(merged.model.eval()(IDS % 257, LENGTHS), whole.model.eval()(IDS % 257, LENGTHS), rtol=0, atol=1e-5)
 
 
-def test_the_frozen_trunk_is_cached_only_where_all_of_it_is_frozen_and_nothing_drops(kind):
+def test_the_frozen_trunk_is_cached_where_the_blocks_run_one_by_one_or_all_are_frozen(kind):
     encoder = TextEncoder("bytes", 64)
-    model = SequenceClassifier(random_network(ENCODERS[kind] | NO_DROPOUT), 2)
+    model = SequenceClassifier(random_network(ENCODERS[kind]), 2)
     assert TrunkCache.is_exact(model, "head", encoder)
-    assert not TrunkCache.is_exact(model, "last_block", encoder)
-    dropping = SequenceClassifier(random_network(ENCODERS[kind] | {"attention_dropout": 0.1}), 2)
-    assert not TrunkCache.is_exact(dropping, "head", encoder)
+    assert TrunkCache.is_exact(model, "last_block", encoder) == (kind != "deberta")  # blocks share relative positions
+    assert not TrunkCache.is_exact(model, "all", encoder)
 
 
 def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from gpt_classifier.models.freezing import freeze
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.training import state_cache, state_store
+from gpt_classifier.training import state_store, text_states
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.state_cache import CachedTexts, Share, TrunkCache
+from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
+from gpt_classifier.training.text_states import Share
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +91,24 @@ def test_it_is_off_where_it_would_not_be_exact(model):
     assert TrunkCache.is_exact(model, "last_block", TextEncoder("bytes", 64, pad_to=64))
     model.add_lora(LoRAConfig(targets=r"\.h\.1\."))
     assert TrunkCache.is_exact(model, "lora", TextEncoder("bytes", 64, pad_to=64))
-    dropping = SequenceClassifier(GPT(GPTConfig(257, 64, 32, 2, 4, dropout=0.1)), 2)
-    assert not TrunkCache.is_exact(dropping, "last_block", text_encoder)
+
+
+def test_frozen_blocks_drop_nothing_and_those_that_train_do():
+    model = SequenceClassifier(GPT(GPTConfig(257, 64, 32, 2, 4, dropout=0.5)), 2)
+    ids = torch.arange(12).view(2, 6)
+
+    def states(stop: int) -> list[torch.Tensor]:
+        return [model.backbone.run_blocks(model.backbone.embed(ids), 0, stop) for _ in range(2)]
+
+    freeze(model, "last_block")
+    model.train()
+    assert torch.equal(*states(1))
+    assert not torch.equal(*states(2))
+    freeze(model, "all")
+    model.train()
+    assert not torch.equal(*states(1))
+    model.eval()
+    assert torch.equal(*states(2))
 
 
 @pytest.fixture
@@ -215,7 +233,7 @@ def test_clear_removes_everything(model, rows):
 
 
 def test_processes_share_the_pass(model, rows, monkeypatch):
-    monkeypatch.setattr(state_cache, "batch_tokens", lambda device: 32)  # several batches to share
+    monkeypatch.setattr(text_states, "batch_tokens", lambda device: 32)  # several batches to share
     alone = states(cache(model, limit=0).texts(rows))
     meeting = threading.Barrier(2)
     runs = [cache(model), cache(model)]

@@ -1,14 +1,16 @@
-"""Runs a network of ``transformers`` as a whole: encoders (BERT, DeBERTa, ...), and decoders that do not split.
+"""Runs a network of ``transformers`` as a whole: one whose blocks cannot be run one by one, such as DeBERTa and BLOOM.
 
 Knows nothing about labels. Shapes: B texts, T tokens, C channels.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from gpt_classifier.errors import InputError
 from gpt_classifier.models.gpt import take
 from gpt_classifier.models.transformers_config import (
     TransformersConfig,
@@ -94,20 +96,45 @@ class WholeNetwork(nn.Module):
         """
         if start not in self.starts_at or stop not in (None, self.config.n_layer):
             raise ValueError("this network runs all of its blocks or none")
-        if start > 0:
-            return x if position is None else take(x, position)
-        positions = torch.arange(x.shape[1], device=x.device)
-        inputs: dict[str, Any] = (
-            {"position_ids": (positions + self.first_position)[None]} if self.first_position else {}
-        )
+        if start == 0:
+            self._check_lengths(lengths)
+            x = self.network(**self._inputs(x, lengths)).last_hidden_state
+        return x if position is None else take(x, position)
+
+    def outputs(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The output of the last block only."""
+        yield self.run_blocks(x, start, stop, lengths=lengths)
+
+    def _inputs(self, input_ids: Tensor, lengths: Tensor | None) -> dict[str, Any]:
+        """The arguments of the network for ids (B, T), of which those beyond ``lengths`` (B,) are padding."""
+        inputs: dict[str, Any] = {"input_ids": input_ids}
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        if self.first_position:
+            inputs["position_ids"] = (positions + self.first_position)[None]
         if self.config.causal:  # no token sees the padding, which is on the right
             inputs["use_cache"] = False
-        elif lengths is None:
-            raise ValueError("lengths must say where padding begins")
-        else:
+        elif lengths is not None:
             inputs["attention_mask"] = (positions < lengths[:, None]).long()
-        states = self.network(input_ids=x, **inputs).last_hidden_state
-        return states if position is None else take(states, position)
+        return inputs
+
+    def _check_lengths(self, lengths: Tensor | None) -> None:
+        if lengths is None and not self.config.causal:
+            raise ValueError("lengths must say where padding begins")
+
+    def keep(self, blocks: int) -> None:
+        """Removes all blocks but the first ``blocks``. Raises ``InputError`` if it has others than its layers."""
+        kept, config = self.get_submodule(self.blocks.removesuffix(".")), self.network.config
+        assert isinstance(kept, nn.ModuleList)
+        if config.num_hidden_layers != len(kept):  # ALBERT repeats its blocks
+            raise InputError(f"blocks is {blocks}, but a network of type {config.model_type} cannot be cut")
+        for name, value in config.to_dict().items():  # what is listed for each layer: layer_types, no_rope_layers, ...
+            if isinstance(value, list) and "layer" in name and len(value) == len(kept):
+                setattr(config, name, value[:blocks])
+        del kept[blocks:]
+        config.num_hidden_layers = blocks
+        self.config = replace(self.config, n_layer=blocks, fields=plain(config))
 
     def finish(self, x: Tensor) -> Tensor:
         """Returns (B, T, C) unchanged: the network has already applied its final norm, if it has one."""

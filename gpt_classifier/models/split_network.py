@@ -1,4 +1,4 @@
-"""Runs the blocks of a decoder of ``transformers`` (Llama, Qwen, Gemma, GPT-NeoX, OPT, ...) one by one.
+"""Runs the blocks of a network of ``transformers`` one by one: decoders (Llama, Qwen, ...) and encoders (BERT, ...).
 
 Knows no architecture. What a network computes before and after its blocks, and what it tells each block besides hidden
 states (positions, masks), is taken from its own ``forward``, run on a copy whose blocks only record their arguments.
@@ -6,7 +6,7 @@ states (positions, masks), is taken from its own ``forward``, run on a copy whos
 Shapes: B texts, T tokens, C channels.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gpt_classifier.models.encoders import WholeNetwork
 from gpt_classifier.models.gpt import take
+from gpt_classifier.models.whole_network import WholeNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,10 +33,11 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-class Decoder(WholeNetwork):
+class SplitNetwork(WholeNetwork):
     """Token ids (B, T) -> hidden states (B, T, C), with the methods of :class:`~gpt_classifier.models.gpt.GPT`.
 
-    Padding is on the right, so that with causal attention no real token sees it, and no mask is needed for it.
+    Padding is on the right. With causal attention no real token sees it; the blocks of an encoder get the network's own
+    mask for it.
 
     Raises:
         CannotSplit: The network does not hand hidden states unchanged from block to block, or a block depends on
@@ -58,7 +59,7 @@ class Decoder(WholeNetwork):
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, C), the input of the first block."""
-        return self._without_blocks(input_ids)[1][0].x
+        return self._without_blocks(self._inputs(input_ids, None))[1][0].x
 
     def run_blocks(
         self,
@@ -70,15 +71,24 @@ class Decoder(WholeNetwork):
         position: Tensor | None = None,
     ) -> Tensor:
         """Input (B, T, C) of block ``start`` -> output of block ``stop - 1``, or (B, 1, C) at ``position`` (B,)."""
-        with torch.no_grad():
-            calls = self._without_blocks(_any_ids(x))[1]  # what they get besides x depends on the shape of x only
+        for output in self.outputs(x, start, stop, lengths=lengths):
+            x = output
+        return x if position is None else take(x, position)
+
+    def outputs(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The output (B, T, C) of each block from ``start`` on, one after the other, for its input."""
+        self._check_lengths(lengths)
+        with torch.no_grad():  # what they get besides x depends on the shape of x and on the lengths only
+            calls = self._without_blocks(self._inputs(_any_ids(x), lengths))[1]
         for block, call in list(zip(self._modules_of_blocks(), calls, strict=True))[start:stop]:
             x = block(x, *call.args, **call.kwargs)
-        return x if position is None else take(x, position)
+            yield x
 
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C): the layers after the last block."""
-        return self._without_blocks(_any_ids(x), x)[0]
+        return x if self.ends_with_blocks else self._without_blocks(self._inputs(_any_ids(x), None), x)[0]
 
     def _is_above(self, name: str) -> bool:
         return name in self.above
@@ -89,7 +99,7 @@ class Decoder(WholeNetwork):
         return list(blocks)
 
     @torch.compiler.disable  # torch.compile cannot trace copies of modules; it compiles the blocks
-    def _without_blocks(self, input_ids: Tensor, output: Tensor | None = None) -> tuple[Tensor, list[Call]]:
+    def _without_blocks(self, inputs: dict[str, Any], output: Tensor | None = None) -> tuple[Tensor, list[Call]]:
         """Runs the network with blocks that return their input, or ``output``: its result, and the blocks' arguments.
 
         Copies share all parameters, buffers and other modules with the network.
@@ -104,7 +114,7 @@ class Decoder(WholeNetwork):
         for recorder in recorders:
             recorder.forward = record
         path = self.blocks.removeprefix("network.").removesuffix(".").split(".")
-        states = _with(self.network, path, recorders)(input_ids=input_ids, use_cache=False).last_hidden_state
+        states = _with(self.network, path, recorders)(**inputs).last_hidden_state
         return states, calls
 
     def _check_split(self) -> Tensor:
@@ -112,10 +122,12 @@ class Decoder(WholeNetwork):
         self.network.eval()  # dropout would change the random numbers that come after it
         ids = torch.arange(4, device=next(self.parameters()).device)[None] % self.config.vocab_size
         try:
-            states, calls = self._without_blocks(ids)
-            others = self._without_blocks(ids.flip(1))[1]
-            # Not finish(embed(ids)), in which the embeddings would have a part.
-            states = self.finish(calls[0].x.detach())
+            calls = self._without_blocks(self._inputs(ids, None))[1]
+            others = self._without_blocks(self._inputs(ids.flip(1), None))[1]
+            # Of detached states, in which the embeddings have no part.
+            handed = calls[0].x.detach()
+            states = self._without_blocks(self._inputs(ids, None), handed)[0]
+            self.ends_with_blocks = states is handed  # as BERT does; a norm above them may have no parameters
         except Exception as error:  # each architecture raises errors of its own
             raise CannotSplit from error
         finally:
