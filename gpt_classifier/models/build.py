@@ -11,7 +11,7 @@ from gpt_classifier.models.backbone import FAMILIES, Backbone, Family
 from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.models.transformers_config import is_causal, network_config, network_fields
+from gpt_classifier.models.transformers_config import is_causal, network_config, network_fields, sentence_pooling
 from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
 from gpt_classifier.models.weights import fetch_pretrained, load_weights, without_weights
 from gpt_classifier.settings import grouped
@@ -74,14 +74,21 @@ class Specification:
             family = "decoder" if is_causal(network_config(backbone, vocab_size)) else "encoder"
         dimensions = FAMILIES[family].fields(settings["gpt"] if backbone is None else backbone, vocab_size)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
-        others = {name: settings[name] for name in ("pooling", "head") if name in settings}
-        return cls(family, dimensions, num_classes, **others, lora=lora)
+        pooling = settings.get("pooling") or default_pooling(family, backbone)
+        return cls(family, dimensions, num_classes, pooling, settings.get("head", "linear"), lora)
 
     def settings(self) -> dict[str, Any]:
         """The setting, ``gpt`` or ``backbone``, that describes the backbone in full."""
         if self.family == "gpt":
             return {"gpt": self.backbone}
         return {"backbone": {"model_type": self.family} | self.backbone}  # fields of transformers override it
+
+
+def default_pooling(family: str, backbone: str | Mapping[str, Any] | None) -> str:
+    """That of a folder of sentence-transformers; else the mean for an encoder, and the last token for others."""
+    if isinstance(backbone, str) and (found := sentence_pooling(backbone)) is not None:
+        return found
+    return "mean" if family == "encoder" else "last_token"
 
 
 def build(

@@ -4,7 +4,7 @@ Shapes: B texts, T tokens, C channels, K classes.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -55,7 +55,8 @@ class SequenceClassifier(nn.Module):
         if pooling not in POOLINGS:
             raise InputError(f"pooling is {pooling!r}, expected one of {', '.join(POOLINGS)}")
         self.backbone = backbone
-        self.num_classes, self.pooling = num_classes, pooling
+        self.num_classes = num_classes
+        self.pooling: str = pooling
         self.head = build_head(head, backbone.config.n_embd, num_classes)
         self.head_settings = head if isinstance(head, str) else dict(head)
         self.lora: LoRAConfig | None = None
@@ -121,6 +122,19 @@ class SequenceClassifier(nn.Module):
         position = read_position(self.pooling, lengths)
         pooled = mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
         return self.classify(pooled), states
+
+    def pooled_by_block(self, input_ids: Tensor, lengths: Tensor, poolings: Sequence[str], blocks: int) -> Tensor:
+        """(B, T) ids -> (B, L, P, C) in float32: what each of P poolings reads behind each of the last L blocks.
+
+        It is read after the final norm, as if the network ended with that block.
+        """
+        read = []
+        for x in self.backbone.outputs(self.backbone.embed(input_ids), lengths=lengths):
+            states = self.backbone.finish(x).float()
+            positions = [read_position(pooling, lengths) for pooling in poolings]
+            pooled = [mean(states, lengths) if each is None else take(states, each)[:, 0] for each in positions]
+            read.append(torch.stack(pooled, 1))
+        return torch.stack(read[-blocks:], 1)
 
     def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
         """Hidden states (B, T, C) that enter block ``depth`` -> pooled ones for the head, (B, C) in float32."""

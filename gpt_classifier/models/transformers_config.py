@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,6 +95,38 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
     return config
 
 
+def sentence_pooling(name: str) -> str | None:
+    """The pooling that a folder of sentence-transformers was trained with; None for others, and if it is another."""
+    settings = _sentence_settings(name, "1_Pooling/config.json")
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first_token"}
+    known |= {"pooling_mode_lasttoken": "last_token"}
+    found = [pooling for key, pooling in known.items() if settings.get(key)]
+    return found[0] if len(found) == 1 else None
+
+
+def sentence_length(name: str) -> int | None:
+    """The maximum number of tokens of a folder of sentence-transformers; None if it has none."""
+    length = _sentence_settings(name, "sentence_bert_config.json").get("max_seq_length")
+    return length if isinstance(length, int) else None
+
+
+def _sentence_settings(name: str, file: str) -> dict[str, Any]:
+    """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
+    path = Path(name) / file
+    if not Path(name).is_dir():
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(name, file))
+        except Exception:  # the hub's client raises many unrelated kinds: there is no such file, or no network
+            return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def network_fields(network: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
     """The configuration that :func:`network_config` returns, as plain values."""
     return plain(network_config(network, vocab_size))
@@ -162,12 +195,18 @@ def import_transformers() -> Any:
 
 @contextmanager
 def errors_only() -> Iterator[None]:
-    """Suppresses warnings of transformers about what is intended: a head that is left out, a small vocabulary."""
+    """Suppresses what transformers says of things that are intended: a head that is left out, a small vocabulary.
+
+    Also its progress bar of loading, which takes a second.
+    """
     from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

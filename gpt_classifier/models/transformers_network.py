@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.models.split_network import CannotSplit, SplitNetwork
 from gpt_classifier.models.transformers_config import errors_only, import_transformers, network_config
 from gpt_classifier.models.whole_network import WholeNetwork
 
@@ -74,6 +73,8 @@ def _built(config: "PreTrainedConfig") -> WholeNetwork:
 
 
 def _wrapped(network: "PreTrainedModel") -> WholeNetwork:
+    from gpt_classifier.models.split_network import CannotSplit, SplitNetwork  # it imports PyTorch's compiler
+
     with suppress(CannotSplit):
         return SplitNetwork(network)
     return WholeNetwork(network)

@@ -39,9 +39,10 @@ def calibrate(
     """
     folder = model_folder.model_folder(model)
     contents = model_folder.load(folder)
-    rule, shares = (None if text is None else parse_yaml(text) for text in (decide, prevalence))
+    rule = None if decide is None else parse_yaml(decide, "--decide")
+    shares = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
     known = None if shares is None else class_shares(shares, contents.class_names)
-    levels = None if early is None else _levels(parse_yaml(early), contents)
+    levels = None if early is None else _levels(parse_yaml(early, "--early"), contents)
     rows = _validation_rows(contents, changes)
     contents, lines = calibrated(contents, rows, rule, known)
     if levels is not None:

@@ -1,5 +1,6 @@
 """Checks that a model and the data it is used with belong together, before anything is computed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,3 +43,15 @@ def check_scores(data: TextDataModule, monitor: str, callbacks: Sequence[Callbac
         names = score_names(labels, data.class_names)
         logged = [f"{stage}/{name}" for stage in ("val", "train") for name in names] + ["train/epoch_loss"]
         check_monitors(callbacks, monitor, logged)
+
+
+def check_training(learning_rate: float, monitor: str, patience: int | None, lm_loss: float) -> None:
+    """Raises ``InputError`` for invalid values, before anything is built."""
+    if not 0 <= lm_loss < math.inf:
+        raise InputError(f"lm_loss is {lm_loss}, expected a weight of 0 or more")
+    if learning_rate <= 0:
+        raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
+    if not str(monitor).startswith("val/"):
+        raise InputError(f"monitor is {monitor!r}, expected a validation score such as val/loss")
+    if patience is not None and patience < 1:
+        raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")

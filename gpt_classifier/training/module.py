@@ -1,7 +1,7 @@
 """Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
-import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,21 +27,22 @@ from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.freezing import freeze
-from gpt_classifier.models.heads import Pooling
+from gpt_classifier.models.heads import Pooling, build_head
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import grouped, plain
 from gpt_classifier.text.encoder import Batch
-from gpt_classifier.training.connection import check_decision, check_labels, check_scores
+from gpt_classifier.training.connection import check_decision, check_labels, check_scores, check_training
 from gpt_classifier.training.divergence import LossWatch, check_logits
 from gpt_classifier.training.epoch_scores import StagePredictions, logged_scores
 from gpt_classifier.training.hints import hints, size
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR
-from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
+from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network, keep
 from gpt_classifier.training.optimization import (
     OptimizerConfig,
     optimizer_of,
 )
+from gpt_classifier.training.probing import Probed, start_from_probe, trains_more, validate, wants_probe
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import TrunkCache
 from gpt_classifier.training.stored_module import StoredModule
@@ -69,9 +70,15 @@ class GPTClassifier(StoredModule):
         weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
             .safetensors file or folder; of a model folder (also one of ``pretrain``), a run or a .ckpt file of this
             package, network and tokenizer are the defaults of the command line.
+        blocks: Number of first blocks that the network keeps; null for those that a probe chooses where only the head
+            trains, else all.
         pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
-            article, ``last_position`` and ``mean_positions``, which include padding.
+            article, ``last_position`` and ``mean_positions``, which include padding; null for what a probe chooses,
+            else the last token of a causal network, and the mean of another.
         head: ``linear``, ``mlp``, or the class_path and init_args of a module that maps (B, C) to (B, K).
+        probe: Whether training starts from a linear probe: the head is solved behind each block on the frozen network,
+            and the best is kept (see training/probe.py). If only the head trains, that is all. null for where the
+            weights are not random and the head is linear.
         trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
@@ -101,8 +108,10 @@ class GPTClassifier(StoredModule):
         gpt: str | dict[str, Any] = "gpt2",
         backbone: str | dict[str, Any] | None = None,
         weights: str | None = "pretrained",
-        pooling: Pooling = "last_token",
+        blocks: int | None = None,
+        pooling: Pooling | None = None,
         head: str | dict[str, Any] = "linear",
+        probe: bool | None = None,
         trainable: str | int = "last_block",
         learning_rate: float = 5e-5,
         lm_loss: float = 0.0,
@@ -128,8 +137,12 @@ class GPTClassifier(StoredModule):
         self.hparams.update({name: plain(value) for name, value in settings.items()})
         check_training(learning_rate, monitor, patience, lm_loss)
         check_network(self.hparams)
+        self.given = {name: self.hparams[name] for name in ("blocks", "pooling", "head")}  # null: decided by a fit
         self.class_names = class_names
         self._has_weights = weights is None
+        self.resumes = False  # whether a checkpoint will bring the weights of this fit
+        self.probed: Probed | None = None  # what the fit started from
+        self.first_score: float | None = None  # the monitored one of what it started from
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
@@ -187,6 +200,7 @@ class GPTClassifier(StoredModule):
             if self.class_names is None and self.fits() and (data := text_data(self.trainer)) is not None:
                 self._connect(data, "fit")
             self._build()
+            self._probe()
         if self.hparams["lm_loss"] > 0:
             if self.trainer_if_any() is not None and not self.has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
@@ -201,6 +215,8 @@ class GPTClassifier(StoredModule):
         # Random where weights are loaded already, or a checkpoint will bring them.
         weights = self.hparams["weights"] if self.fits() and not self._has_weights else "random"
         self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
+        if self.hparams["blocks"] is not None:
+            keep(self.model, self.hparams["blocks"])
         if before is not None:
             data, found = text_data(self.trainer), str(find_weights(weights))
             if data is not None and (leaks := leaks_of(data.tables, before, found)):
@@ -209,11 +225,24 @@ class GPTClassifier(StoredModule):
         self._complete()
         self.compute.apply(self.model)
 
+    def _probe(self) -> None:
+        """Solves the head on the frozen network, if a fit starts from that; a resumed one has it in its checkpoint."""
+        data = text_data(self.trainer) if self.fits() and not self.resumes else None
+        if data is not None and wants_probe({**self.hparams, **self.given}, self.has_whole_weights()):
+            self.probed = start_from_probe(self, data)
+            self._complete()
+
     def _complete(self) -> None:
         """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
         freeze(self.model, self.hparams["trainable"])
+        self.model.train()
         self._has_weights = True
-        self.hparams.update(Specification.of(self.model).settings(), class_names=self.class_names)
+        self._describe()
+
+    def _describe(self) -> None:
+        specification = Specification.of(self.model)
+        own = {"pooling": specification.pooling, "head": specification.head, "class_names": self.class_names}
+        self.hparams.update(specification.settings(), **own)
 
     @classmethod
     def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
@@ -227,6 +256,19 @@ class GPTClassifier(StoredModule):
         module.decision, module.version = contents.decision, contents.version
         module._complete()
         return module
+
+    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
+        """Decides what the settings leave open as the fit did that is resumed from ``checkpoint``."""
+        saved, model = checkpoint["hyper_parameters"], self.model
+        names = (name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.backbone."))
+        blocks = {model.block_of(name) for name in names} - {model.backbone.config.n_layer}
+        if self.given["blocks"] is None and blocks:
+            model.backbone.keep(max(blocks) + 1)
+        if self.given["pooling"] is None:
+            model.pooling = saved["pooling"]
+        if self.given["head"] == "linear" and saved["head"] == "standardized":
+            model.use_head("standardized", build_head("standardized", model.backbone.config.n_embd, model.num_classes))
+        self._describe()
 
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
@@ -326,8 +368,16 @@ class GPTClassifier(StoredModule):
 
     # ---------------------------------------------------------------- begin and end
 
+    def on_train_start(self) -> None:
+        """Validates what a probe has solved, as epoch 0; if nothing else trains, that is the whole fit."""
+        if self.probed is None:
+            return
+        self.first_score = validate(self.trainer, self.hparams["monitor"])
+        self.trainer.should_stop = not trains_more(self.hparams["trainable"])
+
     def on_fit_start(self) -> None:
         self.loss_watch = LossWatch()
+        warnings.filterwarnings("ignore", message="Found .* in eval mode")  # frozen blocks are, on purpose
         self.clock.start()
         lines = hints(self.hparams, self.model, str(self.trainer.precision), self.device)
         for line in [size(self.model, self.hparams["trainable"]), *lines]:
@@ -339,15 +389,3 @@ class GPTClassifier(StoredModule):
         self.clock.stop()
         if self.has_whole_weights():
             unfreeze_other_tokens(self.model.backbone)
-
-
-def check_training(learning_rate: float, monitor: str, patience: int | None, lm_loss: float) -> None:
-    """Raises ``InputError`` for invalid values, before anything is built."""
-    if not 0 <= lm_loss < math.inf:
-        raise InputError(f"lm_loss is {lm_loss}, expected a weight of 0 or more")
-    if learning_rate <= 0:
-        raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
-    if not str(monitor).startswith("val/"):
-        raise InputError(f"monitor is {monitor!r}, expected a validation score such as val/loss")
-    if patience is not None and patience < 1:
-        raise InputError(f"patience is {patience}, expected at least 1 validation, or null to train for all epochs")

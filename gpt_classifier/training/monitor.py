@@ -20,12 +20,14 @@ def mode(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
 
 
-def is_better(monitor: str, value: float, best: float | None) -> bool:
+def is_better(monitor: str, value: float, best: float | None, of_probe: float | None = None) -> bool:
     """Whether a validation becomes the best one: the first always does, a later one if it is not worse and not NaN.
 
     Of equal scores, the later one is better: a model that still predicts only the largest class has the same score for
-    several epochs.
+    several epochs. But none is better than that of a probe which it only equals.
     """
+    if value == best == of_probe:
+        return False
     if best is None or math.isnan(value) or math.isnan(best):
         return best is None or not math.isnan(value)
     return value <= best if mode(monitor) == "min" else value >= best

@@ -59,7 +59,8 @@ class ComputeConfig:
 def check_network(settings: Mapping[str, Any]) -> None:
     """Raises ``InputError`` for invalid ``settings``, before anything is downloaded."""
     gpt, backbone, trainable, lora = (settings[name] for name in ("gpt", "backbone", "trainable", "lora"))
-    check_choice("pooling", settings["pooling"], Pooling)
+    if settings["pooling"] is not None:
+        check_choice("pooling", settings["pooling"], Pooling)
     if lora is not None and trainable != "lora":
         raise InputError(f"lora is {lora}, but trainable is {trainable!r}: set trainable to lora, or leave lora out")
     config = gpt_config(gpt)
@@ -83,7 +84,7 @@ def download(settings: Mapping[str, Any]) -> None:
     backbone, pretrained = settings["backbone"], settings["weights"] == "pretrained"
     if pretrained and backbone is None:
         fetch_pretrained(_published(settings))
-    elif pretrained:
+    elif pretrained and not Path(backbone).is_dir():
         pretrained_network(backbone)
     elif isinstance(backbone, str):
         network_config(backbone)
@@ -132,6 +133,15 @@ def initial_network(
     check_fits(weights, Specification.from_settings(settings, num_classes, vocab_size), text_encoder)
     model = build_network(settings, weights, num_classes, text_encoder)
     return model, trained_on_before(Path(weights))
+
+
+def keep(model: SequenceClassifier, blocks: int) -> None:
+    """Removes all blocks but the first ``blocks``. Raises ``InputError`` if there are fewer."""
+    layers = model.backbone.config.n_layer
+    if not 1 <= blocks <= layers:
+        raise InputError(f"blocks is {blocks}, expected 1 to {layers}, which the network has")
+    if blocks < layers:
+        model.backbone.keep(blocks)
 
 
 def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:

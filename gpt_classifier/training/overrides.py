@@ -99,10 +99,7 @@ def given_settings(words: Sequence[str]) -> Settings:
     keys, values = parts[::2], parts[1::2]
     if len(parts) % 2 or any(not key.startswith("--") or "." not in key for key in keys):
         raise InputError(f"{' '.join(words)}: expected pairs such as --model.weights random; --help explains more")
-    try:
-        return spread({key[2:]: parse_yaml(value) for key, value in zip(keys, values, strict=True)})
-    except yaml.YAMLError as error:
-        raise InputError(f"{' '.join(words)}: not YAML, {' '.join(str(error).split())}") from error
+    return spread({key[2:]: parse_yaml(value, key) for key, value in zip(keys, values, strict=True)})
 
 
 def check_settings(settings: Any, name: str) -> None:
@@ -123,16 +120,23 @@ def read_base(path: Path, base: Any) -> str:
 def read_yaml(path: Path) -> Any:
     """The parsed contents of a file. Raises ``InputError`` if it is missing or not YAML."""
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"no file {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str) -> Any:
-    """Parses YAML as the configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1."""
-    return get_loader("yaml")(text)
+def parse_yaml(text: str, what: str = "the configuration") -> Any:
+    """Parses YAML as the configurations are parsed: 1e-3 is a number, which it is not in YAML 1.1.
+
+    Raises ``InputError``, which names ``what`` was parsed, for text that is not YAML.
+    """
+    try:
+        return get_loader("yaml")(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{what} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

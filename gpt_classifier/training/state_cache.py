@@ -17,6 +17,7 @@ from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.models.freezing import Policy, frozen_depth, trainable_names
 from gpt_classifier.models.heads import BACKBONE, PADDING_COUNTS, Depth, SequenceClassifier
 from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
+from gpt_classifier.training.state_store import StateStore
 from gpt_classifier.training.text_states import CacheConfig, Share, TextStates
 
 
@@ -89,6 +90,12 @@ class TrunkCache(TextStates):
 
     def numbers(self, texts: int, tokens: int) -> int:
         return (texts if self.pooled else tokens) * self.model.backbone.config.n_embd
+
+    def take_over(self, other: StateStore, place: int) -> None:
+        """Adds pooled states that were computed with those of other blocks and poolings: row ``place`` of each text."""
+        self.store.load(other.keys())
+        new = (key for key in other.keys() if key not in self.store)  # noqa: SIM118 - not a dict
+        self.store.add({key: other[key][place : place + 1].clone() for key in new})
 
     def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "EncodedTexts | CachedTexts":
         """The rows of ``encoded`` as hidden states after the trunk, which runs only for texts that are not cached yet.

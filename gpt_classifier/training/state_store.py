@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, KeysView
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,10 @@ class StateStore:
 
     def __getitem__(self, key: bytes) -> Tensor:
         return self._states[key]
+
+    def keys(self) -> KeysView[bytes]:
+        """Of all tensors in memory."""
+        return self._states.keys()
 
     def add(self, tensors: dict[bytes, Tensor]) -> None:
         """Keeps tensors in memory and, if there is a folder, writes them to a new file in it."""

@@ -1,5 +1,6 @@
 """A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; computes nothing."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -90,9 +91,14 @@ class StoredModule(WatchedModule):
             labels = [{"data.multi_label": decision.multi_label} for decision in (self.decision, saved.decision)]
             check_resumed(*labels)
         self.remember(saved.trained_on)
+        if self.fits():
+            self.adopt(checkpoint)
         if self.trainer_if_any() is not None and self.text_encoder is not None:
             check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], saved.text_encoder)
         self.text_encoder = saved.text_encoder
+
+    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
+        """Decides what the settings leave open as the fit did that is resumed from ``checkpoint``."""
 
     def remember(self, trained_on: Tensor | None) -> None:
         """Adds fingerprints of training texts to those of earlier trainings of the same weights."""

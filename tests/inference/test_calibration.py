@@ -124,6 +124,8 @@ def test_another_class_mix_moves_the_probabilities(model, rows, capsys):
     [
         (["--decide={max_fpr: 0.0001}"], "needs more validation rows"),
         (["--decide={max_fp: 0.1}"], "did you mean max_fpr"),
+        (["--decide={max_fpr: 0.1"], "--decide cannot be read as YAML"),
+        (["--prevalence={spam"], "--prevalence cannot be read as YAML"),
         (["--decide=argmin"], "decide is 'argmin'"),
         (["--prevalence={ham: 1}"], "prevalence is {'ham': 1}"),
         (["--data.bogus=1"], "no setting data.bogus"),

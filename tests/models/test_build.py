@@ -1,8 +1,8 @@
 """One specification builds the same classifier everywhere, of families that the package does not know too."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,9 +120,20 @@ class Bag(nn.Module):
         lengths: Tensor | None = None,
         position: Tensor | None = None,
     ) -> Tensor:
+        for output in self.outputs(x, start, stop):
+            x = output
+        return x if position is None else take(x, position)
+
+    def outputs(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
+    ) -> Iterator[Tensor]:
         for layer in self.layers[start:stop]:
             x = x + layer(x).tanh()
-        return x if position is None else take(x, position)
+            yield x
+
+    def keep(self, blocks: int) -> None:
+        del self.layers[blocks:]
+        self.config = replace(self.config, n_layer=blocks)
 
     def finish(self, x: Tensor) -> Tensor:
         return x

@@ -39,6 +39,11 @@ def write_whole_files(trainer: Trainer) -> None:
         trainer.strategy.checkpoint_io = WholeFiles()
 
 
+def before_first_step(trainer: Trainer) -> bool:
+    """Whether what a probe has solved is validated; Lightning's callbacks wait for the end of an epoch."""
+    return trainer.state.fn == "fit" and trainer.global_step == 0 and not trainer.sanity_checking
+
+
 class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt``, the checkpoint with the best validation score ``monitor``; of equal scores, the last."""
 
@@ -64,11 +69,22 @@ class BestCheckpoint(ModelCheckpoint):
             state_dict = state_dict | paths | {"dirpath": self.dirpath, "best_k_models": best}
         super().load_state_dict(state_dict)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if before_first_step(trainer) and self.monitor in trainer.callback_metrics:
+            assert self.dirpath is not None, "set when fitting starts"
+            path, score = str(Path(self.dirpath) / "best.ckpt"), trainer.callback_metrics[self.monitor]
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = self.current_score = score
+            self.best_k_models = {path: score}
+            trainer.save_checkpoint(path, weights_only=False)
+
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         if current is None or self.monitor is None:
             return False
         best = self.best_k_models.get(self.kth_best_model_path)
-        return is_better(self.monitor, float(current), None if best is None else float(best))
+        first = classifier(trainer.lightning_module).first_score
+        return is_better(self.monitor, float(current), None if best is None else float(best), first)
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -106,6 +122,11 @@ class StopEarly(EarlyStopping):
         if stage == "fit" and patience is not None:
             super().__init__(monitor, patience=patience, mode=mode(monitor), strict=False)
         super().setup(trainer, pl_module, stage)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if before_first_step(trainer):  # of the two hooks, one checks: that at the end of an epoch, or this one
+            self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.wait_count >= self.patience:  # a fit that had stopped early is resumed

@@ -59,8 +59,9 @@ class FinishRun(Callback):
         monitor = model.hparams["monitor"]
         names = {monitor, *(name for name in (f"val/{name}" for name in FINAL) if name in trainer.callback_metrics)}
         scores = {name: float(trainer.callback_metrics.get(name, float("nan"))) for name in names}
-        if is_better(monitor, scores[monitor], self.best.get(monitor)):
-            self.best, self.best_accuracy, self.best_epoch = scores, accuracy(model), trainer.current_epoch + 1
+        if is_better(monitor, scores[monitor], self.best.get(monitor), model.first_score):
+            epoch = trainer.current_epoch + 1 if trainer.global_step else 0
+            self.best, self.best_accuracy, self.best_epoch = scores, accuracy(model), epoch
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,7 +96,8 @@ class FinishRun(Callback):
             contents = _calibrated(contents, data.tables["val"], decide)
         model_folder.save_folder(folder, contents, contents.card)
         monitor = model.hparams["monitor"]
-        which = f"epoch {self.best_epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
+        epoch = f"epoch {self.best_epoch}" if self.best_epoch else "the probe"
+        which = f"{epoch}, {monitor} {self.best[monitor]:.4f}" if best and self.best else "last step"
         rank_zero_info(f"model folder: {folder} ({which})")
 
     @rank_zero_only

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.training.callbacks.checkpoints import before_first_step
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.pace import Pace
@@ -98,6 +99,10 @@ class EpochLines(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model = classifier(pl_module)
         self.val_accuracy = accuracy(model)
+        if before_first_step(trainer):
+            scores = trainer.callback_metrics
+            line = f"epoch 0: the probe, val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
+            rank_zero_info(f"{line}, val macro-F1 {scores.get('val/f1_macro', math.nan):.4f}")
         if trainer.state.fn == "validate":
             rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_outputs['val'])} texts")
 

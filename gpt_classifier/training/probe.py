@@ -1,0 +1,236 @@
+"""Solves a linear head on a frozen network: which blocks, which pooling and how strong a penalty.
+
+A text's pooled states behind each block are computed once. Behind each, the head is the minimum of the penalised loss
+(multinomial, or logistic for each of several labels), which scikit-learn finds; the best on rows that it was not solved
+on is kept (G. Alain and Y. Bengio, "Understanding intermediate layers using linear classifier probes", 2016,
+arXiv:1610.01644). It may be the whole training, or where fine-tuning begins (A. Kumar et al., "Fine-Tuning can Distort
+Pretrained Features and Underperform Out-of-Distribution", 2022, arXiv:2202.10054).
+
+Shapes: N rows, K classes, C channels, L blocks, P poolings.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt_classifier.data.task import Task
+from gpt_classifier.evaluation.outputs import EpochOutputs
+from gpt_classifier.models.heads import StandardizedLinear
+from gpt_classifier.training.epoch_scores import logged_scores
+from gpt_classifier.training.monitor import mode
+
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C: the sum of losses in units of half the squared weights
+FINER = (1 / 3, 3.0)  # factors of the best of them that are tried too
+CHOICE_ROWS = 5_000  # training rows that the choice is made on at most
+ENOUGH_ROWS = 1_000  # validation rows that suffice for the choice; with fewer, folds of training rows are scored
+FOLDS = 5
+TOLERANCE, ITERATIONS = 1e-3, 500  # of the gradient and of L-BFGS while choosing; the head itself is solved further
+
+
+class Linear(NamedTuple):
+    """A linear layer on standardised inputs."""
+
+    weight: Tensor  # (K, C)
+    bias: Tensor  # (K,)
+    mean: Tensor  # (C,)
+    deviation: Tensor  # (C,)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, C) -> (N, K)."""
+        return (x - self.mean) / self.deviation @ self.weight.T + self.bias
+
+    def head(self) -> StandardizedLinear:
+        """A layer that starts here."""
+        head = StandardizedLinear(self.weight.shape[1], len(self.bias))
+        for name, value in self._asdict().items():
+            getattr(head, {"weight": "start_weight", "bias": "start_bias"}.get(name, name)).copy_(value)
+        return head
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One head, and its scores on rows that it was not solved on."""
+
+    blocks: int  # that the network keeps
+    pooling: str
+    strength: float
+    score: float  # the monitored one
+    loss: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the head is solved on, or scored on."""
+
+    labels: Tensor  # (N,) or (N, K), as the task has them
+    groups: np.ndarray  # (N,) rows with the same number stay in one fold
+
+
+Score = Callable[[Tensor, Tensor], tuple[float, float]]  # logits (N, K), labels -> the monitored score and the loss
+
+
+def scorer(monitor: str, names: Sequence[str], class_weights: Tensor | None) -> Score:
+    """Scores logits by the run's ``monitor`` and its loss."""
+
+    def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+        scores = logged_scores(EpochOutputs.of(logits, labels), "val", names, class_weights, {})
+        return scores.get(monitor, float("nan")), scores["val/loss"]
+
+    return score
+
+
+class Solver:
+    """Solves heads for K classes with these weights of the classes."""
+
+    def __init__(self, num_classes: int, task: Task, class_weights: Tensor | None) -> None:
+        self.num_classes, self.task = num_classes, task
+        self.class_weights = None if class_weights is None else class_weights.tolist()
+
+    def path(
+        self, x: Tensor, labels: Tensor, strengths: Sequence[float], tolerance: float = TOLERANCE
+    ) -> Iterator[Linear]:
+        """The heads for these strengths, in ascending order; each starts from the one before.
+
+        Args:
+            x: (N, C) pooled states.
+            labels: (N,) or (N, K).
+            strengths: Of the loss, in units of half the squared weights; ascending.
+            tolerance: Largest component of the gradient at which L-BFGS ends.
+        """
+        deviation, mean = torch.std_mean(x.double(), 0, correction=0)
+        deviation = deviation.clamp_min(1e-6 * max(1e-6, float(deviation.max())))
+        inputs = ((x.double() - mean) / deviation).float().numpy()
+        if self.task.multi_label:
+            columns = [self._binary(inputs, column, k, strengths, tolerance) for k, column in enumerate(labels.T)]
+            heads = zip(*columns, strict=True)
+            solutions = ([torch.stack(part) for part in zip(*head, strict=True)] for head in heads)
+        else:
+            solutions = self._multinomial(inputs, labels, strengths, tolerance)  # type: ignore[assignment]
+        for weight, bias in solutions:
+            yield Linear(weight, bias, mean.float(), deviation.float())
+
+    def _multinomial(
+        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        there = labels.unique().tolist()
+        weights = None if self.class_weights is None else {k: self.class_weights[k] for k in there}
+        # A class without rows is never the most probable one.
+        for coefficients, intercepts in _solve(inputs, labels, strengths, tolerance, weights):
+            weight = torch.zeros(self.num_classes, inputs.shape[1])
+            bias = torch.full((self.num_classes,), float(intercepts.min()) - 10)
+            weight[there], bias[there] = coefficients, intercepts
+            yield weight, bias
+
+    def _binary(
+        self, inputs: np.ndarray, labels: Tensor, k: int, strengths: Sequence[float], tolerance: float
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The head (C,) and bias () of one of several labels."""
+        positive = float(labels.sum())
+        if positive in (0, len(labels)):  # the odds of one row more of either kind
+            odds = torch.tensor((positive + 0.5) / (len(labels) - positive + 0.5)).log()
+            return [(torch.zeros(inputs.shape[1]), odds)] * len(strengths)
+        weights = None if self.class_weights is None else {0: 1.0, 1: self.class_weights[k]}
+        solved = _solve(inputs, labels.long(), strengths, tolerance, weights)
+        return [(weight[1] - weight[0], bias[1] - bias[0]) for weight, bias in solved]
+
+
+def _solve(
+    inputs: np.ndarray,
+    labels: Tensor,
+    strengths: Sequence[float],
+    tolerance: float,
+    class_weight: dict[int, float] | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Weights (K, C) and biases (K,) of logistic regression for the K classes that occur."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    solver = LogisticRegression(tol=tolerance, max_iter=ITERATIONS, warm_start=True, class_weight=class_weight)
+    for strength in strengths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            solver.set_params(C=strength).fit(inputs, labels.numpy())
+        weight, bias = torch.tensor(solver.coef_).float(), torch.tensor(solver.intercept_).float()
+        if len(weight) == 1:  # of two classes it has the second only, in units of the difference
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        yield weight, bias
+
+
+class Probe:
+    """Tries heads behind each block, pooling and strength.
+
+    Args:
+        solver: Solves a head.
+        score: Scores its logits.
+        monitor: Name of the score, which says what is better.
+        train: The rows that heads are solved on.
+        val: The rows that they are scored on; None for folds of ``train``.
+    """
+
+    def __init__(self, solver: Solver, score: Score, monitor: str, train: Rows, val: Rows | None) -> None:
+        self.solver, self.score, self.monitor = solver, score, monitor
+        self.train, self.val = train, val
+        self.folds = [] if val is not None else folds(train, solver.task)
+        self.trials: list[Trial] = []
+
+    def try_all(self, blocks: int, pooling: str, train: Tensor, val: Tensor | None) -> None:
+        """Tries the coarse strengths on pooled states (N, C) of the training rows, and of the validation rows."""
+        self._try(blocks, pooling, STRENGTHS, train, val)
+
+    def refine(self, train: Tensor, val: Tensor | None) -> Trial:
+        """Tries finer strengths for the best trial, whose states these are, and returns that of the lowest loss."""
+        best = self.best
+        self._try(best.blocks, best.pooling, sorted(best.strength * factor for factor in FINER), train, val)
+        place = (best.blocks, best.pooling)
+        return min((t for t in self.trials if (t.blocks, t.pooling) == place), key=lambda trial: trial.loss)
+
+    @property
+    def best(self) -> Trial:
+        """The best trial: of each block and pooling the strength of the lowest loss, and of these the best score.
+
+        The loss, which the head minimises, tells strengths apart where scores are equal or random. Of equal scores, the
+        one with the fewest blocks is the best.
+        """
+        sign = 1 if mode(self.monitor) == "min" else -1
+        by_place: dict[tuple[int, str], Trial] = {}
+        for trial in sorted(self.trials, key=lambda trial: -trial.loss):
+            by_place[trial.blocks, trial.pooling] = trial
+
+        def rank(trial: Trial) -> tuple[bool, float, int, float]:
+            return math.isnan(trial.score), sign * trial.score, trial.blocks, trial.loss
+
+        return min(by_place.values(), key=rank)
+
+    def _try(self, blocks: int, pooling: str, strengths: Sequence[float], train: Tensor, val: Tensor | None) -> None:
+        labels = self.train.labels
+        if self.val is not None and val is not None:
+            logits = [head(val) for head in self.solver.path(train, labels, strengths)]
+            truth = self.val.labels
+        else:
+            logits = [torch.zeros(len(labels), self.solver.num_classes) for _ in strengths]
+            truth = labels
+            for rest, fold in self.folds:
+                for number, head in enumerate(self.solver.path(train[rest], labels[rest], strengths)):
+                    logits[number][fold] = head(train[fold])
+        for strength, each in zip(strengths, logits, strict=True):
+            self.trials.append(Trial(blocks, pooling, strength, *self.score(each, truth)))
+
+
+def folds(rows: Rows, task: Task) -> list[tuple[Tensor, Tensor]]:
+    """FOLDS pairs of row numbers, to solve on and to score on; rows of a group are never on both sides."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    several = task.multi_label or int(rows.labels.unique(return_counts=True)[1].min()) < FOLDS
+    number = min(FOLDS, len(np.unique(rows.groups)))
+    divide = GroupKFold(number) if several else StratifiedGroupKFold(number, shuffle=True, random_state=0)
+    labels = np.zeros(len(rows.labels)) if several else rows.labels.numpy()
+    return [
+        (torch.from_numpy(rest), torch.from_numpy(fold)) for rest, fold in divide.split(labels, labels, rows.groups)
+    ]

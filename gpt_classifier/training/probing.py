@@ -1,0 +1,205 @@
+"""Starts a fit from a linear probe: cuts the network where it is read, and gives it a head that is already solved."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.splits import linked_rows
+from gpt_classifier.errors import InputError
+from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.training.pooled_states import MANY_BYTES, PooledStates, mean_of_windows
+from gpt_classifier.training.probe import (
+    CHOICE_ROWS,
+    ENOUGH_ROWS,
+    STRENGTHS,
+    Linear,
+    Probe,
+    Rows,
+    Solver,
+    Trial,
+    scorer,
+)
+from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
+from gpt_classifier.training.text_states import Share
+
+if TYPE_CHECKING:
+    from gpt_classifier.training.module import GPTClassifier
+
+SOLVED = 1e-5  # largest component of the gradient at which the head that is kept is solved
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found, for the report."""
+
+    best: Trial
+    trials: list[Trial]
+    rows: int  # that the scores are of
+    by_folds: bool  # of training rows, else validation rows
+    monitor: str
+    blocks: int  # of the whole network
+    seconds: float
+
+    def __str__(self) -> str:
+        where = f"behind block {self.best.blocks} of {self.blocks}"
+        of = f"{self.rows:,} {'training rows, each scored by folds' if self.by_folds else 'validation rows'}"
+        return (
+            f"probe: {self.best.pooling.replace('_', ' ')} {where}, strength {self.best.strength:.3g}: selected of "
+            f"{len(self.trials)} by {self.monitor.removeprefix('val/')} {self.best.score:.4f} on {of}; "
+            f"{self.seconds:.1f} s"
+        )
+
+
+def wants_probe(settings: Mapping[str, Any], whole: bool) -> bool:
+    """Whether a fit starts from a probe: where weights bring knowledge and the head is linear, unless told otherwise.
+
+    Raises ``InputError`` if a probe is asked for where there can be none.
+    """
+    possible = {
+        f"a linear head, not {settings['head']!r}": settings["head"] == "linear",
+        f"a pooling that leaves padding out, not {settings['pooling']}": settings["pooling"] not in PADDING_COUNTS,
+        "the whole network on each device (--trainer.strategy ddp or auto)": whole,
+    }
+    if settings["probe"] and not all(possible.values()):
+        raise InputError(f"a probe needs {next(what for what, there in possible.items() if not there)}")
+    wanted = settings["weights"] != "random" if settings["probe"] is None else settings["probe"]
+    return wanted and all(possible.values())
+
+
+def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> Probed | None:
+    """Chooses and solves the head of ``module``, and cuts its network. None if the states would take too much room."""
+    began = time.monotonic()
+    with _plain_tensors():
+        module.model.to(module.trainer.strategy.root_device)
+        found = _choose(module, data)
+        if found is None:
+            return None
+        best, states, probe = found
+        best = module.trainer.strategy.broadcast(best)
+        whole = module.model.backbone.config.n_layer
+        module.model.backbone.keep(best.blocks)
+        module.model.pooling = best.pooling
+        head = module.trainer.strategy.broadcast(_solved(module, data, best, states, probe.solver))
+        device = module.device
+        module.model.use_head("standardized", head.head().to(device))
+        if not trains_more(module.hparams["trainable"]):
+            module.model.fold_head()
+    rows = len(probe.train.labels if probe.val is None else probe.val.labels)
+    by_folds, seconds = probe.val is None, time.monotonic() - began
+    probed = Probed(best, probe.trials, rows, by_folds, probe.monitor, whole, seconds)
+    rank_zero_info(str(probed))
+    return probed
+
+
+def trains_more(trainable: str | int) -> bool:
+    """Whether anything but the head trains, which a probe has solved."""
+    return trainable not in ("head", 0, "0")
+
+
+def validate(trainer: Trainer, monitor: str) -> float | None:
+    """Runs a validation before the first epoch, logged and checkpointed like any other, and returns its ``monitor``."""
+    if not (trainer.enable_validation and trainer.num_val_batches and trainer.num_val_batches[0]):
+        return None
+    trainer.validating = True
+    trainer.fit_loop.epoch_loop.val_loop.run()
+    trainer.training = True
+    score = trainer.callback_metrics.get(monitor)
+    return None if score is None else float(score)
+
+
+def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[Trial, PooledStates, Probe] | None:
+    assert module.text_encoder is not None
+    assert module.class_names is not None
+    monitor, share = module.hparams["monitor"], Share.of(module.trainer)
+    train, val = data.encoded["train"], data.encoded.get("val")
+    chosen = np.arange(len(train))
+    if len(train) > CHOICE_ROWS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:CHOICE_ROWS])
+    by_folds = val is None or len(val) < ENOUGH_ROWS
+    states = _pooled_states(module, len(chosen) + (0 if by_folds or val is None else len(val)))
+    of_train = states.of_rows(train, chosen.tolist(), share)
+    of_val = None if by_folds or val is None else states.of_rows(val, range(len(val)), share)
+    if of_train is None or not (by_folds or of_val is not None):
+        return None
+    solver = Solver(len(module.class_names), module.task, module.class_weights)
+    score = scorer(monitor, module.class_names, module.class_weights)
+    rows = Rows(_labels(train.labels, chosen), linked_rows(data.tables["train"].iloc[chosen]).to_numpy())
+    held_out = None if of_val is None or val is None else Rows(_labels(val.labels, np.arange(len(val))), np.empty(0))
+    probe = Probe(solver, score, monitor, rows, held_out)
+
+    def read(kept: int, pooling: str) -> tuple[Tensor, Tensor | None]:
+        place = states.place(kept, pooling)
+        return of_train[:, place].float(), None if of_val is None else of_val[:, place].float()
+
+    for kept in states.kept:
+        for pooling in states.poolings:
+            probe.try_all(kept, pooling, *read(kept, pooling))
+    return probe.refine(*read(probe.best.blocks, probe.best.pooling)), states, probe
+
+
+def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
+    """The states to choose from: behind each block that the network may end with, read by each pooling."""
+    model, settings, trainer = module.model, module.hparams, module.trainer
+    layers = model.backbone.config.n_layer
+    kept = range(1, layers + 1) if may_cut(model, settings) else [layers]
+    own = "last_token" if model.backbone.config.causal else "first_token"
+    poolings = [settings["pooling"]] if settings["pooling"] else ["mean", own]
+    assert module.text_encoder is not None
+    numbers = rows * len(kept) * len(poolings) * model.backbone.config.n_embd
+    return PooledStates(
+        model,
+        module.text_encoder,
+        poolings,
+        kept,
+        int(module.cache.gigabytes * 2**30),
+        str(trainer.precision),
+        trainer.precision_plugin.forward_context,
+        half=4 * numbers > MANY_BYTES,
+    )
+
+
+def may_cut(model: SequenceClassifier, settings: Mapping[str, Any]) -> bool:
+    """Whether the probe chooses how many blocks remain: where nothing above the head trains and no number is given."""
+    by_choice = settings["blocks"] is None and not trains_more(settings["trainable"])
+    return by_choice and len(model.backbone.starts_at) > 2
+
+
+def _solved(module: "GPTClassifier", data: TextDataModule, best: Trial, states: PooledStates, solver: Solver) -> Linear:
+    """The head for all training rows, behind the network as it is now."""
+    assert module.text_encoder is not None
+    train = data.encoded["train"]
+    trunk = TrunkCache.of(module.cache, module.model, "head", module.text_encoder, module.trainer, False)
+    if states.store.dtype == trunk.store.dtype:
+        trunk.take_over(states.store, states.place(best.blocks, best.pooling))
+    cached = trunk.texts(train, Share.of(module.trainer))
+    if not isinstance(cached, CachedTexts):
+        raise InputError("the probe's states exceed --model.cache.gigabytes: raise it, or set --model.probe false")
+    x = mean_of_windows(torch.cat(cached.states).float(), train.windows)
+    strengths = sorted({*(s for s in STRENGTHS if s < best.strength), best.strength})
+    return list(solver.path(x, _labels(train.labels, np.arange(len(train))), strengths, SOLVED))[-1]
+
+
+def _labels(labels: Tensor | None, rows: np.ndarray) -> Tensor:
+    assert labels is not None, "training and validation rows have labels"
+    return labels[torch.from_numpy(rows)]
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """New tensors in float32 on the CPU, also while Lightning builds a model on another device or in bfloat16."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(default)
