@@ -64,7 +64,7 @@ class SequenceClassifier(nn.Module):
     def add_lora(self, config: LoRAConfig) -> None:
         """Adds low-rank updates to the matrices that ``config`` selects."""
         try:
-            add_lora(self, config)
+            add_lora(self, config, lambda name: 0 <= self.block_of(f"{name}.weight") < self.backbone.config.n_layer)
         except ValueError as error:
             raise InputError(f"lora: {error}") from error
         self.lora = config

@@ -6,6 +6,7 @@ their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, ran
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +29,8 @@ class LoRAConfig:
         rank: Rank of the low-rank update.
         alpha: Numerator of the scaling factor, see ``scale``.
         dropout: Probability of dropping an input of the update in training.
-        targets: Regular expression that selects linear layers by name, such as ``backbone.h.0.attn.c_attn``.
+        targets: Regular expression that selects linear layers by name, such as ``backbone.h.0.attn.c_attn``; null for
+            all of the blocks.
         scale: Scaling factor of the update: ``alpha/rank``, ``alpha/sqrt(rank)`` (D. Kalajdzievski, "rsLoRA", 2023,
             arXiv:2312.03732), or ``alpha``, as in the article.
         dora: Whether the magnitude of each output's weights is trained separately from their direction (S.-Y. Liu et
@@ -38,7 +40,7 @@ class LoRAConfig:
     rank: int = 16
     alpha: float = 16.0
     dropout: float = 0.0
-    targets: str = r"\.(c_attn|c_proj|c_fc)$"
+    targets: str | None = None
     scale: Scale = "alpha/rank"
     dora: bool = False
 
@@ -50,7 +52,7 @@ class LoRAConfig:
             )
         check_choice("scale", self.scale, Scale)
         try:
-            re.compile(self.targets)
+            re.compile(self.targets or "")
         except re.error as error:
             raise InputError(f"targets {self.targets!r} is not a regular expression: {error}") from error
 
@@ -98,13 +100,13 @@ class LoRALinear(nn.Linear):
         return plain
 
 
-def add_lora(model: nn.Module, config: LoRAConfig) -> None:
-    """Replaces the linear layers of ``model`` whose names match ``config.targets`` by a :class:`LoRALinear`.
+def add_lora(model: nn.Module, config: LoRAConfig, in_blocks: Callable[[str], bool]) -> None:
+    """Replaces linear layers of ``model`` by a :class:`LoRALinear`: those whose names match ``config.targets``.
 
-    Raises ``ValueError`` if there is none.
+    Without ``targets``, all for whose names ``in_blocks`` is true. Raises ``ValueError`` if there is none.
     """
     layers = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
-    matches = [name for name in layers if re.search(config.targets, name)]
+    matches = [n for n in layers if (in_blocks(n) if config.targets is None else re.search(config.targets, n))]
     if not matches:
         raise ValueError(
             f"targets {config.targets!r} match no linear layer of this network: set --model.lora.targets to a regular "

@@ -4,8 +4,9 @@ Code from the hub is never run, neither with published weights nor from a model 
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
             f"backbone is {_short(network)}, expected a network of transformers: its name on the Hugging Face hub, "
-            f"its folder, or a mapping with a model_type and fields of that type ({reason(error)})"
+            f"its folder, or a mapping with a model_type and fields of that type ({reason(error)}){_cached()}"
         ) from error
     needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
@@ -180,6 +181,19 @@ def _kept(value: Any) -> Any:
 
 def _short(network: str | Mapping[str, Any]) -> str:
     return repr(network if isinstance(network, str) else dict(network))[:200]
+
+
+def _cached() -> str:
+    """The end of a message: the networks that lie on this machine, in the hub's cache and in $GPT_CLASSIFIER_MODELS."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    names: list[str] = []
+    with suppress(CacheNotFound, OSError):
+        names += sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
+    if folder := os.environ.get("GPT_CLASSIFIER_MODELS"):
+        names += sorted(str(path.parent) for path in Path(folder).glob("*/config.json"))
+    return f"; on this machine there are {', '.join(names[:10])}" if names else ""
 
 
 def import_transformers() -> Any:

@@ -10,7 +10,8 @@ Shapes: N rows, K classes, C channels, L blocks, P poolings.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ FINER = (1 / 3, 3.0)  # factors of the best of them that are tried too
 CHOICE_ROWS = 5_000  # training rows that the choice is made on at most
 ENOUGH_ROWS = 1_000  # validation rows that suffice for the choice; with fewer, folds of training rows are scored
 FOLDS = 5
+FEW_BLOCKS = 12  # up to which the head is solved behind each
 TOLERANCE, ITERATIONS = 1e-3, 500  # of the gradient and of L-BFGS while choosing; the head itself is solved further
 
 
@@ -71,6 +73,8 @@ class Rows:
     groups: np.ndarray  # (N,) rows with the same number stay in one fold
 
 
+# The poolings of a network of so many blocks, each with its states (N, C) of training and validation rows.
+Read = Callable[[int], Iterable[tuple[str, Tensor, Tensor | None]]]
 Score = Callable[[Tensor, Tensor], tuple[float, float]]  # logits (N, K), labels -> the monitored score and the loss
 
 
@@ -105,14 +109,17 @@ class Solver:
         deviation, mean = torch.std_mean(x.double(), 0, correction=0)
         deviation = deviation.clamp_min(1e-6 * max(1e-6, float(deviation.max())))
         inputs = ((x.double() - mean) / deviation).float().numpy()
-        if self.task.multi_label:
-            columns = [self._binary(inputs, column, k, strengths, tolerance) for k, column in enumerate(labels.T)]
-            heads = zip(*columns, strict=True)
-            solutions = ([torch.stack(part) for part in zip(*head, strict=True)] for head in heads)
-        else:
-            solutions = self._multinomial(inputs, labels, strengths, tolerance)  # type: ignore[assignment]
-        for weight, bias in solutions:
+        solve = self._each_label if self.task.multi_label else self._multinomial
+        for weight, bias in solve(inputs, labels, strengths, tolerance):
             yield Linear(weight, bias, mean.float(), deviation.float())
+
+    def _each_label(
+        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        columns = [self._binary(inputs, column, k, strengths, tolerance) for k, column in enumerate(labels.T)]
+        for solved in zip(*columns, strict=True):
+            weights, biases = zip(*solved, strict=True)
+            yield torch.stack(weights), torch.stack(biases)
 
     def _multinomial(
         self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
@@ -128,15 +135,16 @@ class Solver:
 
     def _binary(
         self, inputs: np.ndarray, labels: Tensor, k: int, strengths: Sequence[float], tolerance: float
-    ) -> list[tuple[Tensor, Tensor]]:
-        """The head (C,) and bias () of one of several labels."""
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The weights (C,) and bias () of one of several labels."""
         positive = float(labels.sum())
         if positive in (0, len(labels)):  # the odds of one row more of either kind
             odds = torch.tensor((positive + 0.5) / (len(labels) - positive + 0.5)).log()
-            return [(torch.zeros(inputs.shape[1]), odds)] * len(strengths)
+            yield from [(torch.zeros(inputs.shape[1]), odds)] * len(strengths)
+            return
         weights = None if self.class_weights is None else {0: 1.0, 1: self.class_weights[k]}
-        solved = _solve(inputs, labels.long(), strengths, tolerance, weights)
-        return [(weight[1] - weight[0], bias[1] - bias[0]) for weight, bias in solved]
+        for weight, bias in _solve(inputs, labels.long(), strengths, tolerance, weights):
+            yield weight[1] - weight[0], bias[1] - bias[0]
 
 
 def _solve(
@@ -180,9 +188,26 @@ class Probe:
         self.folds = [] if val is not None else folds(train, solver.task)
         self.trials: list[Trial] = []
 
-    def try_all(self, blocks: int, pooling: str, train: Tensor, val: Tensor | None) -> None:
-        """Tries the coarse strengths on pooled states (N, C) of the training rows, and of the validation rows."""
-        self._try(blocks, pooling, STRENGTHS, train, val)
+    def try_places(
+        self, blocks: Sequence[int], read: Callable[[int], Iterable[tuple[str, Tensor, Tensor | None]]]
+    ) -> None:
+        """Tries coarse strengths behind these blocks: of many every third, then those beside the best.
+
+        Args:
+            blocks: Numbers of blocks that the network may keep, ascending.
+            read: See ``Read``.
+        """
+        coarse = blocks if len(blocks) <= FEW_BLOCKS else blocks[::-1][::3][::-1]
+        for number in coarse:
+            self._try_poolings(number, read(number))
+        near = [n for n in blocks if 0 < abs(blocks.index(n) - blocks.index(self.best.blocks)) < 3]
+        for number in near:
+            if number not in coarse:
+                self._try_poolings(number, read(number))
+
+    def _try_poolings(self, blocks: int, read: Iterable[tuple[str, Tensor, Tensor | None]]) -> None:
+        for pooling, train, val in read:
+            self._try(blocks, pooling, STRENGTHS, train, val)
 
     def refine(self, train: Tensor, val: Tensor | None) -> Trial:
         """Tries finer strengths for the best trial, whose states these are, and returns that of the lowest loss."""
@@ -209,18 +234,38 @@ class Probe:
         return min(by_place.values(), key=rank)
 
     def _try(self, blocks: int, pooling: str, strengths: Sequence[float], train: Tensor, val: Tensor | None) -> None:
+        """Tries one strength after the other, until the loss rises: weaker penalties take longer to solve."""
         labels = self.train.labels
         if self.val is not None and val is not None:
-            logits = [head(val) for head in self.solver.path(train, labels, strengths)]
-            truth = self.val.labels
+            parts, truth = [(train, labels, val, torch.arange(len(val)))], self.val.labels
         else:
-            logits = [torch.zeros(len(labels), self.solver.num_classes) for _ in strengths]
+            parts = [(train[rest], labels[rest], train[fold], fold) for rest, fold in self.folds]
             truth = labels
-            for rest, fold in self.folds:
-                for number, head in enumerate(self.solver.path(train[rest], labels[rest], strengths)):
-                    logits[number][fold] = head(train[fold])
-        for strength, each in zip(strengths, logits, strict=True):
-            self.trials.append(Trial(blocks, pooling, strength, *self.score(each, truth)))
+        paths = [self.solver.path(x, of_x, strengths) for x, of_x, _, _ in parts]
+        lowest = math.inf
+        for strength in strengths:
+            logits = torch.zeros(len(truth), self.solver.num_classes)
+            for path, (_, _, scored, rows) in zip(paths, parts, strict=True):
+                logits[rows] = next(path)(scored)
+            trial = Trial(blocks, pooling, strength, *self.score(logits, truth))
+            self.trials.append(trial)
+            if trial.loss > lowest:
+                return
+            lowest = trial.loss
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread: of two, which each step of a small solver divides its work among, most only wait."""
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def folds(rows: Rows, task: Task) -> list[tuple[Tensor, Tensor]]:

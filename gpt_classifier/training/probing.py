@@ -26,6 +26,7 @@ from gpt_classifier.training.probe import (
     Rows,
     Solver,
     Trial,
+    one_thread,
     scorer,
 )
 from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
@@ -136,14 +137,15 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[Trial, Poole
     held_out = None if of_val is None or val is None else Rows(_labels(val.labels, np.arange(len(val))), np.empty(0))
     probe = Probe(solver, score, monitor, rows, held_out)
 
-    def read(kept: int, pooling: str) -> tuple[Tensor, Tensor | None]:
-        place = states.place(kept, pooling)
-        return of_train[:, place].float(), None if of_val is None else of_val[:, place].float()
-
-    for kept in states.kept:
+    def read(kept: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         for pooling in states.poolings:
-            probe.try_all(kept, pooling, *read(kept, pooling))
-    return probe.refine(*read(probe.best.blocks, probe.best.pooling)), states, probe
+            place = states.place(kept, pooling)
+            yield pooling, of_train[:, place].float(), None if of_val is None else of_val[:, place].float()
+
+    with one_thread():
+        probe.try_places(states.kept, read)
+        best = next(found for found in read(probe.best.blocks) if found[0] == probe.best.pooling)
+        return probe.refine(*best[1:]), states, probe
 
 
 def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
@@ -152,7 +154,7 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
     layers = model.backbone.config.n_layer
     kept = range(1, layers + 1) if may_cut(model, settings) else [layers]
     own = "last_token" if model.backbone.config.causal else "first_token"
-    poolings = [settings["pooling"]] if settings["pooling"] else ["mean", own]
+    poolings = [given] if (given := module.given["pooling"]) else ["mean", own]
     assert module.text_encoder is not None
     numbers = rows * len(kept) * len(poolings) * model.backbone.config.n_embd
     return PooledStates(
@@ -185,7 +187,8 @@ def _solved(module: "GPTClassifier", data: TextDataModule, best: Trial, states: 
         raise InputError("the probe's states exceed --model.cache.gigabytes: raise it, or set --model.probe false")
     x = mean_of_windows(torch.cat(cached.states).float(), train.windows)
     strengths = sorted({*(s for s in STRENGTHS if s < best.strength), best.strength})
-    return list(solver.path(x, _labels(train.labels, np.arange(len(train))), strengths, SOLVED))[-1]
+    with one_thread():
+        return list(solver.path(x, _labels(train.labels, np.arange(len(train))), strengths, SOLVED))[-1]
 
 
 def _labels(labels: Tensor | None, rows: np.ndarray) -> Tensor:

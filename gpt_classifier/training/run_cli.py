@@ -1,5 +1,6 @@
 """What the command lines of all trainings share: a trainer with its logger, readable errors, weights to start from."""
 
+import inspect
 import json
 import logging
 import signal
@@ -19,14 +20,20 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
+from gpt_classifier.models.transformers_config import network_config, sentence_length
+from gpt_classifier.text.tokenizers import OWN
 from gpt_classifier.training.callbacks.progress import Bar
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of
+
+LONGEST = 512  # tokens of a text for a published network, unless a number is given
 
 
 class SaveConfig(SaveConfigCallback):
@@ -163,11 +170,37 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
     config = parser.parse_args(args)
     if command is not None and config.subcommand != command:
         return config
-    weights = (config if command is None else config[command]).model.weights
+    settings = config if command is None else config[command]
+    weights = settings.model.weights
+    if weights == "pretrained" and isinstance(settings.model.get("backbone"), str):
+        for name, value in _encoding_of(settings.model.backbone, settings.data, args).items():
+            settings.data[name] = value
     if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
         return config
     first = [] if command is None else [command]
     return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
+
+
+def _encoding_of(network: str, data: Namespace, words: list[str]) -> dict[str, Any]:
+    """How texts are encoded for a published network, where neither the command line nor a configuration knows better.
+
+    Its tokenizer replaces those of the package, which it does not know. The length is by default that of its training,
+    or LONGEST; a configured one is at most its context.
+    """
+    typed = {word.partition("=")[0] for word in words}
+    found: dict[str, Any] = {}
+    if "--data.tokenizer" not in typed and (not isinstance(data.tokenizer, str) or data.tokenizer in OWN):
+        found["tokenizer"] = network
+    if "--data.max_length" not in typed:
+        context = network_config(network).max_position_embeddings
+        default = inspect.signature(TextDataModule).parameters["max_length"].default
+        wanted = min(LONGEST, sentence_length(network) or LONGEST) if data.max_length == default else data.max_length
+        found["max_length"] = min(wanted, context)
+    changed = {name: value for name, value in found.items() if data[name] != value}
+    if changed:
+        said = " and ".join(f"data.{name} {value}" for name, value in changed.items())
+        rank_zero_info(f"{said}: those of model.backbone {network}")
+    return changed
 
 
 def quiet() -> None:

@@ -227,7 +227,7 @@ def test_low_rank_updates_merge(quick_trainer, tiny_data):
 def test_a_pattern_for_gpt_is_refused_with_names_of_this_network():
     named = r"match no linear layer .* such as backbone\.network\.layers\.0\.self_attn\.q_proj"
     with pytest.raises(InputError, match=named):
-        classifier("llama").add_lora(LoRAConfig())
+        classifier("llama").add_lora(LoRAConfig(targets="c_attn"))
 
 
 def test_the_auxiliary_loss_trains_a_tied_decoder_and_is_refused_for_another(quick_trainer, tiny_data):

@@ -13,7 +13,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import POOLINGS, SequenceClassifier
-from gpt_classifier.models.lora import LoRAConfig, LoRALinear, add_lora
+from gpt_classifier.models.lora import LoRAConfig, LoRALinear
 from gpt_classifier.training.module import GPTClassifier
 
 CONFIG = GPTConfig(vocab_size=257, context_length=32, n_embd=32, n_layer=2, n_head=4)
@@ -241,11 +241,18 @@ def test_logits_and_gradients_equal_those_of_peft(scale, dora, pooling):
 # ---------------------------------------------------------------- at the door
 
 
+def test_without_a_pattern_all_matrices_of_the_blocks_are_adapted():
+    model = plain()
+    model.add_lora(LoRAConfig())
+    adapted = {name for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+    layers = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    numbers = range(model.backbone.config.n_layer)
+    assert adapted == {f"backbone.h.{number}.{layer}" for number in numbers for layer in layers}
+
+
 def test_a_pattern_that_is_found_in_no_layer_is_refused_with_the_names_there_are():
     model = plain()
-    with pytest.raises(ValueError, match=r"targets .*'q_proj' .*backbone\.h\.0\.attn\.c_attn, backbone"):
-        add_lora(model, LoRAConfig(targets="q_proj"))
-    with pytest.raises(InputError, match="lora: targets 'q_proj'"):
+    with pytest.raises(InputError, match=r"lora: targets 'q_proj' .*backbone\.h\.0\.attn\.c_attn, backbone"):
         model.add_lora(LoRAConfig(targets="q_proj"))
     assert model.lora is None
 

@@ -1,0 +1,268 @@
+"""A probe solves the head as scikit-learn does, chooses where the network is read, cuts it there, and is epoch 0."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch.testing import assert_close
+
+from gpt_classifier import GPTClassifier, TextClassifier
+from gpt_classifier.data.task import Task
+from gpt_classifier.errors import InputError
+from gpt_classifier.models.heads import SequenceClassifier, StandardizedLinear
+from gpt_classifier.models.transformers_network import random_network
+from gpt_classifier.training.callbacks import default_callbacks
+from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
+from gpt_classifier.training.probe import Probe, Rows, Solver, Trial, folds, scorer
+
+BERT = {
+    **{"model_type": "bert", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
+    **{"num_attention_heads": 2, "max_position_embeddings": 80, "vocab_size": 300},
+}
+LLAMA = BERT | {"model_type": "llama", "num_key_value_heads": 1, "head_dim": 8}
+NETWORKS = {"bert": BERT, "llama": LLAMA}
+
+
+def states(rows: int = 200, channels: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pooled states (N, C) and the classes (N,) that they give away in part."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(rows) % classes
+    centres = 2 * torch.randn(classes, channels, generator=generator)
+    return 3 + centres[labels] + 2 * torch.randn(rows, channels, generator=generator), labels
+
+
+# ---------------------------------------------------------------- the solver
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0]])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_head_is_the_minimum_that_scikit_learn_finds(classes, weights):
+    x, y = states(classes=classes)
+    weights = None if weights is None else weights[:classes]
+    solver = Solver(classes, Task.SINGLE_LABEL, None if weights is None else torch.tensor(weights))
+    head = list(solver.path(x, y, [0.01, 0.3], tolerance=1e-6))[-1]
+    scaled = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
+    reference = LogisticRegression(C=0.3, tol=1e-8, max_iter=10_000, class_weight=weights and dict(enumerate(weights)))
+    expected = reference.fit(scaled, y.numpy()).predict_proba(scaled)
+    assert head(x).softmax(-1).numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_each_of_several_labels_is_solved_alone_also_one_that_no_row_or_every_row_has():
+    x, y = states(classes=2)
+    labels = torch.stack([y, 1 - y, torch.zeros_like(y), torch.ones_like(y)], 1).float()
+    head = next(Solver(4, Task.MULTI_LABEL, torch.tensor([2.0, 1.0, 1.0, 1.0])).path(x, labels, [0.1]))
+    probabilities = head(x).sigmoid()
+    weighted = LogisticRegression(C=0.1, class_weight={0: 1.0, 1: 2.0})
+    scaled = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
+    expected = weighted.fit(scaled, y.numpy()).predict_proba(scaled)[:, 1]
+    assert probabilities[:, 0].numpy() == pytest.approx(expected, abs=5e-3)
+    assert probabilities[:, 2].max() < 0.01
+    assert probabilities[:, 3].min() > 0.99
+
+
+def test_a_class_without_rows_is_never_predicted():
+    x, y = states(classes=2)
+    head = next(Solver(3, Task.SINGLE_LABEL, None).path(x, 2 * y, [0.1]))
+    assert set(head(x).argmax(-1).tolist()) == {0, 2}
+
+
+def test_a_constant_channel_changes_nothing():
+    x, y = states()
+    solver = Solver(3, Task.SINGLE_LABEL, None)
+    alone = next(solver.path(x, y, [0.1]))(x)
+    beside = torch.cat([x, torch.full((len(x), 1), 7.0)], 1)
+    assert_close(next(solver.path(beside, y, [0.1]))(beside), alone, atol=1e-2, rtol=0)
+
+
+def test_a_standardized_layer_starts_at_the_head_and_is_folded_into_a_plain_one():
+    x, y = states()
+    solved = next(Solver(3, Task.SINGLE_LABEL, None).path(x, y, [0.1]))
+    head = solved.head()
+    assert_close(head(x), solved(x))
+    torch.optim.AdamW(head.parameters(), lr=1.0, weight_decay=0.5).step()  # without a gradient: only decay
+    assert_close(head(x), solved(x))  # it pulls towards where the head began
+    head.weight.data += torch.randn_like(head.weight)
+    assert_close(head.folded()(x), head(x), atol=1e-4, rtol=1e-4)
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def test_folds_keep_groups_together_and_score_every_row_once():
+    _, y = states()
+    groups = np.arange(200) // 5
+    found = folds(Rows(y, groups), Task.SINGLE_LABEL)
+    assert len(found) == 5
+    assert sorted(torch.cat([fold for _, fold in found]).tolist()) == list(range(200))
+    for rest, fold in found:
+        assert not set(groups[rest]) & set(groups[fold])
+        assert len(rest) + len(fold) == 200
+
+
+def test_the_informative_place_is_chosen_and_of_equal_ones_that_with_the_fewest_blocks():
+    x, y = states()
+    noise = torch.randn(200, 6, generator=torch.Generator().manual_seed(2))
+    probe = Probe(
+        Solver(3, Task.SINGLE_LABEL, None), scorer("val/accuracy", ["a", "b", "c"], None), "val/accuracy",
+        Rows(y, np.arange(200)), None,
+    )  # fmt: skip
+    of = {1: noise, 2: x, 3: x}
+    probe.try_places([1, 2, 3], lambda blocks: [("mean", of[blocks], None)])
+    assert probe.best.blocks == 2
+    best = probe.refine(x, None)
+    assert best.loss == min(trial.loss for trial in probe.trials)
+    assert best.blocks == 2
+
+
+def test_of_many_blocks_every_third_is_tried_and_then_those_beside_the_best():
+    x, y = states()
+    noise = torch.randn(200, 6, generator=torch.Generator().manual_seed(2))
+    probe = Probe(
+        Solver(3, Task.SINGLE_LABEL, None), scorer("val/loss", ["a", "b", "c"], None), "val/loss",
+        Rows(y, np.arange(200)), Rows(y, np.arange(200)),
+    )  # fmt: skip
+    probe.try_places(range(1, 31), lambda n: [("mean", *[noise + x / (1 + abs(n - 11))] * 2)])
+    assert probe.best.blocks == 11
+    assert {trial.blocks for trial in probe.trials} == {*range(3, 31, 3), 10, 11, 13, 14}
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best():
+    probe = Probe(
+        Solver(2, Task.SINGLE_LABEL, None), lambda *_: (0, 0), "val/auroc", Rows(states()[1], np.arange(200)), None
+    )
+    probe.trials = [Trial(1, "mean", 1.0, float("nan"), 0.1), Trial(2, "mean", 1.0, 0.5, 0.2)]
+    assert probe.best.blocks == 2
+
+
+# ---------------------------------------------------------------- states and cut networks
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_pooled_states_are_those_of_the_network_that_ends_there(kind):
+    model = SequenceClassifier(random_network(NETWORKS[kind]), 2, "mean").eval()
+    ids, lengths = torch.randint(2, 300, (4, 9)), torch.tensor([9, 4, 1, 7])
+    with torch.no_grad():
+        read = model.pooled_by_block(ids, lengths, ["mean", "first_token"], 3)
+        for blocks in (3, 2, 1):
+            model.backbone.keep(blocks)
+            for place, pooling in enumerate(["mean", "first_token"]):
+                model.pooling = pooling
+                assert_close(model.pooled(model.backbone.embed(ids), lengths), read[:, blocks - 1, place])
+    assert model.backbone.config.n_layer == 1
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_cut_network_is_built_again_from_what_it_says_of_itself(kind):
+    model = random_network(NETWORKS[kind])
+    model.keep(2)
+    again = random_network(model.config.fields)
+    assert again.config == model.config
+    again.load_state_dict(model.state_dict())
+
+
+def test_windows_of_a_text_count_as_their_mean():
+    each = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert mean_of_windows(each, np.array([2, 1])).tolist() == [[2.0, 3.0], [5.0, 6.0]]
+    assert mean_of_windows(each, np.array([1, 1, 1])) is each
+
+
+# ---------------------------------------------------------------- fits
+
+
+def fit(quick_trainer, data, kind="bert", epochs=2, **settings):
+    module = GPTClassifier(**{"backbone": NETWORKS[kind], "weights": "random", "probe": True} | settings)
+    callbacks = default_callbacks()
+    trainer = quick_trainer(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True, logger=True)
+    torch.manual_seed(5)  # the same random network each time
+    trainer.fit(module, data)
+    return module
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, tiny_data, tmp_path, caplog):
+    module = fit(quick_trainer, tiny_data(), kind, trainable="head")
+    assert module.trainer.global_step == 0
+    assert module.probed is not None
+    assert module.model.backbone.config.n_layer == module.probed.best.blocks
+    assert type(module.model.head) is torch.nn.Linear
+    run = tmp_path / "lightning_logs" / "version_0"
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    texts = ["WIN a car, call now!", "See you at five", ""]
+    expected = TextClassifier(module.bundle()).predict_proba(texts)
+    assert TextClassifier.load(run / "model").predict_proba(texts) == pytest.approx(expected, abs=1e-6)
+    again = GPTClassifier.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+    assert TextClassifier(again.bundle()).predict_proba(texts) == pytest.approx(expected, abs=1e-6)
+    assert "probe: " in caplog.text
+    assert "each scored by folds" in caplog.text
+
+
+def test_fine_tuning_starts_from_the_probe_and_keeps_all_blocks(quick_trainer, tiny_data, tmp_path):
+    module = fit(quick_trainer, tiny_data(), trainable="last_block", learning_rate=1e-9)
+    assert module.model.backbone.config.n_layer == 3
+    assert isinstance(module.model.head, StandardizedLinear)
+    probe = fit(quick_trainer, tiny_data(), trainable="head", blocks=3)
+    ids, lengths = torch.randint(0, 257, (2, 9)), torch.tensor([9, 5])
+    assert probe.model.pooling == module.model.pooling
+    assert_close(module.model.eval()(ids, lengths), probe.model.eval()(ids, lengths), atol=1e-4, rtol=1e-4)
+    saved = TextClassifier.load(tmp_path / "lightning_logs" / "version_0" / "model")
+    assert saved.model.head_settings == "linear"
+
+
+def test_a_fit_that_began_with_a_probe_is_resumed(quick_trainer, tiny_data, tmp_path):
+    settings = {"backbone": BERT, "weights": "random", "probe": True, "trainable": "last_block", "learning_rate": 1e-3}
+    whole, first, resumed = (GPTClassifier(**settings) for _ in range(3))
+    quick_trainer(max_epochs=2).fit(whole, tiny_data())
+    torch.manual_seed(123)
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(first, tiny_data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed.resumes = True
+    quick_trainer(max_epochs=2).fit(resumed, tiny_data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert resumed.probed is None
+    for name, tensor in whole.model.state_dict().items():
+        if "head" in name or "encoder.layer.2" in name:
+            assert tensor.shape == resumed.model.state_dict()[name].shape
+    assert isinstance(resumed.model.head, StandardizedLinear)
+    assert resumed.model.pooling == first.model.pooling
+
+
+def test_several_labels_and_class_weights(quick_trainer, tiny_data):
+    letters = iter(f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop")
+    texts = [f"{a} {b} {next(letters)}" for a in ("red", "blue", "") for b in ("car", "boat", "") for _ in range(6)]
+    labels = [[word for word in ("red", "car") if word in text] for text in texts]
+    data = tiny_data(texts, labels, multi_label="lists", balance="class_weights")
+    module = fit(quick_trainer, data, trainable="head")
+    assert module.model.head.out_features == 2
+    assert module.trainer.callback_metrics["val/loss"] < 0.7
+
+
+def test_windows_are_read_whole(quick_trainer, tiny_data):
+    data = tiny_data(max_length=8, windows={"stride": 4})
+    module = fit(quick_trainer, data, trainable="head")
+    assert module.probed is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "mlp"}, "a probe needs a linear head, not 'mlp'"),
+        ({"pooling": "mean_positions"}, "a probe needs a pooling that leaves padding out"),
+        ({"blocks": 4}, "blocks is 4, expected 1 to 3"),
+        ({"blocks": 0}, "blocks is 0, expected 1 to 3"),
+    ],
+)
+def test_what_cannot_be_probed_is_said(settings, message, quick_trainer, tiny_data):
+    with pytest.raises(InputError, match=message):
+        fit(quick_trainer, tiny_data(), trainable="head", **settings)
+
+
+def test_random_weights_are_not_probed_unless_asked(quick_trainer, tiny_data):
+    module = fit(quick_trainer, tiny_data(), probe=None, trainable="head", epochs=1)
+    assert module.probed is None
+    assert module.trainer.global_step > 0
+
+
+def test_states_are_kept_for_a_second_fit(quick_trainer, tiny_data, monkeypatch):
+    fit(quick_trainer, tiny_data(), trainable="head")
+    monkeypatch.setattr(PooledStates, "states_of", lambda *_: pytest.fail("the network runs again"))
+    fit(quick_trainer, tiny_data(), trainable="head")
