@@ -9,6 +9,7 @@ from typing import Any
 from gpt_classifier.decision.prior import ClassMix
 from gpt_classifier.decision.reliability import ReliabilityResults
 from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
+from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.evaluation.verdict import BaselineResults
 from gpt_classifier.records import INLINE, from_json, to_json
 from gpt_classifier.statistics.intervals import Interval
@@ -184,6 +185,7 @@ class TestedRun:
     machine: "Machine | None"  # of the test
     learning_curves: dict[str, list[tuple[int, float]]] | None
     calibration: "Calibration | None"
+    probe: ProbeResults | None = None  # that the fit started from
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,10 +78,14 @@ class SequenceClassifier(nn.Module):
         """Replaces the head by ``module``, which :func:`build_head` would build for ``head``."""
         self.head, self.head_settings = module, head
 
+    def plain_head(self) -> nn.Module:
+        """The head, or, of a standardized one, one linear layer with the same results."""
+        return self.head.folded() if isinstance(self.head, StandardizedLinear) else self.head
+
     def fold_head(self) -> None:
-        """Makes one linear layer of a standardized one, with the same results."""
+        """Makes one linear layer of a standardized head, with the same results."""
         if isinstance(self.head, StandardizedLinear):
-            self.use_head("linear", self.head.folded())
+            self.use_head("linear", self.plain_head())
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, except for the blocks below the first trained one: they compute the same in every epoch."""

@@ -8,6 +8,7 @@ from gpt_classifier.evaluation.results import TestResults, Training
 from gpt_classifier.evaluation.verdict import BaselineResults
 from gpt_classifier.reporting import scores, words, worth
 from gpt_classifier.reporting.document import Document, Listing, Section
+from gpt_classifier.reporting.probe import of_probe
 from gpt_classifier.reporting.saved import SavedTest
 
 MAX_COUNTS = 10  # with more classes than this, rows of each split are summarised
@@ -88,6 +89,7 @@ SECTIONS: tuple[Callable[[SavedTest], Section | None], ...] = (
     scores.of_confusions,
     scores.of_ranking,
     scores.of_calibration,
+    of_probe,
     scores.of_learning_curves,
     worth.of_class_mix,
     worth.of_leaks,

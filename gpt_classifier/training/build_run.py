@@ -182,6 +182,7 @@ class ClassifierCLI(RunCLI):
         super().instantiate_classes()
         if self.subcommand in TRAINED:
             self.model = self.trained
+        self.model.resumes = self.checkpoint is not None
 
     def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False

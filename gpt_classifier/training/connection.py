@@ -2,16 +2,38 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 
 from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.decision.fitting import check_rule
 from gpt_classifier.decision.rule import SEPARATOR, Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import score_names
 from gpt_classifier.training.monitor import check_monitors
+
+if TYPE_CHECKING:
+    from gpt_classifier.training.module import GPTClassifier
+
+
+def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
+    """Gives ``module`` class names, text encoder and class weights of ``data``, which then use its trunk cache."""
+    if not hasattr(module, "model"):
+        module.decision = replace(module.decision, multi_label=data.multi_label)
+    check_labels(data, module.class_names, module.decision)
+    module.class_names = list(data.class_names) if module.class_names is None else module.class_names
+    module.text_encoder, module.class_weights = data.text_encoder, data.class_weights
+    if stage == "fit":
+        if type(module).__name__ == "GPTClassifier":  # a subclass may log more
+            check_scores(data, module.hparams["monitor"], module.trainer.callbacks)  # type: ignore[attr-defined]
+        check_decision(data, module.hparams["decide"])
+        module.data_settings = dict(data.hparams)
+        module.remember(training_fingerprints(data.tables["train"]["text"]))
+    module.trunk = None  # the weights may have changed since the last setup
+    data.show_rows_as(module.behind_frozen_trunk)
 
 
 def check_labels(data: TextDataModule, class_names: list[str] | None, decision: Decision) -> None:

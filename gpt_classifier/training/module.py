@@ -1,8 +1,6 @@
 """Trains a SequenceClassifier with Lightning: loss, optimizer, scores; the network itself is defined elsewhere."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,24 +12,20 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from gpt_classifier.audit.inspection import new_warnings
-from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.duplicates import training_fingerprints
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.fitted_text import FittedText
 from gpt_classifier.data.summary import leaks_of
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.inference.model_folder import find_weights
-from gpt_classifier.models.build import Specification
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
-from gpt_classifier.models.freezing import freeze
-from gpt_classifier.models.heads import Pooling, build_head
+from gpt_classifier.models.heads import Pooling
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import grouped, plain
 from gpt_classifier.text.encoder import Batch
-from gpt_classifier.training.connection import check_decision, check_labels, check_scores, check_training
+from gpt_classifier.training.connection import check_training, connect
 from gpt_classifier.training.divergence import LossWatch, check_logits
 from gpt_classifier.training.epoch_scores import StagePredictions, logged_scores
 from gpt_classifier.training.hints import hints, size
@@ -42,7 +36,7 @@ from gpt_classifier.training.optimization import (
     OptimizerConfig,
     optimizer_of,
 )
-from gpt_classifier.training.probing import Probed, start_from_probe, trains_more, validate, wants_probe
+from gpt_classifier.training.probing import start_from_probe, trains_more, validate, wants_probe
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import TrunkCache
 from gpt_classifier.training.stored_module import StoredModule
@@ -139,9 +133,9 @@ class GPTClassifier(StoredModule):
         check_network(self.hparams)
         self.given = {name: self.hparams[name] for name in ("blocks", "pooling", "head")}  # null: decided by a fit
         self.class_names = class_names
-        self._has_weights = weights is None
+        self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
-        self.probed: Probed | None = None  # what the fit started from
+        self.probed: ProbeResults | None = None  # what the fit started from
         self.first_score: float | None = None  # the monitored one of what it started from
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
@@ -156,7 +150,7 @@ class GPTClassifier(StoredModule):
 
     def prepare_data(self) -> None:
         """Downloads pretrained weights; called on one process of each machine, when fitting starts."""
-        if not self._has_weights and self.fits():
+        if not self.has_weights and self.fits():
             self.download()
 
     def download(self) -> None:
@@ -173,23 +167,7 @@ class GPTClassifier(StoredModule):
         if (data := text_data(self.trainer)) is not None:
             for warning in new_warnings(data.rows):
                 rank_zero_info(f"  {warning}")  # below the summary of the data
-            self._connect(data, stage)
-
-    def _connect(self, data: TextDataModule, stage: str) -> None:
-        """Takes class names, text encoder and class weights from the data, which then use the trunk cache."""
-        if not hasattr(self, "model"):
-            self.decision = replace(self.decision, multi_label=data.multi_label)
-        check_labels(data, self.class_names, self.decision)
-        self.class_names = list(data.class_names) if self.class_names is None else self.class_names
-        self.text_encoder, self.class_weights = data.text_encoder, data.class_weights
-        if stage == "fit":
-            if type(self) is GPTClassifier:  # a subclass may log more
-                check_scores(data, self.hparams["monitor"], self.trainer.callbacks)  # type: ignore[attr-defined]
-            check_decision(data, self.hparams["decide"])
-            self.data_settings = dict(data.hparams)
-            self.remember(training_fingerprints(data.tables["train"]["text"]))
-        self.trunk = None  # the weights may have changed since the last setup
-        data.show_rows_as(self.behind_frozen_trunk)
+            connect(self, data, stage)
 
     def configure_model(self) -> None:
         """Builds the network; called by Lightning after ``setup`` and when a checkpoint is loaded.
@@ -198,7 +176,7 @@ class GPTClassifier(StoredModule):
         """
         if not hasattr(self, "model"):
             if self.class_names is None and self.fits() and (data := text_data(self.trainer)) is not None:
-                self._connect(data, "fit")
+                connect(self, data, "fit")
             self._build()
             self._probe()
         if self.hparams["lm_loss"] > 0:
@@ -213,7 +191,7 @@ class GPTClassifier(StoredModule):
         if self.class_names is None:
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
         # Random where weights are loaded already, or a checkpoint will bring them.
-        weights = self.hparams["weights"] if self.fits() and not self._has_weights else "random"
+        weights = self.hparams["weights"] if self.fits() and not self.has_weights else "random"
         self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if self.hparams["blocks"] is not None:
             keep(self.model, self.hparams["blocks"])
@@ -222,7 +200,7 @@ class GPTClassifier(StoredModule):
             if data is not None and (leaks := leaks_of(data.tables, before, found)):
                 rank_zero_info(leaks)
             self.remember(before)
-        self._complete()
+        self.complete()
         self.compute.apply(self.model)
 
     def _probe(self) -> None:
@@ -230,57 +208,24 @@ class GPTClassifier(StoredModule):
         data = text_data(self.trainer) if self.fits() and not self.resumes else None
         if data is not None and wants_probe({**self.hparams, **self.given}, self.has_whole_weights()):
             self.probed = start_from_probe(self, data)
-            self._complete()
-
-    def _complete(self) -> None:
-        """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
-        freeze(self.model, self.hparams["trainable"])
-        self.model.train()
-        self._has_weights = True
-        self._describe()
-
-    def _describe(self) -> None:
-        specification = Specification.of(self.model)
-        own = {"pooling": specification.pooling, "head": specification.head, "class_names": self.class_names}
-        self.hparams.update(specification.settings(), **own)
-
-    @classmethod
-    def from_bundle(cls, contents: Bundle) -> "GPTClassifier":
-        """A module for testing and prediction, from a loaded model."""
-        contents = contents.merged()
-        spec = Specification.of(contents.model)
-        others: dict[str, Any] = {"pooling": spec.pooling, "head": spec.head, "class_names": contents.class_names}
-        module = cls(weights=None, trainable="all", **spec.settings(), **others)
-        module.model, module.text_encoder = contents.model, contents.text_encoder
-        module.data_settings, module.trained_on = contents.data, contents.trained_on
-        module.decision, module.version = contents.decision, contents.version
-        module._complete()
-        return module
-
-    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
-        """Decides what the settings leave open as the fit did that is resumed from ``checkpoint``."""
-        saved, model = checkpoint["hyper_parameters"], self.model
-        names = (name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.backbone."))
-        blocks = {model.block_of(name) for name in names} - {model.backbone.config.n_layer}
-        if self.given["blocks"] is None and blocks:
-            model.backbone.keep(max(blocks) + 1)
-        if self.given["pooling"] is None:
-            model.pooling = saved["pooling"]
-        if self.given["head"] == "linear" and saved["head"] == "standardized":
-            model.use_head("standardized", build_head("standardized", model.backbone.config.n_embd, model.num_classes))
-        self._describe()
+            self.complete()
 
     def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
         assert self.text_encoder is not None
-        settings, trainer = self.hparams, self.trainer
-        exact = TrunkCache.is_exact(self.model, settings["trainable"], self.text_encoder)
+        exact = TrunkCache.is_exact(self.model, self.hparams["trainable"], self.text_encoder)
         if not (self.cache.enabled and exact and self.has_whole_weights()):
             return texts
         if self.trunk is None:
-            lm = settings["lm_loss"] > 0
-            self.trunk = TrunkCache.of(self.cache, self.model, settings["trainable"], self.text_encoder, trainer, lm)
-        return self.trunk.texts(texts, Share.of(trainer))
+            self.trunk = TrunkCache.of(
+                self.cache,
+                self.model,
+                self.hparams["trainable"],
+                self.text_encoder,
+                self.trainer,
+                self.hparams["lm_loss"] > 0,
+            )
+        return self.trunk.texts(texts, Share.of(self.trainer))
 
     # ---------------------------------------------------------------- steps
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gpt_classifier.data.task import Task
 from gpt_classifier.evaluation.outputs import EpochOutputs
+from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import StandardizedLinear
 from gpt_classifier.training.epoch_scores import logged_scores
 from gpt_classifier.training.monitor import mode
@@ -52,17 +53,6 @@ class Linear(NamedTuple):
         for name, value in self._asdict().items():
             getattr(head, {"weight": "start_weight", "bias": "start_bias"}.get(name, name)).copy_(value)
         return head
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One head, and its scores on rows that it was not solved on."""
-
-    blocks: int  # that the network keeps
-    pooling: str
-    strength: float
-    score: float  # the monitored one
-    loss: float
 
 
 @dataclass(frozen=True)
@@ -186,7 +176,7 @@ class Probe:
         self.solver, self.score, self.monitor = solver, score, monitor
         self.train, self.val = train, val
         self.folds = [] if val is not None else folds(train, solver.task)
-        self.trials: list[Trial] = []
+        self.trials: list[ProbeTrial] = []
 
     def try_places(
         self, blocks: Sequence[int], read: Callable[[int], Iterable[tuple[str, Tensor, Tensor | None]]]
@@ -209,7 +199,7 @@ class Probe:
         for pooling, train, val in read:
             self._try(blocks, pooling, STRENGTHS, train, val)
 
-    def refine(self, train: Tensor, val: Tensor | None) -> Trial:
+    def refine(self, train: Tensor, val: Tensor | None) -> ProbeTrial:
         """Tries finer strengths for the best trial, whose states these are, and returns that of the lowest loss."""
         best = self.best
         self._try(best.blocks, best.pooling, sorted(best.strength * factor for factor in FINER), train, val)
@@ -217,18 +207,18 @@ class Probe:
         return min((t for t in self.trials if (t.blocks, t.pooling) == place), key=lambda trial: trial.loss)
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> ProbeTrial:
         """The best trial: of each block and pooling the strength of the lowest loss, and of these the best score.
 
         The loss, which the head minimises, tells strengths apart where scores are equal or random. Of equal scores, the
         one with the fewest blocks is the best.
         """
         sign = 1 if mode(self.monitor) == "min" else -1
-        by_place: dict[tuple[int, str], Trial] = {}
+        by_place: dict[tuple[int, str], ProbeTrial] = {}
         for trial in sorted(self.trials, key=lambda trial: -trial.loss):
             by_place[trial.blocks, trial.pooling] = trial
 
-        def rank(trial: Trial) -> tuple[bool, float, int, float]:
+        def rank(trial: ProbeTrial) -> tuple[bool, float, int, float]:
             return math.isnan(trial.score), sign * trial.score, trial.blocks, trial.loss
 
         return min(by_place.values(), key=rank)
@@ -247,7 +237,8 @@ class Probe:
             logits = torch.zeros(len(truth), self.solver.num_classes)
             for path, (_, _, scored, rows) in zip(paths, parts, strict=True):
                 logits[rows] = next(path)(scored)
-            trial = Trial(blocks, pooling, strength, *self.score(logits, truth))
+            score, loss = self.score(logits, truth)
+            trial = ProbeTrial(blocks=blocks, pooling=pooling, strength=strength, score=score, loss=loss)
             self.trials.append(trial)
             if trial.loss > lowest:
                 return

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch import Tensor
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.splits import linked_rows
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.evaluation.probe_results import ProbeResults, ProbeTrial
+from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier, build_head
 from gpt_classifier.training.pooled_states import MANY_BYTES, PooledStates, mean_of_windows
 from gpt_classifier.training.probe import (
     CHOICE_ROWS,
@@ -25,7 +25,6 @@ from gpt_classifier.training.probe import (
     Probe,
     Rows,
     Solver,
-    Trial,
     one_thread,
     scorer,
 )
@@ -36,28 +35,6 @@ if TYPE_CHECKING:
     from gpt_classifier.training.module import GPTClassifier
 
 SOLVED = 1e-5  # largest component of the gradient at which the head that is kept is solved
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What a probe found, for the report."""
-
-    best: Trial
-    trials: list[Trial]
-    rows: int  # that the scores are of
-    by_folds: bool  # of training rows, else validation rows
-    monitor: str
-    blocks: int  # of the whole network
-    seconds: float
-
-    def __str__(self) -> str:
-        where = f"behind block {self.best.blocks} of {self.blocks}"
-        of = f"{self.rows:,} {'training rows, each scored by folds' if self.by_folds else 'validation rows'}"
-        return (
-            f"probe: {self.best.pooling.replace('_', ' ')} {where}, strength {self.best.strength:.3g}: selected of "
-            f"{len(self.trials)} by {self.monitor.removeprefix('val/')} {self.best.score:.4f} on {of}; "
-            f"{self.seconds:.1f} s"
-        )
 
 
 def wants_probe(settings: Mapping[str, Any], whole: bool) -> bool:
@@ -76,7 +53,7 @@ def wants_probe(settings: Mapping[str, Any], whole: bool) -> bool:
     return wanted and all(possible.values())
 
 
-def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> Probed | None:
+def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResults | None:
     """Chooses and solves the head of ``module``, and cuts its network. None if the states would take too much room."""
     began = time.monotonic()
     with _plain_tensors():
@@ -96,7 +73,15 @@ def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> Probed | 
             module.model.fold_head()
     rows = len(probe.train.labels if probe.val is None else probe.val.labels)
     by_folds, seconds = probe.val is None, time.monotonic() - began
-    probed = Probed(best, probe.trials, rows, by_folds, probe.monitor, whole, seconds)
+    probed = ProbeResults(
+        best=best,
+        trials=probe.trials,
+        rows=rows,
+        by_folds=by_folds,
+        monitor=probe.monitor,
+        blocks=whole,
+        seconds=seconds,
+    )
     rank_zero_info(str(probed))
     return probed
 
@@ -104,6 +89,25 @@ def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> Probed | 
 def trains_more(trainable: str | int) -> bool:
     """Whether anything but the head trains, which a probe has solved."""
     return trainable not in ("head", 0, "0")
+
+
+def adopt_choices(model: SequenceClassifier, given: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> None:
+    """Makes of ``model`` what a fit made of it that is resumed from ``checkpoint``, where ``given`` leaves it open.
+
+    Args:
+        model: The network as the settings say.
+        given: The settings ``blocks``, ``pooling`` and ``head``.
+        checkpoint: Of that fit.
+    """
+    saved = checkpoint["hyper_parameters"]
+    names = (name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.backbone."))
+    blocks = {model.block_of(name) for name in names} - {model.backbone.config.n_layer}
+    if given["blocks"] is None and blocks:
+        model.backbone.keep(max(blocks) + 1)
+    if given["pooling"] is None:
+        model.pooling = saved["pooling"]
+    if given["head"] == "linear" and saved["head"] == "standardized":
+        model.use_head("standardized", build_head("standardized", model.backbone.config.n_embd, model.num_classes))
 
 
 def validate(trainer: Trainer, monitor: str) -> float | None:
@@ -117,7 +121,7 @@ def validate(trainer: Trainer, monitor: str) -> float | None:
     return None if score is None else float(score)
 
 
-def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[Trial, PooledStates, Probe] | None:
+def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, PooledStates, Probe] | None:
     assert module.text_encoder is not None
     assert module.class_names is not None
     monitor, share = module.hparams["monitor"], Share.of(module.trainer)
@@ -175,7 +179,9 @@ def may_cut(model: SequenceClassifier, settings: Mapping[str, Any]) -> bool:
     return by_choice and len(model.backbone.starts_at) > 2
 
 
-def _solved(module: "GPTClassifier", data: TextDataModule, best: Trial, states: PooledStates, solver: Solver) -> Linear:
+def _solved(
+    module: "GPTClassifier", data: TextDataModule, best: ProbeTrial, states: PooledStates, solver: Solver
+) -> Linear:
     """The head for all training rows, behind the network as it is now."""
     assert module.text_encoder is not None
     train = data.encoded["train"]

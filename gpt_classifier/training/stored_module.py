@@ -1,10 +1,9 @@
 """A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; computes nothing."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 import lightning as L
 import torch
@@ -19,11 +18,14 @@ from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.model_card import model_card
+from gpt_classifier.models.build import Specification
+from gpt_classifier.models.freezing import freeze
 from gpt_classifier.settings import check_resumed
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.checkpoint_parts import KEY, parts_to_save, saved_parts
 from gpt_classifier.training.clock import FitClock
 from gpt_classifier.training.identity import check_same_fit
+from gpt_classifier.training.probing import adopt_choices
 from gpt_classifier.training.watched_module import WatchedModule
 
 
@@ -39,6 +41,8 @@ class StoredModule(WatchedModule):
         self.decision = Decision()  # how logits become answers in prediction
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.clock = FitClock()
+        self.given: dict[str, Any] = {}  # settings that a fit decides if they are null, as they were given
+        self.has_weights = False  # whether they are loaded, or will be from a checkpoint
         self._loaded_steps = 0
 
     @property
@@ -59,6 +63,19 @@ class StoredModule(WatchedModule):
             self.decision,
             version=self.version,
         )
+
+    @classmethod
+    def from_bundle(cls, contents: Bundle) -> Self:
+        """A module for testing and prediction, from a loaded model."""
+        contents = contents.merged()
+        spec = Specification.of(contents.model)
+        others: dict[str, Any] = {"pooling": spec.pooling, "head": spec.head, "class_names": contents.class_names}
+        module = cast(Any, cls)(weights=None, trainable="all", **spec.settings(), **others)
+        module.model, module.text_encoder = contents.model, contents.text_encoder
+        module.data_settings, module.trained_on = contents.data, contents.trained_on
+        module.decision, module.version = contents.decision, contents.version
+        module.complete()
+        return module
 
     def to_text_classifier(self, device: str | torch.device = "auto") -> TextClassifier:
         """A copy of the trained model that classifies texts and can be saved; further training does not change it."""
@@ -92,13 +109,24 @@ class StoredModule(WatchedModule):
             check_resumed(*labels)
         self.remember(saved.trained_on)
         if self.fits():
-            self.adopt(checkpoint)
+            adopt_choices(self.model, self.given, checkpoint)
+            self.describe()
         if self.trainer_if_any() is not None and self.text_encoder is not None:
             check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], saved.text_encoder)
         self.text_encoder = saved.text_encoder
 
-    def adopt(self, checkpoint: Mapping[str, Any]) -> None:
-        """Decides what the settings leave open as the fit did that is resumed from ``checkpoint``."""
+    def complete(self) -> None:
+        """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
+        freeze(self.model, self.hparams["trainable"])
+        self.model.train()
+        self.has_weights = True
+        self.describe()
+
+    def describe(self) -> None:
+        """Adds the network's full specification to the settings."""
+        specification = Specification.of(self.model)
+        own = {"pooling": specification.pooling, "head": specification.head, "class_names": self.class_names}
+        self.hparams.update(specification.settings(), **own)
 
     def remember(self, trained_on: Tensor | None) -> None:
         """Adds fingerprints of training texts to those of earlier trainings of the same weights."""

@@ -9,11 +9,12 @@ from torch.testing import assert_close
 from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import SequenceClassifier, StandardizedLinear
 from gpt_classifier.models.transformers_network import random_network
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
-from gpt_classifier.training.probe import Probe, Rows, Solver, Trial, folds, scorer
+from gpt_classifier.training.probe import Probe, Rows, Solver, folds, scorer
 
 BERT = {
     **{"model_type": "bert", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
@@ -126,11 +127,15 @@ def test_of_many_blocks_every_third_is_tried_and_then_those_beside_the_best():
     assert {trial.blocks for trial in probe.trials} == {*range(3, 31, 3), 10, 11, 13, 14}
 
 
+def trial(blocks: int, score: float, loss: float) -> ProbeTrial:
+    return ProbeTrial(blocks=blocks, pooling="mean", strength=1.0, score=score, loss=loss)
+
+
 def test_a_score_that_is_not_a_number_is_never_the_best():
     probe = Probe(
         Solver(2, Task.SINGLE_LABEL, None), lambda *_: (0, 0), "val/auroc", Rows(states()[1], np.arange(200)), None
     )
-    probe.trials = [Trial(1, "mean", 1.0, float("nan"), 0.1), Trial(2, "mean", 1.0, 0.5, 0.2)]
+    probe.trials = [trial(1, float("nan"), 0.1), trial(2, 0.5, 0.2)]
     assert probe.best.blocks == 2
 
 

@@ -7,6 +7,7 @@ from gpt_classifier.training.callbacks.curves import LearningCurves
 from gpt_classifier.training.callbacks.leaks import TrainedRows
 from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.callbacks.predictions import PredictionsFile
+from gpt_classifier.training.callbacks.probe import KeepProbe
 from gpt_classifier.training.callbacks.progress import Bar, BatchLines, EpochLines
 from gpt_classifier.training.callbacks.results import ReportTest
 from gpt_classifier.training.callbacks.stopping import StopCleanly
@@ -34,5 +35,6 @@ def default_callbacks(checkpoints: bool = True, baselines: bool = True, report: 
     """
     reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), LearningCurves()]
     tested = [ReportTest(baselines, report), TrainedRows()]
+    reports.append(KeepProbe())
     saved = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
     return [*reports, *tested, StopEarly(), StopCleanly(), FinishRun(), *saved]

@@ -46,6 +46,7 @@ from gpt_classifier.statistics.paired_tests import paired_difference
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.callbacks.curves import learning_curves
+from gpt_classifier.training.callbacks.probe import kept_probe
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
 
@@ -119,6 +120,7 @@ def of_run(
         machine=_machine(),
         learning_curves=learning_curves(trainer, run),
         calibration=_calibration(model, outputs),
+        probe=kept_probe(run),
     )
 
 

@@ -164,7 +164,7 @@ def _other_weights(folder: Path, model: GPTClassifier) -> str:
     """Names weights that are not those of the run's model ``folder``; empty where they are, or where there is none."""
     if not (folder / "model.safetensors").is_file():
         return ""
-    head = {f"head.{name}": tensor.cpu() for name, tensor in model.model.head.state_dict().items()}
+    head = {f"head.{name}": tensor.cpu() for name, tensor in model.model.plain_head().state_dict().items()}
     with safe_open(folder / "model.safetensors", framework="pt") as stream:
         # The head trains under every policy, so other weights have another head.
         same = all(tensor.equal(stream.get_tensor(name)) for name, tensor in head.items())
