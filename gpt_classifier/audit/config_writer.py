@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from gpt_classifier import files
+from gpt_classifier.audit import networks
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import tokenizer_folder
 
@@ -28,6 +29,13 @@ FOREIGN = (
     "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
+LONGEST = 512  # tokens of a text for another network
+SEPARATORS = ("|", ";", ",")  # that may stand between the labels of a text
+SEVERAL = 0.02  # share of the rows that have a separator in their label, from which texts have several
+NO_NETWORK = (
+    "no published network lies on this machine or can be reached: the configuration names GPT-2, which fit downloads. "
+    "A small network from scratch (init --weights random) usually does worse than the classical models of a test"
+)
 
 
 # ---------------------------------------------------------------- inspecting the file
@@ -49,6 +57,8 @@ class Seen:
     without_text: int
     without_label: int
     scripts: dict[str, float]  # fractions of the letters, the largest first
+    network: str | None  # a network of transformers, by name or folder
+    multi_label: str | None  # what stands between the labels of a text; None if each has exactly one
     tokenizer: str | dict[str, int]
     unit: str  # unit of the lengths: tokens or estimated tokens
     lengths: dict[int, int]  # length by percentile: 50, 90, 99, 100
@@ -75,23 +85,16 @@ class Seen:
 def look_at(file: str, weights: str, text_column: str | None = None, label_column: str | None = None) -> Seen:
     """Inspects the first rows of a file. Raises ``InputError`` if no column can be the text or the label."""
     import numpy as np
-    import pandas as pd
 
     from gpt_classifier.data import datasets
     from gpt_classifier.data.duplicates import near_duplicate_key
-    from gpt_classifier.data.readers import read_columns
     from gpt_classifier.data.values import names_of, texts_of
     from gpt_classifier.text import scripts
 
     if datasets.is_named(file):
         raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
     datasets.check_files(file)
-    frames, rows = [], 0
-    for frame in read_columns(file, None):
-        frames.append(frame)
-        if (rows := rows + len(frame)) >= ROWS:
-            break
-    table = pd.concat(frames, ignore_index=True)
+    table = _first_rows(file)
     columns = [str(name) for name in table.columns]
     values = {name: table.iloc[:, n] for n, name in enumerate(columns) if columns.count(name) == 1}
     for option, column in (("text", text_column), ("label", label_column)):
@@ -106,31 +109,66 @@ def look_at(file: str, weights: str, text_column: str | None = None, label_colum
         label_column = _label_column(file, _readable(names_of, others, file))
     texts = _read(texts_of, values[text_column], text_column, file).dropna()
     labels = _read(names_of, values[label_column], label_column, file).dropna()
+    if (separator := _separator(labels)) is not None:
+        labels = labels.str.split(separator, regex=False).explode().str.strip()
+        labels = labels[labels != ""]
     if labels.nunique() < 2:
         raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
-    both = pd.DataFrame({"key": texts.map(near_duplicate_key), "label": labels}).dropna()
+    keys = texts.map(near_duplicate_key).rename("key")
+    both = labels.rename("label").to_frame().join(keys, how="inner").dropna()
     distinct = both.groupby("label")["key"].nunique()
     shares = scripts.shares(scripts.letters([text[:1000] for text in texts.head(2000)]))
     # A small network from scratch can have tokens of its own; pretrained weights need GPT-2's.
-    tokenizer = LEARNED if weights == "random" and _is_foreign(shares) else "gpt2"
+    tokenizer: str | dict[str, int] = LEARNED if weights == "random" and _is_foreign(shares) else "gpt2"
+    network = networks.proposed(texts.head(2000)) if weights == "pretrained" else None
+    tokenizer = tokenizer if network is None else network
     lengths, unit = _token_counts(list(texts), tokenizer)
     return Seen(
         file=file,
         weights=weights,
         rows=len(table),
-        more=rows >= ROWS,
+        more=len(table) >= ROWS,
         columns=columns,
         text_column=text_column,
         label_column=label_column,
         classes={str(name): int(count) for name, count in labels.value_counts().items()},
         rare=[str(name) for name in labels.unique() if distinct.get(name, 0) < 3],
         without_text=len(table) - len(texts),
-        without_label=len(table) - len(labels),
+        without_label=len(table) - labels.index.nunique(),
         scripts=shares,
+        network=network,
+        multi_label=separator,
         tokenizer=tokenizer,
         unit=unit,
         lengths={q: int(np.percentile(lengths, q, method="higher")) for q in (50, 90, 99, 100)},
     )
+
+
+def _first_rows(file: str) -> Any:
+    import pandas as pd
+
+    from gpt_classifier.data.readers import read_columns
+
+    frames: list[Any] = []
+    for frame in read_columns(file, None):
+        frames.append(frame)
+        if sum(map(len, frames)) >= ROWS:
+            break
+    return pd.concat(frames, ignore_index=True)
+
+
+def _separator(labels: Any) -> str | None:
+    """What stands between labels in a column of class names, if that makes fewer names of them, none of them empty."""
+    for separator in SEPARATORS:
+        having = labels.str.contains(separator, regex=False)
+        if having.mean() < SEVERAL:
+            continue
+        parts = labels.str.split(separator, regex=False).explode().str.strip()
+        alone = set(labels[~having])
+        often = parts[parts != ""].value_counts()
+        if len(often) < labels.nunique() and often.min() > 1 and len(alone & set(often.index)) >= len(often) / 2:
+            return str(separator)
+    return None
 
 
 def _readable(read: Callable[..., list[str | None]], columns: dict[str, Any], file: str) -> dict[str, Any]:
@@ -182,7 +220,7 @@ def _is_foreign(shares: dict[str, float]) -> bool:
 
 def _token_counts(texts: list[str], tokenizer: str | dict[str, int]) -> tuple[Sequence[int], str]:
     """The length of each text, or of 5,000 of them, and its unit. Nothing is downloaded."""
-    if tokenizer == LEARNED or _has_gpt2():
+    if tokenizer == LEARNED or tokenizer != "gpt2" or _has_gpt2():
         from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
 
         some = texts[:: max(1, len(texts) // 5000)]
@@ -223,6 +261,10 @@ def summary(seen: Seen) -> list[str]:
     if seen.rare:
         what = "left out" if seen.drops else "fit will refuse them"
         lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")
+    if seen.network is not None:
+        lines.append(f"  network  {seen.network}: its probe first, which takes seconds")
+    elif seen.weights == "pretrained":
+        lines.append(f"  note     {NO_NETWORK}")
     if seen.unit == "estimated tokens":
         lines.append("  note     GPT-2's tokenizer files are not on this machine: lengths are estimates")
     if _is_foreign(seen.scripts) and seen.tokenizer == "gpt2":
@@ -252,24 +294,29 @@ def _line(text: str) -> str:
 def configuration(seen: Seen, name: str) -> str:
     """A YAML configuration with the reasons in comments; ``name`` is the name of the folder for its runs."""
     scratch = seen.weights == "random"
-    recipe = yaml.safe_load(files.built_in_configurations()[RECIPES[seen.weights]].read_text(encoding="utf-8"))
+    name_of_recipe = RECIPES[seen.weights]
+    if seen.network is not None:
+        name_of_recipe = "decoder" if networks.is_decoder(seen.network) else "encoder"
+    recipe = yaml.safe_load(files.built_in_configurations()[name_of_recipe].read_text(encoding="utf-8"))
     p99, counts = seen.lengths[99], seen.kept.values()
-    max_length = min(CONTEXT, max(32, math.ceil(p99 / 32) * 32))
+    context = CONTEXT if seen.network is None else LONGEST
+    max_length = min(context, max(32, math.ceil(p99 / 32) * 32))
     unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
     data = {
         "source": seen.file,
         "text_column": seen.text_column,
         "label_column": seen.label_column,
+        **({} if seen.multi_label is None else {"multi_label": seen.multi_label}),
         "rare_classes": "drop" if seen.drops else "error",
         "balance": "none",
         "tokenizer": seen.tokenizer,
         "max_length": max_length,
-        "truncation": "head+tail" if p99 > CONTEXT else "head",
+        "truncation": "head+tail" if p99 > context else "head",
         "batch_size": recipe["data"]["batch_size"],
         "splitting": {"fractions": [0.7, 0.1, 0.2]},
         **{key: value for key, value in recipe["data"].items() if key == "batching"},
     }
-    model = recipe["model"]
+    model = recipe["model"] if seen.network is None else recipe["model"] | {"backbone": seen.network}
     if scratch:
         model["gpt"]["context_length"] = max_length
     trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
@@ -290,11 +337,21 @@ def configuration(seen: Seen, name: str) -> str:
         "tokenizer": tokenizer,
         "max_length": f"99 % of the texts have up to {p99:,} {seen.unit}; longer ones are truncated",
         "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
+        "multi_label": "what stands between the labels of a text",
         "weights": "random initial weights" if scratch else "OpenAI's, 0.5 GB to download",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
         "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
         "patience": "epochs without improvement after which training stops; null for all epochs",
     }
+    if seen.network is not None:
+        reasons |= {
+            "backbone": "an encoder or decoder of transformers, by name or folder",
+            "weights": "as published",
+            "pooling": "chosen by the probe",
+            "blocks": "chosen by the probe where only the head trains; else all",
+            "trainable": "head: the probe alone. Then lora or all, which begin from it and keep the better of both",
+            "learning_rate": "of fine-tuning",
+        }
     lines = [
         f"# Made by gpt-classifier init from {_line(seen.file)}. Change settings here or on the command line;",
         "# gpt-classifier fit --help explains them.",

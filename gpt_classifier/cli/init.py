@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from gpt_classifier.audit.config_writer import configuration, look_at, summary
+from gpt_classifier.audit.networks import has_gpu
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 
@@ -34,4 +35,8 @@ def main(words: list[str]) -> None:
     with whole_file(output) as path:
         path.write_text(content, encoding="utf-8")
     print("\n".join([*summary(seen), f"configuration: {output}"]))
-    print(f"next: gpt-classifier fit --config {shlex.quote(str(output))}")
+    command = f"gpt-classifier fit --config {shlex.quote(str(output))}"
+    print(f"next: {command}")
+    if seen.network is not None:
+        policy = "all" if has_gpu() else "lora"
+        print(f"then, to fine-tune from the probe: {command} --model.trainable {policy}")

@@ -1,0 +1,71 @@
+"""Proposes a published network for texts, by their language and by what lies on this machine; loads none."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+ENGLISH = "sentence-transformers/all-MiniLM-L6-v2"
+MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"  # 50 languages
+FOLDER = "GPT_CLASSIFIER_MODELS"  # environment variable: a folder with folders of networks
+FREQUENT = {"the", "and", "of", "to", "you", "is", "it", "that", "for", "in", "a", "i"}
+ENGLISH_SHARE = 0.1  # of such words, which English texts exceed and texts in other languages do not
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def proposed(texts: Iterable[str]) -> str | None:
+    """The name or folder of a network for these texts; None if there is none here and none can be reached."""
+    if find_spec("transformers") is None:
+        return None
+    name = ENGLISH if is_english(texts) else MULTILINGUAL
+    return name if _in_cache(name) else _in_folder() if name == ENGLISH and _in_folder() else _reached(name)
+
+
+def is_english(texts: Iterable[str]) -> bool:
+    """Whether as many words are frequent English ones as in English."""
+    words = [word for text in texts for word in WORD.findall(text[:1000].lower())]
+    return sum(word in FREQUENT for word in words) >= ENGLISH_SHARE * max(1, len(words))
+
+
+def has_gpu() -> bool:
+    """Whether a GPU of NVIDIA's is there, without loading PyTorch."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def is_decoder(folder: str) -> bool:
+    """Whether the folder of a network is that of a language model, which predicts the next token."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return False
+    names = json.loads(path.read_text(encoding="utf-8")).get("architectures") or []
+    return any("CausalLM" in str(name) for name in names)
+
+
+def _in_cache(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("config.json", "model.safetensors")
+    return all(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _in_folder() -> str | None:
+    """Of the networks in the folder that the environment names, the first sentence encoder, else the first one."""
+    if not (folder := os.environ.get(FOLDER)):
+        return None
+    found = sorted(path.parent for path in Path(folder).glob("*/config.json"))
+    found.sort(key=lambda path: (not (path / "1_Pooling").is_dir(), is_decoder(str(path))))
+    return str(found[0]) if found else None
+
+
+def _reached(name: str) -> str | None:
+    """The name, if the hub can be reached, which is asked for the network's configuration."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(name, "config.json", etag_timeout=5)
+    except Exception:  # the hub's client raises many unrelated kinds
+        return None
+    return name
