@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_classifier.models.gpt import take
+from gpt_classifier.models.last_position import TOLERANCE, at_position
 from gpt_classifier.models.whole_network import WholeNetwork
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class SplitNetwork(WholeNetwork):
 
     def __init__(self, network: "PreTrainedModel") -> None:
         super().__init__(network)
+        self.reads_positions: bool | None = None  # whether a block can be computed at a position alone; not known yet
         states = self._check_split()
         self.config = replace(self.config, n_embd=states.shape[-1])  # OPT 350M has a projection after its blocks
         ours = {name: parameter for name, parameter in self.named_parameters() if not name.startswith(self.blocks)}
@@ -71,9 +73,23 @@ class SplitNetwork(WholeNetwork):
         position: Tensor | None = None,
     ) -> Tensor:
         """Input (B, T, C) of block ``start`` -> output of block ``stop - 1``, or (B, 1, C) at ``position`` (B,)."""
-        for output in self.outputs(x, start, stop, lengths=lengths):
+        last = range(self.config.n_layer)[start:stop][-1:] if position is not None and self.config.causal else range(0)
+        for output in self.outputs(x, start, last[0] if last else stop, lengths=lengths):
             x = output
-        return x if position is None else take(x, position)
+        if position is None:
+            return x
+        return self._at(last[0], x, position) if last else take(x, position)
+
+    def _at(self, number: int, x: Tensor, position: Tensor) -> Tensor:
+        """The output (B, 1, C) of one block at ``position`` (B,)."""
+        block = self._modules_of_blocks()[number]
+        with torch.no_grad():
+            _, args, kwargs = self._without_blocks(self._inputs(_any_ids(x), None))[1][number]
+        if self.reads_positions is None:
+            self.reads_positions = _reads_positions(block, args, kwargs, x, position)
+        if self.reads_positions:
+            return at_position(block, args, kwargs, x, position)
+        return take(block(x, *args, **kwargs), position)
 
     def outputs(
         self, x: Tensor, start: int = 0, stop: int | None = None, *, lengths: Tensor | None = None
@@ -137,6 +153,24 @@ class SplitNetwork(WholeNetwork):
         if not in_order or not all(_alike(a[1:], b[1:]) for a, b in zip(calls, others, strict=True)):
             raise CannotSplit
         return states
+
+
+@torch.no_grad()
+def _reads_positions(
+    block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, position: Tensor
+) -> bool:
+    """Whether ``at_position`` gives what the whole block gives there."""
+    trains = block.training
+    block.eval()
+    try:
+        alone = at_position(block, args, kwargs, x, position)
+        whole = take(block(x, *args, **kwargs), position)
+    except Exception:  # each architecture raises errors of its own for arguments that it does not expect
+        return False
+    finally:
+        block.train(trains)
+    scale = float(whole.abs().max().clamp_min(1))
+    return bool((alone - whole).abs().max() <= TOLERANCE * scale)
 
 
 def _any_ids(x: Tensor) -> Tensor:

@@ -113,8 +113,28 @@ def test_logits_are_the_same_from_every_block(pooling, kind):
         assert_close(model(states, LENGTHS, depth), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
+def test_the_last_block_computes_only_what_is_read_and_gives_the_same_states_and_gradients(kind):
+    backbone = random_network(DECODERS[kind]).eval()
+    disturb(backbone)
+    x, rows = backbone.embed(IDS).detach(), torch.arange(3)
+    whole, alone = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = backbone.run_blocks(whole, 1, lengths=LENGTHS)[rows, LENGTHS - 1]
+    states = backbone.run_blocks(alone, 1, lengths=LENGTHS, position=LENGTHS - 1)[:, 0]
+    assert backbone.reads_positions == (kind != "gpt2")  # its attention has queries, keys and values in one layer
+    assert_close(states, expected, atol=1e-5, rtol=1e-5)
+    gradients = []
+    for result in (expected, states):
+        backbone.zero_grad()
+        result.square().sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None})
+    assert_close(alone.grad, whole.grad, atol=1e-5, rtol=1e-4)
+    for name, gradient in gradients[0].items():
+        other = gradients[1].get(name, torch.zeros_like(gradient))
+        assert_close(other, gradient, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
 @pytest.mark.parametrize("kind", [*DECODERS, *WHOLE])
+@pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
 def test_neither_padding_nor_company_changes_a_logit(pooling, kind):
     model = classifier(kind, pooling)
     alone = torch.cat([model(ids[None, :n], n[None]) for ids, n in zip(IDS, LENGTHS, strict=True)])
