@@ -298,10 +298,9 @@ def configuration(seen: Seen, name: str) -> str:
     if seen.network is not None:
         name_of_recipe = "decoder" if networks.is_decoder(seen.network) else "encoder"
     recipe = yaml.safe_load(files.built_in_configurations()[name_of_recipe].read_text(encoding="utf-8"))
-    p99, counts = seen.lengths[99], seen.kept.values()
+    p99 = seen.lengths[99]
     context = CONTEXT if seen.network is None else LONGEST
     max_length = min(context, max(32, math.ceil(p99 / 32) * 32))
-    unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
     data = {
         "source": seen.file,
         "text_column": seen.text_column,
@@ -321,12 +320,34 @@ def configuration(seen: Seen, name: str) -> str:
         model["gpt"]["context_length"] = max_length
     trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
     del trainer["callbacks"]  # added below
+    reasons = _reasons(seen)
+    lines = [
+        f"# Made by gpt-classifier init from {_line(seen.file)}. Change settings here or on the command line;",
+        "# gpt-classifier fit --help explains them.",
+        "seed_everything: 123",
+    ]
+    for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
+        lines += ["", f"{section}:"]
+        for key, value in settings.items():
+            reason = reasons.get(key)
+            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reason}" if reason else ""))
+    return "\n".join([*lines, "  callbacks:", "    - class_path: LearningRateMonitor", ""])
+
+
+def _reasons(seen: Seen) -> dict[str, str]:
+    """What the comments of a configuration say, by setting."""
+    counts = seen.kept.values()
+    unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
     if seen.tokenizer == LEARNED:
         tokenizer = "learned from the training rows: most letters are not Latin, which GPT-2's splits into bytes"
     elif _is_foreign(seen.scripts):
         tokenizer = FOREIGN
     else:
-        tokenizer = "GPT-2's; or {train: 4096}, one's own, or bytes" if scratch else "the tokenizer of the weights"
+        tokenizer = (
+            "GPT-2's; or {train: 4096}, one's own, or bytes"
+            if seen.weights == "random"
+            else "the tokenizer of the weights"
+        )
     reasons = {
         "text_column": _lengths(seen),
         "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
@@ -335,10 +356,10 @@ def configuration(seen: Seen, name: str) -> str:
         "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
         "batching": "saves padding",
         "tokenizer": tokenizer,
-        "max_length": f"99 % of the texts have up to {p99:,} {seen.unit}; longer ones are truncated",
+        "max_length": f"99 % of the texts have up to {seen.lengths[99]:,} {seen.unit}; longer ones are truncated",
         "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
         "multi_label": "what stands between the labels of a text",
-        "weights": "random initial weights" if scratch else "OpenAI's, 0.5 GB to download",
+        "weights": "random initial weights" if seen.weights == "random" else "OpenAI's, 0.5 GB to download",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
         "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
         "patience": "epochs without improvement after which training stops; null for all epochs",
@@ -352,17 +373,7 @@ def configuration(seen: Seen, name: str) -> str:
             "trainable": "head: the probe alone. Then lora or all, which begin from it and keep the better of both",
             "learning_rate": "of fine-tuning",
         }
-    lines = [
-        f"# Made by gpt-classifier init from {_line(seen.file)}. Change settings here or on the command line;",
-        "# gpt-classifier fit --help explains them.",
-        "seed_everything: 123",
-    ]
-    for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
-        lines += ["", f"{section}:"]
-        for key, value in settings.items():
-            reason = reasons.get(key)
-            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reason}" if reason else ""))
-    return "\n".join([*lines, "  callbacks:", "    - class_path: LearningRateMonitor", ""])
+    return reasons
 
 
 def _yaml(value: Any) -> str:

@@ -192,7 +192,10 @@ def _encoding_of(network: str, data: Namespace, words: list[str]) -> dict[str, A
     if "--data.tokenizer" not in typed and (not isinstance(data.tokenizer, str) or data.tokenizer in OWN):
         found["tokenizer"] = network
     if "--data.max_length" not in typed:
-        context = network_config(network).max_position_embeddings
+        try:
+            context = network_config(network).max_position_embeddings
+        except InputError:  # it is not there: the fit says so, when it needs it
+            return found
         default = inspect.signature(TextDataModule).parameters["max_length"].default
         wanted = min(LONGEST, sentence_length(network) or LONGEST) if data.max_length == default else data.max_length
         found["max_length"] = min(wanted, context)

@@ -19,8 +19,9 @@ AWKWARD = {"text": 'Text: "the" #1', "label": "- {my: [label", "yes": 'yes: "a" 
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch):
-    """An empty working folder, on a machine without GPT-2's tokenizer files."""
+    """An empty working folder, on a machine without GPT-2's tokenizer files and other networks."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GPT_CLASSIFIER_MODELS", raising=False)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "none"))
 
 

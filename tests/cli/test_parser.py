@@ -52,7 +52,7 @@ QUICK = {
     ),
     "a configuration": ("fit --config spamm", "no file spamm: did you mean --config spam?"),
     "a configuration with its ending": ("fit --config configs/spam.yaml", "did you mean --config spam?"),
-    "a configuration of no name": ("fit --config zzz", "article, csv, imdb"),
+    "a configuration of no name": ("fit --config zzz", "article, csv, decoder, encoder, imdb"),
     "a study for fit": ("fit --config study/article", "is a study: gpt-classifier study --config"),
     "a configuration that stands alone": ("fit spam.yaml", "give it as --config spam.yaml"),
     "data that stand alone": ("fit good.csv", "give a data file as --data.source good.csv"),
