@@ -369,7 +369,7 @@ def _reasons(seen: Seen) -> dict[str, str]:
             "backbone": "an encoder or decoder of transformers, by name or folder",
             "weights": "as published",
             "pooling": "chosen by the probe",
-            "blocks": "chosen by the probe where only the head trains; else all",
+            "blocks": "chosen by the probe where the head or last blocks train; else all",
             "trainable": "head: the probe alone. Then lora or all, which begin from it and keep the better of both",
             "learning_rate": "of fine-tuning",
         }

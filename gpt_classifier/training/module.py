@@ -64,8 +64,8 @@ class GPTClassifier(StoredModule):
         weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
             .safetensors file or folder; of a model folder (also one of ``pretrain``), a run or a .ckpt file of this
             package, network and tokenizer are the defaults of the command line.
-        blocks: Number of first blocks that the network keeps; null for those that a probe chooses where only the head
-            trains, else all.
+        blocks: Number of first blocks that the network keeps; null for those that a probe chooses where the head or
+            last blocks train, else all.
         pooling: Which hidden states the head gets: ``last_token``, ``first_token``, ``mean``, or, to reproduce the
             article, ``last_position`` and ``mean_positions``, which include padding; null for what a probe chooses,
             else the last token of a causal network, and the mean of another.

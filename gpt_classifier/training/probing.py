@@ -15,6 +15,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.splits import linked_rows
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.probe_results import ProbeResults, ProbeTrial
+from gpt_classifier.models.freezing import freeze, trainable_blocks
 from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier, build_head
 from gpt_classifier.training.pooled_states import MANY_BYTES, PooledStates, mean_of_windows
 from gpt_classifier.training.probe import (
@@ -58,6 +59,7 @@ def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResu
     began = time.monotonic()
     with _plain_tensors():
         module.model.to(module.trainer.strategy.root_device)
+        module.model.eval()  # blocks that will train drop nothing here
         found = _choose(module, data)
         if found is None:
             return None
@@ -102,8 +104,9 @@ def adopt_choices(model: SequenceClassifier, given: Mapping[str, Any], checkpoin
     saved = checkpoint["hyper_parameters"]
     names = (name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.backbone."))
     blocks = {model.block_of(name) for name in names} - {model.backbone.config.n_layer}
-    if given["blocks"] is None and blocks:
+    if given["blocks"] is None and blocks and max(blocks) + 1 < model.backbone.config.n_layer:
         model.backbone.keep(max(blocks) + 1)
+        freeze(model, saved["trainable"])  # other blocks are the last ones now
     if given["pooling"] is None:
         model.pooling = saved["pooling"]
     if given["head"] == "linear" and saved["head"] == "standardized":
@@ -156,7 +159,8 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
     """The states to choose from: behind each block that the network may end with, read by each pooling."""
     model, settings, trainer = module.model, module.hparams, module.trainer
     layers = model.backbone.config.n_layer
-    kept = range(1, layers + 1) if may_cut(model, settings) else [layers]
+    trained = last_blocks(model, settings)
+    kept = [layers] if trained < 0 else range(max(1, trained), layers + 1)
     own = "last_token" if model.backbone.config.causal else "first_token"
     poolings = [given] if (given := module.given["pooling"]) else ["mean", own]
     assert module.text_encoder is not None
@@ -173,10 +177,16 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
     )
 
 
-def may_cut(model: SequenceClassifier, settings: Mapping[str, Any]) -> bool:
-    """Whether the probe chooses how many blocks remain: where nothing above the head trains and no number is given."""
-    by_choice = settings["blocks"] is None and not trains_more(settings["trainable"])
-    return by_choice and len(model.backbone.starts_at) > 2
+def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
+    """How many last blocks train, of a network that may end where the probe reads it best; -1 if it must not be cut.
+
+    Networks of which all blocks train, with whole matrices or low-rank updates, keep them: fine-tuned, the whole one is
+    better than the part that was best frozen.
+    """
+    blocks = trainable_blocks(settings["trainable"], model.backbone.config.n_layer)
+    if blocks is None or settings["blocks"] is not None or len(model.backbone.starts_at) <= 2:
+        return -1
+    return blocks
 
 
 def _solved(

@@ -201,11 +201,16 @@ def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, ti
     assert "each scored by folds" in caplog.text
 
 
-def test_fine_tuning_starts_from_the_probe_and_keeps_all_blocks(quick_trainer, tiny_data, tmp_path):
-    module = fit(quick_trainer, tiny_data(), trainable="last_block", learning_rate=1e-9)
-    assert module.model.backbone.config.n_layer == 3
+@pytest.mark.parametrize(("trainable", "blocks"), [("last_block", None), (2, None), ("all", 3), ("lora", 3)])
+def test_fine_tuning_starts_from_the_probe_and_all_blocks_are_kept_where_all_train(
+    trainable, blocks, quick_trainer, tiny_data, tmp_path
+):
+    module = fit(quick_trainer, tiny_data(), trainable=trainable, learning_rate=1e-9)
     assert isinstance(module.model.head, StandardizedLinear)
-    probe = fit(quick_trainer, tiny_data(), trainable="head", blocks=3)
+    kept = module.model.backbone.config.n_layer
+    assert kept == (module.probed.best.blocks if blocks is None else blocks)
+    assert kept >= (2 if trainable == 2 else 1)
+    probe = fit(quick_trainer, tiny_data(), trainable="head", blocks=kept)
     ids, lengths = torch.randint(0, 257, (2, 9)), torch.tensor([9, 5])
     assert probe.model.pooling == module.model.pooling
     assert_close(module.model.eval()(ids, lengths), probe.model.eval()(ids, lengths), atol=1e-4, rtol=1e-4)
