@@ -14,8 +14,8 @@ def of_probe(test: SavedTest) -> Section | None:
         return None
     score = probe.monitor.removeprefix("val/")
     how = (
-        "On the frozen network, a linear head was solved behind each block that was tried. Block, pooling and strength "
-        f"were selected by {score} on {probe.scored_on}, so the best {score} here is an optimistic one"
+        "On the frozen network, a linear head was solved behind each block that was tried. Block and pooling were "
+        f"selected by {score}, the strength by the loss, on {probe.scored_on}, so the best {score} here is optimistic"
         f"{'; the validation rows had no part in it' if probe.by_folds else ''}. The strength is that of the loss, in "
         "units of half the squared weights."
     )

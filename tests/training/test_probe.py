@@ -1,5 +1,7 @@
 """A probe solves the head as scikit-learn does, chooses where the network is read, cuts it there, and is epoch 0."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,10 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import SequenceClassifier, StandardizedLinear
 from gpt_classifier.models.transformers_network import random_network
+from gpt_classifier.reporting.document import Table
+from gpt_classifier.reporting.probe import of_probe
 from gpt_classifier.training.callbacks import default_callbacks
+from gpt_classifier.training.callbacks.probe import kept_probe
 from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
 from gpt_classifier.training.probe import Probe, Rows, Solver, folds, scorer
 
@@ -199,6 +204,13 @@ def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, ti
     assert TextClassifier(again.bundle()).predict_proba(texts) == pytest.approx(expected, abs=1e-6)
     assert "probe: " in caplog.text
     assert "each scored by folds" in caplog.text
+    assert kept_probe(run) == module.probed
+    test = SimpleNamespace(results=SimpleNamespace(run=SimpleNamespace(probe=kept_probe(run))))
+    section = of_probe(test)
+    assert "training rows, each scored by folds" in section.how_to_read
+    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    kept = [(each.pooling.replace("_", " "), str(each.blocks)) for each in module.probed.places.values()]
+    assert [(row[0], row[1]) for row in table.rows] == kept
 
 
 @pytest.mark.parametrize(("trainable", "blocks"), [("last_block", None), (2, None), ("all", 3), ("lora", 3)])
