@@ -180,8 +180,8 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
 def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
     """How many last blocks train, of a network that may end where the probe reads it best; -1 if it must not be cut.
 
-    Networks of which all blocks train, with whole matrices or low-rank updates, keep them: fine-tuned, the whole one is
-    better than the part that was best frozen.
+    Networks of which all blocks train, with whole matrices or low-rank updates, keep them all: what the upper ones do
+    not know of the task, they learn.
     """
     blocks = trainable_blocks(settings["trainable"], model.backbone.config.n_layer)
     if blocks is None or settings["blocks"] is not None or len(model.backbone.starts_at) <= 2:
