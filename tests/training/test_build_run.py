@@ -347,7 +347,9 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("policy", "told"),
     [
         pytest.param("all", "of them trainable (all)", marks=pytest.mark.nightly),
-        pytest.param("last_block", "frozen trunk of 1 of 2 blocks ran once", marks=[pytest.mark.nightly, pytest.mark.ci]),
+        pytest.param(
+            "last_block", "frozen trunk of 1 of 2 blocks ran once", marks=[pytest.mark.nightly, pytest.mark.ci]
+        ),
     ],
 )
 def test_two_processes_fit_one_model(policy, told, tmp_path):
