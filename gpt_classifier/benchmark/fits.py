@@ -56,7 +56,12 @@ def train_ours(job: "Training") -> Result:
     data = prepared_data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))
     data.setup("fit")
     model = GPTClassifier(
-        gpt=job.gpt, weights=job.weights, trainable=job.policy, cache=CacheConfig(job.system == "cached")
+        pooling="last_token",  # as the other systems: no probe chooses, and none solves the head
+        probe=False,
+        gpt=job.gpt,
+        weights=job.weights,
+        trainable=job.policy,
+        cache=CacheConfig(job.system == "cached"),
     )
     steps = Steps(job.device)
     trainer = L.Trainer(
