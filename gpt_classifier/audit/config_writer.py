@@ -14,6 +14,7 @@ from gpt_classifier import files
 from gpt_classifier.audit import networks
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.files import tokenizer_folder
+from gpt_classifier.models.sentence_folder import usual_length
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
 TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
@@ -29,7 +30,6 @@ FOREIGN = (
     "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
-LONGEST = 512  # tokens of a text for another network
 SEPARATORS = ("|", ";", ",")  # that may stand between the labels of a text
 SEVERAL = 0.02  # share of the rows that have a separator in their label, from which texts have several
 NO_NETWORK = (
@@ -299,7 +299,7 @@ def configuration(seen: Seen, name: str) -> str:
         name_of_recipe = "decoder" if networks.is_decoder(seen.network) else "encoder"
     recipe = yaml.safe_load(files.built_in_configurations()[name_of_recipe].read_text(encoding="utf-8"))
     p99 = seen.lengths[99]
-    context = CONTEXT if seen.network is None else LONGEST
+    context = CONTEXT if seen.network is None else usual_length(seen.network)
     max_length = min(context, max(32, math.ceil(p99 / 32) * 32))
     data = {
         "source": seen.file,
@@ -371,7 +371,8 @@ def _reasons(seen: Seen) -> dict[str, str]:
             "pooling": "chosen by the probe",
             "blocks": "chosen by the probe where the head or last blocks train; else all",
             "trainable": "head: the probe alone. Then lora or all, which begin from it and keep the better of both",
-            "learning_rate": "of fine-tuning",
+            "learning_rate": "of fine-tuning: 1e-4, or 1e-3 of low-rank updates",
+            "dropout": "halves the time of a step on a CPU; null for that of the network",
         }
     return reasons
 

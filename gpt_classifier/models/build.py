@@ -11,7 +11,13 @@ from gpt_classifier.models.backbone import FAMILIES, Backbone, Family
 from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.models.transformers_config import is_causal, network_config, network_fields, sentence_pooling
+from gpt_classifier.models.sentence_folder import sentence_pooling
+from gpt_classifier.models.transformers_config import (
+    is_causal,
+    network_config,
+    network_fields,
+    with_dropout,
+)
 from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
 from gpt_classifier.models.weights import fetch_pretrained, load_weights, without_weights
 from gpt_classifier.settings import grouped
@@ -56,7 +62,7 @@ class Specification:
         """The specification that a user's settings describe.
 
         Args:
-            settings: ``gpt``, or ``backbone`` if there is one, and ``pooling``, ``head`` and ``lora``, as
+            settings: ``gpt``, or ``backbone`` if there is one, and ``dropout``, ``pooling``, ``head`` and ``lora``, as
                 :class:`~gpt_classifier.training.module.GPTClassifier` explains them.
             num_classes: Number of classes K.
             vocab_size: Number of token ids, if the settings do not give it.
@@ -73,6 +79,8 @@ class Specification:
         else:
             family = "decoder" if is_causal(network_config(backbone, vocab_size)) else "encoder"
         dimensions = FAMILIES[family].fields(settings["gpt"] if backbone is None else backbone, vocab_size)
+        if (probability := settings.get("dropout")) is not None:
+            dimensions = with_dropout(dimensions, probability)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
         pooling = settings.get("pooling") or default_pooling(family, backbone)
         return cls(family, dimensions, num_classes, pooling, settings.get("head", "linear"), lora)
@@ -159,6 +167,6 @@ def _published_gpt(dimensions: Mapping[str, Any], name: str) -> GPT:
 
 FAMILIES["gpt"] = Family(lambda gpt, vocab_size: gpt_config(gpt, vocab_size).fields, _random_gpt, _published_gpt)
 FAMILIES["encoder"] = FAMILIES["decoder"] = Family(
-    network_fields, random_network, lambda _, name: pretrained_network(name), empty_network
+    network_fields, random_network, lambda fields, name: pretrained_network(name, fields), empty_network
 )
 OF_THE_PACKAGE = frozenset(FAMILIES)

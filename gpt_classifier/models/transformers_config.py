@@ -96,38 +96,6 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
     return config
 
 
-def sentence_pooling(name: str) -> str | None:
-    """The pooling that a folder of sentence-transformers was trained with; None for others, and if it is another."""
-    settings = _sentence_settings(name, "1_Pooling/config.json")
-    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first_token"}
-    known |= {"pooling_mode_lasttoken": "last_token"}
-    found = [pooling for key, pooling in known.items() if settings.get(key)]
-    return found[0] if len(found) == 1 else None
-
-
-def sentence_length(name: str) -> int | None:
-    """The maximum number of tokens of a folder of sentence-transformers; None if it has none."""
-    length = _sentence_settings(name, "sentence_bert_config.json").get("max_seq_length")
-    return length if isinstance(length, int) else None
-
-
-def _sentence_settings(name: str, file: str) -> dict[str, Any]:
-    """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
-    path = Path(name) / file
-    if not Path(name).is_dir():
-        from huggingface_hub import hf_hub_download
-
-        try:
-            path = Path(hf_hub_download(name, file))
-        except Exception:  # the hub's client raises many unrelated kinds: there is no such file, or no network
-            return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
 def network_fields(network: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
     """The configuration that :func:`network_config` returns, as plain values."""
     return plain(network_config(network, vocab_size))
@@ -161,9 +129,20 @@ def predicts_with_embeddings(config: "PreTrainedConfig") -> bool:
 
 
 def dropout(fields: Mapping[str, Any]) -> float:
-    """The maximum of all dropout probabilities of the network itself."""
+    """The maximum of all dropout probabilities of the network itself, of whole blocks too."""
+    return max((float(fields[name]) for name in _probabilities(fields)), default=0.0)
+
+
+def with_dropout(fields: Mapping[str, Any], probability: float) -> dict[str, Any]:
+    """The fields of a network that drops each state with this probability, and whole blocks as before."""
+    names = (name for name in _probabilities(fields) if "layerdrop" not in name)
+    return {**fields, **dict.fromkeys(names, probability)}
+
+
+def _probabilities(fields: Mapping[str, Any]) -> list[str]:
+    """The names of the dropout probabilities of the network itself, not of heads of transformers."""
     names = (name for name in fields if "drop" in name and not name.startswith(OF_HEADS))
-    return max((float(p) for name in names if isinstance(p := fields[name], int | float)), default=0.0)
+    return [name for name in names if isinstance(fields[name], int | float) and not isinstance(fields[name], bool)]
 
 
 def plain(config: "PreTrainedConfig") -> dict[str, Any]:

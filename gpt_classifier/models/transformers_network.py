@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def pretrained_network(name: str) -> WholeNetwork:
+def pretrained_network(name: str, fields: Mapping[str, Any] | None = None) -> WholeNetwork:
     """The network ``name`` with published weights, from the Hugging Face hub (downloaded if needed) or from a folder.
+
+    Its configuration is that of the same place, or ``fields``.
 
     Raises:
         InputError: It cannot be loaded, is neither an encoder nor a decoder, or its weights do not fit its
             configuration.
     """
     transformers = import_transformers()
-    config = network_config(name)
+    config = network_config(name if fields is None else fields)
     try:
         with errors_only():
             network, info = transformers.AutoModel.from_pretrained(
@@ -59,6 +61,14 @@ def empty_network(fields: Mapping[str, Any]) -> WholeNetwork:
     # On the CPU even if the caller uses the meta device: buffers such as position ids are in no file.
     with torch.device("cpu"), no_init_weights():
         return _built(config)
+
+
+def context_length(name: str) -> int:
+    """The maximum number of tokens of a text for the network ``name``, of which only the configuration is read."""
+    config = network_config(name)
+    with torch.device("meta"), errors_only():
+        network = import_transformers().AutoModel.from_config(config, trust_remote_code=False)
+        return WholeNetwork(network).config.context_length
 
 
 def _built(config: "PreTrainedConfig") -> WholeNetwork:

@@ -11,6 +11,9 @@ from gpt_classifier.models.freezing import frozen_depth, trainable_names
 from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
 from gpt_classifier.training.lm_loss import multiplications
 
+CPUINFO = Path("/proc/cpuinfo")
+LARGE = 10**7  # parameters, from which on arithmetic is most of a step
+
 
 def size(model: SequenceClassifier, trainable: str | int) -> str:
     """How many parameters there are, and how many are trained."""
@@ -43,6 +46,11 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
             f"precision is {precision}, but this processor has no bfloat16 instructions and emulates them: "
             "--trainer.precision 32-true is faster here"
         )
+    large = sum(p.numel() for p in model.backbone.parameters()) >= LARGE
+    if precision == "32-true" and device.type == "cpu" and large and has_bf16_units():
+        lines.append(
+            "this processor has matrix units for bfloat16: --trainer.precision bf16-mixed is likely faster here"
+        )
     return lines
 
 
@@ -60,10 +68,21 @@ def _costs_of_next_tokens(settings: Mapping[str, Any], model: SequenceClassifier
     return "; ".join([line, *off])
 
 
-def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor has instructions for bfloat16 matrix products; True if that is unknown."""
+    flags = _flags(cpuinfo)
+    return flags is None or bool({"avx512_bf16", "amx_bf16", "avx_ne_convert"} & flags)
+
+
+def has_bf16_units(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the processor is known to have units for bfloat16 matrix products (AMX)."""
+    return "amx_bf16" in (_flags(cpuinfo) or ())
+
+
+def _flags(cpuinfo: Path) -> set[str] | None:
+    """What the processor can do; None if that is unknown."""
     if platform.machine().lower() not in ("x86_64", "amd64") or not cpuinfo.is_file():
-        return True
+        return None
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "avx512_bf16")
-    return bool({"avx512_bf16", "amx_bf16", "avx_ne_convert"} & set(flags.split()))
+    flags = next((line for line in lines if line.startswith("flags")), None)
+    return None if flags is None else set(flags.split())

@@ -32,10 +32,7 @@ from gpt_classifier.training.hints import hints, size
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR
 from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network, keep
-from gpt_classifier.training.optimization import (
-    OptimizerConfig,
-    optimizer_of,
-)
+from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of, usual_learning_rate
 from gpt_classifier.training.probing import start_from_probe, trains_more, validate, wants_probe
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import TrunkCache
@@ -76,7 +73,10 @@ class GPTClassifier(StoredModule):
         trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate; null for the usual one of what trains, 1e-4, or 1e-3 of low-rank updates and
+            biases.
+        dropout: Dropout probability of the blocks that train; null for that of the network, which of a published one
+            is usually 0.1. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
             of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
@@ -107,7 +107,8 @@ class GPTClassifier(StoredModule):
         head: str | dict[str, Any] = "linear",
         probe: bool | None = None,
         trainable: str | int = "last_block",
-        learning_rate: float = 5e-5,
+        learning_rate: float | None = None,
+        dropout: float | None = None,
         lm_loss: float = 0.0,
         monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
@@ -129,7 +130,9 @@ class GPTClassifier(StoredModule):
         settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
         settings |= {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
         self.hparams.update({name: plain(value) for name, value in settings.items()})
-        check_training(learning_rate, monitor, patience, lm_loss)
+        if learning_rate is None:
+            learning_rate = self.hparams["learning_rate"] = usual_learning_rate(trainable)
+        check_training(learning_rate, dropout, monitor, patience, lm_loss)
         check_network(self.hparams)
         self.given = {name: self.hparams[name] for name in ("blocks", "pooling", "head")}  # null: decided by a fit
         self.class_names = class_names

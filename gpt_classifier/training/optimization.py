@@ -21,6 +21,14 @@ from gpt_classifier.settings import check_choice, check_resumed
 Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
+FINE_TUNING_RATE = 1e-4  # of whole matrices; docs/pages/measurements.md has what these rates were chosen by
+UPDATE_RATE = 1e-3  # of low-rank updates, which start at 0, and of biases
+
+
+def usual_learning_rate(trainable: str | int) -> float:
+    """The peak learning rate for what trains, on a network that is pretrained."""
+    return UPDATE_RATE if trainable in ("lora", "biases") else FINE_TUNING_RATE
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:

@@ -27,13 +27,12 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
-from gpt_classifier.models.transformers_config import network_config, sentence_length
+from gpt_classifier.models.sentence_folder import usual_length
+from gpt_classifier.models.transformers_network import context_length
 from gpt_classifier.text.tokenizers import OWN
 from gpt_classifier.training.callbacks.progress import Bar
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of
-
-LONGEST = 512  # tokens of a text for a published network, unless a number is given
 
 
 class SaveConfig(SaveConfigCallback):
@@ -184,8 +183,8 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
 def _encoding_of(network: str, data: Namespace, words: list[str]) -> dict[str, Any]:
     """How texts are encoded for a published network, where neither the command line nor a configuration knows better.
 
-    Its tokenizer replaces those of the package, which it does not know. The length is by default that of its training,
-    or LONGEST; a configured one is at most its context.
+    Its tokenizer replaces those of the package, which it does not know. The length is by default the usual one for
+    it; a configured one is at most its context.
     """
     typed = {word.partition("=")[0] for word in words}
     found: dict[str, Any] = {}
@@ -193,11 +192,11 @@ def _encoding_of(network: str, data: Namespace, words: list[str]) -> dict[str, A
         found["tokenizer"] = network
     if "--data.max_length" not in typed:
         try:
-            context = network_config(network).max_position_embeddings
+            context = context_length(network)
         except InputError:  # it is not there: the fit says so, when it needs it
             return found
         default = inspect.signature(TextDataModule).parameters["max_length"].default
-        wanted = min(LONGEST, sentence_length(network) or LONGEST) if data.max_length == default else data.max_length
+        wanted = usual_length(network) if data.max_length == default else data.max_length
         found["max_length"] = min(wanted, context)
     changed = {name: value for name, value in found.items() if data[name] != value}
     if changed:

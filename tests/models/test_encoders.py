@@ -17,9 +17,10 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import adapter, bundle, model_folder
 from gpt_classifier.inference.classifier import quantized
+from gpt_classifier.models.build import Specification, build
 from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
-from gpt_classifier.models.transformers_network import pretrained_network, random_network
+from gpt_classifier.models.transformers_network import context_length, pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
@@ -377,6 +378,22 @@ def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny
     roberta = ENCODERS["roberta"] | {"max_position_embeddings": 65}
     with pytest.raises(InputError, match="64 tokens, but the model's context has 63"):
         quick_trainer().fit(GPTClassifier(**settings("roberta", backbone=roberta)), tiny_data())
+
+
+def test_what_a_configuration_leaves_of_the_positions_is_known_without_weights(saved):
+    assert context_length(str(saved)) == pretrained_network(str(saved)).config.context_length
+
+
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_published_networks_drop_what_the_settings_say(weights, saved):
+    def draws(probability: float | None) -> list[torch.Tensor]:
+        given = {"backbone": str(saved), "dropout": probability}
+        model = build(Specification.from_settings(given, 2), weights, str(saved)).train()
+        assert Specification.of(model).backbone.get("layerdrop", 0) == 0
+        return [model(IDS, LENGTHS) for _ in range(2)]
+
+    assert_close(*draws(0.0), rtol=0, atol=0)
+    assert not torch.allclose(*draws(0.5), atol=1e-4)
 
 
 def test_without_transformers_the_error_names_what_to_install(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt_classifier.training import hints
-from gpt_classifier.training.hints import has_bf16
+from gpt_classifier.training.hints import has_bf16, has_bf16_units
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,21 @@ def test_bf16_on_a_processor_without_it_is_pointed_out(native, precision, said, 
 
 
 @pytest.mark.parametrize(
+    ("units", "precision", "large", "said"),
+    [(1, "32-true", 1, 1), (1, "bf16-mixed", 1, 0), (0, "32-true", 1, 0), (1, "32-true", 0, 0)],
+)
+def test_a_large_network_in_float32_on_a_processor_with_units_for_bf16_is_pointed_out(
+    units, precision, large, said, tiny_model, monkeypatch
+):
+    monkeypatch.setattr(hints, "has_bf16_units", lambda: bool(units))
+    monkeypatch.setattr(hints, "LARGE", 1 if large else 10**7)
+    model = tiny_model(class_names=["ham", "spam"])
+    model.configure_model()
+    lines = hints.hints(model.hparams, model.model, precision, torch.device("cpu"))
+    assert ["bf16-mixed" in line for line in lines] == [True] * said
+
+
+@pytest.mark.parametrize(
     ("flags", "machine", "native"),
     [
         ("avx2 avx512f", "x86_64", False),
@@ -48,4 +63,6 @@ def test_the_processor_tells_whether_it_has_bf16(flags, machine, native, tmp_pat
     monkeypatch.setattr("platform.machine", lambda: machine)
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
     assert has_bf16(tmp_path / "cpuinfo") == native
+    assert has_bf16_units(tmp_path / "cpuinfo") == ("amx_bf16" in flags)
     assert has_bf16(tmp_path / "nothing")
+    assert not has_bf16_units(tmp_path / "nothing")

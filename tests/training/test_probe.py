@@ -1,8 +1,13 @@
 """A probe solves the head as scikit-learn does, chooses where the network is read, cuts it there, and is epoch 0."""
 
+import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -288,3 +293,47 @@ def test_states_are_kept_for_a_second_fit(quick_trainer, tiny_data, monkeypatch)
     fit(quick_trainer, tiny_data(), trainable="head")
     monkeypatch.setattr(PooledStates, "states_of", lambda *_: pytest.fail("the network runs again"))
     fit(quick_trainer, tiny_data(), trainable="head")
+
+
+@pytest.mark.slow
+def test_two_processes_choose_and_solve_what_one_does(tmp_path):
+    texts = [f"{word} {a}{b}" for word in ("win a prize", "see you") for a in "abcdefgh" for b in "ijkl"]
+    source = tmp_path / "texts.csv"
+    pd.DataFrame({"text": texts, "label": [text.split()[0] for text in texts]}).to_csv(source, index=False)
+    heads, probes = [], []
+    for devices in (1, 2):
+        root = tmp_path / str(devices)
+        settings = {
+            "model.backbone": json.dumps(BERT),
+            "model.weights": "random",
+            "model.probe": True,
+            "model.trainable": "last_block",
+            "model.learning_rate": 1e-9,
+            "model.cache.gigabytes": 0.001,
+            "data.source": source,
+            "data.tokenizer": "bytes",
+            "data.max_length": 64,
+            "trainer.max_epochs": 1,
+            "trainer.accelerator": "cpu",
+            "trainer.devices": devices,
+            "trainer.strategy": "auto" if devices == 1 else "ddp",
+            "trainer.default_root_dir": root,
+        }
+        command = ["fit", *(f"--{name}={value}" for name, value in settings.items())]
+        environment = os.environ | {"GPT_CLASSIFIER_COMPUTED": str(root / "states")}
+        done = subprocess.run(
+            [sys.executable, "-m", "gpt_classifier", *command],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("probe: ") + done.stdout.count("probe: ") == 1
+        probes.append(kept_probe(root / "version_0"))
+        checkpoint = torch.load(root / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+        heads.append({name: value for name, value in checkpoint["state_dict"].items() if "head" in name})
+    one, two = ([(t.pooling, t.blocks, t.strength, t.score) for t in probe.trials] for probe in probes)
+    assert one == [(*place, pytest.approx(score, abs=1e-6)) for *place, score in two]
+    assert probes[0].best.blocks == probes[1].best.blocks
+    assert_close(*heads, rtol=1e-3, atol=1e-4)
