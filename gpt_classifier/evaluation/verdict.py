@@ -46,7 +46,10 @@ class Verdict:
     rows_needed: int | None
     f1_macro_difference: float | None
     f1_macro_difference_interval: Interval | None
-    verdict: str  # in one sentence
+    verdict: str  # in one sentence, and a second one where another baseline is better on the test rows
+    left_out: list[str] = field(default_factory=list)  # baselines that were not trained
+    better: str | None = None  # the baseline that is most accurate on the test rows, if that is another one
+    better_difference: float | None = None  # of the network and that one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,24 +127,39 @@ def _against_best(
         f1_macro_difference=of_f1[0],
         f1_macro_difference_interval=of_f1[1],
         verdict="",
+        left_out=list(baselines.skipped),
     )
+    accuracy = {each.name: float(right(each.predicted, labels).mean()) for each in baselines.trained}
+    better = max(accuracy, key=accuracy.__getitem__)
+    if accuracy[better] > accuracy[best.name]:
+        found = replace(found, better=better, better_difference=float(one.mean()) - accuracy[better])
     return replace(found, verdict=verdict(found, len(labels)))
 
 
 def verdict(found: Verdict, rows: int) -> str:
-    """One sentence on what was found on so many test rows, whichever side it favours."""
+    """What was found on so many test rows, whichever side it favours, and what it leaves out."""
     low, high = (100 * bound for bound in found.difference_interval)
-    points = 100 * found.difference
-    how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
     evidence = f"95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p {number(found.p)}"
-    against = f"{found.best}, the best baseline on {found.chosen_on}"
-    said = f"Verdict: on {rows:,} test texts the network is {how} {against} ({evidence})"
+    without = f" of those that were trained, without {' and '.join(found.left_out)}," if found.left_out else ""
+    against = f"{found.best}, the best baseline{without} on {found.chosen_on}"
+    said = f"Verdict: on {rows:,} test texts the network is {_accurate(found.difference)} {against} ({evidence})"
     if found.told_apart:
-        return f"{said}: the test tells them apart."
-    if found.rows_needed is None:
-        return f"{said}: the test cannot tell them apart."
-    needed = f"it would take about {_two_digits(found.rows_needed):,} texts, if this is the true difference"
-    return f"{said}: the test cannot tell them apart; {needed}."
+        said += ": the test tells them apart."
+    elif found.rows_needed is None:
+        said += ": the test cannot tell them apart."
+    else:
+        needed = f"it would take about {_two_digits(found.rows_needed):,} texts, if this is the true difference"
+        said += f": the test cannot tell them apart; {needed}."
+    if found.better is None or found.better_difference is None:
+        return said
+    than = _accurate(found.better_difference)
+    return f"{said} On these texts {found.better} did better than {found.best}: the network is {than} it."
+
+
+def _accurate(difference: float) -> str:
+    """A difference of accuracies in words."""
+    more = "more" if difference > 0 else "less"
+    return f"{abs(100 * difference):.2f} points {more} accurate than" if difference else "as accurate as"
 
 
 def _plain(value: float) -> float | None:

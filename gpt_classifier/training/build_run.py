@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
 from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.model_folder import decision_of, load
 from gpt_classifier.models.lora import LoRAConfig
@@ -89,9 +91,10 @@ class ClassifierCLI(RunCLI):
         )
         parser.add_argument(
             "--baselines",
-            type=Literal["all", "none"],
-            default="all",
-            help="Trivial models that test trains on the same rows and compares the model with.",
+            type=Literal["all", "none"] | float,
+            default=LIMIT,
+            help="Trivial models that test trains on the same rows and compares the model with: all, none, or those "
+            "that should take no more than so many seconds each, by the number of characters and classes.",
         )
         parser.add_argument(
             "--report",
@@ -187,8 +190,8 @@ class ClassifierCLI(RunCLI):
     def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
         options = self.settings_of(self.config_init)
-        baselines, report = (options.get(name) != "none" for name in ("baselines", "report"))
-        added = callbacks.default_callbacks(checkpoints, baselines, report)
+        limit = {"none": None, "all": math.inf}.get(given := options.get("baselines", LIMIT), given)
+        added = callbacks.default_callbacks(checkpoints, limit, options.get("report") != "none")
         if self.subcommand is None:  # the caller decides what runs and where files are written
             return [callback for callback in added if not isinstance(callback, callbacks.FinishRun)], False
         if self.subcommand != "predict":

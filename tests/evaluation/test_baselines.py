@@ -1,5 +1,7 @@
 """The baselines learn from a table's texts and class names, are scikit-learn's own, and cost a limited time."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -116,27 +118,39 @@ def test_without_validation_rows_training_rows_that_were_held_out_choose(parts):
     assert all(np.array_equal(each.predicted, expected[each.name]) for each in found.trained)
 
 
-def test_after_the_time_limit_nothing_is_begun(parts):
-    found = train_baselines(parts["train"], parts["val"], parts["test"].texts, seconds=0)
-    assert found.trained == []
-    assert list(found.skipped) == [NAMES[name] for name in CLASSICAL]
-    assert set(found.skipped.values()) == {"the time limit is 0 s for all baselines"}
+def test_size_decides_what_is_trained_and_no_clock(parts, monkeypatch):
+    """On a machine a thousand times as slow, the same rows have the same baselines."""
+    clock = itertools.count(step=1000)
+    monkeypatch.setattr(baselines.time, "perf_counter", lambda: next(clock))
+    train, test = parts["train"], parts["test"]
+    assert [each.name for each in train_baselines(train, parts["val"], test.texts).trained] == list(NAMES.values())
+    found = train_baselines(train, parts["val"], test.texts, limit=0.0)
+    assert [each.name for each in found.trained] == ["majority class"]
+    characters = sum(map(len, [*train.texts, *test.texts]))
+    assert f"{characters:,} characters in 2 classes would take it about" in found.skipped["character SVM"]
+    assert "--baselines all" in found.skipped["character SVM"]
 
 
-def test_what_would_take_longer_than_the_limit_is_not_begun(parts, monkeypatch):
-    class Slow(DummyClassifier):
-        def fit(self, texts, labels):
-            clock[0] += 0.1 * len(texts)  # as if so many seconds passed
-            return super().fit(texts, labels)
+def test_estimates_grow_with_characters_and_classes():
+    cost = baselines.COSTS["character_svm"]
+    assert cost.of(2_000_000, 2) == 2 * cost.of(1_000_000, 2)
+    assert cost.of(1_000_000, 32) == 2 * cost.of(1_000_000, 2)
+    assert cost.of(1_000_000, 1) == cost.of(1_000_000, 2)
+    assert baselines.COSTS.keys() == CLASSICAL.keys() == NAMES.keys()
 
-    clock = [0.0]
-    monkeypatch.setattr(baselines.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(baselines, "MANY_ROWS", 100)
-    monkeypatch.setattr(baselines, "CLASSICAL", {"fast": DummyClassifier, "slow": Slow})
-    monkeypatch.setattr(baselines, "NAMES", {"fast": "fast", "slow": "slow"})
-    found = train_baselines(parts["train"], parts["val"], parts["test"].texts, seconds=20)
-    assert [each.name for each in found.trained] == ["fast"]
-    assert found.skipped["slow"].startswith("the time limit is 20 s for all baselines, as it needs about 96 s")
+
+def test_many_classes_get_another_solver_of_the_same_model():
+    rng = np.random.default_rng(0)
+    labels = np.array([f"class {number}" for number in rng.integers(0, 14, 400)], dtype=object)
+    texts = [f"{label.split()[1]}a {rng.integers(40)}b {rng.integers(40)}c" for label in labels]
+    rows = Rows(texts[:300], labels[:300])
+    name = "tfidf_logistic_regression"
+    found = {each.name: each for each in train_baselines(rows, None, texts[300:]).trained}[NAMES[name]]
+    with_lbfgs = CLASSICAL[name]().fit(*rows).predict(texts[300:])
+    assert np.mean(found.predicted == with_lbfgs) >= 0.98
+    model = CLASSICAL[name]()[-1]
+    baselines.suit_many_classes(model)
+    assert model.solver == "saga"
 
 
 def test_texts_without_words_leave_out_those_that_count_words():

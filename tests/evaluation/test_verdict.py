@@ -55,6 +55,18 @@ def test_the_best_is_chosen_by_its_score_on_other_rows_than_the_test_rows():
     assert result(network=range(20), best=range(0, 400)).against_best.best == "naive Bayes"
 
 
+@pytest.mark.parametrize(
+    ("network", "difference", "said"),
+    [(range(20), 0.06, "is 6.00 points more accurate than it."), (range(50), 0.0, "is as accurate as it.")],
+)
+def test_a_baseline_that_is_better_on_the_test_rows_than_the_chosen_one_is_said(network, difference, said):
+    found = result(network=network, best=range(0, 400)).against_best
+    assert found.better == "character SVM"
+    assert found.better_difference == pytest.approx(difference)
+    assert found.verdict.endswith(f"On these texts character SVM did better than naive Bayes: the network {said}")
+    assert result(network=network, best=range(50)).against_best.better is None  # of equals none is better
+
+
 def test_a_clear_win_is_said():
     found = result(network=range(10), best=range(10, 60))
     assert found.against_best.told_apart

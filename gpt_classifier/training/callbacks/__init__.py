@@ -2,6 +2,7 @@
 
 from lightning.pytorch import Callback
 
+from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopEarly
 from gpt_classifier.training.callbacks.curves import LearningCurves
 from gpt_classifier.training.callbacks.leaks import TrainedRows
@@ -24,14 +25,15 @@ __all__ = [
 ]
 
 
-def default_callbacks(checkpoints: bool = True, baselines: bool = True, report: bool = True) -> list[Callback]:
+def default_callbacks(checkpoints: bool = True, baselines: float | None = LIMIT, report: bool = True) -> list[Callback]:
     """The callbacks of the command line, for your own trainer: ``Trainer(callbacks=default_callbacks())``.
 
     They print a line for each epoch and test, write figures and scores to TensorBoard, and stop early according to the
     model's ``patience``. In the folder of the trainer's logger they write ``checkpoints/best.ckpt`` according to the
     model's ``monitor``, ``checkpoints/last.ckpt`` to continue from, and the folder ``model``. Without ``checkpoints``,
-    for a trainer with ``enable_checkpointing=False``, that folder holds the weights of the last step. With
-    ``baselines``, a test compares the model with trivial ones; with ``report``, it writes ``report.html``.
+    for a trainer with ``enable_checkpointing=False``, that folder holds the weights of the last step. A test
+    compares the model with trivial ones, those of at most ``baselines`` estimated seconds each; with ``report``, it
+    writes ``report.html``.
     """
     reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), LearningCurves()]
     tested = [ReportTest(baselines, report), TrainedRows()]

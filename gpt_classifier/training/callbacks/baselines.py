@@ -14,15 +14,13 @@ from gpt_classifier.data.duplicates import trained_on
 from gpt_classifier.data.labels import encode_labels, is_multi_label
 from gpt_classifier.data.sources import IN_MEMORY
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import SECONDS, Rows, train_baselines
+from gpt_classifier.evaluation.baselines import Rows, train_baselines
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing
 from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names
 from gpt_classifier.training.module import GPTClassifier
-
-SHARE_OF_FIT = 0.1  # of its seconds, for all baselines of a test after a long fit
 
 # Settings of a data module that do not change which rows are trained on.
 OF_BATCHES = {
@@ -37,6 +35,7 @@ def compared(
     outputs: EpochOutputs,
     texts: list[str] | None,
     clusters: Sequence[Hashable] | None,
+    limit: float,
 ) -> BaselineResults | Missing:
     """Scores of the baselines and the verdict for a test report, or the reason why there are none.
 
@@ -46,12 +45,13 @@ def compared(
         outputs: Of the network, for the test rows.
         texts: (N,) of these rows, if known.
         clusters: (N,) which of them are near-duplicates of each other.
+        limit: See :func:`~gpt_classifier.evaluation.baselines.train_baselines`.
     """
     if texts is None:
         return Missing(missing="the test rows were given without their texts")
     if isinstance(data, InputError):
         return Missing(missing=str(data))
-    return _compared(data, model, outputs, texts, clusters)
+    return _compared(data, model, outputs, texts, clusters, limit)
 
 
 def _compared(
@@ -60,6 +60,7 @@ def _compared(
     outputs: EpochOutputs,
     texts: list[str],
     clusters: Sequence[Hashable] | None,
+    limit: float,
 ) -> BaselineResults:
     rank_zero_info("training baselines on the model's training rows (--baselines none leaves them out)")
     weights = None if data.multi_label else data.class_weights
@@ -72,8 +73,7 @@ def _compared(
     else:
         numbers = outputs.labels, outputs.logits.argmax(-1)
         truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in numbers)
-    seconds = max(SECONDS, SHARE_OF_FIT * (model.trained_seconds() or 0.0))
-    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name, seconds), clusters)
+    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name, limit), clusters)
 
 
 def _rows(table: pd.DataFrame, names: list[str]) -> Rows:

@@ -21,6 +21,7 @@ from gpt_classifier.decision.fitting import rates
 from gpt_classifier.decision.prior import ClassMix, at_class_mix
 from gpt_classifier.decision.rule import Decision, joined
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import DecisionResults, NotFinite, Tested, TestResults
 from gpt_classifier.evaluation.scores import report
@@ -48,11 +49,12 @@ class ReportTest(Callback):
     go into the model's card and into TensorBoard's hparams tab.
 
     Args:
-        baselines: Whether trivial models are trained on the same rows, for comparison.
+        baselines: Which trivial models are trained on the same rows, for comparison: those of at most so many
+            estimated seconds; None for none.
         report: Whether ``report.html`` and ``report.md`` are written too, and measured what only they say.
     """
 
-    def __init__(self, baselines: bool = True, report: bool = True) -> None:
+    def __init__(self, baselines: float | None = LIMIT, report: bool = True) -> None:
         self.baselines, self.report = baselines, report
         self.seconds = 0.0  # of the test, without whatever callbacks draw of it
 
@@ -68,7 +70,7 @@ class ReportTest(Callback):
         outputs = model.epoch_outputs["test"]
         texts = evaluated_texts(trainer, "test", outputs.rows)
         trained: TextDataModule | InputError = InputError("they were not asked for")
-        if self.baselines or self.report:
+        if self.baselines is not None or self.report:
             trained = readable_training_data(data, model)
         results: TestResults | NotFinite = self._results(trainer, model, outputs, texts, trained)
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
@@ -119,7 +121,9 @@ class ReportTest(Callback):
             training_seconds=model.trained_seconds(),
             test_seconds=self.seconds,
             natural_mix=_at_natural_mix(text_data(trainer), outputs, names),
-            baselines=compared(trained, model, outputs, texts, clusters) if self.baselines else None,
+            baselines=None
+            if self.baselines is None
+            else compared(trained, model, outputs, texts, clusters, self.baselines),
             decision=_decided(model.decision, outputs, names),
         )
 
