@@ -5,6 +5,7 @@ network gives what classifying each prefix would give. Shapes: T tokens, C chann
 """
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,12 +96,14 @@ class Trace:
     def word_at(self, token: int) -> int | None:
         """Number of the word that this token is in, of the one before if it is white space; None before the first."""
         span = self.spans[token]
-        words = self.words
-        if span is None:
-            numbers = [number for number, word in enumerate(words) if word.token < token]
-        else:
-            numbers = [number for number, word in enumerate(words) if word.start < span[1]]
-        return numbers[-1] if numbers else None
+        starts, tokens = self._ascending
+        before = bisect_left(tokens, token) if span is None else bisect_left(starts, span[1])
+        return before - 1 if before else None
+
+    @cached_property
+    def _ascending(self) -> tuple[list[int], list[int]]:
+        """Where each word starts, and its last token."""
+        return [word.start for word in self.words], [word.token for word in self.words]
 
     def to_dict(self, level: float | None = None) -> dict[str, Any]:
         """All of it but the text, as plain values; with a ``level``, where that was reached too."""

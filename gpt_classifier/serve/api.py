@@ -8,7 +8,8 @@ parameters about as many (``benchmark --parts service``).
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -28,11 +29,13 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.inference import trace_text
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.prediction_text import fields
+from gpt_classifier.inference.trace import Trace
 from gpt_classifier.serve import table
 from gpt_classifier.serve.about import about
 from gpt_classifier.serve.batching import Batcher, QueueFull
 from gpt_classifier.serve.limits import Guard, Limits, whole_body
 from gpt_classifier.serve.metrics import Counted, Metrics
+from gpt_classifier.text.normalize import valid
 
 PAGE = {  # the files of the page with their types
     "/": ("index.html", "text/html"),
@@ -41,6 +44,7 @@ PAGE = {  # the files of the page with their types
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 UNLESS_TOLD = Limits()
+BRIEF, FEW = 2**16, 100  # characters and texts that are handled between other requests, without a thread of their own
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape half of a pair
 HEADERS = {  # nothing from elsewhere, no frames, nothing kept
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -132,6 +136,9 @@ class Endpoints:
         if not isinstance(texts, list):
             raise InputError('texts is no list: expected {"texts": ["a text", ...]}')
         predictions = await self._predictions(texts)
+        return await _aside(len(texts) > FEW, self._answer, predictions)
+
+    def _answer(self, predictions: list[Any]) -> Response:
         several = self.classifier.decision.multi_label
         return JSONResponse({"predictions": [fields(each, None, several) for each in predictions]})
 
@@ -139,42 +146,39 @@ class Endpoints:
         """{"text": "..."} -> what ``classify --json --trace`` writes of it, with its words and sentences."""
         text = await self._field(request, "text", '{"text": "a text"}')
         self._check("text", text)
-        trace = await self.batcher.trace(text)
-        more = {
-            "answer": trace.answer,
-            "final_class": trace.class_names[trace.final_class],
-            "words": trace.words,
-            "decided_word": None if trace.decided_at is None else trace.word_at(trace.decided_at),
-            "sentences": trace_text.sentences(trace),
-        }
-        return JSONResponse(trace.to_dict() | more)
+        return await asyncio.to_thread(_traced, await self.batcher.trace(text))
 
     async def table(self, request: Request) -> Response:
         """CSV -> the same with predictions; ``text_column`` names the texts, ``for=spreadsheet`` disarms formulas."""
         rows = await self._table(request)
         names, safe = self.classifier.classes_.tolist(), request.query_params.get("for") == "spreadsheet"
         table.check_columns(rows, names)
-        texts = table.text_column(rows, request.query_params.get("text_column"))
+        texts = await asyncio.to_thread(table.text_column, rows, request.query_params.get("text_column"))
         predictions = await self._predictions(texts)
         content = await asyncio.to_thread(table.with_predictions, rows, predictions, names, safe)
         return Response(content, media_type="text/csv")
 
     async def table_head(self, request: Request) -> Response:
         """CSV -> its columns, number of rows, and first rows, in JSON."""
-        return JSONResponse(table.head(await self._table(request)))
+        rows = await self._table(request)
+        return await asyncio.to_thread(lambda: JSONResponse(table.head(rows)))
 
     async def _predictions(self, texts: list[Any]) -> list[Any]:
         if len(texts) > self.limits.texts:
             raise InputError(
                 f"there are {len(texts):,} texts, expected at most {self.limits.texts:,}: send them in parts"
             )
+        await _aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_all, texts)
+        predictions = await self.batcher.predict(texts)
+        several = self.classifier.decision.multi_label
+        answers = Counter(label for each in predictions for label in (each.labels if several else (each.label,)))
+        for label, number in answers.items():
+            self.metrics.answers.labels(label).inc(number)
+        return predictions
+
+    def _check_all(self, texts: list[Any]) -> None:
         for number, text in enumerate(texts):
             self._check(f"texts[{number}]", text)
-        predictions = await self.batcher.predict(texts)
-        for each in predictions:
-            for label in each.labels if self.classifier.decision.multi_label else (each.label,):
-                self.metrics.answers.labels(label).inc()
-        return predictions
 
     def _check(self, name: str, text: Any) -> None:
         if not isinstance(text, str):
@@ -188,11 +192,11 @@ class Endpoints:
         """The only field of a JSON object."""
         body = await self._body(request)
         try:
-            content = json.loads(body)
+            content = await _aside(len(body) > BRIEF, json.loads, body)
         except (ValueError, RecursionError) as error:
             raise InputError(f"the body is not JSON: expected {expected}") from error
         if not isinstance(content, dict) or list(content) != [name]:
-            has = f"has {', '.join(content) or 'no field'}" if isinstance(content, dict) else "is no object"
+            has = f"has {valid(', '.join(content)) or 'no field'}" if isinstance(content, dict) else "is no object"
             raise InputError(f"the body {has[:100]}: expected {expected}")
         return content[name]
 
@@ -205,6 +209,22 @@ class Endpoints:
                 return await whole_body(request, self.limits.body)
         except TimeoutError:
             raise HTTPException(408, f"the request took more than {self.limits.seconds} s to arrive") from None
+
+
+async def _aside(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``function`` returns; where it takes ``long``, from another thread, so that other requests go on."""
+    return await asyncio.to_thread(function, *arguments) if long else function(*arguments)
+
+
+def _traced(trace: Trace) -> Response:
+    more = {
+        "answer": trace.answer,
+        "final_class": trace.class_names[trace.final_class],
+        "words": trace.words,
+        "decided_word": None if trace.decided_at is None else trace.word_at(trace.decided_at),
+        "sentences": trace_text.sentences(trace),
+    }
+    return JSONResponse(trace.to_dict() | more)
 
 
 async def page_file(request: Request) -> Response:

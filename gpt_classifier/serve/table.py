@@ -17,10 +17,19 @@ from gpt_classifier.inference.classifier import Prediction
 FIRST_ROWS = 5
 SHOWN = 300  # characters of a cell
 MAX_COLUMNS = 1000  # a header of millions would take minutes to read
+OTHER_FILES = {  # by their first bytes
+    b"PK\x03\x04": "a workbook (.xlsx, .ods) or another zip archive",
+    b"\xd0\xcf\x11\xe0": "a workbook of old Excel (.xls)",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "compressed (gzip)",
+    b"%PDF": "a PDF",
+}
 
 
 def read(content: bytes, rows: int) -> pd.DataFrame:
     """All columns, read as those of any file. Raises ``InputError`` for more than ``rows`` rows or MAX_COLUMNS."""
+    if kind := next((kind for start, kind in OTHER_FILES.items() if content.startswith(start)), None):
+        raise InputError(f"the table is {kind}, expected CSV: save it as CSV UTF-8")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

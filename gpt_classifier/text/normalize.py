@@ -15,6 +15,8 @@ def valid(text: str) -> str:
 
 def shortened(name: str, maximum: int) -> str:
     """A name of at most so many columns; a longer one loses its middle."""
+    if len(name) > 3 * maximum + 1:  # so that the time for a long one grows with its length alone
+        name = f"{name[: 2 * maximum]}…{name[-maximum:]}"
     while columns(name) > maximum:
         middle = len(name) * 2 // 3
         name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"

@@ -24,6 +24,7 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference import trace_text
 from gpt_classifier.inference.classifier import Prediction
 from gpt_classifier.serve.about import rule, thresholds
 from gpt_classifier.serve.access import listen
@@ -31,6 +32,7 @@ from gpt_classifier.serve.api import server, service
 from gpt_classifier.serve.batching import Batcher
 from gpt_classifier.serve.limits import Limits, Rate
 from gpt_classifier.serve.table import with_predictions
+from gpt_classifier.text import normalize
 
 MODEL = "checkpoints/sms-spam"
 WIN = "Dear friend, you have won a free cruise, call now to claim your prize"
@@ -96,6 +98,27 @@ def test_a_trace_is_the_classifiers(client, classifier):
     assert [WIN[start:end] for start, end, _ in answer["words"]] == WIN.split()
     assert answer["sentences"][0].startswith("The answer spam is reached at word 12 of 14")
     assert answer["decided_word"] == 11
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "a " * 50_000, "🙂" * 100_000, "\x1b" * 100_000])
+def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(classifier, text, monkeypatch):
+    """Its sentences are made beside the loop, and their work grows with the text alone."""
+    measured, on_loop = [], []
+    whole, told = normalize.columns, trace_text.sentences
+    monkeypatch.setattr(normalize, "columns", lambda name: measured.append(len(name)) or whole(name))
+    monkeypatch.setattr(trace_text, "sentences", lambda trace: on_loop.append(is_on_loop()) or told(trace))
+
+    def is_on_loop() -> bool:
+        try:
+            return asyncio.get_running_loop() is not None
+        except RuntimeError:
+            return False
+
+    with TestClient(service(classifier, PATIENT)) as client:
+        answer = client.post("/trace", json={"text": text})
+    assert answer.status_code == 200
+    assert on_loop == [False]
+    assert sum(measured) < 2 * len(text)
 
 
 def test_a_model_without_traces_says_so_before_it_is_asked(classifier):
@@ -211,6 +234,8 @@ TABLES = {
     "no rows": ("", b"text\n", "the table has a header but no rows"),
     "an open quote": ("", b'text\n"hello\n', "never closed"),
     "another encoding": ("", "text\nschön\n".encode("latin-1"), "not UTF-8 at byte 8"),
+    "a workbook": ("", b"PK\x03\x04" + bytes(20), "the table is a workbook (.xlsx, .ods)"),
+    "Parquet": ("", b"PAR1" + bytes(20), "the table is a Parquet file, expected CSV"),
     "its own columns": ("", b"text,predicted\nx,1\n", "predictions have themselves"),
     "a header of millions": ("", b"a" + b"," * 2_000_000 + b"\n1\n", "2,000,001 columns, expected at most 1,000"),
     "too long a text": ("", b"text\n" + b"x" * 100_001, "texts[0] has 100,001 characters"),
@@ -328,6 +353,7 @@ BAD = {
     "a text for a list": (b'{"texts": "hello"}', "texts is no list"),
     "a number": (b'{"texts": ["a", 5]}', "texts[1] is of type int, expected a text"),
     "half a pair": (b'{"texts": ["\\ud83d"]}', "texts[0] has half of a surrogate pair"),
+    "half a pair as a name": (b'{"\\ud83d": ["a"]}', "the body has \N{REPLACEMENT CHARACTER}: expected"),
     "a long text": (json.dumps({"texts": ["x" * 100_001]}).encode(), "texts[0] has 100,001 characters"),
     "many texts": (json.dumps({"texts": [""] * 10_001}).encode(), "there are 10,001 texts, expected at most 10,000"),
 }
