@@ -33,6 +33,7 @@ from gpt_classifier.inference.trace import Trace
 from gpt_classifier.serve import table
 from gpt_classifier.serve.about import about
 from gpt_classifier.serve.batching import Batcher, QueueFull
+from gpt_classifier.serve.connections import limited_connections
 from gpt_classifier.serve.limits import Guard, Limits, whole_body
 from gpt_classifier.serve.metrics import Counted, Metrics
 from gpt_classifier.text.normalize import valid
@@ -104,6 +105,7 @@ def server(app: Starlette, limits: Limits) -> uvicorn.Server:
     """The server that runs the application, on the sockets that it is given."""
     config = uvicorn.Config(
         app,
+        http=limited_connections(limits),
         log_level="warning",
         access_log=False,
         server_header=False,

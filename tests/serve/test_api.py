@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx2
@@ -526,23 +528,76 @@ def test_a_port_that_is_taken_is_said(capsys):
         assert "choose another --port" in said(capsys, "--model", MODEL, "--port", str(other.getsockname()[1]))
 
 
-def test_more_connections_than_allowed_are_refused(classifier):
-    limits, listening = Limits(connections=3), listen("127.0.0.1", 0)
+@contextmanager
+def served(classifier: TextClassifier, limits: Limits) -> Iterator[tuple[str, int]]:
+    """A service on a port of this machine."""
+    listening = listen("127.0.0.1", 0)
     running = server(service(classifier, limits), limits)
     thread = threading.Thread(target=running.run, args=([listening],))
     thread.start()
-    connections = [http.client.HTTPConnection(*listening.getsockname(), timeout=30) for _ in range(3)]
-    statuses = []
-    for connection in connections:
+    try:
+        yield listening.getsockname()
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+def health(address: tuple[str, int]) -> int:
+    connection = http.client.HTTPConnection(*address, timeout=30)
+    try:
         connection.request("GET", "/health")
-        response = connection.getresponse()
-        statuses.append(response.status)
-        response.read()
-    running.should_exit = True
-    thread.join()
-    for connection in connections:
+        return connection.getresponse().status
+    finally:
         connection.close()
-    assert statuses == [200, 200, 503]
+
+
+def test_more_connections_than_allowed_are_refused(classifier):
+    """Each of those that are allowed waits for its answer."""
+    gate = Gate(classifier)
+    with served(gate, Limits(connections=4)) as address:
+        asking = [http.client.HTTPConnection(*address, timeout=30) for _ in range(3)]
+        try:
+            for connection in asking:
+                connection.request("POST", "/predict", json.dumps({"texts": [WIN]}))
+                time.sleep(0.3)  # so that it is with the service
+            assert health(address) == 503
+        finally:
+            gate.open.set()
+        assert [connection.getresponse().status for connection in asking] == [200] * 3
+        for connection in asking:
+            connection.close()
+        time.sleep(0.3)
+        assert health(address) == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nX: ", b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"],
+    ids=["nothing", "a part of the headers", "no body"],
+)
+def test_connections_without_a_whole_request_take_no_place_of_others(classifier, sent):
+    with served(classifier, Limits(connections=16)) as address:
+        slow = []
+        for _ in range(60):
+            slow.append(socket.create_connection(address))
+            slow[-1].sendall(sent)
+            assert health(address) == 200
+        assert slow[0].recv(1) == b""  # closed
+        slow[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            slow[-1].recv(1)
+        for each in slow:
+            each.close()
+
+
+def test_headers_have_limited_time(classifier):
+    with served(classifier, Limits(seconds=1)) as address, socket.create_connection(address, timeout=20) as slow:
+        began = time.monotonic()
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.5)
+        slow.sendall(b"X: y\r\n")  # to send a little now and then does not help
+        assert slow.recv(1) == b""
+        assert time.monotonic() - began < 10
 
 
 def test_a_missing_extra_is_said(capsys, monkeypatch):
