@@ -11,9 +11,11 @@ from torch import Tensor
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.inference.bundle import Bundle, restore
 from gpt_classifier.inference.formats import has_checksums, read_config, up_to_date, write_config
-from gpt_classifier.models.build import Specification, build
+from gpt_classifier.models.build import OF_THE_PACKAGE, Specification, build
+from gpt_classifier.models.gpt import SIZES
 from gpt_classifier.models.heads import BACKBONE
 from gpt_classifier.models.tensor_file import read_tensors, write_tensors
+from gpt_classifier.models.transformers_config import network_fields
 
 ADAPTER = "adapter.safetensors"
 
@@ -57,9 +59,23 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
 
 def base_tensors(specification: Specification, base: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights ``base`` under the names that they have in the classifier; see :func:`load_adapter`."""
-    backbone = build(replace(specification, lora=None), "pretrained", published=str(base)).backbone
+    own = replace(specification, lora=None)
+    layers = build(own, weights=None).backbone.config.n_layer
+    backbone = build(_whole(own, str(base)), "pretrained", published=str(base)).backbone
+    if layers < backbone.config.n_layer:
+        backbone.keep(layers)
     backbone.to(dtype)
     return {f"{BACKBONE}{name}": tensor for name, tensor in backbone.state_dict().items()}
+
+
+def _whole(specification: Specification, base: str) -> Specification:
+    """That of the published network ``base``, of which the adapter's may have the first blocks only."""
+    if specification.family == "gpt":
+        layers = {"n_layer": SIZES[base].n_layer} if base in SIZES else {}
+        return replace(specification, backbone=specification.backbone | layers)
+    if specification.family not in OF_THE_PACKAGE:
+        return specification
+    return replace(specification, backbone=network_fields(base))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -14,6 +14,7 @@ from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.formats import read_config, up_to_date
 from gpt_classifier.inference.model_folder import WEIGHTS
 from gpt_classifier.models.build import Specification
+from gpt_classifier.models.transformers_config import with_dropout
 from gpt_classifier.text.encoder import TextEncoder
 
 
@@ -37,11 +38,8 @@ def check_fits(weights: str | Path, specification: Specification, text_encoder: 
         return
     network, setting = config["model"]["backbone"], next(iter(specification.settings()))
     same_family = config["model"]["family"] == specification.family
-    wrong = {
-        name: value
-        for name, value in network.items()
-        if name != "dropout" and specification.backbone.get(name) != value
-    }
+    alike = with_dropout(specification.backbone, 0.0)  # it is no part of the weights
+    wrong = {name: network[name] for name, value in with_dropout(network, 0.0).items() if alike.get(name) != value}
     vocabulary = _own_tensor(weights, VOCABULARY)
     if vocabulary is None:
         raise InputError(f"the weights in {weights} have no vocabulary of a tokenizer: fetch or train them again")

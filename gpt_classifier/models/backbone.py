@@ -98,11 +98,12 @@ class Backbone(Protocol):
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C): the layers after the last block."""
 
-    def keep(self, blocks: int) -> None:
-        """Removes all blocks but the first ``blocks``: a smaller network of the same family remains.
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether its first blocks alone are a network of the same family."""
 
-        Raises ``InputError`` for a network that cannot be cut.
-        """
+    def keep(self, blocks: int) -> None:
+        """Removes all blocks but the first ``blocks``. Raises ``InputError`` for a network that cannot be cut."""
 
     def block_of(self, name: str) -> int:
         """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""

@@ -148,6 +148,8 @@ class GPT(nn.Module):
         """The final norm: (B, T, C) -> (B, T, C)."""
         return self.ln_f(x)
 
+    can_be_cut = True
+
     def keep(self, blocks: int) -> None:
         """Removes all blocks but the first ``blocks``."""
         del self.h[blocks:]

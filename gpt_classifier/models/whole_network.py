@@ -4,6 +4,7 @@ Knows nothing about labels. Shapes: B texts, T tokens, C channels.
 """
 
 from collections.abc import Collection, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ from gpt_classifier.models.transformers_config import (
     TransformersConfig,
     dropout,
     is_causal,
+    network_config,
     plain,
     predicts_with_embeddings,
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Norms after the last block, in ModernBERT, EuroBERT and BLOOM. BERT and its like have theirs inside the blocks.
 FINAL_NORMS = ("network.final_norm.", "network.norm.", "network.ln_f.")
@@ -123,18 +125,38 @@ class WholeNetwork(nn.Module):
         if lengths is None and not self.config.causal:
             raise ValueError("lengths must say where padding begins")
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether its first blocks alone are a network of the same type.
+
+        They are not where blocks are repeated (ALBERT), have parts in further lists (XLM), or where the configuration
+        of the first ones alone is refused.
+        """
+        kept, config = self._list_of_blocks(), deepcopy(self.network.config)
+        lists = [module for name, module in self.named_modules() if not name.startswith(self.blocks)]
+        parallel = [module for module in lists if isinstance(module, nn.ModuleList) and len(module) == len(kept)]
+        if config.num_hidden_layers != len(kept) or len(parallel) != 1:
+            return False
+        _cut(config, len(kept), 1)
+        try:
+            network_config(plain(config))
+        except InputError:
+            return False
+        return True
+
     def keep(self, blocks: int) -> None:
-        """Removes all blocks but the first ``blocks``. Raises ``InputError`` if it has others than its layers."""
-        kept, config = self.get_submodule(self.blocks.removesuffix(".")), self.network.config
-        assert isinstance(kept, nn.ModuleList)
-        if config.num_hidden_layers != len(kept):  # ALBERT repeats its blocks
-            raise InputError(f"blocks is {blocks}, but a network of type {config.model_type} cannot be cut")
-        for name, value in config.to_dict().items():  # what is listed for each layer: layer_types, no_rope_layers, ...
-            if isinstance(value, list) and "layer" in name and len(value) == len(kept):
-                setattr(config, name, value[:blocks])
+        """Removes all blocks but the first ``blocks``. Raises ``InputError`` for a network that cannot be cut."""
+        if not self.can_be_cut:
+            raise InputError(f"blocks is {blocks}, but a network of type {self.config.model_type} cannot be cut")
+        kept, config = self._list_of_blocks(), self.network.config
+        _cut(config, len(kept), blocks)
         del kept[blocks:]
-        config.num_hidden_layers = blocks
         self.config = replace(self.config, n_layer=blocks, fields=plain(config))
+
+    def _list_of_blocks(self) -> nn.ModuleList:
+        found = self.get_submodule(self.blocks.removesuffix("."))
+        assert isinstance(found, nn.ModuleList)
+        return found
 
     def finish(self, x: Tensor) -> Tensor:
         """Returns (B, T, C) unchanged: the network has already applied its final norm, if it has one."""
@@ -162,3 +184,11 @@ class WholeNetwork(nn.Module):
             set_ = next(getattr(self.network, name) for name in names if hasattr(self.network, name))
             set_(*([{"use_reentrant": False}] if on else []))
         self._activation_checkpointing = on
+
+
+def _cut(config: "PreTrainedConfig", layers: int, blocks: int) -> None:
+    """Makes ``config``, that of a network of so many ``layers``, that of its first ``blocks``."""
+    for name, value in config.to_dict().items():  # what is listed for each layer: layer_types, no_rope_layers, ...
+        if isinstance(value, list) and "layer" in name and len(value) == layers:
+            setattr(config, name, value[:blocks])
+    config.num_hidden_layers = blocks

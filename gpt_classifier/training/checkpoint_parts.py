@@ -22,11 +22,13 @@ class Parts(NamedTuple):
     version: str  # of the package
     trained_on: Tensor | None  # fingerprints of the training texts
     seconds: float | None  # of training
+    first_score: float | None  # the monitored one of the probe that the fit began with
 
 
-def parts_to_save(contents: Bundle, seconds: float | None) -> dict[str, Any]:
+def parts_to_save(contents: Bundle, seconds: float | None, first_score: float | None) -> dict[str, Any]:
     """Plain values and tensors."""
-    return {"config": contents.config(), "tensors": contents.tensors(), "seconds": seconds}
+    of_fit = {"seconds": seconds, "first_score": first_score}
+    return {"config": contents.config(), "tensors": contents.tensors()} | of_fit
 
 
 def saved_parts(checkpoint: dict[str, Any]) -> Parts:
@@ -37,4 +39,5 @@ def saved_parts(checkpoint: dict[str, Any]) -> Parts:
     config, tensors = up_to_date(saved["config"], "the checkpoint"), saved["tensors"]
     encoder = TextEncoder.restore(config["text_encoder"], tensors[VOCABULARY])
     decision = Decision(**config["decision"])
-    return Parts(encoder, decision, config["data"], config["version"], tensors.get(TRAINED_ON), saved.get("seconds"))
+    of_fit = saved.get("seconds"), saved.get("first_score")
+    return Parts(encoder, decision, config["data"], config["version"], tensors.get(TRAINED_ON), *of_fit)

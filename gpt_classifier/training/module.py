@@ -18,7 +18,6 @@ from gpt_classifier.data.summary import leaks_of
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
-from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.heads import Pooling
@@ -138,8 +137,6 @@ class GPTClassifier(StoredModule):
         self.class_names = class_names
         self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
-        self.probed: ProbeResults | None = None  # what the fit started from
-        self.first_score: float | None = None  # the monitored one of what it started from
         self.trunk: TrunkCache | None = None  # created with the first data loader
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
@@ -209,7 +206,7 @@ class GPTClassifier(StoredModule):
     def _probe(self) -> None:
         """Solves the head on the frozen network, if a fit starts from that; a resumed one has it in its checkpoint."""
         data = text_data(self.trainer) if self.fits() and not self.resumes else None
-        if data is not None and wants_probe({**self.hparams, **self.given}, self.has_whole_weights()):
+        if data is not None and wants_probe({**self.hparams, **self.given}, data, self.has_whole_weights()):
             self.probed = start_from_probe(self, data)
             self.complete()
 

@@ -13,11 +13,13 @@ from gpt_classifier.errors import InputError
 # of the best of eight epochs 87.6 %. The loss rises with the confidence in wrong predictions long before accuracy
 # falls. Among the first three, macro-F1 is sensitive to rare classes.
 DEFAULT_MONITOR = "val/f1_macro"
+OF_CLASSES = ("recall_", "precision_", "f1_")  # beginnings of scores that end with the name of a class
 
 
 def mode(monitor: str) -> str:
-    """``min`` for losses, ``max`` for all other scores."""
-    return "min" if monitor.endswith("loss") else "max"
+    """``min`` for losses, ``max`` for all other scores, also that of a class called ``loss``."""
+    score = monitor.partition("/")[2] or monitor
+    return "min" if score.endswith("loss") and not score.startswith(OF_CLASSES) else "max"
 
 
 def is_better(monitor: str, value: float, best: float | None, of_probe: float | None = None) -> bool:

@@ -115,6 +115,11 @@ class Solver:
         self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
     ) -> Iterator[tuple[Tensor, Tensor]]:
         there = labels.unique().tolist()
+        if len(there) == 1:  # all rows of a fold's rest may be of one class
+            bias = torch.full((self.num_classes,), -10.0)
+            bias[there] = 0.0
+            yield from [(torch.zeros(self.num_classes, inputs.shape[1]), bias)] * len(strengths)
+            return
         weights = None if self.class_weights is None else {k: self.class_weights[k] for k in there}
         # A class without rows is never the most probable one.
         for coefficients, intercepts in _solve(inputs, labels, strengths, tolerance, weights):
@@ -219,7 +224,9 @@ class Probe:
             by_place[trial.blocks, trial.pooling] = trial
 
         def rank(trial: ProbeTrial) -> tuple[bool, float, int, float]:
-            return math.isnan(trial.score), sign * trial.score, trial.blocks, trial.loss
+            if math.isnan(trial.score):  # of no row of a class there is no recall: the loss decides
+                return True, 0.0, 0, trial.loss
+            return False, sign * trial.score, trial.blocks, trial.loss
 
         return min(by_place.values(), key=rank)
 
@@ -260,13 +267,30 @@ def one_thread() -> Iterator[None]:
 
 
 def folds(rows: Rows, task: Task) -> list[tuple[Tensor, Tensor]]:
-    """FOLDS pairs of row numbers, to solve on and to score on; rows of a group are never on both sides."""
+    """FOLDS pairs of row numbers, to solve on and to score on; rows of a group are never on both sides.
+
+    Where all rows are of one group, it is divided all the same.
+    """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+    groups = rows.groups if len(np.unique(rows.groups)) > 1 else np.arange(len(rows.labels))
     several = task.multi_label or int(rows.labels.unique(return_counts=True)[1].min()) < FOLDS
-    number = min(FOLDS, len(np.unique(rows.groups)))
+    number = min(FOLDS, len(np.unique(groups)))
     divide = GroupKFold(number) if several else StratifiedGroupKFold(number, shuffle=True, random_state=0)
     labels = np.zeros(len(rows.labels)) if several else rows.labels.numpy()
-    return [
-        (torch.from_numpy(rest), torch.from_numpy(fold)) for rest, fold in divide.split(labels, labels, rows.groups)
-    ]
+    return [(torch.from_numpy(rest), torch.from_numpy(fold)) for rest, fold in divide.split(labels, labels, groups)]
+
+
+def sampled(labels: Tensor, number: int) -> np.ndarray:
+    """Numbers of so many rows, ascending, drawn at random; of each class or label FOLDS rows at least, if it has them.
+
+    Args:
+        labels: (N,) or (N, K) of all rows.
+        number: How many rows are drawn; those that a class lacks come on top.
+    """
+    if len(labels) <= number:
+        return np.arange(len(labels))
+    drawn = np.random.default_rng(0).permutation(len(labels))
+    has = labels.numpy() > 0 if labels.ndim == 2 else labels.numpy()[:, None] == np.unique(labels.numpy())
+    rare = [drawn[has[drawn, k]][:FOLDS] for k in range(has.shape[1])]
+    return np.unique(np.concatenate([drawn[:number], *rare]))

@@ -27,6 +27,7 @@ from gpt_classifier.training.probe import (
     Rows,
     Solver,
     one_thread,
+    sampled,
     scorer,
 )
 from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 SOLVED = 1e-5  # largest component of the gradient at which the head that is kept is solved
 
 
-def wants_probe(settings: Mapping[str, Any], whole: bool) -> bool:
+def wants_probe(settings: Mapping[str, Any], data: TextDataModule, whole: bool) -> bool:
     """Whether a fit starts from a probe: where weights bring knowledge and the head is linear, unless told otherwise.
 
     Raises ``InputError`` if a probe is asked for where there can be none.
@@ -46,6 +47,9 @@ def wants_probe(settings: Mapping[str, Any], whole: bool) -> bool:
     possible = {
         f"a linear head, not {settings['head']!r}": settings["head"] == "linear",
         f"a pooling that leaves padding out, not {settings['pooling']}": settings["pooling"] not in PADDING_COUNTS,
+        "windows whose logits are averaged (data.windows.aggregate mean), as a head reads the mean of their states": (
+            data.windows is None or data.windows.aggregate == "mean"
+        ),
         "the whole network on each device (--trainer.strategy ddp or auto)": whole,
     }
     if settings["probe"] and not all(possible.values()):
@@ -62,11 +66,16 @@ def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResu
         module.model.eval()  # blocks that will train drop nothing here
         found = _choose(module, data)
         if found is None:
+            what = "no probe, as its states exceed --model.cache.gigabytes"
+            if module.hparams["probe"]:
+                raise InputError(f"{what}: raise that")
+            rank_zero_info(f"{what}: the head begins with random weights")
             return None
         best, states, probe = found
         best = module.trainer.strategy.broadcast(best)
         whole = module.model.backbone.config.n_layer
-        module.model.backbone.keep(best.blocks)
+        if best.blocks < whole:
+            module.model.backbone.keep(best.blocks)
         module.model.pooling = best.pooling
         head = module.trainer.strategy.broadcast(_solved(module, data, best, states, probe.solver))
         device = module.device
@@ -115,7 +124,7 @@ def adopt_choices(model: SequenceClassifier, given: Mapping[str, Any], checkpoin
 
 def validate(trainer: Trainer, monitor: str) -> float | None:
     """Runs a validation before the first epoch, logged and checkpointed like any other, and returns its ``monitor``."""
-    if not (trainer.enable_validation and trainer.num_val_batches and trainer.num_val_batches[0]):
+    if not trainer.enable_validation:
         return None
     trainer.validating = True
     trainer.fit_loop.epoch_loop.val_loop.run()
@@ -129,19 +138,19 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
     assert module.class_names is not None
     monitor, share = module.hparams["monitor"], Share.of(module.trainer)
     train, val = data.encoded["train"], data.encoded.get("val")
-    chosen = np.arange(len(train))
-    if len(train) > CHOICE_ROWS:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:CHOICE_ROWS])
-    by_folds = val is None or len(val) < ENOUGH_ROWS
-    states = _pooled_states(module, len(chosen) + (0 if by_folds or val is None else len(val)))
+    if val is not None and len(val) < ENOUGH_ROWS:
+        val = None  # folds of the training rows are more
+    chosen = sampled(_labels(train.labels), CHOICE_ROWS)
+    scored = np.empty(0, dtype=int) if val is None else sampled(_labels(val.labels), CHOICE_ROWS)
+    states = _pooled_states(module, len(chosen) + len(scored))
     of_train = states.of_rows(train, chosen.tolist(), share)
-    of_val = None if by_folds or val is None else states.of_rows(val, range(len(val)), share)
-    if of_train is None or not (by_folds or of_val is not None):
+    of_val = None if val is None else states.of_rows(val, scored.tolist(), share)
+    if of_train is None or (of_val is None) != (val is None):
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
     score = scorer(monitor, module.class_names, module.class_weights)
-    rows = Rows(_labels(train.labels, chosen), linked_rows(data.tables["train"].iloc[chosen]).to_numpy())
-    held_out = None if of_val is None or val is None else Rows(_labels(val.labels, np.arange(len(val))), np.empty(0))
+    rows = Rows(_labels(train.labels)[chosen], linked_rows(data.tables["train"].iloc[chosen]).to_numpy())
+    held_out = None if val is None else Rows(_labels(val.labels)[scored], np.empty(0))
     probe = Probe(solver, score, monitor, rows, held_out)
 
     def read(kept: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
@@ -170,7 +179,7 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
         module.text_encoder,
         poolings,
         kept,
-        int(module.cache.gigabytes * 2**30),
+        int(module.cache.gigabytes * 2**30) if module.cache.enabled else 0,
         str(trainer.precision),
         trainer.precision_plugin.forward_context,
         half=4 * numbers > MANY_BYTES,
@@ -184,7 +193,8 @@ def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
     not know of the task, they learn.
     """
     blocks = trainable_blocks(settings["trainable"], model.backbone.config.n_layer)
-    if blocks is None or settings["blocks"] is not None or len(model.backbone.starts_at) <= 2:
+    splits = len(model.backbone.starts_at) > 2 and model.backbone.can_be_cut
+    if blocks is None or settings["blocks"] is not None or not splits:
         return -1
     return blocks
 
@@ -204,12 +214,12 @@ def _solved(
     x = mean_of_windows(torch.cat(cached.states).float(), train.windows)
     strengths = sorted({*(s for s in STRENGTHS if s < best.strength), best.strength})
     with one_thread():
-        return list(solver.path(x, _labels(train.labels, np.arange(len(train))), strengths, SOLVED))[-1]
+        return list(solver.path(x, _labels(train.labels), strengths, SOLVED))[-1]
 
 
-def _labels(labels: Tensor | None, rows: np.ndarray) -> Tensor:
+def _labels(labels: Tensor | None) -> Tensor:
     assert labels is not None, "training and validation rows have labels"
-    return labels[torch.from_numpy(rows)]
+    return labels
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What the command lines of all trainings share: a trainer with its logger, readable errors, weights to start from."""
 
-import inspect
 import json
 import logging
 import signal
@@ -8,8 +7,8 @@ import sys
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
@@ -172,7 +170,9 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
     settings = config if command is None else config[command]
     weights = settings.model.weights
     if weights == "pretrained" and isinstance(settings.model.get("backbone"), str):
-        for name, value in _encoding_of(settings.model.backbone, settings.data, args).items():
+        given = parser.parse_args(args, defaults=False)
+        given = given if command is None else given[command]
+        for name, value in _encoding_of(settings.model.backbone, settings.data, given.get("data", {})).items():
             settings.data[name] = value
     if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
         return config
@@ -180,24 +180,18 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
     return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
 
 
-def _encoding_of(network: str, data: Namespace, words: list[str]) -> dict[str, Any]:
+def _encoding_of(network: str, data: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
     """How texts are encoded for a published network, where neither the command line nor a configuration knows better.
 
-    Its tokenizer replaces those of the package, which it does not know. The length is by default the usual one for
-    it; a configured one is at most its context.
+    Its tokenizer replaces those of the package, which it does not know, and whose ids would mean nothing to it. A
+    length is by default the usual one for it; one that is ``given`` is at most its context.
     """
-    typed = {word.partition("=")[0] for word in words}
     found: dict[str, Any] = {}
-    if "--data.tokenizer" not in typed and (not isinstance(data.tokenizer, str) or data.tokenizer in OWN):
+    if not isinstance(data.tokenizer, str) or data.tokenizer in OWN:
         found["tokenizer"] = network
-    if "--data.max_length" not in typed:
-        try:
-            context = context_length(network)
-        except InputError:  # it is not there: the fit says so, when it needs it
-            return found
-        default = inspect.signature(TextDataModule).parameters["max_length"].default
-        wanted = usual_length(network) if data.max_length == default else data.max_length
-        found["max_length"] = min(wanted, context)
+    with suppress(InputError):  # it is not there: the fit says so, when it needs it
+        wanted = data.max_length if given.get("max_length") is not None else usual_length(network)
+        found["max_length"] = min(wanted, context_length(network))
     changed = {name: value for name, value in found.items() if data[name] != value}
     if changed:
         said = " and ".join(f"data.{name} {value}" for name, value in changed.items())

@@ -14,6 +14,7 @@ from gpt_classifier import __version__
 from gpt_classifier.data.task import Task
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
@@ -42,6 +43,8 @@ class StoredModule(WatchedModule):
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.clock = FitClock()
         self.given: dict[str, Any] = {}  # settings that a fit decides if they are null, as they were given
+        self.probed: ProbeResults | None = None  # what the fit started from
+        self.first_score: float | None = None  # the monitored one of what it started from
         self.has_weights = False  # whether they are loaded, or will be from a checkpoint
         self._loaded_steps = 0
 
@@ -96,7 +99,7 @@ class StoredModule(WatchedModule):
             self.check_finite()
         # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
-        checkpoint[KEY] = parts_to_save(self.bundle(), self.trained_seconds())
+        checkpoint[KEY] = parts_to_save(self.bundle(), self.trained_seconds(), self.first_score)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = saved_parts(checkpoint)
@@ -109,6 +112,7 @@ class StoredModule(WatchedModule):
             check_resumed(*labels)
         self.remember(saved.trained_on)
         if self.fits():
+            self.probed, self.first_score = None, saved.first_score  # of the fit that is resumed
             adopt_choices(self.model, self.given, checkpoint)
             self.describe()
         if self.trainer_if_any() is not None and self.text_encoder is not None:

@@ -5,6 +5,7 @@ or learning rate.
 """
 
 import hashlib
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -50,8 +51,8 @@ class CacheConfig:
 
     def __post_init__(self) -> None:
         check_choice("dtype", self.dtype, StateType)
-        if not self.gigabytes >= 0:
-            raise InputError(f"gigabytes is {self.gigabytes}, expected 0 or more")
+        if not 0 <= self.gigabytes < math.inf:
+            raise InputError(f"gigabytes is {self.gigabytes}, expected a number of 0 or more")
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class Bag(nn.Module):
             x = x + layer(x).tanh()
             yield x
 
+    can_be_cut = True
+
     def keep(self, blocks: int) -> None:
         del self.layers[blocks:]
         self.config = replace(self.config, n_layer=blocks)

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from gpt_classifier import TextClassifier
+from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import adapter, bundle, model_folder
 from gpt_classifier.inference.classifier import quantized
@@ -22,6 +23,7 @@ from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.transformers_network import context_length, pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
 from gpt_classifier.training.state_cache import TrunkCache
@@ -382,6 +384,79 @@ def test_texts_must_fit_the_positions_that_are_left_for_them(quick_trainer, tiny
 
 def test_what_a_configuration_leaves_of_the_positions_is_known_without_weights(saved):
     assert context_length(str(saved)) == pretrained_network(str(saved)).config.context_length
+
+
+@pytest.mark.parametrize(
+    ("configured", "typed", "sentences", "length"),
+    [
+        (None, None, None, "context"),
+        (None, None, 20, 20),
+        (33, None, 20, 33),
+        (33, 40, 20, 40),
+        (1024, None, 20, "context"),
+        (None, 1024, None, "context"),
+    ],
+)
+def test_a_length_is_the_usual_one_of_the_network_unless_one_is_given(
+    configured, typed, sentences, length, saved, tmp_path, monkeypatch
+):
+    """1,024 is also the package's default, and is not overruled where somebody wrote it."""
+    seen = []
+    monkeypatch.setattr(ClassifierCLI, "instantiate_classes", lambda self: seen.append(self.config.fit) or sys.exit(0))
+    if sentences is not None:
+        (saved / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": sentences}))
+    content = {"model": {"backbone": str(saved)}} | ({} if configured is None else {"data": {"max_length": configured}})
+    (tmp_path / "own.yaml").write_text(json.dumps(content))
+    words = [] if typed is None else [f"--data.max_length={typed}"]
+    with pytest.raises(SystemExit):
+        main(["fit", f"--config={tmp_path / 'own.yaml'}", "--trainer.logger=false", *words])
+    assert seen[0].data.max_length == (context_length(str(saved)) if length == "context" else length)
+    assert seen[0].data.tokenizer == str(saved)
+
+
+NEO = {"num_layers": 3, "num_heads": 2, "attention_types": [[["global", "local"], 1], [["global"], 1]]}
+
+
+@pytest.mark.parametrize(
+    ("more", "cut"),
+    [
+        ({"model_type": "bert"}, True),
+        ({"model_type": "gpt_neo"} | NEO, True),
+        ({"model_type": "albert", "embedding_size": 8}, False),  # which repeats one block
+        ({"model_type": "xlm", "emb_dim": 16, "n_layers": 3, "n_heads": 2}, False),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else None,
+)
+def test_what_cannot_be_cut_is_refused_and_nothing_is_removed(more, cut):
+    network = random_network(SIZES | more)
+    assert network.can_be_cut == cut
+    number = sum(parameter.numel() for parameter in network.parameters())
+    if cut:
+        network.keep(1)
+        assert sum(parameter.numel() for parameter in network.parameters()) < number
+        assert random_network(network.config.fields).config.n_layer == 1
+        return
+    with pytest.raises(InputError, match="cannot be cut"):
+        network.keep(1)
+    assert sum(parameter.numel() for parameter in network.parameters()) == number
+    assert network.config == random_network(SIZES | more).config
+
+
+def test_a_probe_of_a_network_that_cannot_be_cut_reads_it_whole(quick_trainer, tiny_data):
+    albert = SIZES | {"model_type": "albert", "embedding_size": 8}
+    module = GPTClassifier(backbone=albert, weights="random", probe=True, trainable="head")
+    quick_trainer(max_epochs=1).fit(module, tiny_data())
+    assert module.probed.best.blocks == module.model.backbone.config.n_layer
+
+
+@pytest.mark.parametrize("probabilities", [(None, 0.0), (0.0, 0.3)])
+def test_a_fit_goes_on_from_a_model_folder_with_another_dropout(probabilities, quick_trainer, tiny_data, tmp_path):
+    first, second = (GPTClassifier(**settings("bert", dropout=p, trainable="last_block")) for p in probabilities)
+    quick_trainer(max_epochs=1).fit(first, tiny_data())
+    TextClassifier(first.bundle()).save(tmp_path / "model")
+    second.hparams["weights"] = str(tmp_path / "model")
+    quick_trainer(max_epochs=1).fit(second, tiny_data())
+    assert second.model.backbone.config.dropout == probabilities[1]
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])

@@ -14,7 +14,7 @@ from gpt_classifier.evaluation.metrics import classification_scores, score_names
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.inference.model_folder import load
 from gpt_classifier.training.callbacks import BestCheckpoint
-from gpt_classifier.training.monitor import is_better
+from gpt_classifier.training.monitor import is_better, mode
 
 
 @pytest.fixture
@@ -158,3 +158,19 @@ def test_a_found_learning_rate_is_the_one_that_the_schedule_starts_from(tiny_mod
     assert model.hparams["learning_rate"] == found
     assert seen[0] == pytest.approx(found)
     assert seen[-1] < 0.2 * found
+
+
+@pytest.mark.parametrize(
+    ("monitor", "better"),
+    [
+        ("val/loss", "min"),
+        ("val/hamming_loss", "min"),
+        ("train/epoch_loss", "min"),
+        ("loss", "min"),
+        ("val/recall_loss", "max"),  # of a class
+        ("val/recall_a/weight_loss", "max"),
+        ("val/f1_macro", "max"),
+    ],
+)
+def test_less_is_better_of_losses_alone(monitor, better):
+    assert mode(monitor) == better

@@ -24,7 +24,7 @@ from gpt_classifier.reporting.probe import of_probe
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.callbacks.probe import kept_probe
 from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
-from gpt_classifier.training.probe import Probe, Rows, Solver, folds, scorer
+from gpt_classifier.training.probe import Probe, Rows, Solver, folds, sampled, scorer
 
 BERT = {
     **{"model_type": "bert", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
@@ -43,6 +43,62 @@ def states(rows: int = 200, channels: int = 6, classes: int = 3) -> tuple[torch.
 
 
 # ---------------------------------------------------------------- the solver
+
+
+def test_of_rows_of_one_class_that_is_the_answer():
+    x, _ = states()
+    heads = list(Solver(3, Task.SINGLE_LABEL, None).path(x, torch.ones(len(x), dtype=torch.long), [0.1, 1.0]))
+    assert len(heads) == 2
+    assert all((head(x).argmax(-1) == 1).all() for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        ([0, 1], [0, 1]),  # each side of a fold has one class
+        ([0] * 20 + [1] * 2, range(22)),
+        ([0] * 20 + [1] * 8, [*range(20), *[99] * 8]),  # a class in one group
+        ([0] * 9 + [1] * 9, [0] * 18),  # one group
+    ],
+)
+def test_few_rows_or_groups_have_folds_all_the_same(labels, groups):
+    x, y = torch.randn(len(labels), 4), torch.tensor(labels)
+    probe = Probe(
+        Solver(2, Task.SINGLE_LABEL, None),
+        scorer("val/f1_macro", ["a", "b"], None),
+        "val/f1_macro",
+        Rows(y, np.array(groups)),
+        None,
+    )
+    probe.try_places([1], lambda _: [("mean", x, None)])
+    assert sorted(torch.cat([fold for _, fold in probe.folds]).tolist()) == list(range(len(labels)))
+    assert np.isfinite(probe.best.loss)
+
+
+def test_a_sample_has_rows_of_every_class():
+    labels = torch.zeros(10_000, dtype=torch.long)
+    labels[[3, 5000, 9999]] = 1
+    rows = sampled(labels, 50)
+    assert labels[rows].sum() == 3
+    assert (np.diff(rows) > 0).all()
+    assert len(rows) <= 58
+    assert sampled(labels, 10_000).tolist() == list(range(10_000))
+    several = torch.stack([labels, 1 - labels], 1).float()
+    assert several[sampled(several, 50)].sum(0).tolist()[0] == 3
+
+
+def test_where_a_score_is_never_known_the_loss_decides():
+    solver = Solver(2, Task.SINGLE_LABEL, None)
+    x, y = states(classes=2)
+    probe = Probe(
+        solver,
+        lambda logits, labels: (float("nan"), float(logits.std())),
+        "val/recall_x",
+        Rows(y, np.arange(len(y))),
+        None,
+    )
+    probe.try_places([1, 2], lambda number: [("mean", x * number if number == 2 else torch.zeros_like(x), None)])
+    assert probe.best.loss == min(trial.loss for trial in probe.trials)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0]])

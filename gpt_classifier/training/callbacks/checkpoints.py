@@ -71,7 +71,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if before_first_step(trainer) and self.monitor in trainer.callback_metrics:
+        kept = before_first_step(trainer) and not getattr(trainer, "fast_dev_run", False)
+        if kept and self.monitor in trainer.callback_metrics:
             assert self.dirpath is not None, "set when fitting starts"
             path, score = str(Path(self.dirpath) / "best.ckpt"), trainer.callback_metrics[self.monitor]
             self.best_model_path = self.kth_best_model_path = path
