@@ -179,7 +179,7 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
         module.text_encoder,
         poolings,
         kept,
-        int(module.cache.gigabytes * 2**30) if module.cache.enabled else 0,
+        module.cache.bytes_on_disk,
         str(trainer.precision),
         trainer.precision_plugin.forward_context,
         half=4 * numbers > MANY_BYTES,

@@ -64,9 +64,10 @@ class TrunkCache(TextStates):
         next_tokens: bool,
     ) -> "TrunkCache":
         """As ``config`` says, in the precision of ``trainer``."""
-        dtype, limit = getattr(torch, config.dtype), int(config.gigabytes * 2**30)
-        context = trainer.precision_plugin.forward_context
-        return cls(model, policy, text_encoder, dtype, limit, str(trainer.precision), context, next_tokens)
+        dtype, context = getattr(torch, config.dtype), trainer.precision_plugin.forward_context
+        return cls(
+            model, policy, text_encoder, dtype, config.bytes_on_disk, str(trainer.precision), context, next_tokens
+        )
 
     @staticmethod
     def is_exact(model: SequenceClassifier, policy: Policy, text_encoder: TextEncoder) -> bool:

@@ -54,6 +54,11 @@ class CacheConfig:
         if not 0 <= self.gigabytes < math.inf:
             raise InputError(f"gigabytes is {self.gigabytes}, expected a number of 0 or more")
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """Their maximum; 0 keeps states in memory, as those are kept that a probe needs where there is no cache."""
+        return int(self.gigabytes * 2**30) if self.enabled else 0
+
 
 @dataclass(frozen=True)
 class Share:

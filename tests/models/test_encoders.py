@@ -292,6 +292,16 @@ def test_an_adapter_lies_on_top_of_published_weights(saved, quick_trainer, tiny_
     assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_adapter_may_lie_on_the_first_blocks_alone(saved, quick_trainer, tiny_data, tmp_path):
+    module = GPTClassifier(backbone=str(saved), trainable="biases", blocks=2, probe=False)
+    quick_trainer().fit(module, tiny_data(tokenizer=str(saved)))
+    adapter.save_adapter(tmp_path / "adapter", module.bundle(), trainable_names(module.model, "biases"))
+    expected = TextClassifier(module.bundle()).predict_proba(TEXTS)
+    loaded = TextClassifier.load(tmp_path / "adapter", base=saved)
+    assert loaded.model.backbone.config.n_layer == 2
+    assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_model_folder_is_what_a_next_fit_can_start_from(quick_trainer, tiny_data, tmp_path):
     first, second = GPTClassifier(**settings("bert")), None
     quick_trainer().fit(first, tiny_data())

@@ -393,3 +393,55 @@ def test_two_processes_choose_and_solve_what_one_does(tmp_path):
     assert one == [(*place, pytest.approx(score, abs=1e-6)) for *place, score in two]
     assert probes[0].best.blocks == probes[1].best.blocks
     assert_close(*heads, rtol=1e-3, atol=1e-4)
+
+
+def test_the_probe_is_epoch_0_also_where_later_epochs_are_not_all_validated(quick_trainer, tiny_data):
+    module = GPTClassifier(backbone=BERT, weights="random", probe=True, trainable="last_block", learning_rate=1e-3)
+    quick_trainer(max_epochs=2, check_val_every_n_epoch=2).fit(module, tiny_data())
+    assert module.first_score is not None
+
+
+def test_a_trial_run_leaves_no_file(quick_trainer, tiny_data, tmp_path):
+    module = GPTClassifier(backbone=BERT, weights="random", probe=True, trainable="head")
+    places = {"default_root_dir": tmp_path / "runs", "callbacks": default_callbacks()}
+    quick_trainer(fast_dev_run=True, enable_checkpointing=True, **places).fit(module, tiny_data())
+    assert module.probed is not None
+    assert not list((tmp_path / "runs").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_resumed_fit_knows_the_probe_that_it_began_with(told, quick_trainer, tiny_data, tmp_path):
+    """Whether or not it is told before that a checkpoint follows, as from Python it is not."""
+    settings = {"backbone": BERT, "weights": "random", "probe": True, "trainable": "last_block", "learning_rate": 1e-9}
+    first, resumed = GPTClassifier(**settings), GPTClassifier(**settings)
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(first, tiny_data())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed.resumes = told
+    quick_trainer(max_epochs=2).fit(resumed, tiny_data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert first.first_score is not None
+    assert resumed.first_score == first.first_score
+    assert resumed.probed is None
+
+
+def test_states_beyond_the_limit_are_no_probe(quick_trainer, tiny_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPT_CLASSIFIER_COMPUTED", str(tmp_path / "computed"))
+    settings = {"backbone": BERT, "weights": "random", "trainable": "head", "cache": {"gigabytes": 1e-6}}
+    with pytest.raises(InputError, match=r"no probe, as its states exceed --model\.cache\.gigabytes: raise that"):
+        quick_trainer(max_epochs=1).fit(GPTClassifier(probe=True, **settings), tiny_data())
+    with pytest.raises(InputError, match="gigabytes is inf"):
+        GPTClassifier(cache={"gigabytes": float("inf")})
+
+
+def test_without_a_cache_nothing_is_kept(quick_trainer, tiny_data, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPT_CLASSIFIER_COMPUTED", str(tmp_path / "computed"))
+    module = fit(quick_trainer, tiny_data(), trainable="head", cache={"enabled": False})
+    assert module.probed is not None
+    assert not [path for path in (tmp_path / "computed").rglob("*") if path.is_file()]
+
+
+def test_the_largest_logit_of_windows_is_not_probed(quick_trainer, tiny_data):
+    """The head of the mean of their states gives the mean of their logits."""
+    data = {"max_length": 8, "windows": {"stride": 4, "aggregate": "max"}}
+    with pytest.raises(InputError, match="a probe needs windows whose logits are averaged"):
+        fit(quick_trainer, tiny_data(**data), trainable="head")
