@@ -55,8 +55,7 @@ class GPTClassifier(StoredModule):
             optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
         backbone: Encoder (BERT, ...) or decoder (Llama, Qwen, Gemma, ...) of transformers that replaces the GPT: its
             name on the Hugging Face hub, its folder, or the fields of its configuration: ``{model_type: distilbert,
-            dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer, and an encoder usually pooling
-            ``first_token``.
+            dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
             .safetensors file or folder; of a model folder (also one of ``pretrain``), a run or a .ckpt file of this
             package, network and tokenizer are the defaults of the command line.
@@ -68,14 +67,14 @@ class GPTClassifier(StoredModule):
         head: ``linear``, ``mlp``, or the class_path and init_args of a module that maps (B, C) to (B, K).
         probe: Whether training starts from a linear probe: the head is solved behind each block on the frozen network,
             and the best is kept (see training/probe.py). If only the head trains, that is all. null for where the
-            weights are not random and the head is linear.
+            weights are not random, the head is linear and no padding counts.
         trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
         learning_rate: Peak learning rate; null for the usual one of what trains, 1e-4, or 1e-3 of low-rank updates and
             biases.
-        dropout: Dropout probability of the blocks that train; null for that of the network, which of a published one
-            is usually 0.1. 0 makes a step on a CPU up to twice as fast.
+        dropout: Dropout probability of the blocks that train; null for that of the network, which is 0.1 of BERT
+            and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
             of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
