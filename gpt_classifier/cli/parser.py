@@ -4,6 +4,7 @@ Refuses only what the parser and the data module would refuse some seconds later
 """
 
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gpt_classifier.training.declared import (
     unknown_setting,
     unrecognized,
 )
+from gpt_classifier.training.yaml_check import check_yaml
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 CONFIGURED = (*TRAINER_COMMANDS, "pretrain", "audit", "download", "study", "search")  # the commands that take --config
@@ -45,12 +47,13 @@ def prepared(command: str, words: list[str]) -> list[str]:
         own = command == "study" and word.partition("=")[0] in ("--folds", "--fractions")  # elsewhere those of data
         if not own:
             _check_option(word, whole=command in ("study", "search"))
+        _check_value(word)
     data: dict[str, Any] = {}
     for path in map(Path, _values(words, "--config", "-c")):
         if path.is_file():
-            root = _read(path)
+            root, content = _read(path)
             if command not in ("study", "search"):
-                content = _check_settings(path, root)
+                _check_settings(path, root)
                 given = content.get("data") or {}
                 data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
@@ -126,10 +129,21 @@ def _is_setting(section: str, key: str, whole: bool = True) -> bool:
     return key in known or within or (not whole and any(name.startswith(key) for name in known))
 
 
-def _read(path: Path) -> yaml.MappingNode:
-    """A configuration with the place of every key."""
+def _check_value(word: str) -> None:
+    """Raises ``InputError`` for a mapping or list on the command line that should not be parsed."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    value = value if equals or not name else ""
+    if value.startswith(("{", "[")):
+        with suppress(yaml.YAMLError):  # the parser says what is wrong
+            check_yaml(value, name or value[:30])
+
+
+def _read(path: Path) -> tuple[yaml.MappingNode, dict[str, Any]]:
+    """A configuration with the place of every key, and what it says."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text, str(path))
+        root, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         if mark is not None and mark.buffer is not None and mark.buffer[mark.pointer : mark.pointer + 1] == "\t":
@@ -138,16 +152,18 @@ def _read(path: Path) -> yaml.MappingNode:
         raise InputError(f"{where}, is not YAML: {' '.join(str(problem).split())}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid UTF-8: save it as UTF-8") from error
+    except ValueError as error:  # a day that no month has, for example
+        raise InputError(f"{path} has a value that is none: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(root, yaml.MappingNode):
         what = "is empty" if root is None else "is no configuration"
         raise InputError(f"{path} {what}: expected keys such as data, model and trainer with settings below them")
-    return root
+    return root, content
 
 
-def _check_settings(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
-    """What a configuration says. Raises ``InputError`` for a key that is none of the settings."""
+def _check_settings(path: Path, root: yaml.MappingNode) -> None:
+    """Raises ``InputError`` for a key that is none of the settings."""
     keys = {key.value for key, _ in root.value}
     for command, marks in {"study": {"base", "rows"}, "search": {"base", "space"}}.items():
         if marks <= keys:
@@ -159,9 +175,6 @@ def _check_settings(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
                     raise InputError(f"{path}, line {line}: {unknown_setting(f'{key.value}.{name}')}")
         elif close := did_you_mean(key.value, SECTIONS):
             raise InputError(f"{path}, line {key.start_mark.line + 1}: there is no section {key.value}{close}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
 
 
 def _keys(node: yaml.Node, groups: Container[str] = ()) -> Iterator[tuple[str, int]]:

@@ -16,6 +16,7 @@ from jsonargparse import get_loader
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.training.declared import SECTIONS, groups
+from gpt_classifier.training.yaml_check import check_yaml
 
 if TYPE_CHECKING:
     from gpt_classifier.training.build_run import ClassifierCLI
@@ -134,8 +135,9 @@ def parse_yaml(text: str, what: str = "the configuration") -> Any:
     Raises ``InputError``, which names ``what`` was parsed, for text that is not YAML.
     """
     try:
+        check_yaml(text, what)
         return get_loader("yaml")(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError for a day that no month has, for example
         raise InputError(f"{what} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
