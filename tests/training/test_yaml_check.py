@@ -27,7 +27,6 @@ WRONG = {
     "an own tag": ("model: !gpt {n_layer: 2}", "the tag !gpt means nothing here"),
     "a section twice": ("model: {trainable: head}\nmodel: {trainable: all}", "line 2: model is given a second time"),
     "a setting twice": ("model:\n  trainable: head\n  trainable: all", "line 3: trainable is given a second time"),
-    "no day": ("data:\n  seed: 2020-13-45", "has a value that is none"),
     "a long number": ("data: {max_length: " + "9" * 5000 + "}", "a number of 5,000 digits"),
 }
 
@@ -48,6 +47,12 @@ def test_it_is_refused_in_one_line_as_a_file_and_as_a_value(text, said, tmp_path
         if value.startswith(("{", "[")):
             assert main(["fit", f"--model.gpt={value}", "--data.source=sample"]) == 2
             assert "--model.gpt, line 1" in capsys.readouterr().err
+
+
+def test_a_day_that_no_month_has_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text("data:\n  batch_size: 2020-13-45")
+    assert main(["fit", "--config", str(tmp_path / "own.yaml")]) == 2
+    assert "has a value that is none: month must be in 1..12" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
