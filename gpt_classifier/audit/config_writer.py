@@ -371,7 +371,7 @@ def _reasons(seen: Seen) -> dict[str, str]:
             "pooling": "chosen by the probe",
             "blocks": "chosen by the probe where the head or last blocks train; else all",
             "trainable": "head: the probe alone. Then lora or all, which begin from it and keep the better of both",
-            "learning_rate": "of fine-tuning: 1e-4, or 1e-3 of low-rank updates",
+            "learning_rate": "of fine-tuning: the usual one for what trains and how wide the network is",
             "dropout": "halves the time of a step on a CPU; null for that of the network",
         }
     return reasons

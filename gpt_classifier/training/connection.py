@@ -68,14 +68,14 @@ def check_scores(data: TextDataModule, monitor: str, callbacks: Sequence[Callbac
 
 
 def check_training(
-    learning_rate: float, dropout: float | None, monitor: str, patience: int | None, lm_loss: float
+    learning_rate: float | None, dropout: float | None, monitor: str, patience: int | None, lm_loss: float
 ) -> None:
     """Raises ``InputError`` for invalid values, before anything is built."""
     if dropout is not None and not 0 <= dropout < 1:
         raise InputError(f"dropout is {dropout}, expected a probability below 1, or null for the network's own")
     if not 0 <= lm_loss < math.inf:
         raise InputError(f"lm_loss is {lm_loss}, expected a weight of 0 or more")
-    if not 0 < learning_rate < math.inf:
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
     if not str(monitor).startswith("val/"):
         raise InputError(f"monitor is {monitor!r}, expected a validation score such as val/loss")

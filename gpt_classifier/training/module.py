@@ -71,8 +71,8 @@ class GPTClassifier(StoredModule):
         trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
-        learning_rate: Peak learning rate; null for the usual one of what trains, 1e-4, or 1e-3 of low-rank updates and
-            biases.
+        learning_rate: Peak learning rate; null for the usual one for what trains of a pretrained network, of 384
+            channels 1e-4, of its last block 1e-3, of low-rank updates and biases 3e-3, less of a wider one.
         dropout: Dropout probability of the blocks that train; null for that of the network, which is 0.1 of BERT
             and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
@@ -105,7 +105,7 @@ class GPTClassifier(StoredModule):
         head: str | dict[str, Any] = "linear",
         probe: bool | None = None,
         trainable: str | int = "last_block",
-        learning_rate: float | None = None,
+        learning_rate: float | None = 5e-5,
         dropout: float | None = None,
         lm_loss: float = 0.0,
         monitor: str = DEFAULT_MONITOR,
@@ -128,11 +128,10 @@ class GPTClassifier(StoredModule):
         settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
         settings |= {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
         self.hparams.update({name: plain(value) for name, value in settings.items()})
-        if learning_rate is None:
-            learning_rate = self.hparams["learning_rate"] = usual_learning_rate(trainable)
         check_training(learning_rate, dropout, monitor, patience, lm_loss)
         check_network(self.hparams)
-        self.given = {name: self.hparams[name] for name in ("blocks", "pooling", "head")}  # null: decided by a fit
+        decided = ("blocks", "pooling", "head", "learning_rate")
+        self.given = {name: self.hparams[name] for name in decided}  # null: decided by a fit
         self.class_names = class_names
         self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
@@ -194,6 +193,10 @@ class GPTClassifier(StoredModule):
         self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if self.hparams["blocks"] is not None:
             keep(self.model, self.hparams["blocks"])
+        if self.hparams["learning_rate"] is None:
+            rate = usual_learning_rate(self.hparams["trainable"], self.model.backbone.config.n_embd)
+            self.hparams["learning_rate"] = rate
+            rank_zero_info(f"learning rate {rate:g}: the usual one for {self.hparams['trainable']} of this network")
         if before is not None:
             data, found = text_data(self.trainer), str(find_weights(weights))
             if data is not None and (leaks := leaks_of(data.tables, before, found)):

@@ -21,13 +21,19 @@ from gpt_classifier.settings import check_choice, check_resumed
 Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
-FINE_TUNING_RATE = 1e-4  # of whole matrices; docs/pages/measurements.md has what these rates were chosen by
-UPDATE_RATE = 1e-3  # of low-rank updates, which start at 0, and of biases
+# Peak learning rates of AdamW for a network of WIDTH channels or fewer; docs/pages/measurements.md says what chose them.
+ALL_RATE, FEW_RATE, UPDATE_RATE = 1e-4, 1e-3, 3e-3  # of all blocks, of one or two, of low-rank updates and biases
+WIDTH = 384
 
 
-def usual_learning_rate(trainable: str | int) -> float:
-    """The peak learning rate for what trains, on a network that is pretrained."""
-    return UPDATE_RATE if trainable in ("lora", "biases") else FINE_TUNING_RATE
+def usual_learning_rate(trainable: str | int, width: int) -> float:
+    """The peak learning rate for what trains of a pretrained network, in two digits.
+
+    Beyond WIDTH channels it falls as their number grows (G. Yang et al., "Tensor Programs V", 2022, table 3, for Adam).
+    """
+    few = ("head", "last_block", "last_two_blocks", *range(3), *map(str, range(3)))
+    rate = UPDATE_RATE if trainable in ("lora", "biases") else FEW_RATE if trainable in few else ALL_RATE
+    return float(f"{rate * min(1.0, WIDTH / width):.1e}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ from gpt_classifier.models.freezing import freeze
 from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer, learning_rate_schedule
+from gpt_classifier.training.optimization import (
+    OptimizerConfig,
+    build_optimizer,
+    learning_rate_schedule,
+    usual_learning_rate,
+)
 
 
 @pytest.fixture
@@ -191,3 +196,30 @@ def test_a_schedule_rises_to_its_peak_then_never_rises_again(steps, warmup, sche
     assert values[: rising + 1] == sorted(values[: rising + 1])
     assert values[rising:] == sorted(values[rising:], reverse=True)
     assert rising == steps or values[rising] == 1
+
+
+@pytest.mark.parametrize(
+    ("trainable", "width", "rate"),
+    [
+        ("all", 384, 1e-4),
+        ("last_block", 384, 1e-3),
+        (2, 384, 1e-3),
+        ("6", 384, 1e-4),
+        ("lora", 384, 3e-3),
+        ("biases", 16, 3e-3),
+        ("all", 768, 5e-5),
+        ("last_block", 576, 6.7e-4),
+    ],
+)
+def test_a_usual_learning_rate_follows_what_trains_and_how_wide_the_network_is(trainable, width, rate):
+    assert usual_learning_rate(trainable, width) == rate
+
+
+def test_null_is_the_usual_learning_rate_also_for_a_fit_that_is_resumed(tiny_model, tiny_data, quick_trainer, tmp_path):
+    first, resumed = (tiny_model(learning_rate=None, trainable="last_block") for _ in range(2))
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(first, tiny_data())
+    assert first.hparams["learning_rate"] == trainer.optimizers[0].param_groups[0]["lr"] == 1e-3
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    quick_trainer(max_epochs=2).fit(resumed, tiny_data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert resumed.hparams["learning_rate"] == 1e-3
