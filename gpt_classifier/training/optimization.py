@@ -21,7 +21,7 @@ from gpt_classifier.settings import check_choice, check_resumed
 Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
-# Peak learning rates of AdamW for a network of WIDTH channels or fewer; docs/pages/measurements.md says what chose them.
+# Peak learning rates of AdamW for a network of at most WIDTH channels; what chose them: docs/pages/measurements.md.
 ALL_RATE, FEW_RATE, UPDATE_RATE = 1e-4, 1e-3, 3e-3  # of all blocks, of one or two, of low-rank updates and biases
 WIDTH = 384
 
