@@ -7,9 +7,10 @@ the text was missing; missing texts and labels are ``""``). For duplicates, they
 
 import re
 import sys
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -190,3 +191,60 @@ def class_words(words: minhash.Words, rows: Rows) -> tuple[dict[str, dict[str, A
         with_word = pairs["text"][(pairs["word_id"] == own["word_id"].iloc[0]) & (pairs["label"] == label)]
         revealing.append((own, rows.iloc[with_word]))
     return telling, revealing
+
+
+class Telling(NamedTuple):
+    """A character that most texts of some classes have, and hardly any other."""
+
+    character: str
+    classes: tuple[str, ...]
+    share: float  # of the texts of these classes
+    others: float  # of all other texts
+    rows: Rows  # of these classes, with it
+
+    @property
+    def is_invisible(self) -> bool:
+        return is_invisible(self.character)
+
+
+def class_characters(rows: Rows) -> list[Telling]:
+    """Marks, symbols and invisible characters that give classes away, invisible ones first.
+
+    Letters and digits are those of words, and vowel signs and accents belong to letters.
+    """
+    labels = rows["label"].reset_index(drop=True).explode().dropna()
+    texts = defaultdict(list)
+    for number, text in enumerate(rows["text"]):
+        for character in set(text):
+            if not character.isalnum() and character not in " \n\t\r" and _may_tell(character):
+                texts[character].append(number)
+    sizes, found = labels.value_counts(), []
+    for character, numbers in texts.items():
+        if len(numbers) < MIN_TEXTS:
+            continue
+        counts = labels[labels.index.isin(numbers)].value_counts()
+        shares = counts / sizes[counts.index]
+        classes = tuple(map(str, shares[shares >= COVERED].index))
+        inside = labels.astype(str).isin(classes).groupby(level=0).any()
+        own = int(inside[numbers].sum())
+        outside = len(rows) - int(inside.sum())
+        if not classes or not outside:
+            continue
+        if (len(numbers) - own) / len(numbers) <= (1 - GIVEN_AWAY) * outside / len(rows):
+            share, others = own / int(inside.sum()), (len(numbers) - own) / outside
+            with_it = rows.iloc[[number for number in numbers if inside[number]]]
+            found.append(Telling(character, tuple(sorted(classes)), share, others, with_it))
+    return sorted(found, key=lambda each: (not each.is_invisible, -each.share, each.character))
+
+
+def is_invisible(character: str) -> bool:
+    """Whether nobody sees it: format and control characters, unusual spaces, variation selectors."""
+    return unicodedata.category(character) in ("Cf", "Cc", "Zs", "Zl", "Zp") or _selects_variant(character)
+
+
+def _may_tell(character: str) -> bool:
+    return not unicodedata.category(character).startswith("M") or _selects_variant(character)
+
+
+def _selects_variant(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"

@@ -1,12 +1,23 @@
 """Turns facts about labelled texts into findings: a sentence, its rows and a fix; knows nothing about models."""
 
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
-from gpt_classifier.audit.counts import COVERED, DEPTH, GIVEN_AWAY, Rows, percentiles, with_label, with_swallowed_rows
+from gpt_classifier.audit.counts import (
+    COVERED,
+    DEPTH,
+    GIVEN_AWAY,
+    Rows,
+    Telling,
+    percentiles,
+    with_label,
+    with_swallowed_rows,
+)
 from gpt_classifier.data import splits
 from gpt_classifier.data.labels import is_multi_label
 from gpt_classifier.text.bpe import TrainTokenizer
@@ -244,9 +255,36 @@ def of_words(revealing: Sequence[tuple[pd.DataFrame, Rows]]) -> Iterator[Finding
             f"the word {word} gives the class {label!r} away{more}: {precision:.1%} of the training "
             f"texts with it are of this class, {coverage:.1%} of the class have it"
         )
+        if not _looks_like_a_label(word, str(label)):  # a fact about the language of the class
+            yield from _finding("telling_word", "note", what.replace(" gives ", " tells ").replace(" away", ""), rows)
+            continue
         fix = "take labels and whatever stands for them out of the texts"
         # The name of a class, such as "tech", may well stand in some of its texts: a note.
         yield from _finding("leaking_word", "warning" if coverage >= COVERED else "note", what, rows, fix)
+
+
+def _looks_like_a_label(word: str, label: str) -> bool:
+    """Whether a word equals or contains the name of the class or a part of it, or is an identifier."""
+    word = word.strip("'").lower()
+    parts = [part for part in re.split(r"\W+|_", label.lower()) if len(part) > 2] or [label.lower()]
+    return word in label.lower().split() or any(part in word for part in parts) or any(map(str.isdigit, word))
+
+
+def of_class_characters(found: Sequence[Telling]) -> Iterator[Finding]:
+    """Characters that give classes away: a warning of those that nobody sees, and only a fact of others."""
+    for each in found[:SHOWN]:
+        name = unicodedata.name(each.character, "").lower()
+        named = f"U+{ord(each.character):04X}" + (f" ({name})" if name else "")
+        hidden = ", which nobody sees," if each.is_invisible else ""
+        what = (
+            f"the character {named}{hidden} stands in {each.share:.1%} of the texts of {_classes(each.classes)}, "
+            f"and in {each.others:.1%} of all others"
+        )
+        if each.is_invisible:
+            fix = "take it out of the texts, and look for how these classes were collected"
+            yield from _finding("leaking_character", "warning", what, each.rows, fix)
+        else:
+            yield from _finding("telling_character", "note", what, each.rows)
 
 
 def _finding(kind: str, severity: Severity, sentence: str, rows: Rows, setting: str = "") -> list[Finding]:

@@ -104,6 +104,7 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
         *(findings.of_lengths(measured, limit, data.tokenizer, pad_to) if data.windows is None else ()),
         *findings.of_scripts(rows, shares, data.tokenizer),
         *findings.of_trivial_models(trivial, scored),
+        *findings.of_class_characters(counts.class_characters(distinct[distinct["split"] == "train"])),
         *findings.of_words(revealing),
     ]
     return Audit(
@@ -161,6 +162,7 @@ def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:
         *findings.of_characters(rows),
         *findings.of_labels(rows),
         *findings.of_class_sizes(rows, names, "none"),
+        *findings.of_class_characters(counts.class_characters(train)),
         *findings.of_words(counts.class_words(minhash.words(train["text"]), train)[1]),
     ]
     # The counts in the summary show which class has no rows in a split.

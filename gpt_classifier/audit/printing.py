@@ -10,6 +10,7 @@ from gpt_classifier.audit.inspection import Audit
 
 WIDTH = 120  # of output to files
 MOST_CLASSES = 20  # in the table; all are in the JSON object
+PRECISE = 0.5  # share of the texts with a word that are of its class, below which the word tells nothing
 
 
 def print_audit(audit: Audit) -> None:
@@ -35,9 +36,10 @@ def print_audit(audit: Audit) -> None:
     for name, score in audit.trivial.items():
         model = f"a decision tree of depth {DEPTH} on {name}" if name != "nothing" else "the most frequent class"
         print(f"  {score:.2%} {model}")
-    if audit.words:
-        print("the word that tells each class best from the others, in the training texts:")
-    for name, word in list(audit.words.items())[:MOST_CLASSES]:
+    telling = [(name, word) for name, word in audit.words.items() if word["precision"] >= PRECISE]
+    if telling:
+        print(f"the word that tells each class best from the others, in the training texts, if {PRECISE:.0%} precise:")
+    for name, word in telling[:MOST_CLASSES]:
         print(f"  {name}: {word['word']!r}, {word['precision']:.1%} precise, in {word['coverage']:.1%} of the class")
     for limit in audit.limits:
         print(f"limit: {limit}")

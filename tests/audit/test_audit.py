@@ -99,7 +99,10 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
     "swallowed": ([(f'{A} x\nham,"{B} y', "ham")], {}, "swallowed_rows", "warning", [0], "quotation marks"),
     "a word": (
-        [(f"{text} indeed", "spam") for text in texts(200, 1)], {}, "leaking_word", "warning", None, "take labels"
+        [(f"{text} indeed", "spam") for text in texts(200, 1)], {}, "telling_word", "note", None, ""
+    ),
+    "an identifier": (
+        [(f"{text} src77", "spam") for text in texts(200, 1)], {}, "leaking_word", "warning", None, "take labels"
     ),
 }  # fmt: skip
 
@@ -360,3 +363,41 @@ def test_the_grouped_split_has_none():
     audit = inspect(TextDataModule("sms_spam", split="grouped", tokenizer="bytes"))
     assert (audit.splits["test"]["exact"], audit.splits["test"]["near"]) == (0, 0)
     assert "copies_across" not in kinds(audit)
+
+
+# ---------------------------------------------------------------- characters
+
+
+@pytest.mark.parametrize("character", ["\ufe0f", "\u200b", "\u00a0"])
+def test_an_invisible_character_of_some_classes_is_a_warning(audited, character):
+    """Of four classes, two have it: for each of them alone it is right only half of the time."""
+    names = ["a", "b", "c", "d"]
+    labelled = [(text, names[number % 4]) for number, (text, _) in enumerate(SOUND)]
+    rows = [(text + character * (name in "ab" and number > 4), name) for number, (text, name) in enumerate(labelled)]
+    finding = of_kind(audited(rows), "leaking_character")
+    assert finding.severity == "warning"
+    assert f"U+{ord(character):04X}" in finding.sentence
+    assert "which nobody sees" in finding.sentence
+    assert "classes 'a', 'b', and in 0.0% of all others" in finding.sentence
+
+
+def test_a_symbol_of_a_class_is_a_fact_without_advice_and_letters_of_a_language_are_none(audited):
+    rows = [(text + (" \u20ac" if label == "spam" else ""), label) for text, label in SOUND]
+    finding = of_kind(audited(rows), "telling_character")
+    assert (finding.severity, finding.setting) == ("note", "")
+    assert "U+20AC (euro sign) stands in 100.0% of the texts of class 'spam'" in finding.sentence
+    hindi = [(text + (" \u0915\u093f\u0924\u093e\u092c" if label == "spam" else ""), label) for text, label in SOUND]
+    assert not [each for each in audited(hindi).findings if "character" in each.kind and "93F" in each.sentence]
+
+
+def test_sound_rows_have_no_telling_characters(audited):
+    assert not [each for each in audited(SOUND).findings if "character" in each.kind]
+
+
+def test_a_word_that_does_not_look_like_a_label_is_a_fact_without_advice(audited):
+    rows = [(f"why {text}" if label == "spam" else text, label) for text, label in SOUND]
+    audit = audited(rows)
+    finding = of_kind(audit, "telling_word")
+    assert (finding.severity, finding.setting) == ("note", "")
+    assert "the word 'why' tells the class 'spam'" in finding.sentence
+    assert not [each for each in audit.findings if each.kind == "leaking_word"]
