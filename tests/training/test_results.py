@@ -208,12 +208,15 @@ def test_baselines_none_leaves_them_out(run, caplog):
     assert "Verdict" not in caplog.text
 
 
-@pytest.mark.parametrize(("trained_seconds", "limit"), [(None, 60), (30.0, 60), (7200.0, 720)])
-def test_baselines_have_a_minute_or_a_tenth_of_a_long_fit(trained_seconds, limit, run, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "limit"), [([], 600.0), (["--baselines=60"], 60.0), (["--baselines=all"], float("inf"))]
+)
+def test_a_limit_of_estimated_seconds_is_the_users_choice(given, limit, run, monkeypatch):
+    """However long the fit took: the same rows have the same baselines."""
     train, limits = baselines.train_baselines, []
-    monkeypatch.setattr(GPTClassifier, "trained_seconds", lambda self: trained_seconds)
-    monkeypatch.setattr(baselines, "train_baselines", lambda *given: limits.append(given[-1]) or train(*given))
-    assert main(["test", f"--model={run}", "--report=none"]) == 0
+    monkeypatch.setattr(GPTClassifier, "trained_seconds", lambda self: 7200.0)
+    monkeypatch.setattr(baselines, "train_baselines", lambda *words: limits.append(words[-1]) or train(*words))
+    assert main(["test", f"--model={run}", "--report=none", *given]) == 0
     assert limits == [limit]
 
 
