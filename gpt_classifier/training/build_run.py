@@ -191,6 +191,8 @@ class ClassifierCLI(RunCLI):
         checkpoints = self.subcommand == "fit" and config.get("enable_checkpointing") is not False
         options = self.settings_of(self.config_init)
         limit = {"none": None, "all": math.inf}.get(given := options.get("baselines", LIMIT), given)
+        if limit is not None and not limit >= 0:
+            raise InputError(f"baselines is {limit}, expected all, none, or a number of seconds")
         added = callbacks.default_callbacks(checkpoints, limit, options.get("report") != "none")
         if self.subcommand is None:  # the caller decides what runs and where files are written
             return [callback for callback in added if not isinstance(callback, callbacks.FinishRun)], False

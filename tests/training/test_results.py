@@ -223,6 +223,8 @@ def test_a_limit_of_estimated_seconds_is_the_users_choice(given, limit, run, mon
 def test_baselines_are_all_or_none(run, capsys):
     assert main(["test", f"--model={run}", "--baselines=svm"]) == 2
     assert "baselines is 'svm'" in capsys.readouterr().err
+    assert main(["test", f"--model={run}", "--baselines=-1"]) == 2
+    assert "baselines is -1.0, expected all, none, or a number of seconds" in capsys.readouterr().err
 
 
 def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
