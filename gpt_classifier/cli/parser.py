@@ -144,6 +144,8 @@ def _read(path: Path) -> tuple[yaml.MappingNode, dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
         check_yaml(text, str(path))
         root, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except InputError:
+        raise
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
         if mark is not None and mark.buffer is not None and mark.buffer[mark.pointer : mark.pointer + 1] == "\t":

@@ -75,6 +75,11 @@ def tokenizer_named(name: str) -> Tokenizer:
     return Published(_published(name), _public_name(name))
 
 
+def are_alike(name: str, other: str) -> bool:
+    """Whether two tokenizers have the same vocabulary. Raises ``InputError`` if one is not there."""
+    return name == other or torch.equal(tokenizer_named(name).vocabulary(), tokenizer_named(other).vocabulary())
+
+
 def stored_tokenizer(folder: Path) -> Tokenizer | None:
     """The tokenizer of a model folder of this package, of a run, the newest run in a folder or a checkpoint; else None.
 

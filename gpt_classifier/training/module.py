@@ -196,7 +196,8 @@ class GPTClassifier(StoredModule):
         if self.hparams["learning_rate"] is None:
             rate = usual_learning_rate(self.hparams["trainable"], self.model.backbone.config.n_embd)
             self.hparams["learning_rate"] = rate
-            rank_zero_info(f"learning rate {rate:g}: the usual one for {self.hparams['trainable']} of this network")
+            if trains_more(self.hparams["trainable"]):
+                rank_zero_info(f"learning rate {rate:g}: the usual one for {self.hparams['trainable']} of this network")
         if before is not None:
             data, found = text_data(self.trainer), str(find_weights(weights))
             if data is not None and (leaks := leaks_of(data.tables, before, found)):

@@ -25,6 +25,7 @@ from gpt_classifier.models.transformers_network import pretrained_network
 from gpt_classifier.models.weights import fetch_pretrained
 from gpt_classifier.settings import check_choice
 from gpt_classifier.text.encoder import TextEncoder
+from gpt_classifier.text.tokenizers import tokenizer_named
 
 Precision = Literal["highest", "high", "medium"]
 
@@ -103,8 +104,10 @@ def build_network(
     """
     if text_encoder is not None:
         tokenizer = text_encoder.settings()
-        if tokenizer.get("library") is None:  # else it is that of a published backbone
+        if tokenizer.get("library") is None:
             check_published({**settings, "weights": weights}, tokenizer["tokenizer"])
+        elif weights == "pretrained" and isinstance(settings["backbone"], str):
+            _check_own(settings["backbone"], text_encoder)
     vocab_size = None if text_encoder is None else text_encoder.vocab_size
     specification = Specification.from_settings(settings, num_classes, vocab_size)
     default = torch.get_default_dtype()  # bfloat16 while Lightning builds with precision bf16-true
@@ -142,6 +145,21 @@ def keep(model: SequenceClassifier, blocks: int) -> None:
         raise InputError(f"blocks is {blocks}, expected 1 to {layers}, which the network has")
     if blocks < layers:
         model.backbone.keep(blocks)
+
+
+def _check_own(network: str, text_encoder: TextEncoder) -> None:
+    """Raises ``InputError`` unless the tokens are those that a published network was trained with, if it has any."""
+    if (given := text_encoder.settings()["tokenizer"]) == network:
+        return
+    try:
+        own = tokenizer_named(network).vocabulary()
+    except InputError:  # a folder without a tokenizer
+        return
+    if not torch.equal(own, text_encoder.vocabulary()):
+        raise InputError(
+            f"the tokens are those of {given}, which mean others to the weights of {network}: give --data.tokenizer "
+            f"{network}"
+        )
 
 
 def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:

@@ -137,6 +137,8 @@ def parse_yaml(text: str, what: str = "the configuration") -> Any:
     try:
         check_yaml(text, what)
         return get_loader("yaml")(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError) as error:  # ValueError for a day that no month has, for example
         raise InputError(f"{what} cannot be read as YAML: {' '.join(str(error).split())}") from error
 

@@ -27,7 +27,7 @@ from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.sentence_folder import usual_length
 from gpt_classifier.models.transformers_network import context_length
-from gpt_classifier.text.tokenizers import OWN
+from gpt_classifier.text.tokenizers import OWN, are_alike
 from gpt_classifier.training.callbacks.progress import Bar
 from gpt_classifier.training.parser import Parser
 from gpt_classifier.training.runs import run_folder, run_of
@@ -187,8 +187,10 @@ def _encoding_of(network: str, data: Namespace, given: Mapping[str, Any]) -> dic
     length is by default the usual one for it; one that is ``given`` is at most its context.
     """
     found: dict[str, Any] = {}
-    if not isinstance(data.tokenizer, str) or data.tokenizer in OWN:
-        found["tokenizer"] = network
+    with suppress(InputError):  # it has no tokenizer of its own
+        own = isinstance(data.tokenizer, str) and data.tokenizer not in OWN
+        if not (own and are_alike(data.tokenizer, network)):
+            found["tokenizer"] = network
     with suppress(InputError):  # it is not there: the fit says so, when it needs it
         wanted = data.max_length if given.get("max_length") is not None else usual_length(network)
         found["max_length"] = min(wanted, context_length(network))

@@ -1,6 +1,7 @@
 """Encoders of transformers compute what they compute there, and are trained, kept and loaded as a GPT is."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -467,6 +468,23 @@ def test_a_fit_goes_on_from_a_model_folder_with_another_dropout(probabilities, q
     second.hparams["weights"] = str(tmp_path / "model")
     quick_trainer(max_epochs=1).fit(second, tiny_data())
     assert second.model.backbone.config.dropout == probabilities[1]
+
+
+def test_the_tokens_of_another_network_are_replaced_or_refused(
+    kind, published, saved, tmp_path, monkeypatch, quick_trainer, tiny_data
+):
+    """A configuration that ``init`` wrote names a tokenizer; with another network its ids would mean other tokens."""
+    other = published("wordpiece" if kind in ("roberta", "modernbert") else "bpe")
+    seen = []
+    monkeypatch.setattr(ClassifierCLI, "instantiate_classes", lambda self: seen.append(self.config.fit) or sys.exit(0))
+    for tokenizer in (str(other), str(shutil.copytree(saved, tmp_path / "alike"))):
+        content = {"model": {"backbone": str(saved)}, "data": {"tokenizer": tokenizer}}
+        (tmp_path / "own.yaml").write_text(json.dumps(content))
+        with pytest.raises(SystemExit):
+            main(["fit", f"--config={tmp_path / 'own.yaml'}", "--trainer.logger=false"])
+    assert [each.data.tokenizer for each in seen] == [str(saved), str(tmp_path / "alike")]
+    with pytest.raises(InputError, match="mean others to the weights of"):
+        quick_trainer().fit(GPTClassifier(backbone=str(saved)), tiny_data(tokenizer=str(other)))
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])
