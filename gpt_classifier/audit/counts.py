@@ -225,7 +225,9 @@ def class_characters(rows: Rows) -> list[Telling]:
         counts = labels[labels.index.isin(numbers)].value_counts()
         shares = counts / sizes[counts.index]
         classes = tuple(map(str, shares[shares >= COVERED].index))
-        inside = labels.astype(str).isin(classes).groupby(level=0).any()
+        of_classes = labels.index[labels.astype(str).isin(classes)]
+        inside = pd.Series(False, index=range(len(rows)))  # a text may have no label
+        inside[of_classes] = True
         own = int(inside[numbers].sum())
         outside = len(rows) - int(inside.sum())
         if not classes or not outside:

@@ -86,8 +86,7 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
     rows = counts.mark_duplicates(rows, distinct, words)
     training = rows if refused else rows[rows["split"] == "train"]
     measured = counts.measured(rows, tokenizer_for(data.tokenizer, training["text"]))
-    pad_to = data.batching.pad_to
-    limit = counts.length_limit(measured, data.encoding.max_length, pad_to)
+    limit = counts.length_limit(measured, data.encoding.max_length, data.batching.pad_to)
     shares, rows = counts.find_scripts(rows)
     trivial, scored = counts.trivial_accuracies(rows)
     telling, revealing = counts.class_words(words, distinct[distinct["split"] == "train"])
@@ -101,7 +100,7 @@ def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int
         *findings.of_distinct_texts(labelled, needed, data.preparation.rare_classes),
         *findings.of_duplicates(rows, data.preparation.split),
         *findings.of_class_sizes(rows, names, data.preparation.balance),
-        *(findings.of_lengths(measured, limit, data.tokenizer, pad_to) if data.windows is None else ()),
+        *(findings.of_lengths(measured, limit, data.tokenizer, data.batching.pad_to) if data.windows is None else ()),
         *findings.of_scripts(rows, shares, data.tokenizer),
         *findings.of_trivial_models(trivial, scored),
         *findings.of_class_characters(counts.class_characters(distinct[distinct["split"] == "train"])),

@@ -213,7 +213,7 @@ def test_an_audit_counts_a_text_for_each_of_its_labels():
     kinds = {finding.kind: finding for finding in audit.findings}
     assert kinds["label_conflicts"].sentence == "1 text has labels that differ, near-duplicates counting as one"
     assert kinds["class_names"].count == sum("Music" in row for row in labels)
-    assert "the word 'bread' gives the class 'food' away" in " ".join(map(str, audit.findings))
+    assert "the word 'bread' tells the class 'food'" in " ".join(map(str, audit.findings))
     most_frequent = tables["train"]["label"].mode()[0]
     assert audit.trivial["nothing"] == np.mean([row == most_frequent for row in tables["test"]["label"]])
 
