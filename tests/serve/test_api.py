@@ -576,7 +576,7 @@ def test_more_connections_than_allowed_are_refused(classifier):
     ids=["nothing", "a part of the headers", "no body"],
 )
 def test_connections_without_a_whole_request_take_no_place_of_others(classifier, sent):
-    with served(classifier, Limits(connections=16)) as address:
+    with served(classifier, Limits(connections=16, rate=10_000)) as address:
         slow = []
         for _ in range(60):
             slow.append(socket.create_connection(address))
