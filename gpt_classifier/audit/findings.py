@@ -248,15 +248,18 @@ def of_trivial_models(accuracies: Mapping[str, float], scored: str) -> Iterator[
 def of_words(revealing: Sequence[tuple[pd.DataFrame, Rows]]) -> Iterator[Finding]:
     """Words that reveal a class, for the first few classes."""
     for words, rows in revealing[:SHOWN]:
+        first = str(words["word"].iloc[0])
         word, *others = map(repr, words["word"].head(SHOWN + 1))
         label, precision, coverage = words[["label", "precision", "coverage"]].iloc[0]
         more = f", as do {', '.join(others)}" if others else ""
+        is_label = _looks_like_a_label(first, str(label))  # else it is a fact about the language of the class
+        tells = f"gives the class {label!r} away" if is_label else f"tells the class {label!r}"
         what = (
-            f"the word {word} gives the class {label!r} away{more}: {precision:.1%} of the training "
+            f"the word {word} {tells}{more}: {precision:.1%} of the training "
             f"texts with it are of this class, {coverage:.1%} of the class have it"
         )
-        if not _looks_like_a_label(word, str(label)):  # a fact about the language of the class
-            yield from _finding("telling_word", "note", what.replace(" gives ", " tells ").replace(" away", ""), rows)
+        if not is_label:
+            yield from _finding("telling_word", "note", what, rows)
             continue
         fix = "take labels and whatever stands for them out of the texts"
         # The name of a class, such as "tech", may well stand in some of its texts: a note.
@@ -265,7 +268,7 @@ def of_words(revealing: Sequence[tuple[pd.DataFrame, Rows]]) -> Iterator[Finding
 
 def _looks_like_a_label(word: str, label: str) -> bool:
     """Whether a word equals or contains the name of the class or a part of it, or is an identifier."""
-    word = word.strip("'").lower()
+    word = word.lower()
     parts = [part for part in re.split(r"\W+|_", label.lower()) if len(part) > 2] or [label.lower()]
     return word in label.lower().split() or any(part in word for part in parts) or any(map(str.isdigit, word))
 

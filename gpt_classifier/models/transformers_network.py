@@ -66,9 +66,12 @@ def empty_network(fields: Mapping[str, Any]) -> WholeNetwork:
 def context_length(name: str) -> int:
     """The maximum number of tokens of a text for the network ``name``, of which only the configuration is read."""
     config = network_config(name)
-    with torch.device("meta"), errors_only():
-        network = import_transformers().AutoModel.from_config(config, trust_remote_code=False)
-        return WholeNetwork(network).config.context_length
+    try:
+        with torch.device("meta"), errors_only():
+            network = import_transformers().AutoModel.from_config(config, trust_remote_code=False)
+            return WholeNetwork(network).config.context_length
+    except Exception as error:  # each architecture raises errors of its own for a wrong configuration
+        raise InputError(f"no network can be built from the configuration of {name} ({reason(error)})") from error
 
 
 def _built(config: "PreTrainedConfig") -> WholeNetwork:
