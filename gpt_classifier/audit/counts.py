@@ -134,10 +134,10 @@ def percentiles(values: pd.Series) -> dict[int, int]:
     return {percentile: int(value) for percentile, value in zip(PERCENTILES, found, strict=True)}
 
 
-def find_scripts(rows: Rows) -> tuple[dict[str, float], Rows]:
-    """Shares of the letters by script, and the rows with their main ``script``, ``""`` without letters."""
+def find_scripts(rows: Rows) -> tuple[dict[str, float], np.ndarray]:
+    """Shares of the letters by script, and (N,) the main script of each row, ``""`` without letters."""
     letters = scripts.letters(rows["text"].tolist())
-    return scripts.shares(letters), rows.assign(script=np.array([*letters.names, ""])[letters.main])
+    return scripts.shares(letters), np.array([*letters.names, ""])[letters.main]
 
 
 def trivial_accuracies(rows: Rows) -> tuple[dict[str, float], str]:

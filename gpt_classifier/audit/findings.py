@@ -18,7 +18,7 @@ from gpt_classifier.audit.counts import (
     with_label,
     with_swallowed_rows,
 )
-from gpt_classifier.data import splits
+from gpt_classifier.data.encoding import Encoding
 from gpt_classifier.data.labels import is_multi_label
 from gpt_classifier.text.bpe import TrainTokenizer
 
@@ -26,34 +26,22 @@ Severity = Literal["warning", "note"]
 
 SHOWN = 5  # rows, classes or words that a finding names
 FEW = 10  # minimum number of rows to score: with fewer, the 95 % interval of a recall of 100 % begins below 70 %
-ENCODING = "--data.file_format.encoding"
-
-
-EMPTY: dict[str, tuple[Severity, str, str]] = {
-    "drop": ("note", "; they are dropped", "--data.empty error stops at them, keep keeps them"),
-    "keep": ("warning", "; they are trained on and scored", "--data.empty drop"),
-    "error": ("warning", "", "--data.empty drop"),
-}
-CHARACTERS: dict[str, tuple[Severity, str, str, str]] = {  # with the pattern that finds them
-    "undecodable": (
-        "warning",
-        "\ufffd",
-        "U+FFFD, which stands for bytes that could not be decoded",
-        f"{ENCODING} NAME, if the file still has the bytes",
-    ),
+CHARACTERS: dict[str, tuple[Severity, str, str]] = {  # with the pattern that finds them
+    "undecodable": ("warning", "\ufffd", "U+FFFD, which stands for bytes that could not be decoded"),
     "misread": (
         "warning",
-        "[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bb\u00bf",  # Ã©, â€™, ï»¿
+        "[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\u00ef(?:\u00bb\u00bf|\u00bf\u00bd)",  # Ã©, â€™, ï»¿, ï¿½
         "signs of UTF-8 that was read in another encoding, such as \u00c3\u00a9",
-        f"{ENCODING} utf-8, or save the file anew from its origin",
     ),
     "control_characters": (
         "note",
         r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]",  # without tabs and line ends
         "control characters",
-        f"{ENCODING} cp1252, for a file where they stand for quotation marks and dashes",
     ),
 }
+CORRECT = "correct them in the file"
+
+Options = Mapping[str, Any]  # settings of the data by name, such as {"splitting.folds": 5}
 
 
 @dataclass(frozen=True)
@@ -74,6 +62,7 @@ class Finding:
     count: int = 0  # number of affected rows
     rows: tuple[Row, ...] = ()  # the first few of them
     setting: str = ""  # that fixes it, or another remedy
+    options: tuple[Options, ...] = ()  # each of which may fix it
 
     def __str__(self) -> str:
         rows = f" ({self.row_numbers()})" if self.rows else ""
@@ -88,15 +77,13 @@ class Finding:
         return "; ".join(parts + [f"{self.count:,} in all"] * (self.count > len(self.rows)))
 
 
-def of_lines(rows: Rows, files: Sequence[Mapping[str, Any]], split: str) -> Iterator[Finding]:
+def of_lines(rows: Rows, files: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Lines of the files that did not become rows of their own."""
     several = rows[rows["text"].str.contains("\n", regex=False)]
     swallowed = with_swallowed_rows(several, list(rows["label"].explode().dropna().unique()))
     what = f"{counted(len(swallowed), 'text holds', 'texts hold')} further rows of the file, behind a quotation mark"
     fix = "close or double the quotation marks in the file, or save it as .tsv or .jsonl"
-    if split in splits.OF_THE_BOOK:
-        fix = "--data.split grouped or random, which read every line"
-    yield from _finding("swallowed_rows", "warning", what, swallowed, fix)
+    yield from _finding("swallowed_rows", "warning", what, swallowed, fix, {"split": "grouped"})
     lines = [fact["lines"] for fact in files]
     within = sum(bool(line.strip("\r")) for text in several["text"] for line in text.split("\n")[1:-1])
     if lines and None not in lines and sum(lines) not in (len(rows), len(rows) + len(several) + within):
@@ -110,29 +97,39 @@ def of_empty_texts(rows: Rows, empty: str) -> Iterator[Finding]:
     """Rows without text, and what happens to them."""
     blank = rows[rows["text"].str.strip() == ""]
     null = int(blank["null"].sum())
-    severity, told, fix = EMPTY[empty]
     what = f"{counted(len(blank), 'row has', 'rows have')} no text"
-    what += f" ({null:,} null, {len(blank) - null:,} empty or white space){told}"
-    yield from _finding("empty", severity, what, blank, fix)
+    what += f" ({null:,} null, {len(blank) - null:,} empty or white space)"
+    if empty == "drop":
+        yield from _finding("dropped_texts", "note", f"{what}; dropped", blank)
+    else:
+        what += "; trained on and scored" if empty == "keep" else ""
+        yield from _finding("empty", "warning", what, blank, "", {"empty": "drop"})
 
 
-def of_characters(rows: Rows) -> Iterator[Finding]:
-    """Characters that point to a wrong encoding."""
-    for kind, (severity, pattern, what, fix) in CHARACTERS.items():
+def of_characters(rows: Rows, encodings: Sequence[str]) -> Iterator[Finding]:
+    """Characters that point to a wrong encoding, of files that may be in one of these."""
+    for kind, (severity, pattern, what) in CHARACTERS.items():
         found = rows[rows["text"].str.contains(pattern)]
-        yield from _finding(kind, severity, f"{counted(len(found), 'text', 'texts')} with {what}", found, fix)
+        sentence = f"{counted(len(found), 'text', 'texts')} with {what}"
+        fix = "correct them in the file, or save it anew from its origin"
+        options = [{"file_format.encoding": encoding} for encoding in encodings]
+        yield from _finding(kind, severity, sentence, found, fix, *options)
 
 
-def of_labels(rows: Rows) -> Iterator[Finding]:
-    """Rows without label, and class names that differ in case or white space only."""
+def of_unlabelled(rows: Rows) -> Iterator[Finding]:
+    """Rows without label."""
     missing = rows[rows["label"] == ""]
     what = f"{counted(len(missing), 'row has', 'rows have')} no label"
     yield from _finding("unlabelled", "warning", what, missing, "label them, or take them out")
+
+
+def of_labels(rows: Rows) -> Iterator[Finding]:
+    """Class names that differ in case or white space only."""
     counts = rows["label"].explode().value_counts(sort=False).drop("", errors="ignore")
     for _, alike in counts.groupby(lambda name: " ".join(name.lower().split()), sort=False):
         rarer = alike.sort_values(ascending=False, kind="stable").index[1:]
         what = f"the classes {', '.join(map(repr, alike.index))} differ in case or white space only"
-        yield from _finding("class_names", "warning", what, with_label(rows, rarer), "correct them in the file")
+        yield from _finding("class_names", "warning", what, with_label(rows, rarer), CORRECT)
 
 
 def of_distinct_texts(rows: Rows, needed: int, rare_classes: str) -> Iterator[Finding]:
@@ -143,88 +140,106 @@ def of_distinct_texts(rows: Rows, needed: int, rare_classes: str) -> Iterator[Fi
     several = "labels that differ" if multi_label else "more than one label"
     what = f"{counted(len(distinct), 'text has', 'texts have')} {several}, near-duplicates counting as one"
     conflicting = conflicting.iloc[keys.argsort(kind="stable")]  # rows of one text side by side
-    yield from _finding("label_conflicts", "warning", what, conflicting, "correct them in the file")
+    yield from _finding("label_conflicts", "warning", what, conflicting, CORRECT)
     counts = rows.explode("label").groupby("label")["key"].nunique()
     rare = list(counts.index[counts < needed])
-    told = {"drop": "; they are dropped", "merge": "; they are merged"}.get(rare_classes, "")
-    what = f"{_classes(rare)} {'have' if len(rare) > 1 else 'has'} too few distinct texts for {needed} splits{told}"
-    fix = "" if told else "--data.rare_classes drop, or merge"
-    if multi_label:
-        fix = "add rows, or take the labels out"
-    yield from _finding("rare_classes", "note" if told else "warning", what, with_label(rows, rare), fix)
+    what = f"{_classes(rare)} {'have' if len(rare) > 1 else 'has'} too few distinct texts for {needed} splits"
+    if rare_classes != "error":
+        become = {"drop": "dropped", "merge": "merged"}[rare_classes]
+        yield from _finding(f"{become}_classes", "note", f"{what}; {become}", with_label(rows, rare))
+        return
+    fix = "add rows, or take the labels out" if multi_label else "add rows"
+    options = [{"rare_classes": "drop"}, {"rare_classes": "merge"}]
+    yield from _finding("rare_classes", "warning", what, with_label(rows, rare), fix, *options)
 
 
-def of_class_sizes(rows: Rows, names: Sequence[str], balance: str) -> Iterator[Finding]:
-    """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes."""
+def of_class_sizes(rows: Rows, names: Sequence[str], balance: str, folds: int) -> Iterator[Finding]:
+    """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes.
+
+    With ``folds``, each row is scored once.
+    """
     sizes = {str(split): part["label"].explode().value_counts() for split, part in rows.groupby("split", sort=False)}
     for split, of_split in sizes.items():
         absent = [name for name in names if name not in of_split]
         what = f"no {split} row is of {_classes(absent)}"
         elsewhere = with_label(rows, absent)
-        yield from _finding("absent_classes", "warning", what, elsewhere, "--data.split grouped, or add rows")
-        few = [name for name in names if of_split.get(name, FEW) < FEW]
+        yield from _finding("absent_classes", "warning", what, elsewhere, f"add {split} rows", {"split": "grouped"})
         if split == ("test" if "test" in sizes else "val"):
-            what = f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {split} rows to be scored on"
-            of_these = with_label(rows[rows["split"] == split], few)
-            yield from _finding("small_classes", "warning", what, of_these, "--data.splitting.folds 5, or add rows")
+            scored, kind = (rows, "") if folds else (rows[rows["split"] == split], f"{split} ")
+            of_scored = scored["label"].explode().value_counts()
+            few = [name for name in names if of_scored.get(name, FEW) < FEW]
+            what = f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {kind}rows to be scored on"
+            of_these, fix = with_label(scored, few), f"add {kind}rows"
+            yield from _finding("small_classes", "warning", what, of_these, fix, {"splitting.folds": 5})
     largest, smallest = (sizes["train"].max(), sizes["train"].min()) if "train" in sizes else (0, 0)
     if balance == "none" and largest > 5 * smallest:
         what = f"the largest class has {largest:,} training rows, the smallest {smallest:,}"
-        fix = "--data.balance class_weights" + ("" if is_multi_label(rows["label"]) else ", or undersample")
-        yield Finding("unequal_classes", "note", what, setting=fix)
+        options = ({"balance": "class_weights"}, {"balance": "undersample"})
+        yield Finding("unequal_classes", "note", what, options=options)
 
 
-def of_duplicates(rows: Rows, split: str) -> Iterator[Finding]:
-    """Duplicates and similar texts within splits and across them; ``rows`` are marked."""
-    grouped = split == "grouped"
+def of_duplicates(rows: Rows, divided: str | None, group_column: str | None) -> Iterator[Finding]:
+    """Duplicates and similar texts within splits and across them; ``rows`` are marked.
+
+    ``divided`` is how the rows were divided, None where they came in splits.
+    """
     for name, part in rows.groupby("split", sort=False):
         size = f"{len(part):,} {name}"
         repeated, exact, near, similar = (part[part[what]] for what in ("repeated", "exact", "near", "similar"))
         what = f"{len(repeated):,} of {size} rows repeat an earlier one, near-duplicates included"
-        fix = "they stay on one side" if grouped else "--data.split grouped keeps them on one side"
+        fix = "they stay on one side" if divided == "grouped" else ""
         yield from _finding("copies_inside", "note", what, repeated, fix)
         if name == "train":
             continue
         what = f"{len(near):,} of {size} texts are near-duplicates of training texts"
         what += f", {len(exact):,} of them exact copies" if len(exact) else ""
-        fix = "take them out of the one file or the other" if grouped else "--data.split grouped"
-        yield from _finding("copies_across", "warning", what, near, fix)
+        fix = "take them out of the one split or the other"
+        yield from _finding("copies_across", "warning", what, near, fix, {"split": "grouped"})
         further = "further " if len(near) else ""
         what = f"{len(similar):,} {further}{name} texts share most of their wording with training texts"
-        fix = "--data.splitting.group_column COLUMN, if one names what such texts have in common"
+        fix = ""
+        if divided and group_column is None:
+            fix = "if a column says what such texts have in common, name it with --data.splitting.group_column"
         many = len(similar) >= 0.05 * len(part)
         yield from _finding("similar_across", "warning" if many else "note", what, similar, fix)
     both = rows[rows["near_val"]]
     what = f"{len(both):,} test texts are near-duplicates of validation texts"
-    yield from _finding("copies_val_test", "note", what, both, "--data.split grouped")
+    yield from _finding("copies_val_test", "note", what, both, "", {"split": "grouped"})
     within = rows[(rows["split"] == "train") & rows["similar"] & ~rows["repeated"]]
     what = f"{len(within):,} distinct training texts share most of their wording with an earlier one"
     yield from _finding("similar_inside", "note", what, within)
 
 
-def of_lengths(rows: Rows, limit: int, tokenizer: str | TrainTokenizer, pad_to: int | str) -> Iterator[Finding]:
-    """Truncated texts; ``rows`` are measured."""
+def of_lengths(rows: Rows, limit: int, encoding: Encoding, context: int | None) -> Iterator[Finding]:
+    """Truncated texts; ``rows`` are measured.
+
+    Args:
+        rows: All rows, with their number of tokens.
+        limit: Maximum number of tokens of a text, which padding to a smaller width may lower.
+        encoding: The settings of tokens.
+        context: Maximum number of tokens that the network reads; None if no network is known.
+    """
+    if encoding.windows is not None:
+        return
     truncated = rows[rows["tokens"] > limit]
     share = len(truncated) / max(1, len(rows))
     what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) are truncated to {limit:,} tokens"
-    room = -(-percentiles(rows["tokens"])[99] // 32) * 32  # a multiple of 32 suits the hardware
-    others = f"--data.windows.stride {max(1, limit // 2)} or --data.truncation head+tail"
-    fix = f"--data.max_length {room}, which holds 99 % of the texts, {others}"
-    if tokenizer == "gpt2" and room > 1024:
-        fix = f"{others}, as GPT-2 reads 1,024 tokens at most"
-    if pad_to != "longest":
-        fix = f"--data.batching.pad_to longest, {fix}"
-    yield from _finding("truncated", "warning" if share >= 0.01 else "note", what, truncated, fix)
+    needed = [-(-percentiles(rows["tokens"])[percentile] // 32) * 32 for percentile in (100, 99)]
+    rooms = dict.fromkeys(min(room, context or room) for room in needed)  # multiples of 32 suit the hardware
+    options: list[dict[str, Any]] = [{"max_length": room} for room in rooms if room > encoding.max_length]
+    if limit < encoding.max_length:
+        wider = {"batching.pad_to": "longest"}
+        options = [wider, *(wider | option for option in options)]
+    options.append({"windows.stride": max(1, limit // 2)})
+    fix = "shorten them in the file"
+    yield from _finding("truncated", "warning" if share >= 0.01 else "note", what, truncated, fix, *options)
 
 
 def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str | TrainTokenizer) -> Iterator[Finding]:
     """Letters that GPT-2 encodes badly, and texts in another script than most; ``rows`` have their main ``script``."""
     if shares and tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
-        fix = (
-            "--model.backbone of the language with its --data.tokenizer, or, from random weights, "
-            "--data.tokenizer '{train: 4096}'"
-        )
+        fix = "a network of the language with --model.backbone"
         yield Finding("foreign_script", "warning", what, setting=fix)
     usual = [*list(shares)[:1], *(name for name, share in shares.items() if share >= 0.1)]
     other = rows[~rows["script"].isin([*usual, ""])]
@@ -290,9 +305,11 @@ def of_class_characters(found: Sequence[Telling]) -> Iterator[Finding]:
             yield from _finding("telling_character", "note", what, each.rows)
 
 
-def _finding(kind: str, severity: Severity, sentence: str, rows: Rows, setting: str = "") -> list[Finding]:
+def _finding(
+    kind: str, severity: Severity, sentence: str, rows: Rows, setting: str = "", *options: Options
+) -> list[Finding]:
     """A finding on these rows, or none if there are no rows."""
-    return [Finding(kind, severity, sentence, len(rows), _first(rows), setting)] if len(rows) else []
+    return [Finding(kind, severity, sentence, len(rows), _first(rows), setting, options)] if len(rows) else []
 
 
 def _first(rows: Rows) -> tuple[Row, ...]:

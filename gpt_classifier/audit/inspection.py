@@ -1,24 +1,26 @@
-"""Audits labelled texts before anything is trained on them: the facts and the findings; knows nothing about models.
+"""Audits labelled texts before anything is trained on them: the facts, the findings, and settings that were tried.
 
 :func:`inspect` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from gpt_classifier.audit import counts, findings
-from gpt_classifier.audit.findings import Finding
+from gpt_classifier.audit.findings import Finding, Options
+from gpt_classifier.audit.options import text_of, with_options
 from gpt_classifier.data import datasets, minhash, readers, splits
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import near_duplicate_key
-from gpt_classifier.data.preparation import Rows as PreparedRows
 from gpt_classifier.errors import InputError
 from gpt_classifier.text.bpe import tokenizer_for
 
 MAX_COMPARED = 1_000_000  # distinct texts whose wording is compared
+MAX_TRAINING = 10_000  # training texts that are searched for what gives their class away
 
 
 @dataclass(frozen=True)
@@ -45,124 +47,299 @@ class Audit:
         return [finding for finding in self.findings if finding.severity == "warning"]
 
 
-def inspect(data: TextDataModule) -> Audit:
+class Inspection:
+    """What can be known of the rows of ``data``, each fact computed when it is first asked for.
+
+    Rows that a fit would refuse are inspected all the same.
+    """
+
+    def __init__(self, data: TextDataModule, context: int | None = None) -> None:
+        self.data = data
+        self.context = context  # maximum number of tokens that the network reads, None if no network is known
+        self.prepared = bool(data.tables)
+
+    # ---------------------------------------------------------------- rows
+
+    @cached_property
+    def read(self) -> tuple[splits.Splits, list[str]]:
+        """The tables as they are in their sources, and remarks on them."""
+        return self.data.read_rows()
+
+    @cached_property
+    def refused(self) -> str:
+        """Why a fit would refuse the rows, or ``""``."""
+        try:
+            if not self.prepared:
+                self.data.prepare_rows(*self.read)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def divided(self) -> bool:
+        """Whether the rows of the training source are divided into splits."""
+        given = self.read[0] if self.refused else self.data.rows.given
+        return splits.is_divided(given, self.data.preparation.split, self.data.splitting)
+
+    @cached_property
+    def everything(self) -> pd.DataFrame:
+        """All rows as they were read."""
+        return counts.joined(self.read[0])
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The rows of a fit with their splits; if it refuses them, those with a label."""
+        if self.refused:
+            return self.everything[self.everything["label"] != ""]
+        return counts.joined(self.data.tables)
+
+    def in_their_files(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows as a person finds them: in the order of their sources, those of divided ones without a split."""
+        if not self.divided:
+            return rows
+        given = self.read[0] if self.refused else self.data.rows.given
+        own = rows["split"].where(rows["split"].isin([name for name in given if name != "train"]), "")
+        return rows.assign(split=own).sort_values(["split", "row"], kind="stable")
+
+    @cached_property
+    def names(self) -> list[str]:
+        return sorted(self.rows["label"].explode().dropna().unique()) if self.refused else self.data.class_names
+
+    @cached_property
+    def needed(self) -> int:
+        """Number of splits or folds that every class has to be divided into."""
+        splitting, read = self.data.splitting, self.read[0]
+        return splitting.parts(read) if self.divided else splitting.folds
+
+    # ---------------------------------------------------------------- texts
+
+    @cached_property
+    def distinct(self) -> pd.DataFrame:
+        """The first row of each text, near-duplicates counting as one."""
+        return _with_keys(self.rows).drop_duplicates("key")[:MAX_COMPARED]
+
+    @cached_property
+    def words(self) -> minhash.Words:
+        """Those of the distinct texts."""
+        return minhash.words(self.distinct["text"])
+
+    @cached_property
+    def marked(self) -> pd.DataFrame:
+        """The rows, with what each repeats, and their main script."""
+        rows = counts.mark_duplicates(_with_keys(self.rows), self.distinct, self.words)
+        return rows.assign(script=self.scripts[1])
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """Distinct training texts, evenly spaced: files are often ordered by class."""
+        train = self.rows[self.rows["split"] == "train"]
+        return _with_keys(train[:: max(1, len(train) // MAX_TRAINING)]).drop_duplicates("key")
+
+    @cached_property
+    def class_words(self) -> tuple[dict[str, dict[str, Any]], list[tuple[pd.DataFrame, pd.DataFrame]]]:
+        return counts.class_words(minhash.words(self.training["text"]), self.training)
+
+    @cached_property
+    def measured(self) -> pd.DataFrame:
+        """The rows, or some of very many, with their numbers of tokens."""
+        training = self.rows if self.refused else self.rows[self.rows["split"] == "train"]
+        return counts.measured(self.rows, tokenizer_for(self.data.tokenizer, training["text"]))
+
+    @cached_property
+    def limit(self) -> int:
+        """Maximum number of tokens of a text."""
+        return counts.length_limit(self.measured, self.data.encoding.max_length, self.data.batching.pad_to)
+
+    @cached_property
+    def scripts(self) -> tuple[dict[str, float], Any]:
+        return counts.find_scripts(self.rows)
+
+    @cached_property
+    def trivial(self) -> tuple[dict[str, float], str]:
+        return counts.trivial_accuracies(self.rows)
+
+    @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """Name and number of lines of each file."""
+        if self.data.preparation.split in splits.OF_THE_BOOK:
+            return [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
+        return [{"file": path, "lines": counts.count_lines(path, self.data.file_format)} for path in self.files]
+
+    @property
+    def files(self) -> list[str]:
+        sources = [source for source in self.data.sources.all() if not datasets.is_named(source)]
+        return [path for source in sources for path in readers.paths(source)]
+
+    @property
+    def encodings(self) -> Sequence[str]:
+        """Encodings that the files may have: what is valid UTF-8 is hardly ever anything else."""
+        return ("utf-8",) if any(map(readers.seems_utf8, self.files)) else ("utf-8", "cp1252")
+
+    # ---------------------------------------------------------------- other settings
+
+    def with_options(self, options: Options) -> "Inspection":
+        """An inspection of the same sources under other settings. Raises ``InputError`` if there can be none."""
+        other = Inspection(with_options(self.data, options), self.context)
+        changed = {name.partition(".")[0] for name in options}
+        same = () if "file_format" in changed else ("read",)
+        if changed <= {"max_length", "windows", "batching", "truncation"}:
+            other.prepared, other.data.rows = self.prepared, self.data.rows
+            same = ("read", "refused", "divided", "rows", "measured")
+        vars(other).update({name: value for name, value in vars(self).items() if name in same})
+        return other
+
+
+def _with_keys(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(key=rows["text"].map(near_duplicate_key))
+
+
+# ---------------------------------------------------------------- findings
+
+Finder = Callable[[Inspection], Iterator[Finding]]
+
+
+def _refused(found: Inspection) -> Iterator[Finding]:
+    if found.refused:
+        yield Finding("refused", "warning", f"a fit would stop here: {found.refused}")
+
+
+def _distinct_texts(found: Inspection) -> Iterator[Finding]:
+    labelled = found.in_their_files(found.everything[found.everything["label"] != ""])
+    return findings.of_distinct_texts(_with_keys(labelled), found.needed, found.data.preparation.rare_classes)
+
+
+def _duplicates(found: Inspection) -> Iterator[Finding]:
+    how = found.data.preparation.split if found.divided else None
+    return findings.of_duplicates(found.marked, how, found.data.splitting.group_column)
+
+
+def _class_sizes(found: Inspection) -> Iterator[Finding]:
+    return findings.of_class_sizes(found.rows, found.names, found.data.preparation.balance, found.data.splitting.folds)
+
+
+def _lengths(found: Inspection) -> Iterator[Finding]:
+    return findings.of_lengths(found.in_their_files(found.measured), found.limit, found.data.encoding, found.context)
+
+
+def _scripts(found: Inspection) -> Iterator[Finding]:
+    return findings.of_scripts(found.in_their_files(found.marked), found.scripts[0], found.data.tokenizer)
+
+
+def _class_words(found: Inspection) -> Iterator[Finding]:
+    return findings.of_words([(words, found.in_their_files(rows)) for words, rows in found.class_words[1]])
+
+
+def _class_characters(found: Inspection) -> Iterator[Finding]:
+    telling = counts.class_characters(found.training)
+    return findings.of_class_characters([each._replace(rows=found.in_their_files(each.rows)) for each in telling])
+
+
+QUICK: tuple[Finder, ...] = (  # those of a fit
+    lambda found: findings.of_characters(found.in_their_files(found.rows), found.encodings),
+    lambda found: findings.of_labels(found.in_their_files(found.rows)),
+    _class_sizes,
+    _class_characters,
+    _class_words,
+)
+FINDERS: tuple[Finder, ...] = (
+    _refused,
+    lambda found: findings.of_lines(found.in_their_files(found.everything), found.lines),
+    lambda found: findings.of_empty_texts(found.in_their_files(found.everything), found.data.preparation.empty),
+    lambda found: findings.of_unlabelled(found.in_their_files(found.everything)),
+    *QUICK[:2],
+    _distinct_texts,
+    _duplicates,
+    _class_sizes,
+    _lengths,
+    _scripts,
+    lambda found: findings.of_trivial_models(*found.trivial),
+    *QUICK[3:],
+)
+
+
+def _advised(found: Inspection, finders: Sequence[Finder]) -> Iterator[Finding]:
+    """What the finders find, with those settings that were tried and after which they find it no more."""
+    tried: dict[str, Inspection | None] = {}
+    for finder in finders:
+        before = list(finder(found))
+        warned = {finding.kind for finding in before if finding.severity == "warning"}
+
+        def works(options: Options, finding: Finding) -> bool:
+            if (name := text_of(options)) not in tried:
+                try:
+                    tried[name] = found.with_options(options)
+                except InputError:
+                    tried[name] = None
+            other = tried[name]
+            try:
+                if other is None or other.refused not in ("", found.refused):
+                    return False
+                after = list(finder(other))
+            except InputError:  # files cannot be read so
+                return False
+            as_severe = {each.kind for each in after if each.severity in ("warning", finding.severity)}
+            return finding.kind not in as_severe and {e.kind for e in after if e.severity == "warning"} <= warned
+
+        for finding in before:
+            options = tuple(each for each in finding.options if works(each, finding))
+            yield replace(finding, options=options, setting=", or ".join(map(text_of, options)) or finding.setting)
+
+
+def inspect(data: TextDataModule, context: int | None = None) -> Audit:
     """What to know of the rows of ``data`` before anything is trained on them, which needs no ``setup``.
 
     Rows that a fit would refuse are no error but a finding. Raises ``InputError`` for files that cannot be read.
-    """
-    refused = ""
-    read, notes = data.read_rows()
-    try:
-        data.prepare_rows(read, notes)
-    except InputError as error:
-        refused = str(error)
-    divided = data.preparation.split not in splits.OF_THE_BOOK and len(read) < len(splits.NAMES)
-    needed = data.splitting.parts(read) if divided else data.splitting.folds
-    files = [source for source in data.sources.all() if not datasets.is_named(source)]
-    return look_at(data, read, refused, needed, files)
-
-
-def look_at(data: TextDataModule, read: splits.Splits, refused: str, needed: int, files: Sequence[Any]) -> Audit:
-    """Audits the rows of ``data``.
 
     Args:
-        data: Has divided the rows, unless that was refused.
-        read: The tables as they were read, by split or, of undivided rows, as ``train``.
-        refused: Why a fit would refuse the rows, or ``""``.
-        needed: Number of splits that every class has to be divided into.
-        files: The sources that are files.
+        data: Describes the rows.
+        context: Maximum number of tokens that the network reads; None if no network is known.
     """
-    everything = counts.joined(read)
-    rows = everything[everything["label"] != ""] if refused else counts.joined(data.tables)
-    names = sorted(rows["label"].explode().dropna().unique()) if refused else data.class_names
-    if len(read) == 1:  # undivided
-        everything["split"] = ""
-    labelled = everything[everything["label"] != ""]
-    labelled, rows = (some.assign(key=some["text"].map(near_duplicate_key)) for some in (labelled, rows))
-    lines = _count_lines(data, files)
-
-    distinct = rows.drop_duplicates("key")[:MAX_COMPARED]
-    words = minhash.words(distinct["text"])
-    rows = counts.mark_duplicates(rows, distinct, words)
-    training = rows if refused else rows[rows["split"] == "train"]
-    measured = counts.measured(rows, tokenizer_for(data.tokenizer, training["text"]))
-    limit = counts.length_limit(measured, data.encoding.max_length, data.batching.pad_to)
-    shares, rows = counts.find_scripts(rows)
-    trivial, scored = counts.trivial_accuracies(rows)
-    telling, revealing = counts.class_words(words, distinct[distinct["split"] == "train"])
-
-    found = [
-        *([Finding("refused", "warning", f"a fit would stop here: {refused}")] if refused else []),
-        *findings.of_lines(everything, lines, data.preparation.split),
-        *findings.of_empty_texts(everything, data.preparation.empty),
-        *findings.of_characters(everything),
-        *findings.of_labels(everything),
-        *findings.of_distinct_texts(labelled, needed, data.preparation.rare_classes),
-        *findings.of_duplicates(rows, data.preparation.split),
-        *findings.of_class_sizes(rows, names, data.preparation.balance),
-        *(findings.of_lengths(measured, limit, data.tokenizer, data.batching.pad_to) if data.windows is None else ()),
-        *findings.of_scripts(rows, shares, data.tokenizer),
-        *findings.of_trivial_models(trivial, scored),
-        *findings.of_class_characters(counts.class_characters(distinct[distinct["split"] == "train"])),
-        *findings.of_words(revealing),
-    ]
+    found = Inspection(data, context)
+    found.read  # files that cannot be read raise here
+    measured, marked, (shares, _), (trivial, scored) = found.measured, found.marked, found.scripts, found.trivial
     return Audit(
         source=datasets.title(data.source),
         split=data.preparation.split,
-        files=lines,
-        rows=len(everything),
-        splits=counts.count_duplicates(rows),
-        classes=counts.class_lengths(rows, measured, names, limit),
-        max_length=limit,
+        files=found.lines,
+        rows=len(found.everything),
+        splits=counts.count_duplicates(marked),
+        classes=counts.class_lengths(found.rows, measured, found.names, found.limit),
+        max_length=found.limit,
         needed=counts.percentiles(measured["tokens"]),
         scripts=shares,
         trivial=trivial,
         scored=scored,
-        words=telling,
-        limits=_limits(rows, len(measured), len(distinct), words),
-        findings=sorted(found, key=lambda finding: finding.severity != "warning"),
+        words=found.class_words[0],
+        limits=_limits(found),
+        findings=sorted(_advised(found, FINDERS), key=lambda finding: finding.severity != "warning"),
     )
 
 
-def new_warnings(rows: PreparedRows) -> list[str]:
-    """The :func:`warnings` of tables that nobody was warned of yet."""
-    if rows.inspected or not rows.tables:
-        return []
-    rows.inspected = True
-    return warnings(rows.tables, rows.class_names)
-
-
-def _count_lines(data: TextDataModule, files: Sequence[Any]) -> list[dict[str, Any]]:
-    """Name and number of lines of each file."""
-    if data.preparation.split in splits.OF_THE_BOOK:
-        return [{"file": "SMSSpamCollection", "lines": len(datasets.load_sms_spam()["train"])}]
-    paths = [path for source in files for path in readers.paths(source)]
-    return [{"file": path, "lines": counts.count_lines(path, data.file_format)} for path in paths]
-
-
-def _limits(rows: pd.DataFrame, measured: int, distinct: int, words: minhash.Words) -> list[str]:
-    """What was examined only in part: numbers of rows whose lengths, and of distinct texts whose words were taken."""
-    limits = []
-    if measured < len(rows):
-        limits.append(f"lengths: of {measured:,} of {len(rows):,} texts, evenly spaced")
-    if (left_out := rows["key"].nunique() - distinct) > 0:
-        limits.append(f"wording: of the first {distinct:,} distinct texts, {left_out:,} left out")
+def _limits(found: Inspection) -> list[str]:
+    """What was examined only in part."""
+    limits, words = [], found.words
+    if len(found.measured) < len(found.rows):
+        limits.append(f"lengths: of {len(found.measured):,} of {len(found.rows):,} texts, evenly spaced")
+    if (left_out := found.marked["key"].nunique() - len(found.distinct)) > 0:
+        limits.append(f"wording: of the first {len(found.distinct):,} distinct texts, {left_out:,} left out")
     if (words.lengths == words.maximum).any():
         limits.append(f"words and wording: of the first {words.maximum} words of each text")
+    trained_on = int((found.distinct["split"] == "train").sum())
+    if len(found.training) < trained_on:
+        limits.append(f"what gives classes away: of {len(found.training):,} training texts, evenly spaced")
     return limits
 
 
-def warnings(tables: splits.Splits, names: Sequence[str]) -> list[str]:
-    """A line for each warning that is quick to find and that the summary of these splits does not imply."""
-    rows = counts.joined(tables)
-    train = rows[rows["split"] == "train"]
-    train = train[:: max(1, len(train) // 5000)]  # about 5000; not the first rows, as files are often ordered by class
-    found = [
-        *findings.of_characters(rows),
-        *findings.of_labels(rows),
-        *findings.of_class_sizes(rows, names, "none"),
-        *findings.of_class_characters(counts.class_characters(train)),
-        *findings.of_words(counts.class_words(minhash.words(train["text"]), train)[1]),
-    ]
+def new_warnings(data: TextDataModule) -> list[str]:
+    """The :func:`warnings` of prepared rows that nobody was warned of yet."""
+    if data.rows.inspected or not data.tables:
+        return []
+    data.rows.inspected = True
+    return warnings(data)
+
+
+def warnings(data: TextDataModule) -> list[str]:
+    """A line for each warning that is quick to find and that the summary of the prepared rows does not imply."""
+    found = _advised(Inspection(data), QUICK)
     # The counts in the summary show which class has no rows in a split.
     return [str(finding) for finding in found if finding.severity == "warning" and finding.kind != "absent_classes"]

@@ -24,9 +24,9 @@ def main(words: list[str]) -> None:
     from gpt_classifier.audit.printing import print_audit
     from gpt_classifier.training.build_run import DataCLI
 
-    data = DataCLI(others).datamodule
-    data.prepare_data()
-    audit = inspect(data)
+    command = DataCLI(others)
+    command.datamodule.prepare_data()
+    audit = inspect(command.datamodule, command.context)
     if options.json:
         print(json.dumps(asdict(audit), ensure_ascii=False))
     else:

@@ -27,6 +27,7 @@ class Rows:
     class_weights: Tensor | None = None  # (K,) of the loss
     natural_counts: dict[str, int] = field(default_factory=dict)  # rows of each class, where the split balances them
     notes: list[str] = field(default_factory=list)  # on what was dropped, merged or found
+    given: tuple[str, ...] = ()  # splits that were read, before train was divided
     inspected: bool = False  # whether somebody was warned of what is odd about them
 
 
@@ -73,7 +74,7 @@ class Preparation:
             tables, self.rare_classes, known or self.class_names, known, self.split, self.splitting
         )
         names = class_names(kept.tables, kept.names, titles)
-        rows = Rows(kept.tables, names, without_text, notes=[kept.note] if kept.note else [])
+        rows = Rows(kept.tables, names, without_text, notes=[kept.note] if kept.note else [], given=tuple(read))
         return self._divided(rows) if whole else rows
 
     def _divided(self, rows: Rows) -> Rows:

@@ -107,7 +107,7 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
         with _named(path, kind, file_format):
             if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
-            if kind != ".parquet" and not file_format.is_utf8() and _seems_utf8(path):
+            if kind != ".parquet" and not file_format.is_utf8() and seems_utf8(path):
                 utf8 = "it seems to be UTF-8 (--data.file_format.encoding utf-8)"
                 sentences.append(f"{path}: read as {file_format.encoding}, but {utf8}")
     return [sentence for sentence in sentences if sentence]
@@ -147,8 +147,10 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
-        way_out = "save it as UTF-8, or set its encoding, for example --data.file_format.encoding cp1252"
-        raise InputError(f"{path} is not valid {where}: {way_out}") from error
+        others = [encoding for encoding in ("utf-8", "utf-16", "cp1252") if _is_readable_as(path, encoding)]
+        option = "--data.file_format.encoding"
+        way_out = f"set its encoding, probably {option} {others[0]}" if others else f"name its encoding with {option}"
+        raise InputError(f"{path} is not valid {where}: {way_out}, or save it as UTF-8") from error
     except (ValueError, csv.Error, OSError, EOFError, ImportError, OverflowError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 
@@ -339,7 +341,7 @@ FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
 }
 
 
-def _seems_utf8(path: str) -> bool:
+def seems_utf8(path: str) -> bool:
     """Whether the file begins with valid UTF-8 that is not pure ASCII, which is rare in other encodings."""
     with fsspec.open(path, "rb", compression="infer") as stream:
         beginning = stream.read(2**20)
@@ -347,6 +349,22 @@ def _seems_utf8(path: str) -> bool:
         return not codecs.getincrementaldecoder("utf-8")().decode(beginning).isascii()
     except UnicodeDecodeError:
         return False
+
+
+def _is_readable_as(path: str, encoding: str) -> bool:
+    """Whether all of the file can be decoded; as UTF-16 only with its mark, as nearly all bytes can be read so."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with fsspec.open(path, "rb", compression="infer") as stream:
+        if encoding == "utf-16" and stream.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return False
+        stream.seek(0)
+        try:
+            for chunk in iter(lambda: stream.read(2**20), b""):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _first_bad_line(path: str) -> str:

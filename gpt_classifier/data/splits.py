@@ -79,11 +79,16 @@ def divide(tables: Splits, split: Split, config: SplittingConfig) -> Splits:
     """The rows of ``train`` divided, unless all splits are given already."""
     if split in OF_THE_BOOK:
         return OF_THE_BOOK[split](tables["train"])
-    fractions = config.of_splits(tables)
-    if fractions[1:] == (0, 0) and not config.folds:
+    if not is_divided(tables, split, config):
         return tables
+    fractions = config.of_splits(tables)
     parts = BY_FRACTIONS[split](tables["train"], fractions, config.seed, config.as_fold())
     return parts | {name: table for name, table in tables.items() if name != "train"}
+
+
+def is_divided(given: Collection[str], split: Split, config: SplittingConfig) -> bool:
+    """Whether train is divided, where tables of the ``given`` splits were read."""
+    return split in OF_THE_BOOK or config.folds > 0 or any(config.of_splits(given)[1:])
 
 
 def units_of(table: pd.DataFrame, split: Split) -> pd.Series:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,9 @@ from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.model_folder import decision_of, load
+from gpt_classifier.models.build import gpt_config
 from gpt_classifier.models.lora import LoRAConfig
+from gpt_classifier.models.transformers_network import context_length
 from gpt_classifier.text.encoder import WindowsConfig
 from gpt_classifier.text.tokenizers import OWN
 from gpt_classifier.training import callbacks
@@ -228,6 +231,16 @@ class DataCLI(ClassifierCLI):
 
     def instantiate_classes(self) -> None:
         self.datamodule = TextDataModule(**self.config.data.as_dict())
+
+    @property
+    def context(self) -> int | None:
+        """Maximum number of tokens that the network reads; None if it is not there."""
+        model = self.config.model
+        if model.get("backbone") is None:
+            return gpt_config(model.gpt).context_length
+        with suppress(InputError):
+            return context_length(model.backbone) if isinstance(model.backbone, str) else None
+        return None
 
 
 def run(words: list[str]) -> None:

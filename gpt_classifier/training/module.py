@@ -163,7 +163,7 @@ class GPTClassifier(StoredModule):
 
     def setup(self, stage: str) -> None:
         if (data := text_data(self.trainer)) is not None:
-            for warning in new_warnings(data.rows):
+            for warning in new_warnings(data):
                 rank_zero_info(f"  {warning}")  # below the summary of the data
             connect(self, data, stage)
 

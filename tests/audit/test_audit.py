@@ -75,18 +75,18 @@ def test_the_packages_own_messages_give_no_warning():
 A, B = SOUND[0][0], SOUND[1][0]
 NUMBERED = [(f"{text} {number}", label) for number, (text, label) in enumerate(SOUND)]
 DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows that are concerned, what fixes it
-    "null": ([("", "ham")], {}, "empty", "note", [0], "--data.empty error"),
+    "null": ([("", "ham")], {}, "dropped_texts", "note", [0], ""),
     "white space kept": ([(" \t", "ham")], {"empty": "keep"}, "empty", "warning", [0], "--data.empty drop"),
-    "undecodable": ([("caf\ufffd au lait", "ham")], {}, "undecodable", "warning", [0], "--data.file_format.encoding"),
-    "misread": ([("caf\u00c3\u00a9 au lait", "ham")], {}, "misread", "warning", [0], "encoding utf-8"),
-    "control": ([("bell \x07 rings", "ham")], {}, "control_characters", "note", [0], "cp1252"),
+    "undecodable": ([("caf\ufffd au lait", "ham")], {}, "undecodable", "warning", [0], "correct them in the file"),
+    "misread": ([("caf\u00c3\u00a9 au lait", "ham")], {}, "misread", "warning", [0], "correct them in the file"),
+    "control": ([("bell \x07 rings", "ham")], {}, "control_characters", "note", [0], "correct them"),
     "unlabelled": ([("a text", "")], {}, "unlabelled", "warning", [0], "label them"),
     "almost a class": (
         [(text, "Ham ") for text in texts(20, 1)], {}, "class_names", "warning", range(20), "correct them"
     ),
     "conflict": ([(A.upper(), "spam")], {}, "label_conflicts", "warning", [0, 1], "correct them"),
-    "rare class": ([("all alone", "rare")], {}, "rare_classes", "warning", [0], "--data.rare_classes drop, or merge"),
-    "rare class dropped": ([("all alone", "rare")], {"rare_classes": "drop"}, "rare_classes", "note", [0], ""),
+    "rare class": ([("all alone", "rare")], {}, "rare_classes", "warning", [0], "--data.rare_classes drop"),
+    "rare class dropped": ([("all alone", "rare")], {"rare_classes": "drop"}, "dropped_classes", "note", [0], ""),
     "small class": (
         [(text, "small") for text in texts(15, 1)], {}, "small_classes", "warning", None, "--data.splitting.folds 5"
     ),
@@ -94,7 +94,7 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "repeated": ([(A, "ham"), (A, "ham")], {}, "copies_inside", "note", None, "they stay on one side"),
     "truncated": ([], {"max_length": 20}, "truncated", "warning", None, "--data.max_length 32,"),
     "windows would do": ([], {"max_length": 20}, "truncated", "warning", None, "--data.windows.stride 10"),
-    "few truncated": ([("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0], "head+tail"),
+    "few truncated": ([("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0], "--data.max_length 512, or --data.windows.stride 200"),
     "padded": ([], {"batching": {"pad_to": 16}}, "truncated", "warning", None, "--data.batching.pad_to longest"),
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
     "swallowed": ([(f'{A} x\nham,"{B} y', "ham")], {}, "swallowed_rows", "warning", [0], "quotation marks"),
@@ -255,7 +255,7 @@ def test_warnings_of_a_fit_are_those_that_its_summary_does_not_give_anyway():
     rows = pd.DataFrame([("caf\ufffd", "ham"), *SOUND], columns=["text", "label"])
     data = TextDataModule.from_tables(rows, tokenizer="bytes", max_length=16)
     data.setup("fit")
-    lines = [*data.summary().splitlines(), *warnings(data.tables, data.class_names)]
+    lines = [*data.summary().splitlines(), *warnings(data)]
     assert sum("U+FFFD" in line for line in lines) == 1
     assert sum("truncated" in line for line in lines) == 1
 
@@ -263,12 +263,14 @@ def test_warnings_of_a_fit_are_those_that_its_summary_does_not_give_anyway():
 def test_a_summary_of_sound_data_says_nothing_more():
     data = TextDataModule.from_tables(pd.DataFrame(SOUND, columns=["text", "label"]), tokenizer="bytes")
     data.setup("fit")
-    assert warnings(data.tables, data.class_names) == []
+    assert warnings(data) == []
 
 
 def test_a_leak_is_found_in_a_file_ordered_by_class():
     rows = [(f"{text} {label}", label) for label in ("ham", "spam") for text in texts(100, len(label))]
-    found = warnings({"train": pd.DataFrame(rows, columns=["text", "label"]).assign(row=range(200))}, ["ham", "spam"])
+    data = TextDataModule.from_tables(pd.DataFrame(rows, columns=["text", "label"]), tokenizer="bytes")
+    data.read_tables()
+    found = warnings(data)
     assert sum("away" in line for line in found) == 2
 
 
@@ -334,7 +336,7 @@ def test_a_mistake_costs_one_line(files, words, named, capsys):
 
 def test_a_finding_in_one_line(audited):
     audit = audited([("caf\ufffd", "ham"), *SOUND])
-    line = "1 text with U+FFFD, which stands for bytes that could not be decoded (row 0): --data.file_format.encoding"
+    line = "1 text with U+FFFD, which stands for bytes that could not be decoded (row 0): correct them"
     assert str(of_kind(audit, "undecodable")).startswith(line)
 
 
