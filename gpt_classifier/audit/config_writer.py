@@ -3,8 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,13 @@ import yaml
 
 from gpt_classifier import files
 from gpt_classifier.audit import networks
-from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.audit.columns import FoundColumns, found_columns, labels_in, sample, texts_in
+from gpt_classifier.audit.findings import MARKUP, MARKUP_ADVICE
+from gpt_classifier.data.splits import SplittingConfig
+from gpt_classifier.errors import InputError
 from gpt_classifier.files import tokenizer_folder
 from gpt_classifier.models.sentence_folder import usual_length
 
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
-TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
-NO_LABELS = ("id", "index", "idx", "row", "split", "date", "time")
-ROWS = 100_000  # maximum number of rows that are read
-MAX_CLASSES = 1000
 UNEQUAL = 5  # ratio of the largest to the smallest class above which classes are called unequal
 CONTEXT = 1024  # GPT-2's
 LEARNED = {"train": 4096}  # tokenizer for scripts that GPT-2's does not know
@@ -30,12 +27,13 @@ FOREIGN = (
     "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
 RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
-SEPARATORS = ("|", ";", ",")  # that may stand between the labels of a text
-SEVERAL = 0.02  # share of the rows that have a separator in their label, from which texts have several
-NO_NETWORK = (
-    "no published network lies on this machine or can be reached: the configuration names GPT-2, which fit downloads. "
-    "A small network from scratch (init --weights random) usually does worse than the classical models of a test"
+INSPECTED = 2000  # texts whose script and language are counted, evenly spaced
+UNREACHED = "no published network lies on this machine or can be reached"
+FROM_SCRATCH = (
+    f"{UNREACHED}, so a small one is trained from scratch, which usually does worse than the classical models of a "
+    "test. Copy the folder of a network here and name it: --config encoder --model.backbone FOLDER"
 )
+NO_NETWORK = f"{UNREACHED}: the configuration names GPT-2, which fit has to download"
 
 
 # ---------------------------------------------------------------- inspecting the file
@@ -47,18 +45,18 @@ class Seen:
 
     file: str
     weights: str
+    unreached: bool  # whether no network lies here or can be reached
     rows: int
-    more: bool  # whether there are more rows than were read
+    inspected: int  # number of rows that were inspected, evenly spaced
     columns: list[str]
-    text_column: str
-    label_column: str
-    classes: dict[str, int]  # number of rows of each, the largest first
-    rare: list[str]  # classes with too few distinct texts for three splits
+    found: FoundColumns
+    classes: dict[str, int]  # number of inspected rows of each, the largest first
+    rare: list[str]  # classes with too few distinct texts for the splits to be made
     without_text: int
     without_label: int
+    markup: int  # inspected texts with entities or tags of HTML
     scripts: dict[str, float]  # fractions of the letters, the largest first
     network: str | None  # a network of transformers, by name or folder
-    multi_label: str | None  # what stands between the labels of a text; None if each has exactly one
     tokenizer: str | dict[str, int]
     unit: str  # unit of the lengths: tokens or estimated tokens
     lengths: dict[int, int]  # length by percentile: 50, 90, 99, 100
@@ -71,7 +69,10 @@ class Seen:
 
     @property
     def drops(self) -> bool:
-        return len(self.kept) < len(self.classes)
+        """Whether rare classes are left out: those that are known, or that may be among the other rows."""
+        if self.found.multi_label is not None:
+            return False
+        return len(self.kept) < len(self.classes) or self.inspected < self.rows
 
     @property
     def equal(self) -> bool:
@@ -82,136 +83,53 @@ class Seen:
         return max(self.kept.values()) > UNEQUAL * min(self.kept.values())
 
 
-def look_at(file: str, weights: str, text_column: str | None = None, label_column: str | None = None) -> Seen:
-    """Inspects the first rows of a file. Raises ``InputError`` if no column can be the text or the label."""
+def look_at(file: str, weights: str | None, text_column: str | None = None, label_column: str | None = None) -> Seen:
+    """Inspects rows of a file, evenly spaced. Raises ``InputError`` if no column can be the text or the label.
+
+    ``weights`` are ``pretrained`` or ``random``; None for the former where there are any.
+    """
     import numpy as np
 
-    from gpt_classifier.data import datasets
     from gpt_classifier.data.duplicates import near_duplicate_key
-    from gpt_classifier.data.values import names_of, texts_of
     from gpt_classifier.text import scripts
 
-    if datasets.is_named(file):
-        raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
-    datasets.check_files(file)
-    table = _first_rows(file)
-    columns = [str(name) for name in table.columns]
-    values = {name: table.iloc[:, n] for n, name in enumerate(columns) if columns.count(name) == 1}
-    for option, column in (("text", text_column), ("label", label_column)):
-        if column is not None and column not in values:
-            close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(columns)}"
-            raise InputError(f"--{option}_column is {column!r}{close}")
-    if text_column is None:
-        others = {name: column for name, column in values.items() if name != label_column}
-        text_column = _text_column(file, _readable(texts_of, others, file))
-    if label_column is None:
-        others = {name: column for name, column in values.items() if name != text_column}
-        label_column = _label_column(file, _readable(names_of, others, file))
-    texts = _read(texts_of, values[text_column], text_column, file).dropna()
-    labels = _read(names_of, values[label_column], label_column, file).dropna()
-    if (separator := _separator(labels)) is not None:
-        labels = labels.str.split(separator, regex=False).explode().str.strip()
-        labels = labels[labels != ""]
+    seen = sample(file)
+    found = found_columns(seen, text_column, label_column)
+    texts, labels = texts_in(seen, found), labels_in(seen, found)
     if labels.nunique() < 2:
-        raise InputError(f"{label_column} of {file} has {labels.nunique()} distinct values, expected two or more")
+        raise InputError(f"{found.label} of {file} has {labels.nunique()} distinct values, expected two or more")
     keys = texts.map(near_duplicate_key).rename("key")
     both = labels.rename("label").to_frame().join(keys, how="inner").dropna()
     distinct = both.groupby("label")["key"].nunique()
-    shares = scripts.shares(scripts.letters([text[:1000] for text in texts.head(2000)]))
-    # A small network from scratch can have tokens of its own; pretrained weights need GPT-2's.
-    tokenizer: str | dict[str, int] = LEARNED if weights == "random" and _is_foreign(shares) else "gpt2"
-    network = networks.proposed(texts.head(2000)) if weights == "pretrained" else None
-    tokenizer = tokenizer if network is None else network
+    some = texts[:: max(1, len(texts) // INSPECTED)]
+    shares = scripts.shares(scripts.letters([text[:1000] for text in some]))
+    network = networks.proposed(some) if weights != "random" else None
+    unreached = weights != "random" and network is None and not networks.has_gpt2_weights()
+    weights = weights or ("random" if unreached else "pretrained")
+    # A small network from scratch can have tokens of its own; pretrained weights need their own.
+    own = weights == "random" and (_is_foreign(shares) or (unreached and not _has_gpt2()))
+    tokenizer: str | dict[str, int] = network or (LEARNED if own else "gpt2")
     lengths, unit = _token_counts(list(texts), tokenizer)
+    inspected = len(next(iter(seen.columns.values())))
     return Seen(
         file=file,
         weights=weights,
-        rows=len(table),
-        more=len(table) >= ROWS,
-        columns=columns,
-        text_column=text_column,
-        label_column=label_column,
+        unreached=unreached,
+        rows=seen.rows,
+        inspected=inspected,
+        columns=seen.names,
+        found=found,
         classes={str(name): int(count) for name, count in labels.value_counts().items()},
-        rare=[str(name) for name in labels.unique() if distinct.get(name, 0) < 3],
-        without_text=len(table) - len(texts),
-        without_label=len(table) - labels.index.nunique(),
+        rare=[str(name) for name in labels.unique() if distinct.get(name, 0) < SplittingConfig().parts(found.given)],
+        without_text=inspected - len(texts),
+        without_label=inspected - labels.index.nunique(),
+        markup=int(texts.str.contains(MARKUP).sum()),
         scripts=shares,
         network=network,
-        multi_label=separator,
         tokenizer=tokenizer,
         unit=unit,
         lengths={q: int(np.percentile(lengths, q, method="higher")) for q in (50, 90, 99, 100)},
     )
-
-
-def _first_rows(file: str) -> Any:
-    import pandas as pd
-
-    from gpt_classifier.data.readers import read_columns
-
-    frames: list[Any] = []
-    for frame in read_columns(file, None):
-        frames.append(frame)
-        if sum(map(len, frames)) >= ROWS:
-            break
-    return pd.concat(frames, ignore_index=True)
-
-
-def _separator(labels: Any) -> str | None:
-    """What stands between labels in a column of class names, if that makes fewer names of them, none of them empty."""
-    for separator in SEPARATORS:
-        having = labels.str.contains(separator, regex=False)
-        if having.mean() < SEVERAL:
-            continue
-        parts = labels.str.split(separator, regex=False).explode().str.strip()
-        alone = set(labels[~having])
-        often = parts[parts != ""].value_counts()
-        if len(often) < labels.nunique() and often.min() > 1 and len(alone & set(often.index)) >= len(often) / 2:
-            return str(separator)
-    return None
-
-
-def _readable(read: Callable[..., list[str | None]], columns: dict[str, Any], file: str) -> dict[str, Any]:
-    """The columns of which all values are texts, or names, as ``read`` has it."""
-    found = {}
-    for name, column in columns.items():
-        with suppress(InputError):
-            found[name] = _read(read, column, name, file)
-    return found
-
-
-def _read(read: Callable[..., list[str | None]], column: Any, name: str, file: str) -> Any:
-    """The column as texts, or names; what is blank is missing."""
-    texts = read(column, lambda position: f"{name} in row {position} of {file}")
-    return type(column)([text if text and not text.isspace() else None for text in texts], dtype=object)
-
-
-def _text_column(file: str, values: dict[str, Any]) -> str:
-    """The column with the longest texts on average; among columns of similar length, one with a typical name."""
-    means = {name: float(column.dropna().str.len().mean()) for name, column in values.items() if column.notna().any()}
-    if not means:
-        raise InputError(f"{file} has no column with texts in it")
-    long = [name for name, mean in means.items() if mean >= 0.5 * max(means.values())]
-    return max([name for name in long if name.strip().lower() in TEXT_NAMES] or long, key=means.__getitem__)
-
-
-def _label_column(file: str, values: dict[str, Any]) -> str:
-    """A column with few distinct values: one with a typical name, else the one with the fewest values."""
-    candidates = []
-    for name, column in values.items():
-        word = name.strip().lower()
-        words = [word, *re.split(r"\W|_", word)]
-        rank = next((n for n, known in enumerate(LABEL_NAMES) if known in words), len(LABEL_NAMES))
-        count = column.nunique()
-        repeats = count <= column.notna().sum() / 2
-        if 2 <= count <= MAX_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
-            candidates.append((rank, count, name))
-    if not candidates:
-        raise InputError(
-            f"no column of {file} has few distinct values, as class names do: name one with --label_column; apart from "
-            f"the text there are {', '.join(values) or 'none'}"
-        )
-    return min(candidates)[2]
 
 
 def _is_foreign(shares: dict[str, float]) -> bool:
@@ -247,15 +165,25 @@ def _has_gpt2() -> bool:
 
 def summary(seen: Seen) -> list[str]:
     """A few lines on the properties of the file."""
-    counts = seen.classes.values()
+    counts, found = seen.classes.values(), seen.found
     sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if seen.equal else f'to {max(counts):,} rows'}"
     scripts = [f"{fraction:.0%} {name}" for name, fraction in seen.scripts.items() if fraction >= 0.005]
     lines = [
-        f"{seen.file}: {seen.rows:,} rows{' read' if seen.more else ''}, columns {_names(seen.columns)}",
-        f"  texts    {_line(seen.text_column)}: {_lengths(seen)}",
+        f"{seen.file}: {seen.rows:,} rows, columns {_names(seen.columns)}",
+        f"  texts    {_names(found.text)}: {_lengths(seen)}",
         f"  script   {', '.join(scripts[:3]) or 'no letters'}",
-        f"  classes  {_line(seen.label_column)}: {sizes}: {_classes(seen)}",
+        f"  classes  {_line(found.label)}: {sizes}: {_classes(seen)}",
     ]
+    if seen.inspected < seen.rows:
+        lines.insert(1, f"  sample   {seen.inspected:,} rows, evenly spaced, were inspected: numbers are theirs")
+    if found.multi_label is not None:
+        lines.append(f"  labels   a text may have several, with {found.multi_label} between them")
+    if found.split is not None:
+        lines.append(f"  splits   {_line(found.split)} names {_names(sorted(found.given))}")
+    lines += [f"  {split:8} {_line(file)}" for split, file in found.beside.items()]
+    if seen.markup:
+        share = seen.markup / max(1, seen.inspected - seen.without_text)
+        lines.append(f"  markup   {seen.markup:,} texts ({share:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}")
     if seen.without_text or seen.without_label:
         lines.append(f"  missing  {seen.without_text:,} rows without text, {seen.without_label:,} without label")
     if seen.rare:
@@ -263,8 +191,8 @@ def summary(seen: Seen) -> list[str]:
         lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")
     if seen.network is not None:
         lines.append(f"  network  {seen.network}: its probe first, which takes seconds")
-    elif seen.weights == "pretrained":
-        lines.append(f"  note     {NO_NETWORK}")
+    elif seen.unreached:
+        lines.append(f"  note     {NO_NETWORK if seen.weights == 'pretrained' else FROM_SCRATCH}")
     if seen.unit == "estimated tokens":
         lines.append("  note     GPT-2's tokenizer files are not on this machine: lengths are estimates")
     if _is_foreign(seen.scripts) and seen.tokenizer == "gpt2":
@@ -291,6 +219,10 @@ def _line(text: str) -> str:
     return " ".join(words) + ("..." if len(text) > 60 else "")
 
 
+def _rare(seen: Seen) -> str:
+    return _names(seen.rare) or "none of the inspected rows, perhaps of the others"
+
+
 def configuration(seen: Seen, name: str) -> str:
     """A YAML configuration with the reasons in comments; ``name`` is the name of the folder for its runs."""
     scratch = seen.weights == "random"
@@ -303,16 +235,14 @@ def configuration(seen: Seen, name: str) -> str:
     max_length = min(context, max(32, math.ceil(p99 / 32) * 32))
     data = {
         "source": seen.file,
-        "text_column": seen.text_column,
-        "label_column": seen.label_column,
-        **({} if seen.multi_label is None else {"multi_label": seen.multi_label}),
+        **{name: value for name, value in seen.found.settings().items() if name != "splitting"},
         "rare_classes": "drop" if seen.drops else "error",
         "balance": "none",
         "tokenizer": seen.tokenizer,
         "max_length": max_length,
         "truncation": "head+tail" if p99 > context else "head",
         "batch_size": recipe["data"]["batch_size"],
-        "splitting": {"fractions": [0.7, 0.1, 0.2]},
+        "splitting": {"fractions": [0.7, 0.1, 0.2], **seen.found.settings().get("splitting", {})},
         **{key: value for key, value in recipe["data"].items() if key == "batching"},
     }
     model = recipe["model"] if seen.network is None else recipe["model"] | {"backbone": seen.network}
@@ -338,8 +268,10 @@ def _reasons(seen: Seen) -> dict[str, str]:
     """What the comments of a configuration say, by setting."""
     counts = seen.kept.values()
     unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
-    if seen.tokenizer == LEARNED:
+    if seen.tokenizer == LEARNED and _is_foreign(seen.scripts):
         tokenizer = "learned from the training rows: most letters are not Latin, which GPT-2's splits into bytes"
+    elif seen.tokenizer == LEARNED:
+        tokenizer = "learned from the training rows, as GPT-2's is not on this machine"
     elif _is_foreign(seen.scripts):
         tokenizer = FOREIGN
     else:
@@ -351,15 +283,15 @@ def _reasons(seen: Seen) -> dict[str, str]:
     reasons = {
         "text_column": _lengths(seen),
         "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
-        "rare_classes": f"too few distinct texts to be split: {_names(seen.rare)}; or merge" if seen.drops else "",
-        "splitting": "of train, val and test",
+        "rare_classes": f"too few distinct texts to be split: {_rare(seen)}; or merge" if seen.drops else "",
+        "splitting": "of train, val and test" + (", where these are not given" if len(seen.found.given) > 1 else ""),
         "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
         "batching": "saves padding",
         "tokenizer": tokenizer,
         "max_length": f"99 % of the texts have up to {seen.lengths[99]:,} {seen.unit}; longer ones are truncated",
         "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
         "multi_label": "what stands between the labels of a text",
-        "weights": "random initial weights" if seen.weights == "random" else "OpenAI's, 0.5 GB to download",
+        "weights": "OpenAI's, 0.5 GB to download" if seen.weights == "pretrained" else "random initial weights",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
         "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
         "patience": "epochs without improvement after which training stops; null for all epochs",

@@ -39,6 +39,10 @@ CHARACTERS: dict[str, tuple[Severity, str, str]] = {  # with the pattern that fi
         "control characters",
     ),
 }
+MARKUP = (
+    r"&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});|</?[a-zA-Z]{1,10}(?: [^<>]*)?/?>"  # entities and tags of HTML
+)
+MARKUP_ADVICE = "take them out, for example with Python's html.unescape, if the texts to classify have none"
 CORRECT = "correct them in the file"
 
 Options = Mapping[str, Any]  # settings of the data by name, such as {"splitting.folds": 5}
@@ -114,6 +118,9 @@ def of_characters(rows: Rows, encodings: Sequence[str]) -> Iterator[Finding]:
         fix = "correct them in the file, or save it anew from its origin"
         options = [{"file_format.encoding": encoding} for encoding in encodings]
         yield from _finding(kind, severity, sentence, found, fix, *options)
+    found = rows[rows["text"].str.contains(MARKUP)]
+    what = f"{counted(len(found), 'text has', 'texts have')} entities or tags of HTML, such as &amp; or <br />"
+    yield from _finding("markup", "note", what, found, MARKUP_ADVICE)
 
 
 def of_unlabelled(rows: Rows) -> Iterator[Finding]:

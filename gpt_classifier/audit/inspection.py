@@ -3,7 +3,7 @@
 :func:`inspect` examines everything; :func:`warnings` only what is quick and not in the summary of a fit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -78,8 +78,12 @@ class Inspection:
     @cached_property
     def divided(self) -> bool:
         """Whether the rows of the training source are divided into splits."""
-        given = self.read[0] if self.refused else self.data.rows.given
-        return splits.is_divided(given, self.data.preparation.split, self.data.splitting)
+        return splits.is_divided(self.given, self.data.preparation.split, self.data.splitting)
+
+    @cached_property
+    def given(self) -> Collection[str]:
+        """The splits that were read."""
+        return self.read[0].keys() if self.refused else self.data.rows.given
 
     @cached_property
     def everything(self) -> pd.DataFrame:
@@ -97,8 +101,7 @@ class Inspection:
         """The rows as a person finds them: in the order of their sources, those of divided ones without a split."""
         if not self.divided:
             return rows
-        given = self.read[0] if self.refused else self.data.rows.given
-        own = rows["split"].where(rows["split"].isin([name for name in given if name != "train"]), "")
+        own = rows["split"].where(rows["split"].isin([name for name in self.given if name != "train"]), "")
         return rows.assign(split=own).sort_values(["split", "row"], kind="stable")
 
     @cached_property
@@ -167,7 +170,7 @@ class Inspection:
 
     @property
     def files(self) -> list[str]:
-        sources = [source for source in self.data.sources.all() if not datasets.is_named(source)]
+        sources = [source for source in self.data.sources.all(self.given) if not datasets.is_named(source)]
         return [path for source in sources for path in readers.paths(source)]
 
     @property
@@ -181,7 +184,7 @@ class Inspection:
         """An inspection of the same sources under other settings. Raises ``InputError`` if there can be none."""
         other = Inspection(with_options(self.data, options), self.context)
         changed = {name.partition(".")[0] for name in options}
-        same = () if "file_format" in changed else ("read",)
+        same: tuple[str, ...] = () if "file_format" in changed else ("read",)
         if changed <= {"max_length", "windows", "batching", "truncation"}:
             other.prepared, other.data.rows = self.prepared, self.data.rows
             same = ("read", "refused", "divided", "rows", "measured")
@@ -257,32 +260,48 @@ FINDERS: tuple[Finder, ...] = (
 )
 
 
+class _Trials:
+    """Inspections of the same sources under other settings, each made once."""
+
+    def __init__(self, found: Inspection) -> None:
+        self.found = found
+        self.made: dict[str, Inspection | None] = {}
+
+    def of(self, options: Options) -> Inspection | None:
+        """None if there can be none, or if a fit would refuse what it accepted."""
+        if "train" not in self.found.given:  # of a trained model: its training rows are not read again
+            return None
+        if (name := text_of(options)) not in self.made:
+            try:
+                self.made[name] = self.found.with_options(options)
+            except InputError:
+                self.made[name] = None
+        other = self.made[name]
+        return other if other is not None and other.refused in ("", self.found.refused) else None
+
+
 def _advised(found: Inspection, finders: Sequence[Finder]) -> Iterator[Finding]:
     """What the finders find, with those settings that were tried and after which they find it no more."""
-    tried: dict[str, Inspection | None] = {}
+    trials = _Trials(found)
     for finder in finders:
         before = list(finder(found))
-        warned = {finding.kind for finding in before if finding.severity == "warning"}
-
-        def works(options: Options, finding: Finding) -> bool:
-            if (name := text_of(options)) not in tried:
-                try:
-                    tried[name] = found.with_options(options)
-                except InputError:
-                    tried[name] = None
-            other = tried[name]
-            try:
-                if other is None or other.refused not in ("", found.refused):
-                    return False
-                after = list(finder(other))
-            except InputError:  # files cannot be read so
-                return False
-            as_severe = {each.kind for each in after if each.severity in ("warning", finding.severity)}
-            return finding.kind not in as_severe and {e.kind for e in after if e.severity == "warning"} <= warned
-
         for finding in before:
-            options = tuple(each for each in finding.options if works(each, finding))
+            options = tuple(each for each in finding.options if _mends(each, finding, before, finder, trials))
             yield replace(finding, options=options, setting=", or ".join(map(text_of, options)) or finding.setting)
+
+
+def _mends(options: Options, finding: Finding, before: Sequence[Finding], finder: Finder, trials: _Trials) -> bool:
+    """Whether a finding is gone with these options, and none that is as severe has come instead."""
+    try:
+        other = trials.of(options)
+        after = [] if other is None else list(finder(other))
+    except InputError:  # files cannot be read so
+        return False
+    warned = {each.kind for each in before if each.severity == "warning"} - {finding.kind}
+    still = {each.kind for each in after if each.severity in ("warning", finding.severity)}
+    return (
+        other is not None and finding.kind not in still and {e.kind for e in after if e.severity == "warning"} <= warned
+    )
 
 
 def inspect(data: TextDataModule, context: int | None = None) -> Audit:
@@ -295,7 +314,6 @@ def inspect(data: TextDataModule, context: int | None = None) -> Audit:
         context: Maximum number of tokens that the network reads; None if no network is known.
     """
     found = Inspection(data, context)
-    found.read  # files that cannot be read raise here
     measured, marked, (shares, _), (trivial, scored) = found.measured, found.marked, found.scripts, found.trivial
     return Audit(
         source=datasets.title(data.source),

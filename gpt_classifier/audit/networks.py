@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import urllib.request
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 ENGLISH = "sentence-transformers/all-MiniLM-L6-v2"
 MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"  # 50 languages
 FOLDER = "GPT_CLASSIFIER_MODELS"  # environment variable: a folder with folders of networks
-FREQUENT = {"the", "and", "of", "to", "you", "is", "it", "that", "for", "in", "a", "i"}
-ENGLISH_SHARE = 0.1  # of such words, which English texts exceed and texts in other languages do not
+# English words that other languages hardly have
+FREQUENT = {"the", "and", "you", "that", "this", "with", "are", "my", "your", "what", "but", "they", "from", "their"}
+ENGLISH_SHARE = 0.05  # of such words, which English texts of some length exceed
+MOSTLY = 0.5  # share of the words that stand in English texts, from which all are called English
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -25,9 +28,24 @@ def proposed(texts: Iterable[str]) -> str | None:
 
 
 def is_english(texts: Iterable[str]) -> bool:
-    """Whether as many words are frequent English ones as in English."""
-    words = [word for text in texts for word in WORD.findall(text[:1000].lower())]
-    return sum(word in FREQUENT for word in words) >= ENGLISH_SHARE * max(1, len(words))
+    """Whether most texts are English: of ten languages, one may be."""
+    words, english = 0, 0
+    for text in texts:
+        found = WORD.findall(text[:1000].lower())
+        words += len(found)
+        english += len(found) * (sum(word in FREQUENT for word in found) > ENGLISH_SHARE * len(found))
+    return english >= MOSTLY * max(1, words)
+
+
+def has_gpt2_weights() -> bool:
+    """Whether GPT-2's weights are in the hub's cache, or the hub can be reached."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from gpt_classifier.models.weights import REVISIONS
+
+    name = "openai-community/gpt2"
+    there = try_to_load_from_cache(name, "model.safetensors", revision=REVISIONS["gpt2"])
+    return isinstance(there, str) or _reached(name) is not None
 
 
 def has_gpu() -> bool:
@@ -61,11 +79,14 @@ def _in_folder() -> str | None:
 
 
 def _reached(name: str) -> str | None:
-    """The name, if the hub can be reached, which is asked for the network's configuration."""
-    from huggingface_hub import hf_hub_download
+    """The name, if the hub can be reached, which is asked for the network's configuration, once."""
+    from huggingface_hub import constants, hf_hub_url
 
-    try:
-        hf_hub_download(name, "config.json", etag_timeout=5)
-    except Exception:  # the hub's client raises many unrelated kinds
+    if constants.HF_HUB_OFFLINE:
         return None
-    return name
+    request = urllib.request.Request(hf_hub_url(name, "config.json"), method="HEAD")  # the hub's client asks six times
+    try:
+        with urllib.request.urlopen(request, timeout=5):
+            return name
+    except (OSError, ValueError):  # no connection, an answer of another kind, or a wrong address in the environment
+        return None

@@ -1,9 +1,10 @@
 """The command ``audit``: prints whether labelled texts can be trusted, before anything is trained on them."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 
-from gpt_classifier.errors import CommandParser
+from gpt_classifier.errors import CommandParser, InputError
 
 
 def main(words: list[str]) -> None:
@@ -24,7 +25,7 @@ def main(words: list[str]) -> None:
     from gpt_classifier.audit.printing import print_audit
     from gpt_classifier.training.build_run import DataCLI
 
-    command = DataCLI(others)
+    command = DataCLI([*_columns_of(others), *others])
     command.datamodule.prepare_data()
     audit = inspect(command.datamodule, command.context)
     if options.json:
@@ -33,3 +34,24 @@ def main(words: list[str]) -> None:
         print_audit(audit)
     if options.strict and audit.warnings():
         raise SystemExit(1)
+
+
+def _columns_of(words: list[str]) -> list[str]:
+    """Options with the columns of FILE as ``init`` finds them, where no configuration and no option names any."""
+    named = (
+        "--config",
+        "--data.text_",
+        "--data.label_",
+        "--data.multi_label",
+        "--data.splitting",
+        "--data.test_source",
+    )
+    files = [word.partition("=")[2] for word in words if word.startswith("--data.source=")]  # as FILE is passed on
+    if not files or any(word.startswith(named) for word in words):
+        return []
+    from gpt_classifier.audit.columns import found_columns, sample
+
+    with suppress(InputError):  # a data set of the package, or a file about which fit has more to say
+        settings = found_columns(sample(files[-1])).settings()
+        return [f"--config={json.dumps({'data': settings})}"]
+    return []

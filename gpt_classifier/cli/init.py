@@ -20,7 +20,7 @@ def main(words: list[str]) -> None:
     add("--output", help="file to write; by default FILE's name with .yaml, in the working directory")
     add("--force", action="store_true", help="overwrite an existing file")
     add("--print", action="store_true", help="print the configuration instead of writing a file")
-    add("--weights", choices=["pretrained", "random"], default="pretrained", help="initial weights of the training")
+    add("--weights", choices=["pretrained", "random"], help="initial weights; by default pretrained, if any can be had")
     add("--text_column", help="column with the texts; by default the one with the longest texts")
     add("--label_column", help="column with the class names; by default one with few distinct values")
     options = parser.parse_args(words)

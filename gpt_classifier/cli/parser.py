@@ -57,7 +57,14 @@ def prepared(command: str, words: list[str]) -> list[str]:
                 given = content.get("data") or {}
                 data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
     asked = {word.partition("=")[0] for word in words}
-    if command not in ("download", "pretrain") and not asked & {"-h", "--help", "--print_config", "--data", "--smoke"}:
+    # audit finds out about columns by itself
+    if command not in ("download", "pretrain", "audit") and not asked & {
+        "-h",
+        "--help",
+        "--print_config",
+        "--data",
+        "--smoke",
+    }:
         _check_files(command, data, dict(_data_options(words)))
     return words
 

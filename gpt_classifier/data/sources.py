@@ -41,9 +41,10 @@ class Sources:
     as_the_book: bool = False
     tables: Tables | None = None
 
-    def all(self) -> list[Source]:
-        """Those that are read from files or downloaded."""
-        return [source for source in (self.train, self.val, self.test) if source is not None and self.tables is None]
+    def all(self, splits: Collection[str] = NAMES) -> list[Source]:
+        """Those of these splits that are read from files or downloaded."""
+        named = zip(NAMES, (self.train, self.val, self.test), strict=True)
+        return [source for name, source in named if source is not None and self.tables is None and name in splits]
 
     def has_own(self, split: str) -> bool:
         """Whether a split has a source of its own, and is no part of ``train``."""

@@ -10,6 +10,7 @@ from gpt_classifier.decision.prior import ClassMix
 from gpt_classifier.decision.reliability import ReliabilityResults
 from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
 from gpt_classifier.evaluation.probe_results import ProbeResults
+from gpt_classifier.evaluation.validation import Validation, disagreement
 from gpt_classifier.evaluation.verdict import BaselineResults
 from gpt_classifier.records import INLINE, from_json, to_json
 from gpt_classifier.statistics.intervals import Interval
@@ -28,6 +29,7 @@ class TestResults:
     training_seconds: float | None  # None for a model folder, which does not know
     test_seconds: float | None
     natural_mix: ClassMix | None  # None where the test rows have the natural class mix, or nobody knows it
+    validation: Validation | None = None  # of the same weights, where the fit kept it
     baselines: "BaselineResults | Missing | None" = None
     decision: "DecisionResults | None" = None
     leaks: "Leaks | None" = None
@@ -42,6 +44,14 @@ class TestResults:
         """Of training and testing; None if unknown."""
         trained, tested = self.training_seconds, self.test_seconds
         return None if trained is None or tested is None else trained + tested
+
+    @property
+    def disagreement(self) -> str:
+        """A sentence if validation and test differ by more than chance, else ``""``."""
+        if self.validation is None:
+            return ""
+        rows = self.scores.rows
+        return disagreement(self.validation, round(self.scores.accuracy * rows), rows)
 
     def to_json(self) -> dict[str, Any]:
         return to_json(self)

@@ -26,7 +26,7 @@ def document(test: SavedTest) -> Document:
         "Test report",
         f"{words.percent(measured.accuracy, 2)} of test texts classified correctly",
         f"{right:,} of {rows:,} texts; {words.INTERVAL} {words.percent(low)} to {words.percent(high)} (Wilson)",
-        f"{verdict[:1].upper()}{verdict[1:]}",
+        " ".join(filter(None, (f"{verdict[:1].upper()}{verdict[1:]}", results.disagreement))),
         _about(results),
         [section for section in found if section is not None],
     )

@@ -61,6 +61,8 @@ def _of_rows(results: TestResults, width: int) -> str:
         by_clusters = Proportion(scores.accuracy, *scores.accuracy_interval_by_clusters)
         lines.append(f"test accuracy {by_clusters} with an interval by clusters of near-duplicates: {copies:,} texts")
         lines.append("  are near-duplicates of other test texts, and Wilson's interval takes them for independent")
+    if results.disagreement:
+        lines.append(_folded(results.disagreement, width))
     return "\n".join(lines)
 
 

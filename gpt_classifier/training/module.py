@@ -317,6 +317,7 @@ class GPTClassifier(StoredModule):
     # ---------------------------------------------------------------- begin and end
 
     def on_train_start(self) -> None:
+        self._loaded_steps = None
         """Validates what a probe has solved, as epoch 0; if nothing else trains, that is the whole fit."""
         if self.probed is None:
             return

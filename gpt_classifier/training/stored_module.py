@@ -46,7 +46,7 @@ class StoredModule(WatchedModule):
         self.probed: ProbeResults | None = None  # what the fit started from
         self.first_score: float | None = None  # the monitored one of what it started from
         self.has_weights = False  # whether they are loaded, or will be from a checkpoint
-        self._loaded_steps = 0
+        self._loaded_steps: int | None = None  # None while it trains, and if no checkpoint was loaded since
 
     @property
     def task(self) -> Task:
@@ -139,7 +139,7 @@ class StoredModule(WatchedModule):
 
     def trained_steps(self) -> int:
         """Number of steps that the current weights were trained for, also if a checkpoint brought them."""
-        return self.trainer.global_step or self._loaded_steps
+        return self.trainer.global_step if self._loaded_steps is None else self._loaded_steps
 
     def trained_seconds(self) -> float | None:
         """Seconds that the current weights were trained for; None if unknown, as for a model folder."""

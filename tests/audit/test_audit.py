@@ -94,7 +94,10 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
     "repeated": ([(A, "ham"), (A, "ham")], {}, "copies_inside", "note", None, "they stay on one side"),
     "truncated": ([], {"max_length": 20}, "truncated", "warning", None, "--data.max_length 32,"),
     "windows would do": ([], {"max_length": 20}, "truncated", "warning", None, "--data.windows.stride 10"),
-    "few truncated": ([("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0], "--data.max_length 512, or --data.windows.stride 200"),
+    "few truncated": (
+        [("z" * 500, "ham")], {"max_length": 400}, "truncated", "note", [0],
+        "--data.max_length 512, or --data.windows.stride 200",
+    ),
     "padded": ([], {"batching": {"pad_to": 16}}, "truncated", "warning", None, "--data.batching.pad_to longest"),
     "another script": ([("\u043f\u0440\u0438\u0432\u0435\u0442", "ham")], {}, "other_script", "note", [0], ""),
     "swallowed": ([(f'{A} x\nham,"{B} y', "ham")], {}, "swallowed_rows", "warning", [0], "quotation marks"),

@@ -141,7 +141,7 @@ def test_a_file_that_is_no_utf8_is_read_as_the_error_proposes(capsys):
         assert f"set its encoding, probably {option}, or save it" in capsys.readouterr().err
         assert audited(option, capsys) == {}
     write("a.csv", [("\u0442\u044d\u043a\u0441\u0442 \u041a", "ham"), *SOUND])  # with a byte that cp1252 lacks
-    assert main(["audit", "a.csv", "--data.file_format.encoding", "ascii"]) == 2
+    assert main(["audit", "a.csv", "--data.tokenizer", "bytes", "--data.file_format.encoding", "ascii"]) == 2
     assert "probably --data.file_format.encoding utf-8" in capsys.readouterr().err
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_utf8_is_read_as_the_error_proposes(capsys):
 def test_a_fit_counts_as_an_audit_does(given):
     lines = [("caf\ufffd" + text, label) if n % 9 == 0 else (text, label) for n, (text, label) in enumerate(SOUND)]
     lines += [(f"{text} #src7#", "ham") for text in texts(150, 1)]
-    lines += lines[:5] + [("", "ham")]
+    lines += [*lines[:5], ("", "ham")]
     write("a.csv", lines)
     settings = {"tokenizer": "bytes", **given}
     audit = inspect(TextDataModule("a.csv", **settings))

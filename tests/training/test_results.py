@@ -467,7 +467,7 @@ def test_rows_of_loaders_have_a_report_without_what_needs_their_texts(tiny_model
 def read_curves(run: Path) -> Curves:
     curves = learning_curves(Trainer(logger=False, enable_checkpointing=False), run)
     assert curves is not None
-    return curves
+    return curves.curves
 
 
 def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit, tmp_path):
@@ -482,6 +482,26 @@ def test_the_curves_of_a_resumed_fit_are_those_of_one_that_was_never_stopped(fit
     assert len(whole["val"]) == 3
     steps = [step for step, _ in whole["train"]]
     assert steps == list(range(2, 2 * len(steps) + 1, 2))
+
+
+def test_a_test_says_where_it_does_not_agree_with_the_validation(fit, tmp_path, caplog):
+    rows = [(f"{n} {letter * 9}", label) for n in range(40) for letter, label in (("a", "ham"), ("z", "spam"))]
+    turned = [(text, {"ham": "spam", "spam": "ham"}[label]) for text, label in rows]
+    for name, given in {"train": rows, "val": rows, "test": turned}.items():
+        with open(tmp_path / f"{name}.csv", "w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([("text", "label"), *given])
+    sources = [f"--data.{name}source={tmp_path / file}.csv" for name, file in
+               {"": "train", "val_": "val", "test_": "test"}.items()]  # fmt: skip
+    assert fit(tmp_path / "runs", *sources, "--model.learning_rate=0.01") == 0
+    run = tmp_path / "runs" / "version_0"
+    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    found = scores(run)
+    val, wrong = found["validation"], round((1 - found["accuracy"]) * 80)
+    assert val["rows"] == 80
+    assert val["right"] == wrong > 60  # the same texts, as the same weights answer them
+    said = "differ by more than chance"
+    assert said in " ".join(caplog.text.split())
+    assert said in " ".join((run / "report.md").read_text(encoding="utf-8").split())
 
 
 def test_of_a_long_fit_every_second_training_loss_goes(monkeypatch, fit, tmp_path):

@@ -1,4 +1,4 @@
-"""Keeps the losses of a fit in its checkpoints, for the report of a test."""
+"""Keeps the losses of a fit and the scores of its validations in its checkpoints, for the report of a test."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.validation import Validation
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
+from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.step_loss import is_logged
 
 MAX_POINTS = 1000  # training losses, an even number: when there are so many, every second one goes
@@ -23,6 +25,7 @@ class LearningCurves(Callback):
 
     def __init__(self) -> None:
         self.curves: Curves = {"train": [], "val": []}
+        self.validated: list[tuple[int, int, int]] = []  # step, number of texts that were classified correctly, of all
         self.stride = 1  # how many logged steps there are for each that is kept
         self.skipped = 0
         self.step = 0
@@ -45,26 +48,40 @@ class LearningCurves(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._keep(trainer, "val")
+            correct = classifier(pl_module).epoch_outputs["val"].correct
+            self.validated.append((trainer.global_step, int(correct.sum()), len(correct)))
 
     def _keep(self, trainer: Trainer, name: str) -> None:
         if math.isfinite(loss := float(trainer.callback_metrics[f"{name}/loss"])):
             self.curves[name].append((trainer.global_step, loss))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curves": self.curves, "stride": self.stride, "skipped": self.skipped}
+        counts = {"stride": self.stride, "skipped": self.skipped}
+        return {"curves": self.curves, "validated": self.validated, **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curves = {name: list(points) for name, points in state_dict["curves"].items()}
+        self.validated = list(state_dict.get("validated", ()))  # earlier versions of the package did not keep them
         self.stride, self.skipped = state_dict["stride"], state_dict["skipped"]
 
+    def validation_at(self, step: int) -> Validation | None:
+        """The last one at this step; None if there is none."""
+        found = [Validation(right=right, rows=rows) for at, right, rows in self.validated if at == step]
+        return found[-1] if found else None
 
-def learning_curves(trainer: Trainer, run: Path) -> Curves | None:
+
+def learning_curves(trainer: Trainer, run: Path | None) -> LearningCurves | None:
     """Those of the fit of a run: of this trainer if it was this one, else of the run's last checkpoint."""
-    kept = [callback.curves for callback in trainer.callbacks if isinstance(callback, LearningCurves)]  # type: ignore[attr-defined]
-    if kept and any(kept[0].values()):
+    kept = [callback for callback in trainer.callbacks if isinstance(callback, LearningCurves)]  # type: ignore[attr-defined]
+    if kept and any(kept[0].curves.values()):
         return kept[0]
-    last = run / "checkpoints" / "last.ckpt"
+    if run is None:
+        return None
+    found = LearningCurves()
     try:
-        return read_checkpoint(last)["callbacks"][LearningCurves.__qualname__]["curves"]
+        found.load_state_dict(
+            read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"][LearningCurves.__qualname__]
+        )
     except (InputError, KeyError):  # there is none, or an earlier version of the package wrote it
         return None
+    return found

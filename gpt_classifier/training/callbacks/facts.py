@@ -45,7 +45,7 @@ from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.statistics.paired_tests import paired_difference
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
-from gpt_classifier.training.callbacks.curves import learning_curves
+from gpt_classifier.training.callbacks.curves import LearningCurves
 from gpt_classifier.training.callbacks.probe import kept_probe
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
@@ -94,7 +94,11 @@ def of_rows(
 
 
 def of_run(
-    trainer: Trainer, model: GPTClassifier, outputs: EpochOutputs, run: Path, trained: TextDataModule | None
+    model: GPTClassifier,
+    outputs: EpochOutputs,
+    run: Path,
+    trained: TextDataModule | None,
+    curves: LearningCurves | None,
 ) -> TestedRun:
     """What the model is, what it was trained on and how, and the calibration of its ``outputs``.
 
@@ -118,7 +122,7 @@ def of_run(
         configuration=configuration,
         versions={"gpt_classifier": __version__, **versions, "python": platform.python_version()},
         machine=_machine(),
-        learning_curves=learning_curves(trainer, run),
+        learning_curves=None if curves is None else curves.curves,
         calibration=_calibration(model, outputs),
         probe=kept_probe(run),
     )

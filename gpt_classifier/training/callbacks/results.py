@@ -32,6 +32,7 @@ from gpt_classifier.reporting.test_tables import tables
 from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.baselines import OF_BATCHES, compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
+from gpt_classifier.training.callbacks.curves import learning_curves
 from gpt_classifier.training.callbacks.facts import of_rows, of_run
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
 from gpt_classifier.training.module import GPTClassifier
@@ -72,7 +73,10 @@ class ReportTest(Callback):
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines is not None or self.report:
             trained = readable_training_data(data, model)
+        curves = learning_curves(trainer, run)
         results: TestResults | NotFinite = self._results(trainer, model, outputs, texts, trained)
+        if isinstance(results, TestResults) and curves is not None:
+            results = replace(results, validation=curves.validation_at(model.trained_steps()))
         rank_zero_info(tables(results, shutil.get_terminal_size().columns))
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
@@ -81,7 +85,7 @@ class ReportTest(Callback):
         readable = None if isinstance(trained, InputError) else trained
         results = replace(results, tested=_about(model, data, texts))
         if isinstance(results, TestResults):
-            results = replace(results, run=of_run(trainer, model, outputs, run, readable))
+            results = replace(results, run=of_run(model, outputs, run, readable, curves))
             if self.report and texts is not None:
                 results = of_rows(results, trainer, model, outputs, texts, readable)
         scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"

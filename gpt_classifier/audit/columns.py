@@ -1,0 +1,208 @@
+"""Finds out what the columns of other people's files are: texts, labels, splits; and which files lie beside one."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpt_classifier.data import datasets, readers
+from gpt_classifier.data.datasets import SPLITS
+from gpt_classifier.data.values import names_of, texts_of
+from gpt_classifier.errors import InputError, did_you_mean
+
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
+TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
+TITLE_NAMES = ("title", "headline", "subject", "heading")  # of a text in another column
+NO_LABELS = ("id", "index", "idx", "row", "split", "date", "time")
+ROWS = 100_000  # maximum number of rows that are inspected
+MAX_CLASSES = 1000
+SEPARATORS = ("|", ";", ",")  # that may stand between the labels of a text
+SEVERAL = 0.02  # share of the rows that have a separator in their label, from which texts have several
+REPEATED = 0.9  # share of the labels between separators that occur more than once
+
+
+@dataclass(frozen=True)
+class FoundColumns:
+    """What the columns of a file were found to be."""
+
+    text: list[str]  # one, or a title and the text below it
+    label: str
+    multi_label: str | None = None  # what stands between the labels of a text; None if each has exactly one
+    split: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)  # files of val and test
+    given: Collection[str] = ("train",)  # splits that need not be made
+
+    def settings(self) -> dict[str, Any]:
+        """Of a data module, those that are not the defaults."""
+        found: dict[str, Any] = {f"{name}_source": file for name, file in self.beside.items()}
+        found |= {"text_column": self.text[0] if len(self.text) == 1 else self.text, "label_column": self.label}
+        found |= {} if self.multi_label is None else {"multi_label": self.multi_label}
+        return found | ({} if self.split is None else {"splitting": {"split_column": self.split}})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a file, evenly spaced: files are often ordered by class, or by language."""
+
+    file: str
+    rows: int  # number of rows of the file
+    columns: dict[str, Any]  # the sampled values by name, without columns that have one name
+    names: list[str]
+
+
+def sample(file: str) -> Sample:
+    """Up to twice :data:`ROWS` rows of a file. Raises ``InputError`` if it cannot be read."""
+    import pandas as pd
+
+    if datasets.is_named(file):
+        raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
+    datasets.check_files(file)
+    kept: list[Any] = []
+    stride, rows = 1, 0
+    for frame in readers.read_columns(file, None):
+        kept.append(frame.iloc[-rows % stride :: stride])
+        rows += len(frame)
+        while sum(map(len, kept)) >= 2 * ROWS:
+            kept, stride = [pd.concat(kept).iloc[::2]], 2 * stride
+    table = pd.concat(kept, ignore_index=True)
+    names = [str(name) for name in table.columns]
+    values = {name: table.iloc[:, n] for n, name in enumerate(names) if names.count(name) == 1}
+    return Sample(file, rows, values, names)
+
+
+def found_columns(seen: Sample, text_column: str | None = None, label_column: str | None = None) -> FoundColumns:
+    """What the columns of a file are, unless they are given.
+
+    Raises ``InputError`` if no column can be the text or the label.
+    """
+    file, values = seen.file, seen.columns
+    for option, column in (("text", text_column), ("label", label_column)):
+        if column is not None and column not in values:
+            close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(seen.names)}"
+            raise InputError(f"--{option}_column is {column!r}{close}")
+    split = next((name for name, column in values.items() if _is_split(column)), None)
+    values = {name: column for name, column in values.items() if name != split or name in (text_column, label_column)}
+    text = [] if text_column is None else [text_column]
+    if text_column is None:
+        others = {name: column for name, column in values.items() if name != label_column}
+        text = _text_columns(file, _readable(texts_of, others, file))
+    if label_column is None:
+        others = {name: column for name, column in values.items() if name not in text}
+        label_column = _label_column(file, _readable(names_of, others, file))
+    separator = _separator(read(names_of, values[label_column], label_column, file).dropna())
+    beside = {} if split else _beside(file, [*text, label_column])
+    given = {"train", *beside} if split is None else {"train", *_splits_in(seen.columns[split])}
+    return FoundColumns(text, label_column, separator, split, beside, given)
+
+
+def texts_in(seen: Sample, found: FoundColumns) -> Any:
+    """The texts of the sampled rows, those of several columns joined; without what is blank."""
+    columns = [read(texts_of, seen.columns[name], name, seen.file) for name in found.text]
+    joined = columns[0]
+    for column in columns[1:]:
+        joined = (joined.fillna("") + "\n" + column.fillna("")).str.strip()
+    return joined[joined != ""].dropna()
+
+
+def labels_in(seen: Sample, found: FoundColumns) -> Any:
+    """The labels of the sampled rows, one by one where a text has several."""
+    labels = read(names_of, seen.columns[found.label], found.label, seen.file).dropna()
+    if found.multi_label is not None:
+        labels = labels.str.split(found.multi_label, regex=False).explode().str.strip()
+    return labels[labels != ""]
+
+
+def read(how: Callable[..., list[str | None]], column: Any, name: str, file: str) -> Any:
+    """The column as texts, or names; what is blank is missing."""
+    texts = how(column, lambda position: f"{name} in row {position} of {file}")
+    return type(column)([text if text and not text.isspace() else None for text in texts], dtype=object)
+
+
+def _readable(how: Callable[..., list[str | None]], columns: dict[str, Any], file: str) -> dict[str, Any]:
+    """The columns of which all values are texts, or names, as ``how`` has it."""
+    found = {}
+    for name, column in columns.items():
+        with suppress(InputError):
+            found[name] = read(how, column, name, file)
+    return found
+
+
+def _text_columns(file: str, values: dict[str, Any]) -> list[str]:
+    """The column with the longest texts on average, below one of titles if there is one.
+
+    Among columns of similar length it is one with a typical name.
+    """
+    means = {name: float(column.dropna().str.len().mean()) for name, column in values.items() if column.notna().any()}
+    if not means:
+        raise InputError(f"{file} has no column with texts in it")
+    long = [name for name, mean in means.items() if mean >= 0.5 * max(means.values())]
+    text = max([name for name in long if name.strip().lower() in TEXT_NAMES] or long, key=means.__getitem__)
+    titles = [name for name in means if name.strip().lower() in TITLE_NAMES and name != text]
+    return [*titles[:1], text]
+
+
+def _label_column(file: str, values: dict[str, Any]) -> str:
+    """A column with few distinct values: one with a typical name, else the one with the fewest values."""
+    candidates = []
+    for name, column in values.items():
+        word = name.strip().lower()
+        words = [word, *re.split(r"\W|_", word)]
+        rank = next((n for n, known in enumerate(LABEL_NAMES) if known in words), len(LABEL_NAMES))
+        count = column.nunique()
+        repeats = count <= column.notna().sum() / 2
+        if 2 <= count <= MAX_CLASSES and (repeats or word in LABEL_NAMES) and word not in NO_LABELS:
+            candidates.append((rank, count, name))
+    if not candidates:
+        raise InputError(
+            f"no column of {file} has few distinct values, as class names do: name one with --label_column; apart from "
+            f"the text there are {', '.join(values) or 'none'}"
+        )
+    return min(candidates)[2]
+
+
+def _separator(labels: Any) -> str | None:
+    """What stands between labels in a column of class names, if that makes fewer names of them, none of them empty."""
+    for separator in SEPARATORS:
+        having = labels.str.contains(separator, regex=False)
+        if having.mean() < SEVERAL:
+            continue
+        parts = labels.str.split(separator, regex=False).explode().str.strip()
+        often = parts.value_counts()
+        fewer = len(often) < labels.nunique() and "" not in often.index and (often > 1).mean() >= REPEATED
+        # A comma may well stand in a name: then most parts occur nowhere by themselves.
+        alone = set(labels[~having])
+        if fewer and (separator != "," or len(alone & set(often.index)) >= len(often) / 2):
+            return separator
+    return None
+
+
+def _splits_in(column: Any) -> set[str]:
+    """The splits that the values of a column name; empty if one of them names none."""
+    values = column.dropna()
+    if not all(isinstance(value, str) for value in values):
+        return set()
+    named = values.str.strip().str.lower().map(SPLITS)
+    return set() if not len(named) or named.isna().any() else set(named)
+
+
+def _is_split(column: Any) -> bool:
+    """Whether a column says in which split a row is: in train and in another one."""
+    splits = set() if column.isna().any() else _splits_in(column)
+    return "train" in splits and len(splits) > 1
+
+
+def _beside(file: str, columns: list[str]) -> dict[str, str]:
+    """The files of val and test beside one of train, that have the same columns: ``test.csv`` beside ``train.csv``."""
+    path, found = Path(file), dict[str, str]()
+    for word, split in SPLITS.items():
+        name, replaced = re.subn(r"(?<![a-z])train(?:ing)?(?![a-z])", word, path.name, count=1, flags=re.IGNORECASE)
+        other = path.with_name(name)
+        if split == "train" or split in found or not replaced or not other.is_file():
+            continue
+        with suppress(InputError):  # it is no such file
+            names = list(next(readers.read_columns(str(other), None)).columns)
+            if all(names.count(column) == 1 for column in columns):
+                found[split] = str(other)
+    return found

@@ -1,0 +1,35 @@
+"""Says whether a test agrees with the validation that its model was chosen by."""
+
+from dataclasses import dataclass
+
+from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.paired_tests import number
+
+DIFFERS = 0.01  # a smaller p-value speaks against chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Of the model that is tested: how many validation texts it classified correctly."""
+
+    right: int
+    rows: int
+
+
+def disagreement(validation: Validation, right: int, rows: int) -> str:
+    """A sentence where so many ``right`` of the test ``rows`` are no chance after the validation; else ``""``.
+
+    The test is Fisher's exact one, of two shares of different texts (R. A. Fisher, 1922).
+    """
+    from scipy.stats import fisher_exact
+
+    counts = [[validation.right, validation.rows - validation.right], [right, rows - right]]
+    p = float(fisher_exact(counts).pvalue)
+    if p >= DIFFERS:
+        return ""
+    val, test = wilson(validation.right, validation.rows), wilson(right, rows)
+    return (
+        f"The accuracies on val, {val} of {validation.rows:,}, and on test, {test} of {rows:,}, differ by more than "
+        f"chance (Fisher's exact p {number(p)}): their rows are not alike (another source or class mix, or texts that "
+        "were trained on), and new texts may score like either."
+    )
