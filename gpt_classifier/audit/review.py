@@ -4,7 +4,7 @@ Knows nothing about how a network is trained that may judge the labels.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,10 +96,12 @@ def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:
 # ---------------------------------------------------------------- apply
 
 
-def apply_review(data: "TextDataModule", review: str, path: Path) -> bool:
-    """Writes all rows with the labels of the reviewed file into ``path``; returns whether they have groups.
+def apply_review(data: "TextDataModule", review: str, path: Path) -> str:
+    """Writes the sources of all rows, as they are, with the labels of the reviewed file into ``path``.
 
-    Raises ``InputError`` for a file that does not fit the training rows, or would be replaced.
+    Rows keep their order and their columns; a column says in which split each is. Rows that a fit leaves out, such as
+    those without text, are left out. Returns the name of that column. Raises ``InputError`` for a file that does not
+    fit the training rows, or would be replaced.
     """
     check_csv(path)
     _check_replaces_nothing(path, data, review)
@@ -107,22 +109,60 @@ def apply_review(data: "TextDataModule", review: str, path: Path) -> bool:
     train = tables["train"]
     new = _new_labels(review, train, data.class_names)
     kept = train[~train["row"].isin([row for row, label in new.items() if label is None])]
-    kept = kept.assign(label=[new.get(row, label) for row, label in zip(kept["row"], kept["label"], strict=True)])
-    if lost := sorted(set(train["label"]) - set(kept["label"])):
+    labels = [new.get(row, label) for row, label in zip(kept["row"], kept["label"], strict=True)]
+    if lost := sorted(set(train["label"]) - set(labels)):
         raise InputError(f"{review} leaves no training row with the label {lost[0]!r}: a class needs rows to train on")
-    groups = ["group"] if "group" in train else []
-    lines = (
-        [row["text"], row["label"], split, row["row"], *(row.get(name) for name in groups)]
-        for split, table in (
-            tables | {"train": kept}
-        ).items()  # in the order of the splits, in which fit will read them
-        for row in table.to_dict("records")
-    )
-    writers.write(path, chain([["text", "label", "split", "source_row", *groups]], lines))
+    corrected = {row: label for row, label in new.items() if label is not None}
+    column, frames = _sources(data, tables | {"train": kept}, corrected)
+    names = list(frames[0])
+    if any(list(frame) != names for frame in frames):  # else two columns may have one name
+        names = list(dict.fromkeys(name for frame in frames for name in frame))
+        frames = [frame.reindex(columns=names) for frame in frames]
+    rows = (frame.astype(object).itertuples(index=False, name=None) for frame in frames)
+    writers.write(path, chain([names], *(([_cell(value) for value in row] for row in part) for part in rows)))
     print(_what_was_read(data, tables))
     print(_changes(new, train))
-    print(f"{sum(map(len, tables.values())) - len(train) + len(kept):,} rows: {path}")
-    return bool(groups)
+    print(f"{sum(map(len, frames)):,} rows with their columns and {column}: {path}")
+    return column
+
+
+def _sources(
+    data: "TextDataModule", tables: "Splits", corrected: Mapping[int, str]
+) -> tuple[str, "list[pd.DataFrame]"]:
+    """The column of splits, and for each source its rows that are in a split, in their order, with all columns."""
+    import pandas as pd
+
+    from gpt_classifier.data.datasets import is_named
+    from gpt_classifier.data.readers import kind_of, paths, read_columns
+
+    given = {"train": data.source, "val": data.val_source, "test": data.test_source}
+    sources = {split: source for split, source in given.items() if source is not None}
+    frames = []
+    for split, source in sources.items():
+        parts = [name for name in tables if name == split or (split == "train" and name not in sources)]
+        if not parts:
+            continue
+        rows = pd.concat([tables[name].assign(split=name) for name in parts]).set_index("row").sort_index()
+        named, label = is_named(source), "label"
+        frame = rows[["text", "label"]]
+        if not named:
+            frame = pd.concat(read_columns(source, None, file_format=data.file_format), ignore_index=True)
+            frame, label = frame.loc[rows.index], str(data.hparams["label_column"])
+        # A cell that is no text may be written otherwise than the name of its class is.
+        texts = not named and all(kind_of(path) in (".csv", ".tsv") for path in paths(source))
+        labels = {} if texts else dict(rows["label"])
+        labels |= {row: name for row, name in corrected.items() if split == "train" and row in frame.index}
+        cells = [labels.get(row, cell) for row, cell in zip(frame.index, frame[label], strict=True)]
+        frames.append((frame.assign(**{label: cells}), rows["split"]))
+    taken = {name for frame, _ in frames for name in frame}
+    new = ("split", *(f"split_{n}" for n in range(2, 1000)))
+    column = data.splitting.split_column or next(name for name in new if name not in taken)
+    return column, [frame.assign(**{column: split}) for frame, split in frames]
+
+
+def _cell(value: object) -> object:
+    """A cell as it is; what is missing is empty."""
+    return None if value is None or value != value else value
 
 
 def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dict[int, str | None]:

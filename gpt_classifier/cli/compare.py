@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from gpt_classifier.errors import CommandParser
-from gpt_classifier.reporting.comparison import DESCRIPTION, check_same_rows, compared, document
+from gpt_classifier.reporting.comparison import DESCRIPTION, compared, document, same_rows
 
 
 def main(arguments: list[str]) -> None:
@@ -21,8 +21,7 @@ def main(arguments: list[str]) -> None:
     from gpt_classifier.reporting.saved import read
     from gpt_classifier.reporting.terminal import lines
 
-    first, second = (read(path) for path in options.runs)
-    check_same_rows(first, second)
+    first, second = same_rows(*(read(path) for path in options.runs))
     facts = {"first": str(options.runs[0]), "second": str(options.runs[1])} | compared(first, second)
     if options.json:
         told = json.dumps(facts, indent=2, ensure_ascii=False)

@@ -56,5 +56,5 @@ def _apply(words: list[str], output: str | None) -> None:
     if review is None:
         raise InputError("which file? Name the reviewed one first, as in review apply review.csv --config spam")
     data = review_data(words, prepared)
-    groups = apply_review(data, review, path := Path(output or f"{stem(data.source)}-reviewed.csv"))
-    print(f"gpt-classifier {shlex.join(['fit', *fit_options(words, data, path, groups)])}")
+    column = apply_review(data, review, path := Path(output or f"{stem(data.source)}-reviewed.csv"))
+    print(f"gpt-classifier {shlex.join(['fit', *fit_options(words, data, path, column)])}")

@@ -1,5 +1,6 @@
 """Compares two tested runs on the same test rows, side by side."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,31 +28,46 @@ OF_FILES = (
 )  # settings that change no model
 
 
-def check_same_rows(first: "SavedTest", second: "SavedTest") -> None:
-    """Raises ``InputError`` unless both were tested on the same rows with the same labels."""
+def same_rows(first: "SavedTest", second: "SavedTest") -> "tuple[SavedTest, SavedTest]":
+    """Both tests with their rows in the order of the first one's source.
+
+    The same texts may have other row numbers in another file, for example in one of which some rows were taken out.
+    Raises ``InputError`` unless both were tested on the same texts with the same labels.
+    """
     if any(test.results.scores.of_labels is not None for test in (first, second)):
         raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
-    one, other = (
-        dict(zip(test.rows.tolist(), np.array(test.names, dtype=object)[test.true.argmax(-1)], strict=True))
-        for test in (first, second)
-    )
-    common = one.keys() & other.keys()
-    same = sum(one[row] == other[row] for row in common)
-    if not len(one) == len(other) == same:
-        raise InputError(
-            f"the runs were tested on different rows: {same:,} rows with the same label are common to the {len(one):,} "
-            f"of the first and the {len(other):,} of the second; test both on one file with --data.test_source FILE"
-        )
+    first, second = (_in_order(test, np.argsort(test.rows)) for test in (first, second))
     hashes = [test.results.tested and test.results.tested.test_fingerprint for test in (first, second)]
-    if None not in hashes and hashes[0] != hashes[1]:
-        raise InputError(
-            f"the runs were tested on different texts: all {same:,} row numbers and labels are common, but the texts "
-            "are not; test both on one file with --data.test_source FILE"
-        )
+    labels = [list(_class_names(test)) for test in (first, second)]
+    if None not in hashes and hashes[0] == hashes[1] and labels[0] == labels[1]:
+        return first, second
+    if None in hashes:  # the texts are not known
+        if (first.rows.tolist(), labels[0]) == (second.rows.tolist(), labels[1]):
+            return first, second
+    else:
+        with suppress(InputError):
+            rows = [sorted(zip(_texts(test), _class_names(test), range(len(test.rows)), strict=True))
+                    for test in (first, second)]  # fmt: skip
+            if [row[:2] for row in rows[0]] == [row[:2] for row in rows[1]]:
+                place = {number: other for (_, _, number), (_, _, other) in zip(*rows, strict=True)}
+                return first, _in_order(second, np.array([place[number] for number in range(len(place))]))
+    common = set(zip(first.rows.tolist(), labels[0], strict=True)) & set(
+        zip(second.rows.tolist(), labels[1], strict=True)
+    )
+    raise InputError(
+        f"the runs were tested on different texts, or the texts have other labels: {len(common):,} row numbers with "
+        f"the same label are common to the {len(first.rows):,} of the first and the {len(second.rows):,} of the "
+        "second; test both on one file with --data.test_source FILE"
+    )
+
+
+def _in_order(test: "SavedTest", order: np.ndarray) -> "SavedTest":
+    arrays = {name: getattr(test, name)[order] for name in ("rows", "true", "predicted", "probabilities")}
+    return test._replace(**arrays)
 
 
 def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
-    """How two tests of the same rows compare, as values that JSON knows; differences are second minus first."""
+    """How two tests of :func:`same_rows` compare, as values that JSON knows; differences are second minus first."""
     from gpt_classifier.data.duplicates import near_duplicate_key
     from gpt_classifier.statistics import resampling
     from gpt_classifier.statistics.paired_tests import ALPHA, paired_difference, paired_p_value
@@ -87,9 +103,8 @@ def compared(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
 
 
 def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
-    """(N,) the true or predicted class names, in the order of the rows."""
-    order = np.argsort(test.rows)
-    return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true)[order].argmax(-1)]
+    """(N,) the true or predicted class names."""
+    return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true).argmax(-1)]
 
 
 def _scores(results: "TestResults") -> dict[str, Any]:
@@ -123,7 +138,7 @@ def _configuration(results: "TestResults") -> dict[str, Any]:
 
 
 def _texts(test: "SavedTest") -> list[str]:
-    """The texts of the rows in their order, read again. Raises ``InputError`` where that cannot be done."""
+    """The texts of the rows in the order of their source, read again. Raises ``InputError`` if that cannot be done."""
     from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import digest
     from gpt_classifier.data.sources import IN_MEMORY
@@ -144,9 +159,10 @@ def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) 
     labels, answers = _class_names(first), [_class_names(test, True) for test in (first, second)]
     given = []  # the probability of the true class, and of the answer, by each
     for test, answer in zip((first, second), answers, strict=True):
-        numbers, ordered = {name: n for n, name in enumerate(test.names)}, test.probabilities[np.argsort(test.rows)]
-        given.append([ordered[range(len(labels)), [numbers[name] for name in names]] for names in (labels, answer)])
-    rows = np.sort(first.rows)
+        numbers = {name: n for n, name in enumerate(test.names)}
+        columns = [[numbers[name] for name in names] for names in (labels, answer)]
+        given.append([test.probabilities[range(len(labels)), column] for column in columns])
+    rows = first.rows
     gap = np.where(answers[0] != answers[1], np.abs(given[0][0] - given[1][0]), -1)
     return [
         {

@@ -4,10 +4,11 @@ Knows nothing about the reviewed file.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,8 @@ def network_judge(words: list[str], data: TextDataModule, prepared: Prepared, tr
             path = Path(folder) / "fold.csv"
             rows = zip(train["text"], train["label"], split, strict=True)
             writers.write(path, chain([("text", "label", "split")], rows))
-            options = fit_options(words, data, path, groups=False)
+            plain = {"text_column": "text", "label_column": "label", "splitting.group_column": None}
+            options = fit_options(words, data, path, "split", plain)
             own = [f"--data.class_names={json.dumps(data.class_names)}", f"--trainer.default_root_dir={folder}"]
             build_run.run(["fit", *prepared("fit", [*options, *own])])
             return TextClassifier.load(folder).predict_proba(train["text"].iloc[held_out].tolist())
@@ -69,14 +71,17 @@ def network_judge(words: list[str], data: TextDataModule, prepared: Prepared, tr
     return judge
 
 
-def fit_options(words: list[str], data: TextDataModule, path: Path, groups: bool) -> list[str]:
-    """The options with which fit reads ``path`` and does all else as with ``words``."""
+def fit_options(
+    words: list[str], data: TextDataModule, path: Path, column: str, columns: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The options with which fit reads ``path``, whose ``column`` has the splits, and does all else as with ``words``.
+
+    ``columns`` are settings of the columns where these have other names than in the source.
+    """
     needed = {
         "source": str(path),
-        "splitting.split_column": "split",
-        "splitting.group_column": "group" if groups else None,
-        "text_column": "text",
-        "label_column": "label",
+        "splitting.split_column": column,
+        **(columns or {}),
         "val_source": None,
         "test_source": None,
         "split": "grouped" if data.preparation.split in OF_THE_BOOK else data.preparation.split,

@@ -118,13 +118,12 @@ def test_wrong_labels_are_found_corrected_and_no_row_changes_its_split(messages,
     edit({row["row"]: row["suggested_label"] for row in lines()[:2]})
     out, _ = applied(capsys, *WORDS)
     assert "labels changed: 2 (1 " in out
-    now = reviewed("messages-reviewed.csv")
+    now = reviewed("messages-reviewed.csv", **SETTINGS)
     assert all(contents(now)[name] == contents(old)[name] for name in ("val", "test"))
-    labels = now["train"].set_index(old["train"]["row"])["label"]
+    labels = now["train"].set_index("row")["label"]
     assert labels[wrong].tolist() == right
     assert labels.drop(wrong).tolist() == old["train"].set_index("row")["label"].drop(wrong).tolist()
-    source_rows = pd.read_csv("messages-reviewed.csv")["source_row"].tolist()
-    assert source_rows == [row for name in old for row in old[name]["row"]]
+    assert pd.read_csv("messages-reviewed.csv")["body"].tolist() == table["body"].tolist()
     assert messages.read_bytes() == before
 
 
@@ -210,7 +209,7 @@ def test_a_file_that_a_spreadsheet_saved_is_read_alike(how, messages, capsys):
     out, _ = applied(capsys, *WORDS)
     assert f"labels changed: 1 (1 {first['label']} to {other})" in out
     assert f"rows left out: 1 (1 {second['label']})" in out
-    old, now = tables("messages.csv", **SETTINGS)["train"], reviewed("messages-reviewed.csv")["train"]
+    old, now = tables("messages.csv", **SETTINGS)["train"], reviewed("messages-reviewed.csv", **SETTINGS)["train"]
     assert len(now) == len(old) - 1
     assert third["text"] in now["text"].tolist()
     assert second["text"] not in now["text"].tolist()
@@ -381,7 +380,7 @@ def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):
     words = ["--output=again.csv", *command[2:]]
     assert main(["review", "export", *words]) == 0
     assert main(["review", "apply", "again.csv", *command[2:], "--output=twice.csv"]) == 0
-    assert contents(reviewed("twice.csv")) == contents(reviewed("messages-reviewed.csv"))
+    assert contents(reviewed("twice.csv", **SETTINGS)) == contents(reviewed("messages-reviewed.csv", **SETTINGS))
     assert shlex.split(capsys.readouterr().out.splitlines()[-1])[2:] == [
         word.replace("messages-reviewed", "twice") for word in command[2:]
     ]
@@ -390,3 +389,45 @@ def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):
 def test_texts_with_several_labels_are_refused_in_one_line(messages, capsys):
     assert main(["review", "export", *WORDS, "--data.multi_label=|"]) == 2
     assert "review is for one: leave out data.multi_label" in capsys.readouterr().err
+
+
+WORD = ("see", "win")
+
+
+def test_a_semicolon_file_of_five_columns_is_reviewed_trained_on_compared_and_classified(fit, tmp_path, capsys):
+    rows = [
+        {"Nummer": n, "Betreff": f"Nr. {n}; \u201eneu\u201c", "Nachricht": f"{WORD[n % 2]} {chr(97 + n) * 3}",
+         "Art": ["ham", "spam"][n % 2], "Preis": f"{n},5"}
+        for n in range(26)
+    ] + [{"Nummer": 26, "Betreff": "", "Nachricht": " ", "Art": "ham", "Preis": ""}]  # fmt: skip
+    with open("post.csv", "w", newline="", encoding="cp1252") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    data = ["--data.text_column=Nachricht", "--data.label_column=Art", "--data.file_format.encoding=cp1252"]
+    assert main(["review", "export", "post.csv", *data]) == 0
+    first, second, *_ = lines()
+    edit({first["row"]: first["suggested_label"], second["row"]: "drop"})
+    _, command = applied(capsys, "post.csv", *data)
+    with open("post-reviewed.csv", newline="", encoding="utf-8") as stream:
+        now = list(csv.DictReader(stream))
+    kept = [row for row in rows[:26] if row["Nummer"] != int(second["row"])]
+    expected = [{name: str(value) for name, value in row.items()} for row in kept]
+    expected = [row | {"Art": first["suggested_label"]} if row["Nummer"] == first["row"] else row for row in expected]
+    assert [{name: row[name] for name in rows[0]} for row in now] == expected
+    small = ["--data.tokenizer=bytes", "--trainer.max_epochs=1"]
+    assert fit(tmp_path / "old", "--data.source=post.csv", *data, *small) == 0
+    assert fit(tmp_path / "new", *command[2:], *small) == 0
+    runs = [tmp_path / root / "version_0" for root in ("old", "new")]
+    for run in runs:
+        assert main(["test", f"--model={run}", "--baselines=none", "--report=none"]) == 0
+    capsys.readouterr()
+    assert main(["compare", *map(str, runs), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["rows"] == len(tables("post.csv", text_column="Nachricht", label_column="Art",
+                                       file_format={"encoding": "cp1252"})["test"])  # fmt: skip
+    keep = ["--keep", "Betreff", "Preis", "--output", "answers.csv"]
+    assert main(["predict", f"--model={runs[1]}", "--data.source=post-reviewed.csv", *keep]) == 0
+    with open("answers.csv", newline="", encoding="utf-8") as stream:
+        answers = list(csv.DictReader(stream))
+    assert [row["Betreff"] for row in answers] == [row["Betreff"] for row in now]

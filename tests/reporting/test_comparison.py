@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from gpt_classifier import TextDataModule
 from gpt_classifier.cli.main import main
+from gpt_classifier.data.duplicates import digest
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.statistics.paired_tests import paired_difference
 
@@ -143,17 +144,38 @@ def refusal(runs: list[Path], capsys) -> str:
 def test_other_rows_are_refused_with_the_number_of_common_ones(runs, capsys, tmp_path):
     fewer = write(tmp_path / "fewer", [row % 2 for row in range(60)], [0] * 60)
     told = refusal([runs[0], fewer], capsys)
-    assert "60 rows with the same label are common to the 100 of the first and the 60 of the second" in told
+    assert "60 row numbers with the same label are common to the 100 of the first and the 60 of the second" in told
 
 
 def test_other_labels_are_refused(runs, capsys, tmp_path):
     labels = [row % 2 if row else 1 for row in range(100)]
-    assert "99 rows with the same label are common" in refusal([runs[0], write(tmp_path / "c", labels, labels)], capsys)
+    assert "99 row numbers with the same label are common" in refusal(
+        [runs[0], write(tmp_path / "c", labels, labels)], capsys
+    )
 
 
 def test_other_texts_are_refused(tmp_path, capsys):
     both = [write(tmp_path / name, [0, 1], [0, 1], test_fingerprint=name) for name in ("a", "b")]
-    assert "on different texts: all 2 row numbers and labels are common" in refusal(both, capsys)
+    assert "on different texts, or the texts have other labels: 2 row numbers" in refusal(both, capsys)
+
+
+def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, capsys):
+    texts, labels = [f"text {chr(97 + n)}" for n in range(6)], [0, 1, 0, 1, 1, 0]
+    order = [3, 0, 5, 1, 4, 2]
+    answers = {"a": [0, 1, 1, 1, 1, 0], "b": [labels[n] for n in order]}
+    runs = []
+    for name, which in {"a": range(6), "b": order}.items():
+        file = tmp_path / f"{name}.csv"
+        file.write_text("text,label\n" + "".join(f"{texts[n]},{NAMES[labels[n]]}\n" for n in which))
+        data = {"source": str(file), "test_source": str(file), "tokenizer": "bytes"}
+        data |= {"splitting": {"fractions": [0.8, 0.0, 0.2]}}
+        about = {"data": data, "test_fingerprint": digest([texts[n] for n in which])}
+        about |= {"version": "", "trained_steps": None, "rows_trained_on": None}
+        runs.append(write(tmp_path / name, [labels[n] for n in which], answers[name], **about))
+    found = as_json(runs, capsys)
+    assert (found["rows"], found["both_right"], found["only_second_right"]) == (6, 5, 1)
+    (example,) = found["examples"]
+    assert (example["row"], example["text"], example["first"], example["second"]) == (2, "text c", "spam", "ham")
 
 
 def test_a_folder_without_scores_is_refused(runs, capsys, tmp_path):
