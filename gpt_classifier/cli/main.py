@@ -3,11 +3,12 @@
 import io
 import os
 import sys
+import threading
 from importlib import import_module
 from typing import NamedTuple
 
 from gpt_classifier import __version__
-from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.errors import InputError, did_you_mean, lack_of_resources
 
 
 class Command(NamedTuple):
@@ -70,14 +71,33 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _prepare_output(arguments[0] if arguments else "")
+    before, threading.excepthook = threading.excepthook, _of_thread
     try:
         try:
             return _run(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # "| head" has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed when Python ends
+        _close_output()
         return 0
+    except OSError as error:  # the output goes to a file on a full disk
+        if (lack := lack_of_resources(error)) is None:
+            raise
+        _close_output()
+        return _told(lack)
+    finally:
+        threading.excepthook = before
+
+
+def _of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Leaves it to the thread that waits for this one to say what the system lacks, as of TensorBoard's writer."""
+    if failed.exc_value is None or lack_of_resources(failed.exc_value) is None:
+        threading.__excepthook__(failed)
+
+
+def _close_output() -> None:
+    """For what is flushed when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_output(command: str) -> None:
@@ -106,9 +126,18 @@ def _run(arguments: list[str]) -> int:
 
         COMMANDS[name].run(name, parser.prepared(name, words))
     except InputError as error:
-        print(f"gpt-classifier: error: {error}", file=sys.stderr)
-        return 2
+        return _told(str(error))
+    except Exception as error:  # of any library, which raise errors of their own
+        if isinstance(error, BrokenPipeError) or (lack := lack_of_resources(error)) is None:
+            raise
+        return _told(lack)
     return 0
+
+
+def _told(message: str) -> int:
+    """Says what is wrong, and returns the exit code for it."""
+    print(f"gpt-classifier: error: {message}", file=sys.stderr)
+    return 2
 
 
 def _meant(name: str, words: list[str]) -> str:

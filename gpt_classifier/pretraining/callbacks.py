@@ -1,7 +1,11 @@
 """Callbacks of pretraining: lines of progress, checkpoints within epochs, samples of text, the model folder."""
 
+import json
 import math
+import shlex
 import time
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +21,9 @@ from gpt_classifier.pretraining.generation import generate
 from gpt_classifier.pretraining.module import LanguageModel
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
+from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.divergence import WAY_OUT, Diverged
-from gpt_classifier.training.runs import run_folder
+from gpt_classifier.training.runs import continuation, run_folder
 from gpt_classifier.training.step_loss import is_logged
 
 PROMPT, SAMPLE = 8, 40  # tokens of a prompt, and of its continuation
@@ -134,6 +139,19 @@ class ModelFolder(Callback):
             self._save(trainer, pl_module)
         if (folder := run_folder(trainer)) is not None:
             rank_zero_info(f"pretrained network: {folder / 'model'}")
+            _, data = _parts(trainer, pl_module)
+            rank_zero_info(f"next: gpt-classifier {shlex.join(_next(data, folder / 'model'))}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        run = run_folder(trainer)
+        if run is None or not isinstance(exception, STOPS):
+            return
+        if math.isinf(self.best) and trainer.global_step > 0:
+            self._save(trainer, pl_module)
+        if (run / "model").is_dir():
+            rank_zero_info(f"pretrained network so far: {run / 'model'}")
+        if (told := continuation(trainer, run, "pretrain")) is not None:
+            rank_zero_info(told)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _parts(trainer, pl_module)
@@ -160,6 +178,14 @@ class ModelFolder(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+
+def _next(data: PretrainingData, folder: Path) -> list[str]:
+    """The words of a fit with the pretrained network, on the same rows if they have labels."""
+    words = ["fit", "--config", "scratch", "--model.weights", str(folder)]
+    settings = data.settings_of_fit() or {"source": "LABELLED.csv"}
+    given = ((f"--data.{name}", v if isinstance(v, str) else json.dumps(v)) for name, v in settings.items())
+    return [*words, *chain.from_iterable(given)]
 
 
 @torch.no_grad()

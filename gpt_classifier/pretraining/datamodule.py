@@ -27,7 +27,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
 from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
 from gpt_classifier.pretraining.texts import documents, files, has_labels, is_held_out
-from gpt_classifier.settings import grouped
+from gpt_classifier.settings import flat, grouped
 from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.text.tokenizers import Tokenizer, restore_tokenizer, tokenizer_named
@@ -209,6 +209,13 @@ class PretrainingData(ResumableDataModule):
             np.save(file, np.array(sorted(known), dtype=np.int64))
         with whole_file(folder / "facts.json") as path:  # last: with it, the folder is complete
             path.write_text(json.dumps({"texts": texts, "divided": divided, "prompts": prompts}), encoding="utf-8")
+
+    def settings_of_fit(self) -> dict[str, Any] | None:
+        """The settings with which fit divides the same rows, but for its defaults; None for texts without labels."""
+        if not has_labels(self.source, self.label_column, self.file_format):
+            return None
+        usual = flat(TextDataModule().hparams) | {"source": None}
+        return {name: value for name, value in flat(self._as_fit).items() if value != usual[name]}
 
     def _streams(self) -> tuple[dict[str, Callable[[], Iterable[str]]], str]:
         """What yields the texts of train and val, and how they were divided."""

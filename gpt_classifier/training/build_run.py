@@ -36,6 +36,7 @@ from gpt_classifier.training.run_cli import (
     checkpoint_path,
     lightning_errors,
     logger_of,
+    take_all,
     with_defaults_of_weights,
 )
 from gpt_classifier.training.runs import run_of, trained_model
@@ -120,7 +121,7 @@ class ClassifierCLI(RunCLI):
             # The parser reads options from left to right: configuration files, settings of the run, command line.
             config = self.config[command]
             self._find_trained(config)
-            files, typed = _take_all(args[1:], "--config", "-c")
+            files, typed = take_all(args[1:], "--config", "-c")
             own = _settings_of(self.trained, typed)
             configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
             self.config = parser.parse_args([command, *configs, *typed])
@@ -251,22 +252,8 @@ def run(words: list[str]) -> None:
 
 def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
     """The last value of ``option`` on a command line, and the rest of the line."""
-    values, rest = _take_all(words, option)
+    values, rest = take_all(words, option)
     return (values[-1] if values else None), rest
-
-
-def _take_all(words: list[str], *options: str) -> tuple[list[str], list[str]]:
-    """The values of ``options`` on a command line, and the rest of the line."""
-    values, rest, left = [], [], iter(words)
-    for word in left:
-        name, equals, value = word.partition("=")
-        if name not in options:
-            rest.append(word)
-        elif (given := value if equals else next(left, None)) is None:
-            raise InputError(f"{word} needs a value")
-        else:
-            values.append(given)
-    return values, rest
 
 
 def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:

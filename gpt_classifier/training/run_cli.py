@@ -156,8 +156,24 @@ def checkpoint_path(given: str, config: Namespace) -> Path:
     return path
 
 
+def take_all(words: list[str], *options: str) -> tuple[list[str], list[str]]:
+    """The values of ``options`` on a command line, and the rest of the line."""
+    values, rest, left = [], [], iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name not in options:
+            rest.append(word)
+        elif (given := value if equals else next(left, None)) is None:
+            raise InputError(f"{word} needs a value")
+        else:
+            values.append(given)
+    return values, rest
+
+
 def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], command: str | None = None) -> Namespace:
-    """What the options say; where they name a model folder as weights, its network and tokenizer are the defaults.
+    """What the options say; where they name weights, the network and tokenizer are those of the weights.
+
+    They replace what a configuration says, which was written for others, but not what is typed as an option.
 
     Args:
         parser: Reads the options from left to right; the right one has precedence.
@@ -177,7 +193,40 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
     if weights in (None, "random", "pretrained") or (defaults := network_settings(find_weights(weights))) is None:
         return config
     first = [] if command is None else [command]
-    return parser.parse_args([*first, f"--config={json.dumps(defaults)}", *args[len(first) :]])
+    files, typed = take_all(args[len(first) :], "--config", "-c")
+    own: dict[str, dict[str, Any]] = {"data": {"tokenizer": defaults["data"]["tokenizer"]}}
+    if (gpt := defaults["model"].get("gpt")) is not None:
+        written = settings.model.gpt
+        own["model"] = {"gpt": gpt if isinstance(written, str) else gpt | {"dropout": written.get("dropout", 0.0)}}
+    contents = [json.dumps(defaults), *files, json.dumps(own)]
+    found = parser.parse_args([*first, *(f"--config={content}" for content in contents), *typed])
+    _adopt(settings, found if command is None else found[command], str(weights), defaults)
+    return found
+
+
+def _adopt(before: Namespace, now: Namespace, weights: str, own: Mapping[str, Any]) -> None:
+    """Says what a configuration wanted ``before`` and ``weights`` have otherwise, and takes over their context.
+
+    Raises ``InputError`` for another tokenizer, which was typed.
+    """
+    tokenizer, context = now.data.tokenizer, own["data"].get("max_length")
+    if isinstance(tokenizer, str) and tokenizer != own["data"]["tokenizer"]:
+        alike = True
+        with suppress(InputError):  # it is not there: the fit says so
+            alike = are_alike(tokenizer, own["data"]["tokenizer"])
+        if not alike:
+            raise InputError(
+                f"tokenizer is {tokenizer}, but {weights} was trained with another one: leave it out, or give "
+                f"--data.tokenizer {weights}"
+            )
+    if context is not None and now.data.max_length > context:
+        now.data.max_length = context
+    changed = [f"data.{name}" for name in ("tokenizer", "max_length") if now.data[name] != before.data[name]]
+    if isinstance(written := before.model.get("gpt"), Mapping) and "gpt" in own["model"]:
+        theirs = own["model"]["gpt"]
+        changed += [f"model.gpt.{n}" for n, value in written.items() if n != "dropout" and theirs.get(n) != value]
+    if changed:
+        rank_zero_info(f"{', '.join(changed)}: those of {weights}")
 
 
 def _encoding_of(network: str, data: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:

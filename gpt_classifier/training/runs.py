@@ -1,5 +1,6 @@
 """The parts of a run: its data, the folder of its files, and its trained model."""
 
+import shlex
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -25,6 +26,20 @@ def run_of(path: Path) -> Path | None:
     folder = path.parent if path.is_file() else path
     inside = folder.name in ("checkpoints", "model") and (folder.parent / "checkpoints").is_dir()
     return folder.parent if inside else None
+
+
+def continuation(trainer: Trainer, run: Path, command: str) -> str | None:
+    """What to type to continue a stopped run; None if it has no checkpoint."""
+    kept = run / "checkpoints" / "last.ckpt"
+    if not kept.is_file():
+        return None
+    # A run that was continued has a configuration of each time.
+    configs = sorted(run.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
+    config = f"--config {shlex.quote(str(configs[-1]))} " if configs else ""
+    return (
+        f"stopped in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps; to continue: "
+        f"gpt-classifier {command} {config}--ckpt_path {shlex.quote(str(kept))}"
+    )
 
 
 def trained_model(path: Path) -> Path:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -370,3 +372,83 @@ def test_the_blocks_of_an_epoch_are_shared_by_processes(tmp_path):
         loader = data.train_dataloader()
         blocks += [number for batch in loader.sampler for number in batch]
     assert len(blocks) == len(set(blocks)) == len(data.packed["train"]) // 3 * 3
+
+
+# ---------------------------------------------------------------- the way from a pretraining to a classifier
+
+
+def scratch(*words):
+    return main(["fit", "--config=scratch", *words, "--trainer.accelerator=cpu", "--trainer.max_epochs=1"])
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", {"train": 300}])
+def test_the_printed_fit_takes_network_and_tokenizer_whatever_its_configuration_says(
+    tokenizer, tmp_path, capsys, caplog, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{'win a' if n % 2 else 'see you'} {chr(97 + n // 8)}{chr(97 + n % 8)},{n % 2}" for n in range(60)]
+    Path("post.csv").write_text("\n".join(["body,label", *rows]), encoding="utf-8")
+    data = {"source": "post.csv", "text_column": "body", "tokenizer": tokenizer}
+    run = pretrain(Path("runs"), changed(data=data)).parent
+    lines = (caplog.text + capsys.readouterr().err).splitlines()
+    said = next(line[line.index("next: ") :] for line in lines if "next: " in line)
+    assert (
+        said == f"next: gpt-classifier fit --config scratch --model.weights {run / 'model'} --data.source post.csv "
+        "--data.text_column body"
+    )
+    assert main([*shlex.split(said)[2:], "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]) == 0
+    told = " ".join((caplog.text + capsys.readouterr().err).split())
+    assert (
+        "data.tokenizer, data.max_length, model.gpt.n_head, model.gpt.n_embd, model.gpt.context_length: those of"
+        in told
+    )
+
+
+def test_of_texts_without_labels_the_next_fit_names_a_file_to_be(tmp_path, capsys, caplog):
+    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
+    pretrain(tmp_path, changed(data={"source": str(tmp_path / "a.txt")}))
+    assert "--data.source LABELLED.csv" in caplog.text + capsys.readouterr().err
+
+
+def test_another_tokenizer_that_is_typed_is_refused_before_anything_is_read(folder, capsys, monkeypatch):
+    monkeypatch.setattr(TextDataModule, "read_rows", None)
+    learned = tokenizers_folder(folder.parent.parent)
+    assert scratch(f"--model.weights={folder}", "--data.source=sample", f"--data.tokenizer={learned}") == 2
+    assert "was trained with another one: leave it out" in capsys.readouterr().err
+
+
+def tokenizers_folder(folder):
+    tokenizers = pytest.importorskip("tokenizers")
+    (folder / "words").mkdir(exist_ok=True)
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]")
+    tokenizers.Tokenizer(words).save(str(folder / "words" / "tokenizer.json"))
+    return folder / "words"
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_stopped_pretraining_leaves_its_network_and_the_command_that_continues_it(
+    validated, tmp_path, capsys, caplog, monkeypatch
+):
+    step = LanguageModel.training_step
+
+    def stopped(module, *arguments):
+        if module.global_step == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return step(module, *arguments)
+
+    monkeypatch.setattr(LanguageModel, "training_step", stopped)
+    settings = changed(data={"batch_size": 8}, trainer={"max_epochs": 3, "limit_train_batches": 4 if validated else 9})
+    (tmp_path / "pre.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["pretrain", f"--config={tmp_path / 'pre.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
+    assert end.value.code == 143
+    run = tmp_path / "version_0"
+    assert (run / "model" / "model.safetensors").is_file()
+    said = (caplog.text + capsys.readouterr().err).splitlines()
+    command = next(line for line in said if "to continue: " in line).partition("to continue: ")[2]
+    assert (
+        command
+        == f"gpt-classifier pretrain --config {run / 'config.yaml'} --ckpt_path {run / 'checkpoints' / 'last.ckpt'}"
+    )
+    monkeypatch.setattr(LanguageModel, "training_step", step)
+    assert main(shlex.split(command)[1:]) == 0

@@ -27,7 +27,7 @@ from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, p
 from gpt_classifier.training.divergence import Diverged
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.monitor import is_better
-from gpt_classifier.training.runs import run_folder, text_data
+from gpt_classifier.training.runs import continuation, run_folder, text_data
 
 OF_THE_LOG = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "config.*.yaml")  # files that a fit begins with
 
@@ -105,17 +105,10 @@ class FinishRun(Callback):
         run = run_folder(trainer)
         if trainer.state.fn != "fit" or run is None:
             return
-        kept = run / "checkpoints" / "last.ckpt"
         if isinstance(exception, STOPS) and trainer.global_step > 0:
             self._write_model(run, trainer, classifier(pl_module))
-        if isinstance(exception, STOPS) and kept.is_file():
-            # A run that was continued has a configuration of each time.
-            configs = sorted(run.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
-            config = f"--config {shlex.quote(str(configs[-1]))} " if configs else ""
-            rank_zero_info(
-                f"stopped in epoch {trainer.current_epoch + 1}, after {trainer.global_step} steps; to continue: "
-                f"gpt-classifier fit {config}--ckpt_path {shlex.quote(str(kept))}"
-            )
+        if isinstance(exception, STOPS) and (told := continuation(trainer, run, "fit")) is not None:
+            rank_zero_info(told)
         elif isinstance(exception, Diverged) and (saved := sorted(run.glob("checkpoints/*.ckpt"))):
             rank_zero_info(f"kept, from before: {', '.join(map(str, saved))}")
         elif not self.trains or not any(run.glob("checkpoints/*.ckpt")):
