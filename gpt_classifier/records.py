@@ -1,14 +1,17 @@
-"""Turns nested dataclasses into values that JSON knows, and back; knows none of them by name.
+"""Turns nested dataclasses into values that JSON knows, and back, and checks values; knows none of them by name.
 
 A field is a key of the same name, without an underscore at its end (``class_``). It is left out where it has its
 default value, and None where it has no default and the key is missing, as in a file of an earlier version.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from gpt_classifier.errors import InputError
 
 Record = TypeVar("Record")
 INLINE = {"inline": True}  # metadata of a field whose own fields stand among those of its owner
@@ -92,3 +95,68 @@ def _keys(kind: Any) -> frozenset[str]:
 
 def _key(name: str) -> str:
     return name.removesuffix("_")
+
+
+# ---------------------------------------------------------------- checking
+
+
+def check(kind: Any, value: Any, name: str = "") -> None:
+    """Raises ``InputError`` unless ``value``, of JSON, is one that :func:`to_json` could have made of a ``kind``.
+
+    ``name`` is that of the value in messages. Unlike :func:`from_json`, it takes no unknown keys and no missing ones.
+    """
+    if kind is Any:
+        return
+    if is_dataclass(kind):
+        _check_record(kind, value, name)
+        return
+    origin, kinds = get_origin(kind), get_args(kind)
+    if origin in (list, dict):
+        inside = isinstance(value, list if origin is list else dict)
+        named = value.items() if isinstance(value, dict) else enumerate(value) if inside else ()
+        _expect(inside, value, name, "a list" if origin is list else "a mapping")
+        for key, inner in named:
+            check(kinds[-1], inner, f"{name}[{key!r}]")
+    elif origin is Literal:
+        _expect(value in kinds, value, name, f"one of {', '.join(map(repr, kinds))}")
+    elif kinds:  # a union
+        fitting = [one for one in kinds if _is_like(one, value)]
+        _expect(bool(fitting), value, name, " or ".join(_word(one) for one in kinds))
+        check(fitting[0], value, name)
+    else:
+        _expect(_is_like(kind, value), value, name, _word(kind))
+
+
+def _check_record(kind: Any, value: Any, name: str) -> None:
+    _expect(isinstance(value, dict), value, name, "a mapping")
+    named = {_key(field.name): field for field in fields(kind)}
+    if unknown := [key for key in value if key not in named]:
+        raise InputError(f"{name or 'it'} has the key {str(unknown[0])[:60]!r}, expected {', '.join(named)}")
+    for key, field in named.items():
+        whole = f"{name}.{key}".removeprefix(".")
+        if key in value:
+            check(_hints(kind)[field.name], value[key], whole)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"{whole} is missing")
+
+
+def _is_like(kind: Any, value: Any) -> bool:
+    """Whether a value is of a plain kind, or could be of a nested one."""
+    if kind in (None, NoneType, bool, str):
+        return isinstance(value, NoneType if kind is None else kind)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    origin = get_origin(kind) or kind
+    return isinstance(value, list if origin is list else dict)
+
+
+def _word(kind: Any) -> str:
+    words = {None: "null", NoneType: "null", bool: "true or false", int: "a whole number", float: "a finite number"}
+    return (words | {str: "a text"}).get(kind) or ("a list" if get_origin(kind) is list else "a mapping")
+
+
+def _expect(holds: bool, value: Any, name: str, expected: str) -> None:
+    if not holds:
+        raise InputError(f"{name or 'it'} is {repr(value)[:60]}, expected {expected}")

@@ -13,6 +13,7 @@ from gpt_classifier import __version__
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.inference.formats import FORMAT, up_to_date
+from gpt_classifier.inference.stored import check_config, no_more_than
 from gpt_classifier.models.build import Specification, build
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.tensor_file import check_finite
@@ -71,17 +72,27 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
             f"{where} is a pretrained network without a classification head: fit --model.weights {where} trains one"
         )
     try:
+        check_config(config)
+    except InputError as error:
+        raise InputError(f"the config in {where} is not one that this package wrote: {error}") from error
+    try:
         vocabulary, trained_on = tensors.pop(VOCABULARY), tensors.pop(TRAINED_ON, None)
         text_encoder = TextEncoder.restore(config["text_encoder"], vocabulary)
         specification, class_names = Specification.restore(config["model"]), list(config["class_names"])
         decision, data, version = Decision(**config["decision"]), dict(config["data"]), str(config["version"])
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
-        model = build(specification, weights=None)
+        with no_more_than(tensors):
+            model = build(specification, weights=None)
         # Copies: tensors of a file map it, and on Windows nobody can replace or remove a file that is mapped. PyTorch
         # also aligns them, without which some kernels add numbers in another order than when the model was trained.
         model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
         trained_on = None if trained_on is None else trained_on.clone()
+        if trained_on is not None and (trained_on.dtype != torch.int64 or trained_on.ndim != 1):
+            raise ValueError(f"{TRAINED_ON} is {trained_on.dtype} of shape {tuple(trained_on.shape)}")
+        room, width = model.backbone.config.context_length, text_encoder.pad_to or text_encoder.max_length
+        if width > room:
+            raise ValueError(f"texts of {width} tokens, but a context of {room}")
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -93,7 +104,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     contents = Bundle(model.eval(), text_encoder, class_names, data, trained_on, decision, version=version)
     try:
         check_answers(contents, where)
-    except (IndexError, OverflowError, RuntimeError, TypeError) as error:
+    except (IndexError, OverflowError, RuntimeError, TypeError, MemoryError) as error:
         raise InputError(f"the config in {where} does not fit its weights ({reason(error)})") from error
     return contents
 

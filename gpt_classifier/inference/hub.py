@@ -9,10 +9,12 @@ import torch
 
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.inference.stored import no_more_than
 from gpt_classifier.models.build import Specification, build
 from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
 from gpt_classifier.models.tensor_file import read_tensors
 from gpt_classifier.models.weights import to_our_layout
+from gpt_classifier.records import check
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.text.tokenizers import Published, tokenizer_named
 
@@ -36,6 +38,15 @@ def read_classifier(folder: Path, config: Mapping[str, Any]) -> tuple[SequenceCl
 
     Raises ``InputError`` for networks that compute something else, or a folder that is not whole.
     """
+    try:
+        return _read(folder, config)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
+        raise InputError(f"{folder} is not a whole {ARCHITECTURE} ({reason(error)}): fetch it again") from error
+
+
+def _read(folder: Path, config: Mapping[str, Any]) -> tuple[SequenceClassifier, TextEncoder, list[str]]:
     other = {name: config[name] for name, value in EXPECTED.items() if config.get(name, value) != value}
     if config.get("n_inner") not in (None, 4 * config["n_embd"]):
         other["n_inner"] = config["n_inner"]
@@ -44,21 +55,20 @@ def read_classifier(folder: Path, config: Mapping[str, Any]) -> tuple[SequenceCl
     if other:
         raise InputError(f"{folder} is a {ARCHITECTURE} with {other}, which this package's GPT does not have")
     tensors = read_tensors(folder)
-    try:
-        names = [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
-        weight = tensors.pop("score.weight").float()
-        fields = {
-            "vocab_size": config["vocab_size"],
-            "context_length": config["n_positions"],
-            "dropout": config.get("resid_pdrop", 0.1),
-        } | {name: config[name] for name in ("n_embd", "n_layer", "n_head")}
+    names = [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
+    check(list[str], names, "id2label")
+    weight = tensors.pop("score.weight").float()
+    fields = {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["n_positions"],
+        "dropout": config.get("resid_pdrop", 0.1),
+    } | {name: config[name] for name in ("n_embd", "n_layer", "n_head")}
+    with no_more_than(tensors | {"head": weight}):
         model = build(Specification("gpt", fields | {"causal": True}, len(names)), weights=None)
-        state = {f"{BACKBONE}{name}": tensor.contiguous() for name, tensor in to_our_layout(tensors).items()}
-        model.load_state_dict(
-            state | {"head.weight": weight, "head.bias": torch.zeros(len(names))}, strict=True, assign=True
-        )
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"{folder} is not a whole {ARCHITECTURE} ({reason(error)}): fetch it again") from error
+    state = {f"{BACKBONE}{name}": tensor.contiguous() for name, tensor in to_our_layout(tensors).items()}
+    model.load_state_dict(
+        state | {"head.weight": weight, "head.bias": torch.zeros(len(names))}, strict=True, assign=True
+    )
     return model.eval(), _text_encoder(folder, config), names
 
 

@@ -18,6 +18,7 @@ from gpt_classifier.inference.bundle import Bundle, check_answers, restore
 from gpt_classifier.inference.checkpoint_file import CHECKPOINTS, load_checkpoint
 from gpt_classifier.inference.formats import has_checksums, read_config, up_to_date, write_config
 from gpt_classifier.models.tensor_file import read_tensors, write_tensors
+from gpt_classifier.records import check
 
 WEIGHTS = "model.safetensors"
 
@@ -83,8 +84,10 @@ def decision_of(folder: Path) -> Decision:
     if not (folder / "config.json").is_file():
         return Decision()
     try:
-        return Decision(**up_to_date(read_config(folder), folder)["decision"])
-    except (KeyError, TypeError) as error:
+        decision = up_to_date(read_config(folder), folder)["decision"]
+        check(Decision, decision, "decision")
+        return Decision(**decision)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the decision in {folder / 'config.json'} is not one ({reason(error)})") from error
 
 

@@ -51,8 +51,11 @@ def read_tensors(path: Path, checked: bool = False) -> dict[str, Tensor]:
         index = path / "model.safetensors.index.json"
         try:
             names = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else []
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            elsewhere = [name for name in names if name != Path(name).name]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{index} is not an index of weights: fetch the folder again") from error
+        if elsewhere:
+            raise InputError(f"{index} names {elsewhere[0]!r}, which is no file of that folder: fetch the folder again")
         files = [path / name for name in names or ["model.safetensors"]]
     else:
         files = [path]

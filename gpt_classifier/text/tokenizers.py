@@ -137,7 +137,10 @@ class BytePairs:
         return self._encoding.eot_token
 
     def ids(self, text: str) -> list[int]:
-        return self._encoding.encode_ordinary(text)
+        try:
+            return self._encoding.encode_ordinary(text)
+        except BaseException as error:
+            raise _readable(error, self._encoding.name) from error
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         characters, borders = valid(text), _borders(text)
@@ -172,6 +175,7 @@ class BytePairs:
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "BytePairs":
+        _check_pattern(settings["pattern"])
         lengths, _, joined = vocabulary.numpy().tobytes().partition(b"\0")
         ends = np.cumsum(np.frombuffer(lengths, dtype=np.uint8))
         encoding = tiktoken.Encoding(
@@ -215,7 +219,10 @@ class Published:
 
     def _tokens(self, text: str) -> list[tuple[int, tuple[int, int]]]:
         """Ids, each with its start and end."""
-        encoding = self._tokenizer.encode(valid(text), add_special_tokens=False)
+        try:
+            encoding = self._tokenizer.encode(valid(text), add_special_tokens=False)
+        except BaseException as error:
+            raise _readable(error, self._name) from error
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         tokens = zip(encoding.ids, encoding.offsets, strict=True)
         return [(number, span) for number, span in tokens if number not in self._never]
@@ -251,12 +258,60 @@ class Published:
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "Published":
         try:
-            tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
-        except Exception as error:  # tokenizers raises plain Exceptions
+            content = vocabulary.numpy().tobytes().decode()
+            tokenizer = tokenizers.Tokenizer.from_str(content)
+            _check_growth(json.loads(content))
+            return cls(tokenizer, settings["tokenizer"])
+        except BaseException as error:  # tokenizers raises plain Exceptions
+            if not isinstance(_readable(error, ""), Exception):
+                raise
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error
-        return cls(tokenizer, settings["tokenizer"])
+
+
+def _readable(error: BaseException, name: str) -> BaseException:
+    """The error itself, or an ``InputError`` for a panic of a library in Rust, which is no ``Exception``."""
+    if type(error).__name__ != "PanicException":
+        return error
+    return InputError(f"the tokenizer {name} cannot encode a text ({reason(error)}): fetch it again")
+
+
+# Of the tokens' own patterns, none repeats a group or refers to one, which may take a time exponential in a text.
+UNBOUNDED = re.compile(r"\)[*+?{]|(?<!\\)\\[1-9k]")
+MOST_PATTERN = 1000  # characters
+MOST_GROWTH, MOST_STEPS = 16, 100  # of a text by the steps of a normalizer, and how many there may be
+
+
+def _check_pattern(pattern: str) -> None:
+    if not isinstance(pattern, str) or len(pattern) > MOST_PATTERN or UNBOUNDED.search(pattern):
+        raise InputError(f"the tokenizer's pattern is {str(pattern)[:60]!r}, which may take very long: fetch it again")
+
+
+def _check_growth(content: Any) -> None:
+    """Raises ``ValueError`` if normalizing may make a text many times as long, as a chain of replacements does."""
+    steps, growth = _steps(content.get("normalizer")), 1.0
+    for step in steps:
+        if step.get("type") == "Replace":
+            pattern = step["pattern"].get("String")
+            # A regular expression may match nothing, between any two characters.
+            growth *= max(1.0, len(step["content"]) / len(pattern) if pattern else 1.0 + len(step["content"]))
+    if len(steps) > MOST_STEPS or growth > MOST_GROWTH:
+        raise ValueError(f"normalizing in {len(steps)} steps may make texts {growth:,.0f} times as long")
+
+
+def _steps(normalizer: Any) -> list[dict[str, Any]]:
+    """The steps of a normalizer, those of sequences within sequences too."""
+    found: list[dict[str, Any]] = []
+    waiting = [normalizer]
+    while waiting and len(found) <= MOST_STEPS:
+        step = waiting.pop()
+        inner = step.get("normalizers") if isinstance(step, dict) else None
+        if inner is not None:
+            waiting += inner
+        elif isinstance(step, dict):
+            found.append(step)
+    return found
 
 
 def _borders(text: str) -> list[int]:
