@@ -152,10 +152,6 @@ def folders(trained, tmp_path_factory, published):
                "num_key_value_heads": 1, "intermediate_size": 32, "max_position_embeddings": 64}  # fmt: skip
     wordpiece, bpe = published("wordpiece"), published("bpe")
     kinds = {"encoder": (network, wordpiece), "decoder": (decoder, bpe), "gpt": (None, "bytes")}
-        "encoder": (network, published("wordpiece")),
-        "decoder": (decoder, published("bpe")),
-        "gpt": (None, "bytes"),
-    }
     for name, (backbone, tokenizer) in kinds.items():
         words = ["fit", "--config=quickstart", f"--trainer.default_root_dir={root / name}", "--trainer.max_epochs=1"]
         words += [f"--model.backbone={json.dumps(backbone)}", f"--data.tokenizer={tokenizer}", "--data.max_length=32"]
