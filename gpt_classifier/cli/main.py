@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from gpt_classifier import __version__
-from gpt_classifier.errors import InputError, did_you_mean, lack_of_resources
+from gpt_classifier.errors import InputError, did_you_mean, lack_of_resources, reason
 
 
 class Command(NamedTuple):
@@ -63,6 +63,7 @@ def usage() -> str:
         "usage: gpt-classifier COMMAND ...\n\n"
         f"Train a GPT-2 text classifier and use it. COMMAND is one of\n\n{''.join(lines)}\n"
         f"--config takes a file or one of these, which come with the package:\n  {names}\n\n"
+        "--import MODULE imports a module of yours first, such as one with the head of a model.\n"
         "gpt-classifier COMMAND --help explains a command; --version prints the version.\n"
     )
 
@@ -124,7 +125,7 @@ def _run(arguments: list[str]) -> int:
             raise InputError(f"no command {name!r}{_meant(name, words)}")
         from gpt_classifier.cli import parser
 
-        COMMANDS[name].run(name, parser.prepared(name, words))
+        COMMANDS[name].run(name, parser.prepared(name, _without_imports(words)))
     except InputError as error:
         return _told(str(error))
     except Exception as error:  # of any library, which raise errors of their own
@@ -132,6 +133,26 @@ def _run(arguments: list[str]) -> int:
             raise
         return _told(lack)
     return 0
+
+
+def _without_imports(words: list[str]) -> list[str]:
+    """The words without ``--import MODULE``, whose modules are imported: code is run that the user names, no file."""
+    rest, waiting = list[str](), iter(words)
+    for word in waiting:
+        option, equals, value = word.partition("=")
+        if option != "--import":
+            rest.append(word)
+            continue
+        module = value if equals else next(waiting, "")
+        if os.getcwd() not in sys.path and "" not in sys.path:  # as for python -m
+            sys.path.insert(0, os.getcwd())
+        try:
+            import_module(module)
+        except Exception as error:  # whatever that module does
+            raise InputError(
+                f"--import {module} cannot be imported ({reason(error)}): name one as Python does"
+            ) from error
+    return rest
 
 
 def _told(message: str) -> int:

@@ -51,6 +51,17 @@ class Decision:
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature is {self.temperature}, expected a number above 0")
 
+    def check_classes(self, number: int) -> None:
+        """Raises ``ValueError`` unless it is a decision between so many classes."""
+        wrong = {
+            "log_priors": len(self.log_priors) not in (0, number),
+            "thresholds": len(self.thresholds) not in (0, number),
+            "costs": bool(self.costs) and [len(row) for row in self.costs] != [number] * number,
+            "positive": self.positive is not None and not 0 <= self.positive < number,
+        }
+        if named := [name for name, is_wrong in wrong.items() if is_wrong]:
+            raise ValueError(f"{named[0]} is {str(getattr(self, named[0]))[:60]}, which does not suit {number} classes")
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, K) logits -> (N, K) probabilities, in float64."""
         scaled = logits.astype(np.float64) / self.temperature

@@ -82,6 +82,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         decision, data, version = Decision(**config["decision"]), dict(config["data"]), str(config["version"])
         if len(class_names) != specification.num_classes:
             raise ValueError(f"{specification.num_classes} classes, but the names {class_names}")
+        decision.check_classes(len(class_names))
         with no_more_than(tensors):
             model = build(specification, weights=None)
         # Copies: tensors of a file map it, and on Windows nobody can replace or remove a file that is mapped. PyTorch

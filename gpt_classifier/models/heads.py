@@ -229,7 +229,10 @@ def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -
     module, _, name = head["class_path"].rpartition(".")
     head_class = getattr(sys.modules.get(module), name, None)
     if head_class is None:
-        raise InputError(f"the head {head['class_path']} is not imported: `import {module}` before loading the model")
+        raise InputError(
+            f"the head {head['class_path']} is not imported: `import {module}` before loading the model, or on a "
+            f"command line --import {module}, if you trust that module"
+        )
     if not (isinstance(head_class, type) and issubclass(head_class, nn.Module)):
         raise InputError(f"the head {head['class_path']} is not a torch.nn.Module class")
     try:

@@ -31,7 +31,6 @@ class PretrainingCLI(RunCLI):
 
     model: LanguageModel
     datamodule: PretrainingData
-    checkpoint: Path | None = None  # checkpoint that the run continues from
 
     def __init__(self, args: list[str]) -> None:
         parser = {"prog": "gpt-classifier pretrain", "description": "Pretrains a network on your own texts."}

@@ -197,6 +197,8 @@ class Published:
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         self._tokenizer, self._name = tokenizer, name
+        if tokenizer.normalizer is not None:
+            _check_growth(json.loads(tokenizer.normalizer.__getstate__()), name)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True  # special tokens written in a text are ordinary text
@@ -206,7 +208,7 @@ class Published:
         special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._never = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
         # Special tokens that the tokenizer's post-processor adds, for example [CLS] and [SEP].
-        text, whole = self.ids("a"), tokenizer.encode("a").ids
+        text, whole = self.ids("a"), self._encoded("a", special=True).ids
         start = next(place for place in range(len(whole)) if whole[place : place + len(text)] == text)
         self.before, self.after = whole[:start], whole[start + len(text) :]
 
@@ -219,13 +221,16 @@ class Published:
 
     def _tokens(self, text: str) -> list[tuple[int, tuple[int, int]]]:
         """Ids, each with its start and end."""
-        try:
-            encoding = self._tokenizer.encode(valid(text), add_special_tokens=False)
-        except BaseException as error:
-            raise _readable(error, self._name) from error
+        encoding = self._encoded(text)
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         tokens = zip(encoding.ids, encoding.offsets, strict=True)
         return [(number, span) for number, span in tokens if number not in self._never]
+
+    def _encoded(self, text: str, special: bool = False) -> Any:
+        try:
+            return self._tokenizer.encode(valid(text), add_special_tokens=special)
+        except BaseException as error:
+            raise _readable(error, self._name) from error
 
     def without_special_tokens(self) -> "Published":
         """The same tokenizer, except that it adds nothing to a text."""
@@ -258,9 +263,7 @@ class Published:
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "Published":
         try:
-            content = vocabulary.numpy().tobytes().decode()
-            tokenizer = tokenizers.Tokenizer.from_str(content)
-            _check_growth(json.loads(content))
+            tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
             return cls(tokenizer, settings["tokenizer"])
         except BaseException as error:  # tokenizers raises plain Exceptions
             if not isinstance(_readable(error, ""), Exception):
@@ -288,16 +291,19 @@ def _check_pattern(pattern: str) -> None:
         raise InputError(f"the tokenizer's pattern is {str(pattern)[:60]!r}, which may take very long: fetch it again")
 
 
-def _check_growth(content: Any) -> None:
-    """Raises ``ValueError`` if normalizing may make a text many times as long, as a chain of replacements does."""
-    steps, growth = _steps(content.get("normalizer")), 1.0
+def _check_growth(normalizer: Any, name: str) -> None:
+    """Raises ``InputError`` if normalizing may make a text many times as long, as a chain of replacements does."""
+    steps, growth = _steps(normalizer), 1.0
     for step in steps:
         if step.get("type") == "Replace":
             pattern = step["pattern"].get("String")
             # A regular expression may match nothing, between any two characters.
             growth *= max(1.0, len(step["content"]) / len(pattern) if pattern else 1.0 + len(step["content"]))
     if len(steps) > MOST_STEPS or growth > MOST_GROWTH:
-        raise ValueError(f"normalizing in {len(steps)} steps may make texts {growth:,.0f} times as long")
+        raise InputError(
+            f"the tokenizer {name} normalizes in {len(steps)} steps, which may make texts {growth:,.0f} times as long: "
+            "fetch it again"
+        )
 
 
 def _steps(normalizer: Any) -> list[dict[str, Any]]:

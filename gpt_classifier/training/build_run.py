@@ -62,7 +62,6 @@ class ClassifierCLI(RunCLI):
     model: GPTClassifier
     datamodule: TextDataModule
     given_checkpoint: str | None = None  # --ckpt_path
-    checkpoint: Path | None = None  # checkpoint that fit continues from
     trained: GPTClassifier  # trained model of the other commands
     trained_path: Path  # its checkpoint or folder
 

@@ -273,8 +273,9 @@ class GPTClassifier(StoredModule):
         self.predictions.add(stage, logits, batch)
         return self.loss(logits, batch.labels), lm_loss
 
-    def predict_step(self, batches: list[Batch], batch_number: int) -> tuple[Tensor, Tensor]:
+    def predict_step(self, batches: list[Batch] | Batch, batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
+        batches = [batches] if isinstance(batches, Batch) else batches  # of the loaders of other splits
         rows = torch.cat([batch.rows for batch in batches if batch.rows is not None])
         logits = torch.cat([self.logits(batch) for batch in batches])
         order = rows.argsort()

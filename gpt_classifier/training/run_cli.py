@@ -30,7 +30,7 @@ from gpt_classifier.models.transformers_network import context_length
 from gpt_classifier.text.tokenizers import OWN, are_alike
 from gpt_classifier.training.callbacks.progress import Bar
 from gpt_classifier.training.parser import Parser
-from gpt_classifier.training.runs import run_folder, run_of
+from gpt_classifier.training.runs import run_folder, run_of, use_run
 
 
 class SaveConfig(SaveConfigCallback):
@@ -56,6 +56,8 @@ class RunCLI(LightningCLI):
         root: Folder of the runs.
         epochs: Number of epochs, unless the configuration says otherwise.
     """
+
+    checkpoint: Path | None = None  # that the command continues from
 
     def __init__(
         self,
@@ -106,11 +108,14 @@ class RunCLI(LightningCLI):
         if kwargs.get("logger", config.get("logger")) is False:  # learning rates are written only to a logger
             extra = [callback for callback in extra if not isinstance(callback, LearningRateMonitor)]
         try:
-            return super().instantiate_trainer(callbacks=extra, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=extra, **kwargs)
         except InputError:
             raise
         except (TypeError, ValueError) as error:  # Lightning raises them for an unknown name or number
             raise InputError(f"the trainer cannot be made: {' '.join(str(error).split())}") from error
+        if self.checkpoint is not None and (run := run_of(self.checkpoint)) is not None:
+            use_run(trainer, run)
+        return trainer
 
     @abstractmethod
     def added_to_trainer(self, config: Namespace) -> tuple[list[Callback], Literal[False] | TensorBoardLogger | None]:

@@ -2,8 +2,10 @@
 
 import shlex
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.files import find_in_run
@@ -16,9 +18,28 @@ def text_data(trainer: Trainer) -> TextDataModule | None:
     return data if isinstance(data, TextDataModule) else None
 
 
+_OWN: "WeakKeyDictionary[Trainer, Path]" = WeakKeyDictionary()  # folders of runs whose loggers keep none
+
+
 def run_folder(trainer: Trainer) -> Path | None:
-    """The folder of this run, or None if the trainer has none (no logger, or ``fast_dev_run``)."""
-    return next((Path(logger.log_dir) for logger in trainer.loggers if logger.log_dir), None)
+    """The folder of this run, or None if the trainer has none (no logger, or ``fast_dev_run``).
+
+    It is that of the first logger which has one, as of TensorBoard; where all log elsewhere, as to a server, a new
+    ``version_N`` in the trainer's ``default_root_dir``, unless :func:`use_run` has named one.
+    """
+    found = next((Path(logger.log_dir) for logger in trainer.loggers if logger.log_dir), None)
+    if found is not None or all(isinstance(logger, DummyLogger) for logger in trainer.loggers):
+        return found
+    if trainer not in _OWN:
+        root = Path(trainer.default_root_dir)
+        number = 1 + max((int(run.name[8:]) for run in root.glob("version_*") if run.name[8:].isdigit()), default=-1)
+        _OWN[trainer] = trainer.strategy.broadcast(root / f"version_{number}")
+    return _OWN[trainer]
+
+
+def use_run(trainer: Trainer, run: Path) -> None:
+    """Has the files of a trainer whose loggers keep none written into the folder of a run, which it continues."""
+    _OWN[trainer] = run
 
 
 def run_of(path: Path) -> Path | None:

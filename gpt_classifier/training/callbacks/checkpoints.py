@@ -13,6 +13,7 @@ from gpt_classifier.files import whole_file
 from gpt_classifier.models.tensor_file import check_records
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, is_better, mode
+from gpt_classifier.training.runs import run_folder
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -39,6 +40,12 @@ def write_whole_files(trainer: Trainer) -> None:
         trainer.strategy.checkpoint_io = WholeFiles()
 
 
+def lie_in_the_run(callback: ModelCheckpoint, trainer: Trainer) -> None:
+    """Has checkpoints written into the run's folder, whatever logger is the first; called in all processes."""
+    if callback.dirpath is None and (run := run_folder(trainer)) is not None:
+        callback.dirpath = str(run / "checkpoints")
+
+
 def before_first_step(trainer: Trainer) -> bool:
     """Whether what a probe has solved is validated; Lightning's callbacks wait for the end of an epoch."""
     return trainer.state.fn == "fit" and trainer.global_step == 0 and not trainer.sanity_checking
@@ -51,6 +58,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().__init__(filename="best", enable_version_counter=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        lie_in_the_run(self, trainer)
         if stage == "fit":  # the model is not known before
             monitor = classifier(pl_module).hparams["monitor"]
             super().__init__(self.dirpath, "best", monitor, mode=mode(monitor), enable_version_counter=False)
@@ -98,6 +106,7 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        lie_in_the_run(self, trainer)
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             write_whole_files(trainer)
