@@ -91,9 +91,6 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         trained_on = None if trained_on is None else trained_on.clone()
         if trained_on is not None and (trained_on.dtype != torch.int64 or trained_on.ndim != 1):
             raise ValueError(f"{TRAINED_ON} is {trained_on.dtype} of shape {tuple(trained_on.shape)}")
-        room, width = model.backbone.config.context_length, text_encoder.pad_to or text_encoder.max_length
-        if width > room:
-            raise ValueError(f"texts of {width} tokens, but a context of {room}")
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -105,7 +102,9 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     contents = Bundle(model.eval(), text_encoder, class_names, data, trained_on, decision, version=version)
     try:
         check_answers(contents, where)
-    except (IndexError, OverflowError, RuntimeError, TypeError, MemoryError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # each architecture raises errors of its own
         raise InputError(f"the config in {where} does not fit its weights ({reason(error)})") from error
     return contents
 
@@ -113,6 +112,13 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
 def check_answers(contents: Bundle, where: Path) -> None:
     """Raises ``InputError`` if the model gives no probabilities: for want of finite weights, or of room for numbers."""
     check_finite(contents.model.state_dict(), where)
+    encoder, network = contents.text_encoder, contents.model.backbone.config
+    width = encoder.pad_to or encoder.max_length
+    if width > network.context_length or encoder.vocab_size > network.vocab_size:
+        raise InputError(
+            f"the config in {where} does not fit its weights: texts have up to {width} tokens of {encoder.vocab_size} "
+            f"kinds, but the network reads {network.context_length} of {network.vocab_size}"
+        )
     model, batch = contents.model, contents.text_encoder.batch([contents.text_encoder.encode("a text")[0]])
     device, trains = next(model.parameters()).device, model.training
     with torch.inference_mode():

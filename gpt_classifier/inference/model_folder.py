@@ -73,7 +73,12 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     card, config = found / "README.md", read_config(found)
     if hub.is_classifier(config):
         contents = Bundle(*hub.read_classifier(found, config), decision=hub.decision(config))
-        check_answers(contents, found)
+        try:
+            check_answers(contents, found)
+        except InputError:
+            raise
+        except Exception as error:  # as of a folder that is not whole
+            raise InputError(f"{found} is not a whole classifier ({reason(error)}): fetch it again") from error
         return contents
     contents = restore(up_to_date(config, found), read_tensors(found, has_checksums(config)), found)
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")

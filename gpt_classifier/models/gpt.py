@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from gpt_classifier.records import check
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -42,6 +44,7 @@ class GPTConfig:
     causal: bool = True
 
     def __post_init__(self) -> None:
+        check(GPTConfig, asdict(self))
         sizes = (self.vocab_size, self.context_length, self.n_embd, self.n_layer, self.n_head)
         if min(sizes) < 1 or self.n_embd % self.n_head or not 0 <= self.dropout < 1:
             raise ValueError(f"{self}: sizes must be positive, n_head must divide n_embd and dropout lie in [0, 1)")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, tokenizer_folder
+from gpt_classifier.text.bounds import check_growth, check_pattern, readable
 from gpt_classifier.text.normalize import valid
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
@@ -140,7 +141,7 @@ class BytePairs:
         try:
             return self._encoding.encode_ordinary(text)
         except BaseException as error:
-            raise _readable(error, self._encoding.name) from error
+            raise readable(error, self._encoding.name) from error
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         characters, borders = valid(text), _borders(text)
@@ -175,7 +176,7 @@ class BytePairs:
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "BytePairs":
-        _check_pattern(settings["pattern"])
+        check_pattern(settings["pattern"])
         lengths, _, joined = vocabulary.numpy().tobytes().partition(b"\0")
         ends = np.cumsum(np.frombuffer(lengths, dtype=np.uint8))
         encoding = tiktoken.Encoding(
@@ -198,7 +199,7 @@ class Published:
     def __init__(self, tokenizer: Any, name: str) -> None:
         self._tokenizer, self._name = tokenizer, name
         if tokenizer.normalizer is not None:
-            _check_growth(json.loads(tokenizer.normalizer.__getstate__()), name)
+            check_growth(json.loads(tokenizer.normalizer.__getstate__()), name)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True  # special tokens written in a text are ordinary text
@@ -209,7 +210,9 @@ class Published:
         self._never = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
         # Special tokens that the tokenizer's post-processor adds, for example [CLS] and [SEP].
         text, whole = self.ids("a"), self._encoded("a", special=True).ids
-        start = next(place for place in range(len(whole)) if whole[place : place + len(text)] == text)
+        start = next((place for place in range(len(whole)) if whole[place : place + len(text)] == text), None)
+        if start is None:
+            raise InputError(f"the tokenizer {name} reads a text otherwise between its special tokens: fetch it again")
         self.before, self.after = whole[:start], whole[start + len(text) :]
 
     def ids(self, text: str) -> list[int]:
@@ -230,7 +233,7 @@ class Published:
         try:
             return self._tokenizer.encode(valid(text), add_special_tokens=special)
         except BaseException as error:
-            raise _readable(error, self._name) from error
+            raise readable(error, self._name) from error
 
     def without_special_tokens(self) -> "Published":
         """The same tokenizer, except that it adds nothing to a text."""
@@ -266,58 +269,11 @@ class Published:
             tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
             return cls(tokenizer, settings["tokenizer"])
         except BaseException as error:  # tokenizers raises plain Exceptions
-            if not isinstance(_readable(error, ""), Exception):
+            if not isinstance(readable(error, ""), Exception):
                 raise
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error
-
-
-def _readable(error: BaseException, name: str) -> BaseException:
-    """The error itself, or an ``InputError`` for a panic of a library in Rust, which is no ``Exception``."""
-    if type(error).__name__ != "PanicException":
-        return error
-    return InputError(f"the tokenizer {name} cannot encode a text ({reason(error)}): fetch it again")
-
-
-# Of the tokens' own patterns, none repeats a group or refers to one, which may take a time exponential in a text.
-UNBOUNDED = re.compile(r"\)[*+?{]|(?<!\\)\\[1-9k]")
-MOST_PATTERN = 1000  # characters
-MOST_GROWTH, MOST_STEPS = 16, 100  # of a text by the steps of a normalizer, and how many there may be
-
-
-def _check_pattern(pattern: str) -> None:
-    if not isinstance(pattern, str) or len(pattern) > MOST_PATTERN or UNBOUNDED.search(pattern):
-        raise InputError(f"the tokenizer's pattern is {str(pattern)[:60]!r}, which may take very long: fetch it again")
-
-
-def _check_growth(normalizer: Any, name: str) -> None:
-    """Raises ``InputError`` if normalizing may make a text many times as long, as a chain of replacements does."""
-    steps, growth = _steps(normalizer), 1.0
-    for step in steps:
-        if step.get("type") == "Replace":
-            pattern = step["pattern"].get("String")
-            # A regular expression may match nothing, between any two characters.
-            growth *= max(1.0, len(step["content"]) / len(pattern) if pattern else 1.0 + len(step["content"]))
-    if len(steps) > MOST_STEPS or growth > MOST_GROWTH:
-        raise InputError(
-            f"the tokenizer {name} normalizes in {len(steps)} steps, which may make texts {growth:,.0f} times as long: "
-            "fetch it again"
-        )
-
-
-def _steps(normalizer: Any) -> list[dict[str, Any]]:
-    """The steps of a normalizer, those of sequences within sequences too."""
-    found: list[dict[str, Any]] = []
-    waiting = [normalizer]
-    while waiting and len(found) <= MOST_STEPS:
-        step = waiting.pop()
-        inner = step.get("normalizers") if isinstance(step, dict) else None
-        if inner is not None:
-            waiting += inner
-        elif isinstance(step, dict):
-            found.append(step)
-    return found
 
 
 def _borders(text: str) -> list[int]:
