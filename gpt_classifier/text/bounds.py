@@ -23,6 +23,12 @@ def check_pattern(pattern: str) -> None:
         raise InputError(f"the tokenizer's pattern is {str(pattern)[:60]!r}, which may take very long: fetch it again")
 
 
+def check_numbers(largest: int, tokens: int, name: str) -> None:
+    """Raises ``InputError`` if far more numbers of tokens are possible than there are tokens."""
+    if not tokens > 0 or largest > 4 * tokens + 1000:
+        raise InputError(f"the tokenizer {name} numbers {tokens:,} tokens up to {largest:,}: fetch it again")
+
+
 def check_growth(normalizer: Any, name: str) -> None:
     """Raises ``InputError`` if normalizing may make a text many times as long, as a chain of replacements does."""
     steps, growth = _steps(normalizer), 1.0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, tokenizer_folder
-from gpt_classifier.text.bounds import check_growth, check_pattern, readable
+from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, readable
 from gpt_classifier.text.normalize import valid
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
@@ -203,7 +203,9 @@ class Published:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True  # special tokens written in a text are ordinary text
-        self.vocab_size = max(tokenizer.get_vocab().values()) + 1
+        vocabulary = tokenizer.get_vocab()
+        self.vocab_size = max(vocabulary.values(), default=0) + 1
+        check_numbers(self.vocab_size, len(vocabulary), name)
         known = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|endoftext|>"))
         self.padding_id = next((number for number in known if number is not None), 0)
         special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -631,3 +632,46 @@ def waiting(port: int) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/metrics")
     return value(connection.getresponse().read().decode(), "gpt_classifier_waiting_texts")
+
+
+# ---------------------------------------------------------------- whatever is sent
+
+ODD = [
+    None, True, -1, 0, 10**30, 1e308, float("nan"), "", "a text", "\ud800", "\x00\u202e", "x" * 3000, "é" * 200,
+    [], [[]], ["a"] * 30, {}, {"text": "a"}, {"a": {"b": []}}, [None, 1], "text", "ham",
+]  # fmt: skip
+POSTED = ["/predict", "/trace", "/table", "/table/head", "/predict/../trace", "/nothing"]
+PATHS = [*POSTED, "/", "/health", "/metrics", "/model", "/page.js"]
+KINDS = ["application/json", "text/csv", "application/json; charset=utf-16", "multipart/form-data", "", "é".encode()]
+NAMES = ["text", "texts", "decide", "top", "trace", "x"]
+BODIES = [b"[" * 5000, b'text\n"a', b"PK\x03\x04" + b"x" * 50, b"\xff\xfe\x00", b"text,label\na,b,c\n"]
+
+
+def odd_request(draw):
+    """A method, a path, headers and a body, of which most are wrong."""
+    body = {draw.choice(NAMES): draw.choice(ODD) for _ in range(draw.randint(0, 3))}
+    content = json.dumps(draw.choice([body, body, [body], draw.choice(ODD)])).encode("utf-8", "surrogatepass")
+    if draw.random() < 0.3:
+        content = bytearray(content or b"{}")
+        for _ in range(draw.randint(1, 5)):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+    if draw.random() < 0.1:
+        content = draw.choice(BODIES)
+    kind = draw.choice(KINDS)
+    headers = [("content-type", kind), ("accept", draw.choice(["*/*", "text/csv", "x" * 500]))]
+    method = draw.choice(["POST", "POST", "POST", "GET", "PUT", "OPTIONS", "HEAD"])
+    return method, draw.choice(POSTED if method == "POST" else PATHS), headers, bytes(content)
+
+
+def test_no_request_is_an_error_of_the_service(client):
+    draw, wrong = random.Random(0), []
+    for case in range(int(os.environ.get("FUZZ_CASES", "300"))):
+        method, path, headers, content = odd_request(draw)
+        began = time.monotonic()
+        response = client.request(method, path, headers=headers, content=content)
+        fine = response.status_code < 500 and time.monotonic() - began < 20
+        if fine and response.status_code >= 400 and method != "HEAD":
+            fine = "\n" not in error(response)
+        if not fine:
+            wrong.append((case, method, path, headers, content[:80], response.status_code))
+    assert not wrong
