@@ -2,12 +2,14 @@
 
 import io
 import os
+import signal
 import sys
 import threading
 from importlib import import_module
 from typing import NamedTuple
 
 from gpt_classifier import __version__
+from gpt_classifier.cli.signals import stopped_by_signals
 from gpt_classifier.errors import InputError, did_you_mean, lack_of_resources, reason
 
 
@@ -75,9 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
     before, threading.excepthook = threading.excepthook, _of_thread
     try:
         try:
-            return _run(arguments)
+            with stopped_by_signals():
+                return _run(arguments)
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:  # a second one, while training ended a step
+        return _told("stopped by Ctrl-C", 128 + signal.SIGINT)
     except BrokenPipeError:  # "| head" has what it wanted
         _close_output()
         return 0
@@ -155,10 +160,10 @@ def _without_imports(words: list[str]) -> list[str]:
     return rest
 
 
-def _told(message: str) -> int:
+def _told(message: str, code: int = 2) -> int:
     """Says what is wrong, and returns the exit code for it."""
     print(f"gpt-classifier: error: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 def _meant(name: str, words: list[str]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
 
 
@@ -29,7 +30,10 @@ class EncodedTexts(Dataset[Batch]):
         # Grows in place: there is never an object for each text.
         flat = array("H" if text_encoder.vocab_size <= 2**16 else "I")
         lengths, counts = array("q"), array("q")
-        for text in texts:
+        pace = Pace()
+        for number, text in enumerate(texts):
+            if number % 1000 == 0:
+                pace.tell(f"tokenizing: {number:,} texts")
             windows, truncated = text_encoder.encode_windows(text)
             self.truncated += truncated
             counts.append(len(windows))

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 import fsspec
 import pandas as pd
 
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.errors import InputError, reason
 
 
@@ -119,7 +120,7 @@ def _read_file(
     kind = kind_of(path)
     if Path(path).stat().st_size == 0:
         raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns or ['text', 'label'])}")
-    count = 0
+    count, pace = 0, Pace()
     with _named(path, kind, file_format):
         for frame in FORMATS[kind](path, rows, file_format):
             for column in columns or ():
@@ -134,6 +135,7 @@ def _read_file(
                 # One column may be the text and the label.
                 yield frame if columns is None else frame[list(dict.fromkeys(columns))]
             count += len(frame)
+            pace.tell(f"reading {path}: {count:,} rows")
     if count == 0:
         raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")
 

@@ -3,9 +3,12 @@
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from gpt_classifier.evaluation.interruptible import interruptibly
 
 MANY_CLASSES = 10  # above which L-BFGS needs minutes where SAGA, at the same accuracy, needs seconds
 LIMIT = 600.0  # estimated seconds of one baseline, above which it is left out unless asked for
@@ -162,7 +165,6 @@ def train_baselines(
         limit: Estimated seconds of one baseline, above which it is left out.
     """
     characters, classes = sum(map(len, train.texts)) + sum(map(len, test_texts)), train.classes
-    held_out = np.arange(len(train.texts)) % 5 == 0
     trained, skipped = [], {}
     for key, make in CLASSICAL.items():
         name = NAMES[key]
@@ -173,20 +175,41 @@ def train_baselines(
             )
             continue
         try:
-            start = time.perf_counter()
-            model = _fit(make(), train, class_weights)
-            predicted = np.asarray(model.predict(test_texts), dtype=train.labels.dtype)
-            lasted = time.perf_counter() - start
-            if val is None:
-                model, chooses = _fit(make(), train.some(~held_out), class_weights), train.some(held_out)
-            else:
-                chooses = val
-            accuracy = float(right(model.predict(chooses.texts), chooses.labels).mean())
-            trained.append(Trained(name, predicted, accuracy, lasted))
+            work = partial(_trained, name, make, train, val, test_texts, class_weights)
+            trained.append(interruptibly(work, f"training {name}"))
         except (ValueError, MemoryError) as error:  # texts without any word, rows of one class among the others
             skipped[name] = " ".join(str(error).split()) or "not enough memory"
-    chosen_on = f"{held_out.sum():,} training rows held out" if val is None else f"{len(val.texts):,} validation rows"
+    chosen_on = (
+        f"{_held_out(train).sum():,} training rows held out" if val is None else f"{len(val.texts):,} validation rows"
+    )
     return Baselines(trained, skipped, len(train.texts), chosen_on)
+
+
+def _trained(
+    name: str,
+    make: Callable[[], Any],
+    train: Rows,
+    val: Rows | None,
+    test_texts: Sequence[str],
+    class_weights: Mapping[str, float] | None,
+) -> Trained:
+    start = time.perf_counter()
+    model = _fit(make(), train, class_weights)
+    predicted = np.asarray(model.predict(test_texts), dtype=train.labels.dtype)
+    lasted = time.perf_counter() - start
+    if val is None:
+        held_out = _held_out(train)
+        model, chooses = _fit(make(), train.some(~held_out), class_weights), train.some(held_out)
+    else:
+        chooses = val
+    accuracy = float(right(model.predict(chooses.texts), chooses.labels).mean())
+    return Trained(name, predicted, accuracy, lasted)
+
+
+def _held_out(train: Rows) -> np.ndarray:
+    """(N,), every fifth training row."""
+    which: np.ndarray = np.arange(len(train.texts)) % 5 == 0
+    return which
 
 
 def suit_many_classes(model: Any) -> None:

@@ -8,12 +8,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.data.readers import paths
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.engines import predictions
 from gpt_classifier.training.callbacks.predictions import PredictionsFile, line
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.pace import Pace
 
 
 class ClusterTrainer(Trainer):

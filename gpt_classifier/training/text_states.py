@@ -20,12 +20,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from gpt_classifier.data.encoded import EncodedTexts
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.errors import InputError
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.settings import check_choice
 from gpt_classifier.text.encoder import TextEncoder, batch_tokens
 from gpt_classifier.training.memory import physical_memory
-from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.state_store import KEY_BYTES, StateStore, sha256
 
 MEMORY_SHARE = 0.5  # maximum share of the machine's memory for states that are not written to a folder

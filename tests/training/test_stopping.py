@@ -15,8 +15,8 @@ import torch
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.training.callbacks import progress
-from gpt_classifier.training.pace import Pace
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
@@ -121,7 +121,7 @@ def test_a_short_epoch_says_no_more_than_its_own_line(trained, caplog):
 
 def test_a_pace_is_due_once_in_its_seconds(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("gpt_classifier.training.pace.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gpt_classifier.data.pace.time.monotonic", lambda: now[0])
     pace = Pace()
     due = []
     for now[0] in (129.0, 130.0, 131.0, 161.0):

@@ -3,6 +3,7 @@
 import gc
 import math
 import shutil
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.experiments.search.findings import as_text, best_of, finished
 from gpt_classifier.experiments.search.space import Search
@@ -68,6 +70,14 @@ class Report(Callback):
         self.values: list[float] = []
         self.epochs: list[int] = []  # in which the values were measured
         self.pruned = False
+        self.pace = Pace()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.pace.due():  # of the fit's own lines, none is printed
+            place = f"epoch {trainer.current_epoch + 1}, batch {batch_idx + 1} of {trainer.num_training_batches}"
+            print(f"trial {self.trial.number + 1}: {place}, {self.pace.elapsed():.0f} s", file=sys.stderr, flush=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:

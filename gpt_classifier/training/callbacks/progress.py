@@ -8,11 +8,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from gpt_classifier.data.pace import Pace
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.checkpoints import before_first_step
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.pace import Pace
 from gpt_classifier.training.step_loss import ReadsLoss
 
 

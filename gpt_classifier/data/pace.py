@@ -21,3 +21,10 @@ class Pace:
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.began
+
+    def tell(self, what: str) -> None:
+        """Says that ``what`` goes on, if it is time for a line."""
+        if self.due():
+            from lightning.pytorch.utilities.rank_zero import rank_zero_info  # which takes seconds to import
+
+            rank_zero_info(f"{what}, {self.elapsed():.0f} s")
