@@ -193,27 +193,32 @@ def of_duplicates(rows: Rows, divided: str | None, group_column: str | None) -> 
     for name, part in rows.groupby("split", sort=False):
         size = f"{len(part):,} {name}"
         repeated, exact, near, similar = (part[part[what]] for what in ("repeated", "exact", "near", "similar"))
-        what = f"{len(repeated):,} of {size} rows repeat an earlier one, near-duplicates included"
+        what = f"{len(repeated):,} of {size} rows {verb(repeated, 'repeats', 'repeat')} an earlier one"
+        what += ", near-duplicates included"
         fix = "they stay on one side" if divided == "grouped" else ""
         yield from _finding("copies_inside", "note", what, repeated, fix)
         if name == "train":
             continue
-        what = f"{len(near):,} of {size} texts are near-duplicates of training texts"
+        what = f"{len(near):,} of {size} texts {verb(near, 'is a near-duplicate', 'are near-duplicates')} of training texts"
         what += f", {len(exact):,} of them exact copies" if len(exact) else ""
         fix = "take them out of the one split or the other"
         yield from _finding("copies_across", "warning", what, near, fix, {"split": "grouped"})
         further = "further " if len(near) else ""
-        what = f"{len(similar):,} {further}{name} texts share most of their wording with training texts"
+        shares = verb(similar, "text shares most of its", "texts share most of their")
+        what = f"{len(similar):,} {further}{name} {shares} wording with training texts"
         fix = ""
         if divided and group_column is None:
             fix = "if a column says what such texts have in common, name it with --data.splitting.group_column"
         many = len(similar) >= 0.05 * len(part)
         yield from _finding("similar_across", "warning" if many else "note", what, similar, fix)
     both = rows[rows["near_val"]]
-    what = f"{len(both):,} test texts are near-duplicates of validation texts"
+    what = (
+        f"{len(both):,} test {verb(both, 'text is a near-duplicate', 'texts are near-duplicates')} of validation texts"
+    )
     yield from _finding("copies_val_test", "note", what, both, "", {"split": "grouped"})
     within = rows[(rows["split"] == "train") & rows["similar"] & ~rows["repeated"]]
-    what = f"{len(within):,} distinct training texts share most of their wording with an earlier one"
+    shares = verb(within, "text shares most of its", "texts share most of their")
+    what = f"{len(within):,} distinct training {shares} wording with an earlier one"
     yield from _finding("similar_inside", "note", what, within)
 
 
@@ -230,7 +235,7 @@ def of_lengths(rows: Rows, limit: int, encoding: Encoding, context: int | None) 
         return
     truncated = rows[rows["tokens"] > limit]
     share = len(truncated) / max(1, len(rows))
-    what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) are truncated to {limit:,} tokens"
+    what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) {verb(truncated, 'is', 'are')} truncated to {limit:,} tokens"
     needed = [-(-percentiles(rows["tokens"])[percentile] // 32) * 32 for percentile in (100, 99)]
     rooms = dict.fromkeys(min(room, context or room) for room in needed)  # multiples of 32 suit the hardware
     options: list[dict[str, Any]] = [{"max_length": room} for room in rooms if room > encoding.max_length]
@@ -321,6 +326,11 @@ def _finding(
 
 def _first(rows: Rows) -> tuple[Row, ...]:
     return tuple(Row(str(split), int(row)) for split, row in rows[["split", "row"]].head(SHOWN).to_numpy())
+
+
+def verb(rows: Rows, one: str, many: str) -> str:
+    """The words that go with this number of rows."""
+    return one if len(rows) == 1 else many
 
 
 def counted(count: int, one: str, many: str) -> str:

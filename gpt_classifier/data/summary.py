@@ -42,7 +42,8 @@ def summary(
     lines = [f"{title}, split {split}, {classes}"]
     lines += [_split_line(name, rows, encoded[name]) for name in NAMES if name in rows.tables]
     if rows.without_text:
-        lines.append(f"  {rows.without_text} rows without text: {'dropped' if empty == 'drop' else 'kept'}")
+        row = "row" if rows.without_text == 1 else "rows"
+        lines.append(f"  {rows.without_text} {row} without text: {'dropped' if empty == 'drop' else 'kept'}")
     lines += [f"  {note}" for note in rows.notes]
     lines += _long_texts(encoded)
     if augmentation and "train" in rows.tables:
@@ -78,8 +79,8 @@ def _copies(tables: Splits, known: Tensor | None) -> Iterator[str]:
         known = training_fingerprints(tables["train"]["text"])
     for name in NAMES[1:]:
         if known is not None and name in tables and (copies := int(trained_on(tables[name]["text"], known).sum())):
-            about = f"texts are near-duplicates of training texts: {name} scores are optimistic"
-            yield f"  {copies} {name} {about}"
+            what = "text is a near-duplicate" if copies == 1 else "texts are near-duplicates"
+            yield f"  {copies} {name} {what} of training texts: {name} scores are optimistic"
 
 
 def leaks_of(tables: Splits, before: Tensor, weights: str) -> str:

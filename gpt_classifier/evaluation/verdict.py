@@ -17,6 +17,7 @@ from gpt_classifier.statistics.paired_tests import (
     paired_difference,
     paired_p_value,
     rows_needed,
+    signed,
 )
 
 
@@ -139,7 +140,7 @@ def _against_best(
 def verdict(found: Verdict, rows: int) -> str:
     """What was found on so many test rows, whichever side it favours, and what it leaves out."""
     low, high = (100 * bound for bound in found.difference_interval)
-    evidence = f"95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p {number(found.p)}"
+    evidence = f"95 % paired interval {signed(low)} to {signed(high)} points, exact McNemar p {number(found.p)}"
     without = f" of those that were trained, without {' and '.join(found.left_out)}," if found.left_out else ""
     against = f"{found.best}, the best baseline{without} on {found.chosen_on}"
     said = f"Verdict: on {rows:,} test texts the network is {_accurate(found.difference)} {against} ({evidence})"

@@ -1,7 +1,7 @@
 """Writes a model card: what the model is, what it was trained on, how well it did, how it is used."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_classifier.inference.bundle import Bundle
@@ -29,10 +29,10 @@ the figure to trust.
 DATA = """
 ## Data
 
-```
 {summary}
-```
 """
+SHOWN = 20  # classes that the card names
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")  # what may mean something in it
 
 
 def model_card(
@@ -49,9 +49,9 @@ def model_card(
     network, text_encoder = contents.model.backbone.config, contents.text_encoder.settings()
     size = f"{network.n_layer} blocks, {network.n_embd} channels, {network.n_head} heads"
     rows = {
-        "classes": ", ".join(contents.class_names),
+        "classes": _listed(contents.class_names),
         "network": f"{network.model_type}: {size}, context {network.context_length} tokens",
-        "tokenizer": f"{text_encoder['tokenizer']}, {_room(contents)}",
+        "tokenizer": f"{escaped(text_encoder['tokenizer'])}, {_room(contents)}",
         "pooling": contents.model.pooling,
     }
     if training is not None:
@@ -62,13 +62,30 @@ def model_card(
         rows["labels of a text"] = "any number"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     card = CARD.format(classes=rows["classes"], version=contents.version, rows=table)
-    return card + (ACCURACY if accuracy else "") + (DATA.format(summary=summary) if summary else "")
+    return card + (ACCURACY if accuracy else "") + (DATA.format(summary=fenced(summary)) if summary else "")
+
+
+def escaped(text: str) -> str:
+    """In one line, and without meaning in Markdown."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return MARKDOWN.sub(r"\\\1", " ".join(words))
+
+
+def fenced(text: str) -> str:
+    """As a block of plain text, whatever stands in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(escaped, names[:SHOWN])) + more
 
 
 def with_section(card: str, title: str, text: str) -> str:
     """The card with this section, in place of an earlier one of the same title, before what it says of the data."""
     begin, end = (f"<!-- {mark}{title.lower()} -->\n" for mark in ("", "end of "))
-    section = f"{begin}## {title}\n\n```\n{text}\n```\n{end}\n"
+    section = f"{begin}## {title}\n\n{fenced(text)}\n{end}\n"
     rest = re.sub(f"{begin}.*?{end}\n*", "", card, flags=re.DOTALL)
     before, data, after = rest.partition("## Data\n")
     return f"{before.rstrip()}\n\n{section}{data}{after}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.inference.trace import Trace
+from gpt_classifier.statistics.paired_tests import signed
 from gpt_classifier.text.normalize import ESCAPES, shortened
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def _telling(trace: Trace) -> str:
     assert trace.attributions is not None
     shares = word_attributions(trace)
     most = sorted(range(len(shares)), key=lambda number: -abs(shares[number]))[:TELLING]
-    named = ", ".join(f"{_quoted(trace, number)} {shares[number]:+.2f}" for number in most)
+    named = ", ".join(f"{_quoted(trace, number)} {signed(shares[number], 2)}" for number in most)
     name = trace.class_names[trace.final_class].translate(ESCAPES)
-    return f"Of the logit of {name}, {trace.attributions.sum():+.2f} against padding, most is from {named}."
+    return f"Of the logit of {name}, {signed(trace.attributions.sum(), 2)} against padding, most is from {named}."
 
 
 def word_attributions(trace: Trace) -> list[float]:
@@ -103,7 +104,7 @@ def table(trace: Trace) -> list[str]:
             f"{trace.probabilities[word.token, trace.final_class]:.3f}",
         ]
         if attributions is not None:
-            cells.append(f"{attributions[number]:+.3f}")
+            cells.append(f"{signed(attributions[number], 3)}")
         rows.append([*cells, shown_word(trace, number, 80)])
     return ["\t".join(row) for row in rows]
 

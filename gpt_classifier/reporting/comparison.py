@@ -183,14 +183,16 @@ def _examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) 
 def document(facts: dict[str, Any]) -> "Document":
     """What :func:`compared` found, for people; the first run is called A and the second one B."""
     from gpt_classifier.reporting.document import Document
-    from gpt_classifier.statistics.paired_tests import number
+    from gpt_classifier.statistics.paired_tests import number, signed
 
     points, (low, high) = 100 * facts["difference"], (100 * bound for bound in facts["difference_interval"])
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
     told = "The test tells them apart." if facts["told_apart"] else "The test cannot tell them apart."
     f1, f1_interval = 100 * facts["f1_macro_difference"], facts["f1_macro_difference_interval"]
     of_f1 = (
-        "" if f1_interval is None else f" (95 % interval {100 * f1_interval[0]:+.1f} to {100 * f1_interval[1]:+.1f})"
+        ""
+        if f1_interval is None
+        else f" (95 % interval {signed(100 * f1_interval[0])} to {signed(100 * f1_interval[1])})"
     )
     sections = [
         _scores_section(facts["scores"]),
@@ -201,8 +203,8 @@ def document(facts: dict[str, Any]) -> "Document":
     return Document(
         "Comparison of two runs",
         f"B is {how} A",
-        f"{facts['rows']:,} test texts; 95 % paired interval {low:+.1f} to {high:+.1f} points, exact McNemar p "
-        f"{number(facts['p'])}; macro F1 {f1:+.1f} points{of_f1}",
+        f"{facts['rows']:,} test texts; 95 % paired interval {signed(low)} to {signed(high)} points, exact McNemar p "
+        f"{number(facts['p'])}; macro F1 {signed(f1)} points{of_f1}",
         told,
         [("A", facts["first"]), ("B", facts["second"])],
         [section for section in sections if section is not None],

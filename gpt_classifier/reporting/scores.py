@@ -50,10 +50,11 @@ def of_scores(test: SavedTest) -> Section:
     blocks: list[Block] = [Table(["score", f"value, {INTERVAL}"], rows)]
     duplicates = 0 if scores.distinct_rows is None else scores.rows - scores.distinct_rows
     if duplicates and scores.accuracy_interval_by_clusters is not None:
+        copies = "text is a near-duplicate" if duplicates == 1 else "texts are near-duplicates"
         by_clusters = DASH.join(f"{100 * bound:.1f}" for bound in scores.accuracy_interval_by_clusters)
         blocks.append(
             Paragraph(
-                f"{duplicates:,} texts are near-duplicates of other test texts; with them as clusters, the interval of "
+                f"{duplicates:,} {copies} of other test texts; with them as clusters, the interval of "
                 f"the accuracy is {by_clusters} %."
             )
         )
@@ -72,7 +73,7 @@ def of_classes(test: SavedTest) -> Section:
         right = round((each.recall or 0) * each.rows)
         precision, recall = (right, each.predicted), (right, each.rows)
         shares = [
-            measured(shown, wilson(*counts)[1:] if counts[1] else None)
+            measured(shown, wilson(*counts)[1:]) if counts[1] else DASH  # of a class that is never predicted
             for shown, counts in ((each.precision, precision), (each.recall, recall))
         ]
         rows.append([each.class_, *shares, score(each.f1, digits=3), f"{each.rows:,}"])

@@ -59,8 +59,9 @@ def _of_rows(results: TestResults, width: int) -> str:
     copies = 0 if scores.distinct_rows is None else n - scores.distinct_rows
     if scores.accuracy_interval_by_clusters is not None and copies >= MANY_COPIES * n:
         by_clusters = Proportion(scores.accuracy, *scores.accuracy_interval_by_clusters)
-        lines.append(f"test accuracy {by_clusters} with an interval by clusters of near-duplicates: {copies:,} texts")
-        lines.append("  are near-duplicates of other test texts, and Wilson's interval takes them for independent")
+        lines.append(f"test accuracy {by_clusters} with an interval by clusters of near-duplicates: {copies:,}")
+        what = "text is a near-duplicate" if copies == 1 else "texts are near-duplicates"
+        lines.append(f"  {what} of other test texts, and Wilson's interval takes them for independent")
     if results.disagreement:
         lines.append(_folded(results.disagreement, width))
     return "\n".join(lines)
@@ -91,7 +92,8 @@ def _named(results: TestResults) -> list[tuple[str, float | None, Interval | Non
 
 def _of_classes(scores: Scores, width: int) -> str:
     lines = [
-        [c.class_, *(_four(value) for value in (c.precision, c.recall, c.f1)), f"{c.rows:,}"] for c in scores.classes
+        [c.class_, _four(c.precision if c.predicted else None), _four(c.recall), _four(c.f1), f"{c.rows:,}"]
+        for c in scores.classes
     ]
     more = lines[MOST_CLASSES:]
     lines[MOST_CLASSES:] = [[f"{len(more)} more classes", "", "", "", ""]] if more else []

@@ -7,6 +7,7 @@ from gpt_classifier.reporting.document import DASH, Block, Cell, Example, Exampl
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.reporting.words import INTERVAL, isolated, measured, percent, score
 from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.statistics.paired_tests import signed
 
 
 def of_baselines(test: SavedTest) -> Section | None:
@@ -138,8 +139,8 @@ def _truncation(found: Truncation) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"{what} instead, without training again, {other.as_read.rows:,} of them have an error rate of "
-                f"{rates[0]}, not {rates[1]}: {value:+.1f} points of accuracy (paired {INTERVAL} {low:+.1f} to "
-                f"{high:+.1f})."
+                f"{rates[0]}, not {rates[1]}: {signed(value)} points of accuracy (paired {INTERVAL} {signed(low)} to "
+                f"{signed(high)})."
             )
         )
     return blocks

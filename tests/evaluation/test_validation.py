@@ -4,6 +4,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from gpt_classifier.evaluation.validation import Validation, disagreement
+from gpt_classifier.statistics.paired_tests import signed
 
 
 @pytest.mark.parametrize(
@@ -20,3 +21,10 @@ def test_it_names_both_accuracies():
     said = disagreement(Validation(right=98, rows=500), 171, 500)
     assert "val, 19.60 % [16.4, 23.3] of 500" in said
     assert "test, 34.20 % [30.2, 38.5] of 500" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"), [(-0.04, 1, "0.0"), (0.04, 1, "0.0"), (0.05, 2, "+0.05"), (-3, 1, "-3.0")]
+)
+def test_zero_has_no_sign(value, digits, text):
+    assert signed(value, digits) == text

@@ -18,6 +18,7 @@ from gpt_classifier import GPTClassifier, TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.checkpoint_file import load_checkpoint, read_checkpoint
+from gpt_classifier.inference.model_card import escaped, fenced, with_section
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.tensor_file import write_tensors
 from gpt_classifier.models.weights import load_weights
@@ -297,3 +298,10 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(load, trained
     torch.save(checkpoint, tmp_path / "earlier.ckpt")
     with pytest.raises(InputError, match=r"has format 4, expected.*: another version"):
         load(tmp_path / "earlier.ckpt")
+
+
+def test_a_card_shows_names_as_they_are_and_holds_whatever_text():
+    assert escaped("a|b *c* <d>\n[e](f) `g`") == r"a\|b \*c\* \<d\> \[e\]\(f\) \`g\`"
+    assert fenced("a\n````\nb") == "`````\na\n````\nb\n`````"
+    card = with_section("# A card\n\n## Data\n\nabout", "Test", "class ``` x")
+    assert "````\nclass ``` x\n````\n" in card

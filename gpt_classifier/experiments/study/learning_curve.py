@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gpt_classifier.experiments.study import table as tables
 from gpt_classifier.experiments.study.plan import Question, Result, Row, Run
-from gpt_classifier.statistics.paired_tests import ALPHA, holm, number, paired_p_value
+from gpt_classifier.statistics.paired_tests import ALPHA, holm, number, paired_p_value, signed
 
 Curves = dict[float, list[tables.Line]]  # every row's line at each fraction of the training rows, in ascending order
 Curve = list[tables.Line]  # of one row, by ascending fraction
@@ -129,7 +129,7 @@ def _from_how_many(curve: Curve, against: Sequence[Comparison]) -> str:
 def _against(pair: Comparison) -> str:
     size, others = pair.line.training_texts, pair.other.training_texts
     rival = pair.other.row.name + ("" if others == size else f" with {others:,}")
-    return f"with {size:,} labels {pair.difference:+.1f} points against {rival} (p {number(pair.p)})"
+    return f"with {size:,} labels {signed(pair.difference)} points against {rival} (p {number(pair.p)})"
 
 
 def _more_labels(by_row: Sequence[Curve], sizes: Sequence[Comparison]) -> list[str]:
@@ -143,7 +143,7 @@ def _more_labels(by_row: Sequence[Curve], sizes: Sequence[Comparison]) -> list[s
         for pair in sizes:
             if any(pair.line is line for line in curve):
                 fact = f"from {pair.other.training_texts:,} to {pair.line.training_texts:,} labels"
-                fact = f"{curve[0].row.name}, {fact} {pair.difference:+.1f} points (p {number(pair.p)})"
+                fact = f"{curve[0].row.name}, {fact} {signed(pair.difference)} points (p {number(pair.p)})"
                 (unclear if pair.p >= ALPHA else more if pair.difference > 0 else less).append(fact)
     return [f"{claim}: {'; '.join(facts)}." for claim, facts in claims.items() if facts]
 

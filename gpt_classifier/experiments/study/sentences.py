@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from gpt_classifier.experiments.study.plan import Question
 from gpt_classifier.experiments.study.table import Line, seeds_and_folds
-from gpt_classifier.statistics.paired_tests import ALPHA, number
+from gpt_classifier.statistics.paired_tests import ALPHA, number, signed
 
 
 def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
@@ -53,7 +53,7 @@ def _claims(answers: list[Line], first: Line) -> str:
                 f"(p {number(line.p_corrected)})"
             )
         else:
-            unclear.append(f"{line.title} ({line.difference:+.1f} points)")
+            unclear.append(f"{line.title} ({signed(line.difference)} points)")
     if unclear:
         against = "" if claims else f", compared with {first.title}"
         claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
