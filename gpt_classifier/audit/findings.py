@@ -199,7 +199,8 @@ def of_duplicates(rows: Rows, divided: str | None, group_column: str | None) -> 
         yield from _finding("copies_inside", "note", what, repeated, fix)
         if name == "train":
             continue
-        what = f"{len(near):,} of {size} texts {verb(near, 'is a near-duplicate', 'are near-duplicates')} of training texts"
+        are = verb(near, "is a near-duplicate", "are near-duplicates")
+        what = f"{len(near):,} of {size} texts {are} of training texts"
         what += f", {len(exact):,} of them exact copies" if len(exact) else ""
         fix = "take them out of the one split or the other"
         yield from _finding("copies_across", "warning", what, near, fix, {"split": "grouped"})
@@ -235,7 +236,8 @@ def of_lengths(rows: Rows, limit: int, encoding: Encoding, context: int | None) 
         return
     truncated = rows[rows["tokens"] > limit]
     share = len(truncated) / max(1, len(rows))
-    what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) {verb(truncated, 'is', 'are')} truncated to {limit:,} tokens"
+    are = verb(truncated, "is", "are")
+    what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) {are} truncated to {limit:,} tokens"
     needed = [-(-percentiles(rows["tokens"])[percentile] // 32) * 32 for percentile in (100, 99)]
     rooms = dict.fromkeys(min(room, context or room) for room in needed)  # multiples of 32 suit the hardware
     options: list[dict[str, Any]] = [{"max_length": room} for room in rooms if room > encoding.max_length]

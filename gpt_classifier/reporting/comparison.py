@@ -189,11 +189,9 @@ def document(facts: dict[str, Any]) -> "Document":
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
     told = "The test tells them apart." if facts["told_apart"] else "The test cannot tell them apart."
     f1, f1_interval = 100 * facts["f1_macro_difference"], facts["f1_macro_difference_interval"]
-    of_f1 = (
-        ""
-        if f1_interval is None
-        else f" (95 % interval {signed(100 * f1_interval[0])} to {signed(100 * f1_interval[1])})"
-    )
+    of_f1 = ""
+    if f1_interval is not None:
+        of_f1 = " (95 % interval {} to {})".format(*(signed(100 * bound) for bound in f1_interval))
     sections = [
         _scores_section(facts["scores"]),
         _agreement_section(facts),
