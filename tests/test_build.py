@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -14,12 +13,3 @@ def test_a_clone_named_like_the_package_does_not_hide_it_from_a_script_beside_it
     script.write_text("import gpt_classifier; print(gpt_classifier.__file__, gpt_classifier.InputError.__name__)")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(ROOT / "gpt_classifier" / "__init__.py"), "InputError"], done.stderr
-
-
-def test_the_wheel_has_all_that_lies_beside_the_package():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["packages"] == ["gpt_classifier"]
-    for outside, inside in wheel["force-include"].items():
-        assert (ROOT / outside).is_dir()
-        assert inside == f"gpt_classifier/{outside}"

@@ -201,29 +201,34 @@ def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
     assert parser.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
 
 
-def test_a_wheel_gets_every_package_every_configuration_and_the_model():
-    setup = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folders = [path.parent.relative_to(ROOT) for path in (ROOT / "gpt_classifier").rglob("__init__.py")]
-    assert sorted(setup["packages"]) == sorted([*setup["package-dir"], *(".".join(f.parts) for f in folders)])
-    assert setup["package-dir"] == {f"gpt_classifier.{name}": name for name in ("checkpoints", "configs")}
-    assert setup["package-data"]["gpt_classifier.checkpoints"] == [f"{files.BUILT_IN_MODEL}/*"]
-    patterns = setup["package-data"]["gpt_classifier.configs"]
-    packed = {path for pattern in patterns for path in (ROOT / "configs").glob(pattern)}
-    assert packed == set((ROOT / "configs").rglob("*.yaml"))
+def test_a_wheel_gets_the_package_every_configuration_and_the_model():
+    build = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    beside = ["configs", f"checkpoints/{files.BUILT_IN_MODEL}"]
+    assert build == {
+        "packages": ["gpt_classifier"],
+        "force-include": {name: f"gpt_classifier/{name}" for name in beside},
+    }
+    assert all((ROOT / name).is_dir() for name in beside)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The package as a wheel of it is installed."""
-    pytest.importorskip("setuptools", minversion="77")
+    pytest.importorskip("hatchling")
     source, site = (tmp_path_factory.mktemp(name) for name in ("source", "site"))
     for name in ("gpt_classifier", "configs", f"checkpoints/{files.BUILT_IN_MODEL}"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    build = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    build = "from hatchling.build import build_wheel; build_wheel('.')"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
+        assert {name.rpartition("/")[2] for name in wheel.namelist()} >= {
+            "page.html",
+            "sample.tsv",
+            "py.typed",
+            "page.js",
+        }
         wheel.extractall(site)
     return site
 
