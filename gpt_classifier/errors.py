@@ -6,11 +6,23 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import NoReturn
+
+OPTION = re.compile(r"--(?:data|model|trainer)\.(?=\w)")
+ON_A_COMMAND_LINE = ContextVar("ON_A_COMMAND_LINE", default=False)  # else in a program
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: the message names the value, what was expected and what to do."""
+    """Something the user gave cannot be used: the message names the value, what was expected and what to do.
+
+    What is an option of a command line, such as ``--data.splitting.folds``, is an argument in a program:
+    ``splitting.folds``.
+    """
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if ON_A_COMMAND_LINE.get() else OPTION.sub("", said)
 
 
 def reason(error: BaseException) -> str:

@@ -139,6 +139,19 @@ def find_in_run(path: Path, *names: str) -> Path | None:
     return None
 
 
+CALLED_IN = "# fit was called in "  # begins a run's config.yaml, followed by the working folder
+
+
+def folders_around(run: Path) -> list[Path]:
+    """Where relative paths of a run may begin: in the working folder of its fit, if that is known, or above the run."""
+    config, known = run / "config.yaml", list[Path]()
+    if config.is_file():
+        with open(config, encoding="utf-8", errors="replace") as stream:
+            first = stream.readline().rstrip("\n")
+        known = [Path(first.removeprefix(CALLED_IN))] if first.startswith(CALLED_IN) else []
+    return [*known, *run.resolve().parents]
+
+
 def newest(root: Path, name: str) -> Path | None:
     """``root/version_N/name`` of the highest N that has it; runs in one folder are numbered."""
     runs = {int(run.name[8:]): run / name for run in root.glob("version_*") if run.name[8:].isdigit()}

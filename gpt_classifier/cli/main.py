@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gpt_classifier import __version__
 from gpt_classifier.cli.signals import stopped_by_signals
-from gpt_classifier.errors import InputError, did_you_mean, lack_of_resources, reason
+from gpt_classifier.errors import ON_A_COMMAND_LINE, InputError, did_you_mean, lack_of_resources, reason
 
 
 class Command(NamedTuple):
@@ -75,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _prepare_output(arguments[0] if arguments else "")
     before, threading.excepthook = threading.excepthook, _of_thread
+    called = ON_A_COMMAND_LINE.set(True)
     try:
         try:
             with stopped_by_signals():
@@ -93,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _told(lack)
     finally:
         threading.excepthook = before
+        ON_A_COMMAND_LINE.reset(called)
 
 
 def _of_thread(failed: threading.ExceptHookArgs) -> None:

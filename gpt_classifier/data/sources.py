@@ -1,7 +1,9 @@
 """Where the rows of each split come from, files or tables in memory, and reading them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import glob
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -128,6 +130,31 @@ class Sources:
 
     def _notes(self, source: Source | None) -> list[str]:
         return [] if source is None or datasets.is_named(source) else readers.notes(source, self.file_format)
+
+
+def found_again(settings: Mapping[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
+    """Settings of data whose files are named where they lie: here, or else in the first of ``folders`` that has them.
+
+    A fit that was called in another working folder may have named them by relative paths.
+    """
+    found = dict(settings)
+    folders = list(folders)
+    for name in ("source", "val_source", "test_source"):
+        given = settings.get(name)
+        if given is None or given == IN_MEMORY or datasets.is_named(given):
+            continue
+        files = [given] if isinstance(given, str) else list(given)
+        for folder in (Path(), *folders):
+            if all(_there(folder / file) for file in files):
+                placed = [str(folder / file) for file in files]
+                found[name] = placed[0] if isinstance(given, str) else placed
+                break
+    return found
+
+
+def _there(path: Path) -> bool:
+    """Whether it is a file, or a pattern that matches one."""
+    return path.is_file() or (any(wild in path.name for wild in "*?[") and bool(glob.glob(str(path), recursive=True)))
 
 
 def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) -> None:

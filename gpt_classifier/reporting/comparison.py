@@ -141,13 +141,14 @@ def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in the order of their source, read again. Raises ``InputError`` if that cannot be done."""
     from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.duplicates import digest
-    from gpt_classifier.data.sources import IN_MEMORY
+    from gpt_classifier.data.sources import IN_MEMORY, found_again
+    from gpt_classifier.files import folders_around
 
     tested = test.results.tested
     settings = (tested and tested.data) or {}
     if settings.get("source", IN_MEMORY) == IN_MEMORY:
         raise InputError("they were given in memory, or as data loaders")
-    table = TextDataModule(**settings).read_tables()["test"]
+    table = TextDataModule(**found_again(settings, folders_around(test.run))).read_tables()["test"]
     texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
     if texts.isna().any() or tested is None or digest(texts) != tested.test_fingerprint:
         raise InputError("they are not those any more that the runs were tested on")

@@ -24,6 +24,7 @@ class SavedTest(NamedTuple):
     true: np.ndarray  # (N, K) booleans, the true class of each row, or its labels
     predicted: np.ndarray  # (N, K) booleans
     probabilities: np.ndarray  # (N, K)
+    run: Path = Path()
 
 
 def read(path: Path) -> SavedTest:
@@ -55,6 +56,7 @@ def read(path: Path) -> SavedTest:
             _which([line[1] for line in lines], names, several),
             _which([line[2] for line in lines], names, several),
             np.array([[float(value) for value in line[3:]] for line in lines]),
+            scores.parent,
         )
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(f"{predictions} does not hold the predictions of a test ({error!r}): test again") from error

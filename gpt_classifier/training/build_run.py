@@ -17,9 +17,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
-from gpt_classifier.data.sources import IN_MEMORY
+from gpt_classifier.data.sources import IN_MEMORY, found_again
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.baselines import LIMIT
+from gpt_classifier.files import folders_around
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.model_folder import decision_of, load
 from gpt_classifier.models.build import gpt_config
@@ -142,6 +143,8 @@ class ClassifierCLI(RunCLI):
                 self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
+        if (run := run_of(self.trained_path)) is not None:
+            self.trained.data_settings = found_again(self.trained.data_settings, folders_around(run))
 
     def _check_data(self, configured: Namespace) -> None:
         """Raises ``InputError`` if no data were named, and logs which configured settings those of the run override."""

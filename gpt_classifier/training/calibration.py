@@ -1,6 +1,7 @@
 """Calibrates a model folder on the validation rows of the data that its model was trained on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import pandas as pd
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import trained_on
-from gpt_classifier.data.sources import IN_MEMORY
+from gpt_classifier.data.sources import IN_MEMORY, found_again
 from gpt_classifier.errors import InputError
-from gpt_classifier.files import whole_file
+from gpt_classifier.files import folders_around, whole_file
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.calibration import calibrated, class_shares
@@ -43,7 +44,8 @@ def calibrate(
     shares = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
     known = None if shares is None else class_shares(shares, contents.class_names)
     levels = None if early is None else _levels(parse_yaml(early, "--early"), contents)
-    rows = _validation_rows(contents, changes)
+    placed = replace(contents, data=found_again(contents.data, folders_around(folder.parent)))
+    rows = _validation_rows(placed, changes)
     contents, lines = calibrated(contents, rows, rule, known)
     if levels is not None:
         lines += _early(contents, rows, levels)

@@ -15,10 +15,11 @@ import pandas as pd
 
 from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.sources import IN_MEMORY
+from gpt_classifier.data.sources import IN_MEMORY, found_again
 from gpt_classifier.data.splits import OF_THE_BOOK
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.evaluation.label_quality import Judge
+from gpt_classifier.files import folders_around
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.settings import flat
@@ -33,7 +34,8 @@ def review_data(words: Sequence[str], prepared: Prepared) -> TextDataModule:
     trained = []
     if source is not None and Path(source).is_dir():
         model = model_folder.load(model_folder.model_folder(Path(source)))
-        own = {"source": IN_MEMORY} | model.data | {"class_names": model.class_names}
+        run = model_folder.model_folder(Path(source)).parent
+        own = {"source": IN_MEMORY} | found_again(model.data, folders_around(run)) | {"class_names": model.class_names}
         trained = [f"--config={json.dumps({'data': own})}"]
     elif source is not None:
         settings = [source, *settings]

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.files import newest, whole_file, writable_folder
+from gpt_classifier.files import CALLED_IN, newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.sentence_folder import usual_length
@@ -41,7 +41,7 @@ class SaveConfig(SaveConfigCallback):
             first = writable_folder(folder) / "config.yaml"
             path = first if not first.exists() else folder / f"config.{time.strftime('%Y-%m-%dT%H-%M-%S')}.yaml"
             with whole_file(path) as part:  # jsonargparse would write it in the encoding of the system
-                part.write_text(self.parser.dump(self.config), encoding="utf-8")
+                part.write_text(f"{CALLED_IN}{Path.cwd()}\n{self.parser.dump(self.config)}", encoding="utf-8")
 
 
 class RunCLI(LightningCLI):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from gpt_classifier.audit.inspection import inspect
+from gpt_classifier.cli.main import main
 from gpt_classifier.data import duplicates, splits
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.fitted_text import FittedText
@@ -261,7 +262,7 @@ def test_what_is_not_given_is_split_off(tmp_path, given, other):
 def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
     data = from_lists(splitting={"fractions": [0.8, 0.0, 0.2]})
     assert data.tables.keys() == {"train", "test"}
-    with pytest.raises(InputError, match=r"no val rows.*--data.val_source.* val fraction"):
+    with pytest.raises(InputError, match=r"no val rows.*val_source.* val fraction"):
         data.val_dataloader()
 
 
@@ -478,7 +479,7 @@ RARE = ["toast", "toast", "eggs", *LABELS[3:]]  # two and one text, of which thr
 
 @pytest.mark.parametrize("labels", [None, ["spam", "toast", "ham", "eggs"]])
 def test_rare_classes_are_an_error_dropped_or_merged(labels):
-    with pytest.raises(InputError, match=r"'eggs' .*1 distinct texts.* 3 splits .*--data.rare_classes"):
+    with pytest.raises(InputError, match=r"'eggs' .*1 distinct texts.* 3 splits .*rare_classes"):
         from_lists(labels=RARE, declared=labels)
     dropped = from_lists(labels=RARE, rare_classes="drop", declared=labels)
     assert dropped.class_names == (["ham", "spam"] if labels is None else ["spam", "ham"])
@@ -570,3 +571,16 @@ def test_half_a_surrogate_pair_in_a_json_file_is_replaced(tmp_path):
     data.setup("fit")
     assert inspect(data).rows == len(ascii_lowercase)
     assert all(text.endswith("\N{REPLACEMENT CHARACTER}") for text in data.tables["train"]["text"])
+
+
+def test_an_error_names_arguments_in_python_and_options_on_a_command_line(tmp_path, monkeypatch, capsys):
+    table = pd.DataFrame({"text": ["a", *(f"text {chr(97 + n)}" for n in range(20))], "label": ["x", *["y", "z"] * 10]})
+    data = TextDataModule.from_tables(table, tokenizer="bytes")
+    with pytest.raises(InputError) as error:
+        data.read_tables()
+    assert "set a fraction in splitting.fractions to 0, or leave such classes out with rare_classes" in str(error.value)
+    assert "--" not in str(error.value)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    words = [f"--data.source={tmp_path / 'a.csv'}", "--data.tokenizer=bytes", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["fit", "--config=quickstart", *words]) == 2
+    assert "leave such classes out with --data.rare_classes drop or merge" in capsys.readouterr().err

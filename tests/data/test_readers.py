@@ -107,7 +107,7 @@ def test_a_file_that_is_read_in_another_encoding_although_it_seems_to_be_utf_8_i
 
 def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
     path = write(tmp_path / "a.csv", "text,label\nnaïve,ham\n", "latin-1")
-    with pytest.raises(InputError, match=r"not valid UTF-8 in line 2 .*--data.file_format.encoding cp1252"):
+    with pytest.raises(InputError, match=r"not valid UTF-8 in line 2 .*file_format.encoding cp1252"):
         read(path)
     with pytest.raises(InputError, match="not valid ascii"):
         read(path, file_format=FileFormat(encoding="ascii"))
@@ -131,7 +131,7 @@ def test_a_format_that_cannot_be_meant_is_named(setting, message):
 
 
 def test_a_file_that_may_have_another_delimiter_is_told_so(tmp_path):
-    with pytest.raises(InputError, match=r"column 'text'.* text\|label\. .*--data.file_format.delimiter"):
+    with pytest.raises(InputError, match=r"column 'text'.* text\|label\. .*file_format.delimiter"):
         read(write(tmp_path / "a.csv", "text|label\nhi|ham\n"))
 
 

@@ -373,7 +373,7 @@ def test_published_weights_that_do_not_fit_are_named(saved, kind):
 
 
 def test_a_pretrained_encoder_wants_its_own_tokenizer(saved, quick_trainer, tiny_data):
-    with pytest.raises(InputError, match=r"set --data\.tokenizer"):
+    with pytest.raises(InputError, match=r"set tokenizer"):
         quick_trainer().fit(GPTClassifier(backbone=str(saved)), tiny_data())
 
 

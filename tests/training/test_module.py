@@ -337,7 +337,7 @@ def test_a_fit_is_not_resumed_with_other_batches(
     first.fit(tiny_model(), tiny_data())
     first.save_checkpoint(tmp_path / "last.ckpt")
     monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-    with pytest.raises(InputError, match=rf"({name}).*checkpoint was written with.*--model.weights"):
+    with pytest.raises(InputError, match=rf"({name}).*checkpoint was written with.*weights"):
         quick_trainer(max_epochs=2, **trainer).fit(tiny_model(), tiny_data(**data), ckpt_path=tmp_path / "last.ckpt")
 
 
@@ -477,7 +477,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_else(settings, mess
 
 
 def test_texts_longer_than_the_context_are_refused_with_what_to_do(quick_trainer, tiny_data, tiny_model):
-    with pytest.raises(InputError, match=r"set --data\.max_length .* to 64"):
+    with pytest.raises(InputError, match=r"set max_length .* to 64"):
         quick_trainer().fit(tiny_model(), tiny_data(max_length=65))
 
 

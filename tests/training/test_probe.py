@@ -427,7 +427,7 @@ def test_a_resumed_fit_knows_the_probe_that_it_began_with(told, quick_trainer, t
 def test_states_beyond_the_limit_are_no_probe(quick_trainer, tiny_data, monkeypatch, tmp_path):
     monkeypatch.setenv("GPT_CLASSIFIER_COMPUTED", str(tmp_path / "computed"))
     settings = {"backbone": BERT, "weights": "random", "trainable": "head", "cache": {"gigabytes": 1e-6}}
-    with pytest.raises(InputError, match=r"no probe, as its states exceed --model\.cache\.gigabytes: raise that"):
+    with pytest.raises(InputError, match=r"no probe, as its states exceed cache\.gigabytes: raise that"):
         quick_trainer(max_epochs=1).fit(GPTClassifier(probe=True, **settings), tiny_data())
     with pytest.raises(InputError, match="gigabytes is inf"):
         GPTClassifier(cache={"gigabytes": float("inf")})
