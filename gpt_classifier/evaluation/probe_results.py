@@ -53,6 +53,6 @@ class ProbeResults:
         best = self.best
         return (
             f"probe: {best.pooling.replace('_', ' ')} behind block {best.blocks} of {self.blocks}, strength "
-            f"{best.strength:.3g}: selected of {len(self.trials)} by {self.monitor.removeprefix('val/')} "
+            f"{best.strength:.3g}: selected of {len(self.trials)} heads by {self.monitor.removeprefix('val/')} "
             f"{best.score:.4f} on {self.scored_on}; {self.seconds:.1f} s"
         )

@@ -143,6 +143,8 @@ class ClassifierCLI(RunCLI):
                 self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
+        if self.given_model is None and not self.given_checkpoint:
+            rank_zero_info(f"model: {self.trained_path}; --model RUN takes another")
         if (run := run_of(self.trained_path)) is not None:
             self.trained.data_settings = found_again(self.trained.data_settings, folders_around(run))
 

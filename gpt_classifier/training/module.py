@@ -72,7 +72,7 @@ class GPTClassifier(StoredModule):
             last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
             norm together with any block.
         learning_rate: Peak learning rate; null for the usual one for what trains of a pretrained network, of 384
-            channels 1e-4, of its last block 1e-3, of low-rank updates and biases 3e-3, less of a wider one.
+            channels 1e-4, of its last block, of low-rank updates and of biases 1e-3, less of a wider one.
         dropout: Dropout probability of the blocks that train; null for that of the network, which is 0.1 of BERT
             and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token

@@ -22,7 +22,7 @@ Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
 # Peak learning rates of AdamW for a network of at most WIDTH channels; what chose them: docs/pages/measurements.md.
-ALL_RATE, FEW_RATE, UPDATE_RATE = 1e-4, 1e-3, 3e-3  # of all blocks, of one or two, of low-rank updates and biases
+ALL_RATE, FEW_RATE = 1e-4, 1e-3  # of all blocks; of one or two, low-rank updates and biases
 WIDTH = 384
 
 
@@ -31,8 +31,8 @@ def usual_learning_rate(trainable: str | int, width: int) -> float:
 
     Beyond WIDTH channels it falls as their number grows (G. Yang et al., "Tensor Programs V", 2022, table 3, for Adam).
     """
-    few = ("head", "last_block", "last_two_blocks", *range(3), *map(str, range(3)))
-    rate = UPDATE_RATE if trainable in ("lora", "biases") else FEW_RATE if trainable in few else ALL_RATE
+    few = ("head", "last_block", "last_two_blocks", "lora", "biases", *range(3), *map(str, range(3)))
+    rate = FEW_RATE if trainable in few else ALL_RATE
     return float(f"{rate * min(1.0, WIDTH / width):.1e}")
 
 

@@ -326,7 +326,7 @@ def test_without_network_the_message_says_which_file_goes_where_and_what_needs_n
     with pytest.raises(InputError) as raised:
         datasets.prepare(source)
     name = {"sms_spam": "sms+spam+collection.zip", "imdb": "aclImdb_v1.tar.gz"}[source]
-    for part in (name, str(cache), "--data.source sample", "http://127.0.0.1:9/"):
+    for part in (name, str(cache), "source sample", "http://127.0.0.1:9/"):
         assert part in str(raised.value)
     assert list(cache.iterdir()) == []
 
