@@ -48,7 +48,9 @@ LACKS = {  # what to do when the system refuses something, by the number of its 
 }
 NUMBER = re.compile(r"\b(?:os error|errno|error code:?) (\d+)", re.IGNORECASE)  # in messages of other libraries
 OUT_OF_MEMORY = re.compile(r"out of memory|allocate memory|not enough memory", re.IGNORECASE)
-NOT_WRITTEN = re.compile(r"PytorchStreamWriter|file write failed|iostream error|disk is full", re.IGNORECASE)
+NOT_WRITTEN = re.compile(
+    r"PytorchStreamWriter|file write failed|iostream error|unexpected pos \d|disk is full", re.IGNORECASE
+)
 
 
 def lack_of_resources(error: BaseException) -> str | None:

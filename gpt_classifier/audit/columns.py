@@ -1,7 +1,8 @@
 """Finds out what the columns of other people's files are: texts, labels, splits; and which files lie beside one."""
 
+import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datasets import SPLITS
 from gpt_classifier.data.values import names_of, texts_of
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.text.tokenizers import tokenizer_named
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "topic", "sentiment", "intent", "tag", "y")
 TEXT_NAMES = ("text", "message", "sentence", "review", "content", "body", "document", "comment", "tweet", "question")
@@ -170,7 +172,9 @@ def _separator(labels: Any) -> str | None:
             continue
         parts = labels.str.split(separator, regex=False).explode().str.strip()
         often = parts.value_counts()
-        fewer = len(often) < labels.nunique() and "" not in often.index and (often > 1).mean() >= REPEATED
+        # Between the labels of an answer stands |, which therefore is in none of their names.
+        fewer = len(often) < labels.nunique() and not any(name == "" or "|" in name for name in often.index)
+        fewer = fewer and bool((often > 1).mean() >= REPEATED)
         # A comma may well stand in a name: then most parts occur nowhere by themselves.
         alone = set(labels[~having])
         if fewer and (separator != "," or len(alone & set(often.index)) >= len(often) / 2):
@@ -206,3 +210,34 @@ def _beside(file: str, columns: list[str]) -> dict[str, str]:
             if all(names.count(column) == 1 for column in columns):
                 found[split] = str(other)
     return found
+
+
+# ---------------------------------------------------------------- for a command line
+
+
+def found_settings(words: Sequence[str]) -> dict[str, Any]:
+    """What is found out about the file of ``--data.source=FILE``, where no configuration says it.
+
+    Without a copy of GPT-2's tokenizer, and without a network to fetch it from, one is learned from the rows.
+    """
+    files = [word.partition("=")[2] for word in words if word.startswith("--data.source=")]
+    named = {word.partition("=")[0].removeprefix("--data.") for word in words if word.startswith("-")}
+    if not files or named & {"--config", "-c"} or datasets.is_named(files[-1]):
+        return {}
+    settings: dict[str, Any] = {}
+    with suppress(InputError):  # of what is wrong with the file, reading it has more to say
+        settings = found_columns(sample(files[-1])).settings()
+    if "splitting.folds" in named:  # which divide a single source
+        settings = {name: value for name, value in settings.items() if not name.endswith(("_source", "splitting"))}
+    if not any(name.startswith(("tokenizer", "--model.")) for name in named):
+        try:
+            tokenizer_named("gpt2")
+        except InputError:
+            settings["tokenizer"] = {"train": 4096}
+    return settings
+
+
+def found_options(words: Sequence[str]) -> list[str]:
+    """The same as an option, which those of the command line replace."""
+    settings = found_settings(words)
+    return [f"--config={json.dumps({'data': settings})}"] if settings else []

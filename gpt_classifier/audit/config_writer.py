@@ -185,7 +185,9 @@ def summary(seen: Seen) -> list[str]:
         share = seen.markup / max(1, seen.inspected - seen.without_text)
         lines.append(f"  markup   {seen.markup:,} texts ({share:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}")
     if seen.without_text or seen.without_label:
-        lines.append(f"  missing  {seen.without_text:,} rows without text, {seen.without_label:,} without label")
+        what = f"{seen.without_text:,} rows without text, {seen.without_label:,} without label"
+        refused = ": label these, or take them out, before you fit" if seen.without_label else ""
+        lines.append(f"  missing  {what}{refused}")
     if seen.rare:
         what = "left out" if seen.drops else "fit will refuse them"
         lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")

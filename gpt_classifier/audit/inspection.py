@@ -207,7 +207,8 @@ def _refused(found: Inspection) -> Iterator[Finding]:
 
 
 def _distinct_texts(found: Inspection) -> Iterator[Finding]:
-    labelled = found.in_their_files(found.everything[found.everything["label"] != ""])
+    has_text = found.everything["text"].str.strip() != ""
+    labelled = found.in_their_files(found.everything[(found.everything["label"] != "") & has_text])
     return findings.of_distinct_texts(_with_keys(labelled), found.needed, found.data.preparation.rare_classes)
 
 

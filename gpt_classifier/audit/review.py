@@ -153,11 +153,15 @@ def _sources(
         labels = {} if texts else dict(rows["label"])
         labels |= {row: name for row, name in corrected.items() if split == "train" and row in frame.index}
         cells = [labels.get(row, cell) for row, cell in zip(frame.index, frame[label], strict=True)]
-        frames.append((frame.assign(**{label: cells}), rows["split"]))
+        frame = frame.copy()
+        frame[label] = cells
+        frames.append((frame, rows["split"]))
     taken = {name for frame, _ in frames for name in frame}
     new = ("split", *(f"split_{n}" for n in range(2, 1000)))
     column = data.splitting.split_column or next(name for name in new if name not in taken)
-    return column, [frame.assign(**{column: split}) for frame, split in frames]
+    for frame, of_splits in frames:
+        frame[column] = of_splits
+    return column, [frame for frame, _ in frames]
 
 
 def _cell(value: object) -> object:

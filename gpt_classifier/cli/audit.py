@@ -1,10 +1,9 @@
 """The command ``audit``: prints whether labelled texts can be trusted, before anything is trained on them."""
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
 
-from gpt_classifier.errors import CommandParser, InputError
+from gpt_classifier.errors import CommandParser
 
 
 def main(words: list[str]) -> None:
@@ -21,11 +20,12 @@ def main(words: list[str]) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there is a warning")
     options, others = parser.parse_known_args(words)
 
+    from gpt_classifier.audit.columns import found_options
     from gpt_classifier.audit.inspection import inspect
     from gpt_classifier.audit.printing import print_audit
     from gpt_classifier.training.build_run import DataCLI
 
-    command = DataCLI([*_columns_of(others), *others])
+    command = DataCLI([*found_options(others), *others])
     command.datamodule.prepare_data()
     audit = inspect(command.datamodule, command.context)
     if options.json:
@@ -34,24 +34,3 @@ def main(words: list[str]) -> None:
         print_audit(audit)
     if options.strict and audit.warnings():
         raise SystemExit(1)
-
-
-def _columns_of(words: list[str]) -> list[str]:
-    """Options with the columns of FILE as ``init`` finds them, where no configuration and no option names any."""
-    named = (
-        "--config",
-        "--data.text_",
-        "--data.label_",
-        "--data.multi_label",
-        "--data.splitting",
-        "--data.test_source",
-    )
-    files = [word.partition("=")[2] for word in words if word.startswith("--data.source=")]  # as FILE is passed on
-    if not files or any(word.startswith(named) for word in words):
-        return []
-    from gpt_classifier.audit.columns import found_columns, sample
-
-    with suppress(InputError):  # a data set of the package, or a file about which fit has more to say
-        settings = found_columns(sample(files[-1])).settings()
-        return [f"--config={json.dumps({'data': settings})}"]
-    return []

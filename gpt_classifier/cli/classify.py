@@ -48,13 +48,10 @@ def main(arguments: list[str]) -> None:
     model, texts = model_and_texts(options.model, [*options.texts, *arguments[end + 1 :]])
     if options.figure is not None and len(texts) != 1:
         raise InputError(f"--figure draws one text, got {len(texts)}: give one on the command line")
-    try:
-        from gpt_classifier.inference.classifier import TextClassifier
-        from gpt_classifier.reporting.predictions import PredictionPrinter
+    from gpt_classifier.inference.classifier import TextClassifier
+    from gpt_classifier.reporting.predictions import PredictionPrinter
 
-        o = options
-        printer = PredictionPrinter(o.json, o.top_k, o.trace, o.explain, o.early, o.figure)
-        classifier = TextClassifier.load(model, o.device, o.int8, o.base)
-        printer.print(classifier, [list(map(decoded, texts))] if texts else waiting_lines())
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None  # what shells report for a program that Ctrl-C ended
+    o = options
+    printer = PredictionPrinter(o.json, o.top_k, o.trace, o.explain, o.early, o.figure)
+    classifier = TextClassifier.load(model, o.device, o.int8, o.base)
+    printer.print(classifier, [list(map(decoded, texts))] if texts else waiting_lines())

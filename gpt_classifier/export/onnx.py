@@ -9,7 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,9 @@ def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     """Writes ``model.pt2``, a program of ``torch.export``; returns the loaded program."""
     own_network(contents, "torch")
     with quiet():
-        torch.export.save(_program(contents), folder / "model.pt2")
+        program = BytesIO()  # on a full disk, PyTorch's own writer of files ends the process
+        torch.export.save(_program(contents), program)
+        (folder / "model.pt2").write_bytes(program.getbuffer())
         loaded = torch.export.load(folder / "model.pt2").module()
 
     def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gpt_classifier.audit.columns import found_options, found_settings
 from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.sources import IN_MEMORY, found_again
@@ -39,7 +40,9 @@ def review_data(words: Sequence[str], prepared: Prepared) -> TextDataModule:
         trained = [f"--config={json.dumps({'data': own})}"]
     elif source is not None:
         settings = [source, *settings]
-    data = build_run.DataCLI([*trained, *prepared("audit", settings), "--data.balance=none"]).datamodule
+    words = prepared("audit", settings)
+    found = [] if trained else found_options(words)
+    data = build_run.DataCLI([*trained, *found, *words, "--data.balance=none"]).datamodule
     if data.source == IN_MEMORY:
         raise InputError(f"{source} was not trained on a file, so name one: --data.source FILE")
     if data.multi_label:
@@ -97,6 +100,12 @@ def fit_options(
     if source is not None and Path(source).is_dir():
         config = model_folder.model_folder(Path(source)).parent / "config.yaml"
         words = [*([f"--config={config}"] if config.is_file() else []), *words]
+    elif source is not None:
+        found = found_settings([f"--data.source={source}", *words])
+        usual = {"text_column": "text", "label_column": "label"}
+        own = {name: found[name] for name in usual if found.get(name, usual[name]) != usual[name]}
+        own = {name: value for name, value in own.items() if not any(w.startswith(f"--data.{name}") for w in words)}
+        words = [*(f"--data.{n}={v if isinstance(v, str) else json.dumps(v)}" for n, v in own.items()), *words]
     parser = CommandParser(add_help=False, allow_abbrev=False)
     for key in needed:
         parser.add_argument(f"--data.{key}", dest=key)

@@ -252,13 +252,13 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(read, process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-def test_an_interrupt_ends_it_without_a_word(process):
+def test_an_interrupt_ends_it_with_one_line(process):
     running = process()
     running.stdin.write(b"hello\n")
     assert running.stdout.readline().endswith(b"\thello\n")
     running.send_signal(signal.SIGINT)
     assert running.wait(60) == 130
-    assert running.stderr.read() == b""
+    assert running.stderr.read() == b"stopped by Ctrl-C\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

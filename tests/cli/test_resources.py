@@ -70,7 +70,8 @@ def test_a_command_that_cannot_write_says_so_and_loses_nothing(command, run, tmp
     kept = {name: content for name, content in contents(run).items() if "tfevents" not in name.name}
     with files_of_at_most(1_000):
         assert main(COMMANDS[command](run)) == 2
-    assert "File too large" in one_line(capsys)
+    said = one_line(capsys)
+    assert "File too large" in said or "a file cannot be written" in said  # as PyTorch has it
     now = contents(tmp_path)
     assert {name: now[Path("version_0") / name] for name in kept} == kept
     assert not [name for name in now if ".part" in name.name]

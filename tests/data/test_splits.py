@@ -135,7 +135,7 @@ def test_classes_are_divided_although_every_author_wrote_of_all():
 def test_a_class_that_few_groups_have_is_named():
     rows = [(f"text {'x' * n}", "spam" if n < 20 else "ham", f"thread {n // 10}") for n in range(100)]
     table = pd.DataFrame(rows, columns=["text", "label", "group"], dtype=object).assign(row=range(100))
-    message = r"'spam' has 2 distinct texts, too few for 3 splits .*rows of one group count once.*--data.rare_classes"
+    message = r"'spam' has 2 distinct texts, too few for 3 splits .*rows of one group count once.*rare_classes"
     with pytest.raises(InputError, match=message):
         splits.split_grouped(table, FRACTIONS, 0)
 

@@ -96,7 +96,7 @@ def test_more_labels_may_help_or_not_or_make_worse():
     said = said_of({"up": [200, 300, 390], "level": [300, 350, 351], "down": [300, 390, 350], "svm": [300, 300, 300]})
     assert said[3] == "More labels may help: up, from 300 to 1,000 labels +22.5 points (p < 0.001)."
     assert said[4].startswith("No evidence that more labels would help: level, from 300 to 1,000 labels +0.2 ")
-    assert "; svm, from 300 to 1,000 labels +0.0 points (p = 1.000)." in said[4]
+    assert "; svm, from 300 to 1,000 labels 0.0 points (p = 1.000)." in said[4]
     assert said[5].startswith("With more labels scored less: down, from 300 to 1,000 labels -10.0 points")
     assert "(Holm), 9 against classical models and 4 between sizes" in said[6]
 
@@ -129,7 +129,7 @@ def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
     said = learning_curve.sentences(found, results)
     assert "at none of the measured sizes, and less at 1 of 1: with 100 labels -23.8 points against" in said[0]
     assert said[0].endswith("svm (p < 0.001).")
-    assert "with 100 labels +0.0" in said[1]
+    assert "with 100 labels 0.0" in said[1]
     assert "with 300 labels" not in said[1]
     assert not any("net, from" in sentence for sentence in said)
     assert said[-2] == (
@@ -171,7 +171,7 @@ def test_sizes_are_those_of_each_row_after_balancing():
         results[run.key]["accuracy"]["train"] = [10, 10 + int(100 * run.fraction)]
     found = learning_curve.curves(rows, runs, results, {})
     assert [line.training_texts for lines in found.values() for line in lines] == [100, 20, 300, 65, 1000, 110]
-    assert "with 100 labels +0.0 points against svm with 20 (p = 1.000)" in "".join(
+    assert "with 100 labels 0.0 points against svm with 20 (p = 1.000)" in "".join(
         learning_curve.sentences(found, results)
     )
     assert "| 20 or 100 labels (10 %) | 65 or 300 labels (55 %) |" in learning_curve.markdown(found)

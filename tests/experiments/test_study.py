@@ -165,10 +165,10 @@ def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
     (sentence,) = sentences.sentences(lines, WHAT)
     assert sentence == (
         f"What? Row 2 scored 30.0 points less than {FIRST} (p < 0.001); "
-        "no evidence either way for row 3 (+0.0 points); n = 100, 1 seed."
+        "no evidence either way for row 3 (0.0 points); n = 100, 1 seed."
     )
     (sentence,) = sentences.sentences([lines[0], lines[2]], WHAT)
-    assert f"No evidence either way for row 3 (+0.0 points), compared with {FIRST}; n = 100" in sentence
+    assert f"No evidence either way for row 3 (0.0 points), compared with {FIRST}; n = 100" in sentence
 
 
 # ---------------------------------------------------------------- what may be said

@@ -101,7 +101,7 @@ def test_offline_without_weights_the_message_says_what_was_wanted_and_what_to_do
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError) as caught:
         fetch_pretrained(size)
-    for part in (f"openai-community/{size} ", weights.REVISIONS[size], "--model.weights FOLDER", "random"):
+    for part in (f"openai-community/{size} ", weights.REVISIONS[size], "weights FOLDER", "random"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 

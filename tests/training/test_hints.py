@@ -43,6 +43,7 @@ def test_a_large_network_in_float32_on_a_processor_with_units_for_bf16_is_pointe
     units, precision, large, said, tiny_model, monkeypatch
 ):
     monkeypatch.setattr(hints, "has_bf16_units", lambda: bool(units))
+    monkeypatch.setattr(hints, "has_bf16", lambda: True)  # which processors with such units have
     monkeypatch.setattr(hints, "LARGE", 1 if large else 10**7)
     model = tiny_model(class_names=["ham", "spam"])
     model.configure_model()
