@@ -153,6 +153,8 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         option = "--data.file_format.encoding"
         way_out = f"set its encoding, probably {option} {others[0]}" if others else f"name its encoding with {option}"
         raise InputError(f"{path} is not valid {where}: {way_out}, or save it as UTF-8") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is not a readable {kind} file: lists or objects are nested too deep") from error
     except (ValueError, csv.Error, OSError, EOFError, ImportError, OverflowError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 

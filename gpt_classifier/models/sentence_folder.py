@@ -37,6 +37,6 @@ def _sentence_settings(name: str, file: str) -> dict[str, Any]:
             return {}
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}

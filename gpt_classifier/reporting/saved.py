@@ -40,7 +40,7 @@ def read(path: Path) -> SavedTest:
         results = TestResults.from_json(content)
         with open(predictions, newline="", encoding="utf-8") as stream:
             header, *lines = csv.reader(stream)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{scores} and {predictions.name} cannot be read ({error}): test again") from error
     if "accuracy" not in content:  # of logits that are NaN or infinite
         raise InputError(f"there are no scores in {scores}: the network diverged, so train with a lower learning rate")

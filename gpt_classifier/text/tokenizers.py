@@ -103,7 +103,7 @@ def stored_tokenizer(folder: Path) -> Tokenizer | None:
             return None
         with safe_open(weights, framework="pt") as stream:
             return restore_tokenizer(settings, stream.get_tensor("tokenizer"))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"the tokenizer in the model folder {folder} cannot be read ({reason(error)})") from error
 
 

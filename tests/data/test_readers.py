@@ -226,3 +226,11 @@ def test_sources_that_cannot_be_meant_are_named(tmp_path, monkeypatch, source, m
     write(tmp_path / "a.csv", "text,label\na,ham\n")
     with pytest.raises(InputError, match=message):
         read(source)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_json_that_nests_too_deep_is_one_line(ending, tmp_path):
+    path = tmp_path / f"deep.{ending}"
+    path.write_text('{"text": "a", "label": "b"}\n' * (ending == "jsonl") + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(InputError, match="nested too deep"):
+        list(read_columns(str(path), None))
