@@ -100,6 +100,18 @@ def _key(name: str) -> str:
 # ---------------------------------------------------------------- checking
 
 
+def with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object for ``json.loads(object_pairs_hook=...)``, which of two equal keys would take the last.
+
+    Raises ``ValueError`` if there are any.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has the key {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
 def check(kind: Any, value: Any, name: str = "") -> None:
     """Raises ``InputError`` unless ``value``, of JSON, is one that :func:`to_json` could have made of a ``kind``.
 

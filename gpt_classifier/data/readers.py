@@ -19,6 +19,7 @@ import pandas as pd
 
 from gpt_classifier.data.pace import Pace
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.records import with_each_key_once
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
         whole = first.lstrip().startswith("[") and kind_of(path) == ".json"
         if kind_of(path) == ".json" and not whole and first.strip() == "{":
             raise ValueError(f"it is one object over several lines, {OBJECTS}")
-        decode = json.JSONDecoder(object_pairs_hook=_object).decode
+        decode = json.JSONDecoder(object_pairs_hook=with_each_key_once).decode
         content = decode(first + stream.read()) if whole else map(decode, itertools.chain([first], lines))
         objects = iter(content if first else [])
         columns: list[str] = []
@@ -313,15 +314,6 @@ def _holds_columns(item: dict[str, Any]) -> bool:
         all(isinstance(value, list) for value in item.values())
         or all(isinstance(value, dict) and all(key.isdigit() for key in value) for value in item.values())
     )
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, which must have each key once: of two, json would take the last."""
-    item = dict(pairs)
-    if len(item) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"an object has the key {next(n for n in names if names.count(n) > 1)!r} twice")
-    return item
 
 
 def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import whole_file
+from gpt_classifier.records import with_each_key_once
 
 FORMAT = 6
 
@@ -56,21 +57,12 @@ def has_checksums(config: dict[str, Any]) -> bool:
     return config["format"] >= 6
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, which must have each key once: of two, json would take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has the key {next(name for name in names if names.count(name) > 1)!r} twice")
-    return found
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"no file {path}: expected a folder with config.json and its tensors")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=with_each_key_once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if isinstance(config, dict) and config.get(CHECKSUM, found := _checksum_of(config)) != found:

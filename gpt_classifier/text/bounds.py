@@ -1,6 +1,8 @@
 """What a tokenizer of unknown origin must not do: take very long, make texts very long, or end the process."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gpt_classifier.errors import InputError, reason
@@ -11,11 +13,15 @@ MOST_PATTERN = 1000  # characters
 MOST_GROWTH, MOST_STEPS = 16, 100  # of a text by the steps of a normalizer, and how many there may be
 
 
-def readable(error: BaseException, name: str) -> BaseException:
-    """The error itself, or an ``InputError`` for a panic of a library in Rust, which is no ``Exception``."""
-    if type(error).__name__ != "PanicException":
-        return error
-    return InputError(f"the tokenizer {name} cannot encode a text ({reason(error)}): fetch it again")
+@contextmanager
+def without_panic(name: str) -> Iterator[None]:
+    """Raises ``InputError`` for a panic of the tokenizer's library in Rust, which is no ``Exception``."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InputError(f"the tokenizer {name} cannot encode a text ({reason(error)}): fetch it again") from error
 
 
 def check_pattern(pattern: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, tokenizer_folder
-from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, readable
+from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, without_panic
 from gpt_classifier.text.normalize import valid
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
@@ -138,10 +138,8 @@ class BytePairs:
         return self._encoding.eot_token
 
     def ids(self, text: str) -> list[int]:
-        try:
+        with without_panic(self._encoding.name):
             return self._encoding.encode_ordinary(text)
-        except BaseException as error:
-            raise readable(error, self._encoding.name) from error
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         characters, borders = valid(text), _borders(text)
@@ -232,10 +230,8 @@ class Published:
         return [(number, span) for number, span in tokens if number not in self._never]
 
     def _encoded(self, text: str, special: bool = False) -> Any:
-        try:
+        with without_panic(self._name):
             return self._tokenizer.encode(valid(text), add_special_tokens=special)
-        except BaseException as error:
-            raise readable(error, self._name) from error
 
     def without_special_tokens(self) -> "Published":
         """The same tokenizer, except that it adds nothing to a text."""
@@ -268,11 +264,10 @@ class Published:
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "Published":
         try:
-            tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
+            with without_panic(settings["tokenizer"]):
+                tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
             return cls(tokenizer, settings["tokenizer"])
-        except BaseException as error:  # tokenizers raises plain Exceptions
-            if not isinstance(readable(error, ""), Exception):
-                raise
+        except Exception as error:  # tokenizers raises plain Exceptions
             raise InputError(
                 f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
             ) from error
