@@ -66,7 +66,7 @@ def mutated(content, rng):
                 del owner[path[-1]]
             case 1 if isinstance(owner, dict):
                 owner[rng.choice(NAMES)] = rng.choice(ODD)
-            case 2 if isinstance(owner, list):
+            case 2 if isinstance(owner, list) and len(owner) <= 1000:  # a million values at most
                 owner *= rng.choice([0, 2, 1000])
             case 3:
                 for _ in range(rng.choice([1, 60])):
