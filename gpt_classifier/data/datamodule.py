@@ -14,7 +14,7 @@ from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.balance import Balance
 from gpt_classifier.data.datasets import Columns
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
-from gpt_classifier.data.encoding import Encoding
+from gpt_classifier.data.encoding import Encoding, encode_texts
 from gpt_classifier.data.fitted_text import UNFITTED
 from gpt_classifier.data.labels import declared_names
 from gpt_classifier.data.preparation import Empty, Preparation, Rows
@@ -25,6 +25,7 @@ from gpt_classifier.data.samplers import BatchingConfig, EvaluationBatches, load
 from gpt_classifier.data.sources import IN_MEMORY, Sources, check_sources, in_memory, table_of_lists
 from gpt_classifier.data.splits import OF_THE_BOOK, Split, Splits, SplittingConfig
 from gpt_classifier.data.summary import summary
+from gpt_classifier.data.unlabelled import usable
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice, grouped, plain
 from gpt_classifier.text.bpe import TrainTokenizer
@@ -44,6 +45,8 @@ class TextDataModule(ResumableDataModule):
             .csv, .tsv, .jsonl, .json or .parquet file, several files, or a pattern such as ``data/*.csv``.
         val_source: Files to validate on; by default a part of ``source``.
         test_source: Files to test on; by default a part of ``source``.
+        unlabelled_source: Files of texts without labels that train too, with the answers of ``model.teacher``; their
+            texts are in ``text_column``.
         text_column: Name of the column with the texts, or names of several columns whose texts are joined.
         text_separator: Separator of the texts of several columns; missing texts are skipped.
         label_column: Name of the column with the class names, or names of several columns, one for each label.
@@ -80,6 +83,7 @@ class TextDataModule(ResumableDataModule):
         source: str | list[str] = "sample",
         val_source: str | list[str] | None = None,
         test_source: str | list[str] | None = None,
+        unlabelled_source: str | list[str] | None = None,
         text_column: str | list[str] = "text",
         text_separator: str = "\n",
         label_column: str | list[str] = "label",
@@ -127,7 +131,9 @@ class TextDataModule(ResumableDataModule):
             multi_label,
         )
         as_the_book = split in OF_THE_BOOK
-        self.sources = Sources(source, val_source, test_source, columns, self.file_format, as_the_book)
+        self.sources = Sources(
+            source, val_source, test_source, unlabelled_source, columns, self.file_format, as_the_book
+        )
         check_sources(self.sources, split, self.splitting)
         self.source, self.val_source, self.test_source = source, val_source, test_source
         self.multi_label = multi_label is not None
@@ -206,9 +212,17 @@ class TextDataModule(ResumableDataModule):
                 self.tables, self.class_names, self.fitted.text_encoder
             )
             self.rows.notes += notes
+            if stage == "fit" and self.sources.unlabelled is not None:
+                self._read_unlabelled()
             rank_zero_info(self.summary())
         if stage == "fit":
             self.begin_fit()
+
+    def _read_unlabelled(self) -> None:
+        chunks, title = self.sources.unlabelled_chunks(), datasets.title(self.sources.unlabelled or "")
+        self.rows.unlabelled, note = usable(chunks, self.tables, title)
+        self.rows.notes.append(note)
+        self.encoded["unlabelled"] = encode_texts(self.rows.unlabelled, self.text_encoder)
 
     def _needed(self, stage: str) -> str:
         """The split to load: the evaluated one if it has its own source, else ``train``, which is split."""
@@ -240,7 +254,7 @@ class TextDataModule(ResumableDataModule):
         texts = self.tables if self.augmentation else {}  # which is made of the texts, also of what is truncated
         rows = {
             f"the {name} rows": self.encoded[name].identity(texts[name]["text"] if name in texts else ())
-            for name in ("train", "val")
+            for name in ("train", "val", "unlabelled")
             if name in self.encoded
         }
         batches = {"data.batch_size": self.batch_size, "data.batching.group_by_length": self.batching.group_by_length}
@@ -252,15 +266,24 @@ class TextDataModule(ResumableDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
-        encoded, view = self.encoded["train"], self._view
+        encoded, view = self.encoded_training_texts(), self._view
         if self.augmentation:  # texts are other ones in each epoch, so no states of theirs are kept
             view = self._augmented
         pool = 50 if self.batching.group_by_length else 1
         return loader(view(encoded), self.new_training_batches(encoded.lengths, self.batch_size, pool))
 
+    def encoded_training_texts(self) -> EncodedTexts:
+        """The training rows, and after them the texts without labels, if there are any."""
+        encoded, others = self.encoded["train"], self.encoded.get("unlabelled")
+        return encoded if others is None else encoded.with_unlabelled(others)
+
+    def training_texts(self) -> tuple[list[str], Tensor]:
+        """The texts of :meth:`encoded_training_texts`, and their row numbers (N,)."""
+        tables = [self.tables["train"], *([] if self.rows.unlabelled is None else [self.rows.unlabelled])]
+        return [text for table in tables for text in table["text"]], self.encoded_training_texts().rows
+
     def _augmented(self, encoded: EncodedTexts) -> Dataset[Any]:
-        texts = self.tables["train"]["text"].tolist()
-        return AugmentedTexts(encoded, texts, self.augmentation, training_seed(), self.epoch_now)
+        return AugmentedTexts(encoded, self.training_texts()[0], self.augmentation, training_seed(), self.epoch_now)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Counts training batches, so that a resumed run skips them, and sets the weight of each one's loss."""

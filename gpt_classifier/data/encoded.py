@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from hashlib import blake2b
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from gpt_classifier.data.pace import Pace
+from gpt_classifier.data.task import UNLABELLED
 from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
 
 
@@ -40,13 +42,27 @@ class EncodedTexts(Dataset[Batch]):
             for ids in windows:
                 flat.extend(ids)
                 lengths.append(len(ids))
-        self._ids = np.frombuffer(flat, dtype=flat.typecode)
-        self.window_lengths = np.frombuffer(lengths, dtype=np.int64)  # (W,) tokens of each window
-        self.windows = np.frombuffer(counts, dtype=np.int64)  # (N,) number of windows of each row
+        arrays = (np.frombuffer(values, dtype=values.typecode) for values in (flat, lengths, counts))
+        self._place(*arrays)
+
+    def _place(self, ids: np.ndarray, window_lengths: np.ndarray, windows: np.ndarray) -> None:
+        """Finds each row's windows among the ids of all, given W windows' tokens and N rows' windows."""
+        self._ids, self.window_lengths, self.windows = ids, window_lengths, windows
         self._ends = np.cumsum(self.window_lengths)
         self._last = np.cumsum(self.windows)
         # (N,) tokens of each row's first window, which is as long as any of its others
         self.lengths = self.window_lengths[self._last - self.windows]
+
+    def with_unlabelled(self, others: "EncodedTexts") -> "EncodedTexts":
+        """These rows, and after them others without labels."""
+        assert self.labels is not None
+        joined = copy(self)
+        no_labels = self.labels.new_full((len(others), *self.labels.shape[1:]), UNLABELLED)
+        joined.labels, joined.rows = torch.cat([self.labels, no_labels]), torch.cat([self.rows, others.rows])
+        joined.truncated = self.truncated + others.truncated
+        parts = [(each._ids, each.window_lengths, each.windows) for each in (self, others)]
+        joined._place(*(np.concatenate(pair) for pair in zip(*parts, strict=True)))
+        return joined
 
     def __len__(self) -> int:
         return len(self.windows)

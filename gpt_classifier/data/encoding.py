@@ -65,6 +65,11 @@ class Encoding:
         return encoder, encoded | {n: encode_table(tables[n], class_names, encoder) for n in others}, notes
 
 
+def encode_texts(table: pd.DataFrame, text_encoder: TextEncoder) -> EncodedTexts:
+    """The texts and row numbers of a table without labels."""
+    return EncodedTexts(table["text"], text_encoder, None, torch.tensor(table["row"].to_numpy(np.int64)))
+
+
 def encode_table(table: pd.DataFrame, class_names: Sequence[str], text_encoder: TextEncoder) -> EncodedTexts:
     """The texts, labels and row numbers of a table."""
     labels = encode_labels(table["label"], class_names)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import pandas as pd
 from torch import Tensor
 
 from gpt_classifier.data import splits
@@ -28,6 +29,7 @@ class Rows:
     natural_counts: dict[str, int] = field(default_factory=dict)  # rows of each class, where the split balances them
     notes: list[str] = field(default_factory=list)  # on what was dropped, merged or found
     given: tuple[str, ...] = ()  # splits that were read, before train was divided
+    unlabelled: pd.DataFrame | None = None  # texts that train without labels, columns text and row
     inspected: bool = False  # whether somebody was warned of what is odd about them
 
 

@@ -29,6 +29,7 @@ class Sources:
         train: Data to train on, and to divide where other splits have no source.
         val: Files to validate on, if they are others.
         test: Files to test on, if they are others.
+        unlabelled: Files of texts without labels that train too, if there are any.
         columns: The columns of ``train``.
         file_format: How CSV, TSV and JSON files are read.
         as_the_book: Whether ``train`` is the SMS Spam Collection and is read as the book reads it.
@@ -38,6 +39,7 @@ class Sources:
     train: Source
     val: Source | None = None
     test: Source | None = None
+    unlabelled: Source | None = None
     columns: Columns = datasets.DEFAULT
     file_format: FileFormat = readers.AS_NAMED
     as_the_book: bool = False
@@ -103,6 +105,11 @@ class Sources:
         columns = self._columns("predict", known)
         return datasets.read_chunks(self.train, columns, self.file_format, ROWS), self._notes(self.train)
 
+    def unlabelled_chunks(self) -> Iterator[pd.DataFrame]:
+        """The texts without labels, table by table."""
+        assert self.unlabelled is not None
+        return datasets.read_chunks(self.unlabelled, self.columns.of_texts(), self.file_format, ROWS)
+
     def kept_columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """These columns of the rows to predict, chunk by chunk, in order."""
         if datasets.is_named(self.train):
@@ -139,7 +146,7 @@ def found_again(settings: Mapping[str, Any], folders: Iterable[Path]) -> dict[st
     """
     found = dict(settings)
     folders = list(folders)
-    for name in ("source", "val_source", "test_source"):
+    for name in ("source", "val_source", "test_source", "unlabelled_source"):
         given = settings.get(name)
         if given is None or given == IN_MEMORY or datasets.is_named(given):
             continue

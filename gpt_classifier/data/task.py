@@ -9,6 +9,8 @@ from enum import Enum
 from torch import Tensor
 from torch.nn import functional as F
 
+UNLABELLED = -1  # stands for the label of a text that has none, for each of its labels where there may be several
+
 
 class Task(Enum):
     """Of a single label the most probable class is predicted, of several every label of probability 0.5 or more.
@@ -38,11 +40,17 @@ class Task(Enum):
         Divided by the number of texts and not by the sum of their weights, so that the gradient of a batch is the mean
         of its texts' gradients however they are divided into smaller batches. Of labels (N, K) it is the mean over
         texts and labels of binary cross entropy, as in ``torch.nn.BCEWithLogitsLoss``; weights are those of texts with
-        the label.
+        the label. The loss of a text without label is 0.
         """
         if self.multi_label:
-            return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=class_weights)
-        return F.cross_entropy(logits, labels, weight=class_weights, reduction="none").mean()
+            known, wanted = labels != UNLABELLED, labels.clamp(min=0)
+            losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=class_weights, reduction="none")
+            return (losses * known).mean()
+        return F.cross_entropy(logits, labels, class_weights, ignore_index=UNLABELLED, reduction="none").mean()
+
+    def labelled(self, labels: Tensor) -> Tensor:
+        """(N,), whether a text has a label, or is known to have none of several."""
+        return (labels != UNLABELLED).all(-1) if self.multi_label else labels != UNLABELLED
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(N, K) in float64; those of a single label sum to 1."""

@@ -62,11 +62,14 @@ class Decision:
         if named := [name for name, is_wrong in wrong.items() if is_wrong]:
             raise ValueError(f"{named[0]} is {str(getattr(self, named[0]))[:60]}, which does not suit {number} classes")
 
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """(N, K) logits -> those of the probabilities that the model gives, in float64."""
+        scaled = logits.astype(np.float64) / self.temperature
+        return scaled + np.array(self.log_priors) if self.log_priors else scaled
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(N, K) logits -> (N, K) probabilities, in float64."""
-        scaled = logits.astype(np.float64) / self.temperature
-        if self.log_priors:
-            scaled = scaled + np.array(self.log_priors)
+        scaled = self.calibrated(logits)
         if self.multi_label:
             return 0.5 + 0.5 * np.tanh(0.5 * scaled)  # the logistic function, which overflows nowhere in this form
         exponentials = np.exp(scaled - scaled.max(-1, keepdims=True))

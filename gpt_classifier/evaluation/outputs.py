@@ -95,8 +95,9 @@ class Predictions(Metric):
         return dim_zero_cat(self.logits).float().cpu()[order], dim_zero_cat(self.labels).cpu()[order], rows[order]
 
     def gathered(self, task: Task) -> EpochOutputs:
-        """All of them, in the order of the rows."""
+        """All that have labels, in the order of the rows."""
         logits, labels, rows = self.compute()
         rows = rows.view(-1)  # of a single number, Metric makes what has no dimension
         logits = logits.view(len(rows), -1)
-        return EpochOutputs(logits, labels.view_as(logits) if task.multi_label else labels.view(-1), rows, task)
+        labels = labels.view_as(logits) if task.multi_label else labels.view(-1)
+        return EpochOutputs(logits, labels, rows, task)[task.labelled(labels)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gpt_classifier.inference.bundle import Bundle
@@ -56,6 +57,9 @@ def model_card(
     }
     if training is not None:
         how = "{trainable}, learning rate {learning_rate:g}, {optimizer[name]}".format_map(training)
+        if (teacher := training.get("teacher")) is not None:
+            weight = "weight {weight:g}, temperature {temperature:g}".format_map(teacher)
+            how += f", with the answers of the teacher {escaped(Path(teacher['folder']).name)} ({weight})"
         rows |= {"initial weights": training["weights"] or "those of an earlier model", "trained": how}
         rows["validation accuracy"] = accuracy or "not measured"
     if contents.decision.multi_label:

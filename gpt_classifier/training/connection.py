@@ -14,6 +14,7 @@ from gpt_classifier.decision.rule import SEPARATOR, Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import score_names
 from gpt_classifier.training.monitor import check_monitors
+from gpt_classifier.training.teacher import hire
 
 if TYPE_CHECKING:
     from gpt_classifier.training.module import GPTClassifier
@@ -31,9 +32,22 @@ def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
             check_scores(data, module.hparams["monitor"], module.trainer.callbacks)  # type: ignore[attr-defined]
         check_decision(data, module.hparams["decide"])
         module.data_settings = dict(data.hparams)
-        module.remember(training_fingerprints(data.tables["train"]["text"]))
+        module.remember(training_fingerprints(data.training_texts()[0]))
+        engage_teacher(module, data)
     module.trunk = None  # the weights may have changed since the last setup
     data.show_rows_as(module.behind_frozen_trunk)
+
+
+def engage_teacher(module: "GPTClassifier", data: TextDataModule) -> None:
+    """Lets the teacher that the settings name, if any, answer the training texts."""
+    if (config := module.teacher_config) is not None:
+        module.teacher, before = hire(config, data, module.trainer.strategy.root_device)
+        module.remember(before)
+    elif data.rows.unlabelled is not None:
+        raise InputError(
+            "data.unlabelled_source has texts without labels, which train only with the answers of a trained model: "
+            "give --model.teacher FOLDER"
+        )
 
 
 def check_labels(data: TextDataModule, class_names: list[str] | None, decision: Decision) -> None:

@@ -36,6 +36,7 @@ from gpt_classifier.training.probing import start_from_probe, trains_more, valid
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import TrunkCache
 from gpt_classifier.training.stored_module import StoredModule
+from gpt_classifier.training.teacher import Teacher, teacher_config
 from gpt_classifier.training.text_states import CacheConfig, Share
 
 
@@ -77,6 +78,9 @@ class GPTClassifier(StoredModule):
             and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
             of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
+        teacher: A trained model with the same classes whose answers are learned too: its folder, or ``{folder:
+            checkpoints/large, weight: 0.5, temperature: 2.0}`` (see :class:`TeacherConfig`). It also answers the texts
+            of ``data.unlabelled_source``.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
             the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``;
@@ -108,6 +112,7 @@ class GPTClassifier(StoredModule):
         learning_rate: float | None = 5e-5,
         dropout: float | None = None,
         lm_loss: float = 0.0,
+        teacher: str | dict[str, Any] | None = None,
         monitor: str = DEFAULT_MONITOR,
         patience: int | None = None,
         decide: str | dict[str, Any] | None = None,
@@ -124,9 +129,15 @@ class GPTClassifier(StoredModule):
         self.optimizer_config = grouped(OptimizerConfig, "optimizer", optimizer)
         self.cache = grouped(CacheConfig, "cache", cache)
         self.compute = grouped(ComputeConfig, "compute", compute)
+        self.teacher_config = teacher_config(teacher)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
         settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
-        settings |= {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute}
+        settings |= {
+            "teacher": self.teacher_config,
+            "optimizer": self.optimizer_config,
+            "cache": self.cache,
+            "compute": self.compute,
+        }
         self.hparams.update({name: plain(value) for name, value in settings.items()})
         check_training(learning_rate, dropout, monitor, patience, lm_loss)
         check_network(self.hparams)
@@ -136,6 +147,7 @@ class GPTClassifier(StoredModule):
         self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
         self.trunk: TrunkCache | None = None  # created with the first data loader
+        self.teacher: Teacher | None = None  # hired when a fit is set up
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
@@ -183,7 +195,7 @@ class GPTClassifier(StoredModule):
             # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
             self.language_model = LanguageModelLoss.of(self.model.backbone, self.hparams["lm_loss"], self.text_encoder)
         elif self.fits() and (data := text_data(self.trainer)) is not None:
-            freeze_other_tokens(self.model.backbone, data.encoded["train"].tokens())
+            freeze_other_tokens(self.model.backbone, data.encoded_training_texts().tokens())
 
     def _build(self) -> None:
         if self.class_names is None:
@@ -210,6 +222,11 @@ class GPTClassifier(StoredModule):
         """Solves the head on the frozen network, if a fit starts from that; a resumed one has it in its checkpoint."""
         data = text_data(self.trainer) if self.fits() and not self.resumes else None
         if data is not None and wants_probe({**self.hparams, **self.given}, data, self.has_whole_weights()):
+            if self.teacher is not None and not trains_more(self.hparams["trainable"]):
+                raise InputError(
+                    f"trainable is {self.hparams['trainable']}, and the head is solved on the labels, so there is "
+                    "nothing to learn from a teacher: set trainable to all or last_block, or leave out teacher"
+                )
             self.probed = start_from_probe(self, data)
             self.complete()
 
@@ -271,7 +288,11 @@ class GPTClassifier(StoredModule):
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
         self.predictions.add(stage, logits, batch)
-        return self.loss(logits, batch.labels), lm_loss
+        loss = self.loss(logits, batch.labels)
+        if stage == "train" and self.teacher is not None:
+            assert batch.rows is not None, "data give every text a row number"
+            loss = self.teacher.loss(loss, logits, batch.rows)
+        return loss, lm_loss
 
     def predict_step(self, batches: list[Batch] | Batch, batch_number: int) -> tuple[Tensor, Tensor]:
         """The row numbers (N,) of a chunk of rows, in ascending order, and their class probabilities (N, K)."""
