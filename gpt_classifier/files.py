@@ -164,6 +164,11 @@ def built_in_configurations() -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
+def named_model(path: str | Path) -> Path:
+    """The built-in model's folder for its name, unless a file or folder here is called so; any other path unchanged."""
+    return built_in_model() if str(path) == BUILT_IN_MODEL and not Path(path).exists() else Path(path)
+
+
 def built_in_model() -> Path:
     """The folder of the model that comes with the package, which tells spam from other short messages in English."""
     return _built_in("checkpoints") / BUILT_IN_MODEL

@@ -149,13 +149,13 @@ def quick_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., int]:
-    """Fits a tiny network for two short epochs from the command line: configs/quickstart.yaml and further arguments."""
+    """Fits a tiny network for two short epochs from the command line: configs/toy.yaml and further arguments."""
 
     def run(root: Path, *arguments: str) -> int:
         settings = [f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2", f"--model.gpt={TINY}"]
         settings.append("--trainer.limit_train_batches=20")  # of 60
         settings += [f"--trainer.accelerator={ACCELERATOR}", "--data.max_length=64"]
-        return main(["fit", f"--config={CONFIGS / 'quickstart.yaml'}", *settings, *arguments])
+        return main(["fit", f"--config={CONFIGS / 'toy.yaml'}", *settings, *arguments])
 
     return run
 

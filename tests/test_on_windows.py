@@ -312,14 +312,14 @@ def test_the_package_does_without_what_windows_lacks(tmp_path):
 @pytest.mark.slow
 def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     spoken = ["URGENT! You have won a free cruise, call now to claim your prize", "Running late, mum"]
-    quick = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--trainer.max_epochs", "1"]
+    quick = ["--config", str(ROOT / "configs" / "toy.yaml"), "--trainer.max_epochs", "1"]
     column, root = ["--data.text_column", "本文"], ["--trainer.default_root_dir", "runs"]
     source = ["--data.source", str(rows), *column]
     run = "runs/version_0"
     assert b"spam" in on_windows(tmp_path, "classify", *spoken)
     on_windows(tmp_path, "fit", *quick, "--trainer.limit_train_batches", "10")
     on_windows(tmp_path, "test", *quick)
-    answers = on_windows(tmp_path, "classify", "--model", "checkpoints/quickstart", *spoken)
+    answers = on_windows(tmp_path, "classify", "--model", "checkpoints/toy", *spoken)
     assert [line.partition(b"\t")[0] in (b"ham", b"spam") for line in answers.splitlines()] == [True, True]
     on_windows(tmp_path, "init", str(rows))
     on_windows(tmp_path, "audit", str(rows), *column, "--data.tokenizer=bytes")
@@ -347,7 +347,7 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
 def test_a_study_with_class_names_that_the_system_does_not_have(rows, tmp_path):
     (tmp_path / "study.yaml").write_text(
         f"""
-base: {ROOT / "configs" / "quickstart.yaml"}
+base: {ROOT / "configs" / "toy.yaml"}
 weights: best
 settings: {{model.gpt: {TINY}, data.max_length: 64, trainer.max_epochs: 1, data.source: {rows}, data.text_column: 本文}}
 rows: [{{name: 1, title: {JAPAN}}}]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import find_in_run, whole_file
+from gpt_classifier.files import find_in_run, named_model, whole_file
 from gpt_classifier.inference import hub
 from gpt_classifier.inference.adapter import ADAPTER, load_adapter
 from gpt_classifier.inference.bundle import Bundle, check_answers, restore
@@ -24,8 +24,11 @@ WEIGHTS = "model.safetensors"
 
 
 def find_weights(path: str | Path) -> Path:
-    """The model folder, or else the checkpoint, of a run or of the newest of several runs; any other path unchanged."""
-    path = Path(path)
+    """The model folder, or else the checkpoint, of a run or of the newest of several runs; any other path unchanged.
+
+    The model that comes with the package is called by its name.
+    """
+    path = named_model(path)
     if path.is_file() or (path / "config.json").is_file():
         return path
     found = find_in_run(path, f"model/{WEIGHTS}", *CHECKPOINTS) or path

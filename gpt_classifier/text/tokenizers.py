@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import find_in_run, tokenizer_folder
+from gpt_classifier.files import find_in_run, named_model, tokenizer_folder
 from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, without_panic
 from gpt_classifier.text.normalize import valid
 
@@ -86,6 +86,7 @@ def stored_tokenizer(folder: Path) -> Tokenizer | None:
 
     Raises ``InputError`` if its files are damaged.
     """
+    folder = named_model(folder)
     if folder.suffix == ".ckpt" and folder.is_file():
         try:
             ours = torch.load(folder, map_location="cpu", weights_only=True, mmap=True)["gpt_classifier"]

@@ -78,9 +78,8 @@ class GPTClassifier(StoredModule):
             and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
             of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
-        teacher: A trained model with the same classes whose answers are learned too: its folder, or ``{folder:
-            checkpoints/large, weight: 0.5, temperature: 2.0}`` (see :class:`TeacherConfig`). It also answers the texts
-            of ``data.unlabelled_source``.
+        teacher: A trained model whose answers are learned too, also to the texts of ``data.unlabelled_source``: its
+            folder, or ``{folder: checkpoints/large, weight: 0.5, temperature: 2.0}``.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
             the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``;
@@ -131,14 +130,9 @@ class GPTClassifier(StoredModule):
         self.compute = grouped(ComputeConfig, "compute", compute)
         self.teacher_config = teacher_config(teacher)
         # Plain values only: such a checkpoint loads without running code, and without jsonargparse.
-        settings: dict[str, Any] = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "lora": lora}
-        settings |= {
-            "teacher": self.teacher_config,
-            "optimizer": self.optimizer_config,
-            "cache": self.cache,
-            "compute": self.compute,
-        }
-        self.hparams.update({name: plain(value) for name, value in settings.items()})
+        groups = {"optimizer": self.optimizer_config, "cache": self.cache, "compute": self.compute, "lora": lora}
+        settings = {"gpt": gpt, "backbone": backbone, "head": head, "decide": decide, "teacher": self.teacher_config}
+        self.hparams.update({name: plain(value) for name, value in (groups | settings).items()})
         check_training(learning_rate, dropout, monitor, patience, lm_loss)
         check_network(self.hparams)
         decided = ("blocks", "pooling", "head", "learning_rate")
@@ -222,11 +216,6 @@ class GPTClassifier(StoredModule):
         """Solves the head on the frozen network, if a fit starts from that; a resumed one has it in its checkpoint."""
         data = text_data(self.trainer) if self.fits() and not self.resumes else None
         if data is not None and wants_probe({**self.hparams, **self.given}, data, self.has_whole_weights()):
-            if self.teacher is not None and not trains_more(self.hparams["trainable"]):
-                raise InputError(
-                    f"trainable is {self.hparams['trainable']}, and the head is solved on the labels, so there is "
-                    "nothing to learn from a teacher: set trainable to all or last_block, or leave out teacher"
-                )
             self.probed = start_from_probe(self, data)
             self.complete()
 
@@ -237,14 +226,8 @@ class GPTClassifier(StoredModule):
         if not (self.cache.enabled and exact and self.has_whole_weights()):
             return texts
         if self.trunk is None:
-            self.trunk = TrunkCache.of(
-                self.cache,
-                self.model,
-                self.hparams["trainable"],
-                self.text_encoder,
-                self.trainer,
-                self.hparams["lm_loss"] > 0,
-            )
+            parts = (self.cache, self.model, self.hparams["trainable"], self.text_encoder, self.trainer)
+            self.trunk = TrunkCache.of(*parts, self.hparams["lm_loss"] > 0)
         return self.trunk.texts(texts, Share.of(self.trainer))
 
     # ---------------------------------------------------------------- steps
@@ -275,10 +258,8 @@ class GPTClassifier(StoredModule):
         """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
         if Task.of_labels(batch.labels) is not self.task:
-            raise InputError(
-                "labels of a batch are expected as class numbers (B,), or, if decision.multi_label is set, as 0.0 and "
-                "1.0 (B, K)"
-            )
+            wanted = "class numbers (B,), or, if decision.multi_label is set, as 0.0 and 1.0 (B, K)"
+            raise InputError(f"labels of a batch are expected as {wanted}")
         lm_loss = None
         if self.language_model is None:
             logits = self.logits(batch)
@@ -290,7 +271,6 @@ class GPTClassifier(StoredModule):
         self.predictions.add(stage, logits, batch)
         loss = self.loss(logits, batch.labels)
         if stage == "train" and self.teacher is not None:
-            assert batch.rows is not None, "data give every text a row number"
             loss = self.teacher.loss(loss, logits, batch.rows)
         return loss, lm_loss
 

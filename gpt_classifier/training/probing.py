@@ -60,6 +60,11 @@ def wants_probe(settings: Mapping[str, Any], data: TextDataModule, whole: bool) 
 
 def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResults | None:
     """Chooses and solves the head of ``module``, and cuts its network. None if the states would take too much room."""
+    if module.teacher is not None and not trains_more(module.hparams["trainable"]):
+        raise InputError(
+            f"trainable is {module.hparams['trainable']}, and the head is solved on the labels, so there is nothing to "
+            "learn from a teacher: set trainable to all or last_block, or leave out teacher"
+        )
     began = time.monotonic()
     with _plain_tensors():
         module.model.to(module.trainer.strategy.root_device)

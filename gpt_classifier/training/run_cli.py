@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.files import CALLED_IN, newest, whole_file, writable_folder
+from gpt_classifier.files import BUILT_IN_MODEL, CALLED_IN, newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
 from gpt_classifier.models.sentence_folder import usual_length
@@ -199,6 +199,8 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
         return config
     first = [] if command is None else [command]
     files, typed = take_all(args[len(first) :], "--config", "-c")
+    if weights == BUILT_IN_MODEL:
+        defaults["data"]["tokenizer"] = weights  # not where this machine keeps it
     own: dict[str, dict[str, Any]] = {"data": {"tokenizer": defaults["data"]["tokenizer"]}}
     if (gpt := defaults["model"].get("gpt")) is not None:
         written = settings.model.gpt

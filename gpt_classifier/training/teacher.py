@@ -81,12 +81,13 @@ class Teacher(nn.Module):
         self.register_buffer("logits", logits.float(), persistent=False)
         self.register_buffer("place", place, persistent=False)
 
-    def loss(self, of_labels: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+    def loss(self, of_labels: Tensor, logits: Tensor, rows: Tensor | None) -> Tensor:
         """The loss of logits (B, K): ``of_labels`` and that of the teacher's answers, by their weights.
 
         That is the mean over texts of the Kullback-Leibler divergence, times the square of the temperature, so that its
         gradients are as large at any temperature.
         """
+        assert rows is not None, "data give every text a row number"
         t, ours, theirs = self.config.temperature, logits.float(), self.logits[self.place[rows]]
         if self.task.multi_label:
             soft = F.binary_cross_entropy_with_logits(ours / t, (theirs / t).sigmoid())

@@ -323,7 +323,7 @@ def test_json_is_one_object(files, capsys):
     ("words", "named"),
     [
         ("no.csv", "no file no.csv"),
-        ("quickstart", "give it as --config quickstart"),
+        ("toy", "give it as --config toy"),
         ("good.csv --data.label_column topic", "no column 'topic'"),
         ("good.csv --data.splt random", "did you mean --data.split?"),
         ("good.csv --stricter", "no option --stricter"),

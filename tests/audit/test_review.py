@@ -365,7 +365,7 @@ def test_networks_judge_the_rows_that_they_were_not_trained_on(tmp_path, monkeyp
 
     monkeypatch.setattr(build_run, "run", spy)
     small = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=5", "--data.max_length=64", f"--model.gpt={TINY}"]
-    assert main(["review", "export", "--config=quickstart", *small, "--with=network"]) == 0
+    assert main(["review", "export", "--config=toy", *small, "--with=network"]) == 0
     train = tables("sample")["train"]
     assert sum(map(len, judged)) == train["text"].map(near_duplicate_key).nunique()
     assert sorted(int(row["row"]) for row in lines()) == train["row"].tolist()

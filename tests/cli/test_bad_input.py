@@ -13,7 +13,7 @@ from gpt_classifier.cli.main import main
 # pytest's own arguments are none of ours.
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter")
 
-QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[2] / "configs" / "toy.yaml"
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def error(here, capsys):
 
 
 def command(verb, *arguments):
-    """A short run of ``verb`` with the quickstart's settings, up to where ``arguments`` stop it."""
+    """A short run of ``verb`` with the toy's settings, up to where ``arguments`` stop it."""
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.default_root_dir=HERE/runs"]
     return [verb, f"--config={QUICKSTART}", *short, *arguments]
 

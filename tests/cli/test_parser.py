@@ -37,7 +37,7 @@ def said(capsys, *words):
 QUICK = {
     "a missing file": ("fit --config csv --data.source no.csv", "no file no.csv"),
     "a missing column": ("fit --config csv --data.source=good.csv --data.text_column txt", "no column 'txt'"),
-    "a missing file to validate on": ("fit --config quickstart --data.val_source no.csv", "no file no.csv"),
+    "a missing file to validate on": ("fit --config toy --data.val_source no.csv", "no file no.csv"),
     "a missing file to test on": ("test --model x --data.test_source no.csv", "no file no.csv"),
     "a missing file to predict": ("predict --model x --data.source=no.csv", "no file no.csv"),
     "a pattern that matches nothing": ("fit --config csv --data.source no*.csv", "no file matches no*.csv"),
@@ -182,7 +182,7 @@ VALUES = {
 
 @pytest.mark.parametrize(("option", "expected"), VALUES.items())
 def test_a_wrong_value_is_told_in_plain_words(option, expected, capsys):
-    assert main(["fit", "--config", "quickstart", option]) == 2
+    assert main(["fit", "--config", "toy", option]) == 2
     assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -191,14 +191,14 @@ def test_a_wrong_value_is_told_in_plain_words(option, expected, capsys):
 
 def test_shipped_configurations_go_by_name():
     known = files.built_in_configurations()
-    assert {"quickstart", "spam", "study/article", "search/spam"} <= known.keys()
-    assert parser.prepared("fit", ["--config", "quickstart"]) == ["--config", str(known["quickstart"])]
+    assert {"toy", "spam", "study/article", "search/spam"} <= known.keys()
+    assert parser.prepared("fit", ["--config", "toy"]) == ["--config", str(known["toy"])]
     assert parser.prepared("study", ["--config=article"]) == [f"--config={known['study/article']}"]
 
 
 def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
-    Path("quickstart").write_text("seed_everything: 1")
-    assert parser.prepared("fit", ["--config", "quickstart"]) == ["--config", "quickstart"]
+    Path("toy").write_text("seed_everything: 1")
+    assert parser.prepared("fit", ["--config", "toy"]) == ["--config", "toy"]
 
 
 def test_a_wheel_gets_the_package_every_configuration_and_the_model():
@@ -235,8 +235,8 @@ def site(tmp_path_factory):
 
 FROM_A_WHEEL = [
     ["classify", "WINNER!! Claim your prize now"],
-    ["fit", "--config", "quickstart", "--trainer.max_epochs", "1"],
-    ["test", "--config", "quickstart"],
+    ["fit", "--config", "toy", "--trainer.max_epochs", "1"],
+    ["test", "--config", "toy"],
     ["study", "--config", "article", "--smoke", "--rows", "1"],
 ]
 
@@ -252,7 +252,7 @@ def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(commands, site)
             text=True,
         )
         assert done.returncode == 0, done.stderr
-    assert Path("checkpoints/quickstart/version_0/model/config.json").is_file() == (len(commands) > 1)
+    assert Path("checkpoints/toy/version_0/model/config.json").is_file() == (len(commands) > 1)
 
 
 # ---------------------------------------------------------------- pipes, optional parts
@@ -262,7 +262,7 @@ def test_a_wheel_alone_classifies_trains_tests_and_reads_studies(commands, site)
     "words",
     [
         "--help",
-        pytest.param("fit --config quickstart --print_config", marks=pytest.mark.nightly),
+        pytest.param("fit --config toy --print_config", marks=pytest.mark.nightly),
         pytest.param("init good.csv --print", marks=pytest.mark.nightly),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_fit_is_stopped_before_its_first_step_and_leaves_nothing(number, fit, 
 
 
 def test_a_command_is_stopped_while_it_imports(tmp_path):
-    words = [sys.executable, "-m", "gpt_classifier", "fit", "--config=quickstart", "--trainer.default_root_dir=runs"]
+    words = [sys.executable, "-m", "gpt_classifier", "fit", "--config=toy", "--trainer.default_root_dir=runs"]
     for seconds in (0.2, 1.0, 2.0):
         with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ | {
             "PYTHONPATH": str(Path(__file__).parents[2])

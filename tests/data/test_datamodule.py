@@ -582,5 +582,5 @@ def test_an_error_names_arguments_in_python_and_options_on_a_command_line(tmp_pa
     assert "--" not in str(error.value)
     table.to_csv(tmp_path / "a.csv", index=False)
     words = [f"--data.source={tmp_path / 'a.csv'}", "--data.tokenizer=bytes", f"--trainer.default_root_dir={tmp_path}"]
-    assert main(["fit", "--config=quickstart", *words]) == 2
+    assert main(["fit", "--config=toy", *words]) == 2
     assert "leave such classes out with --data.rare_classes drop or merge" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+CONFIG = Path(__file__).parents[2] / "configs" / "toy.yaml"
 STEPS = 18  # of an epoch: 287 rows, 16 a batch
 OFTEN = ["ModelCheckpoint", "every_n_train_steps=5", "save_top_k=-1", "filename={step}"]
 

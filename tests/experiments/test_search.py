@@ -34,7 +34,7 @@ TINY = {
     "trainer.limit_train_batches": 6,
 }
 RATES = {
-    "base": str(CONFIGS / "quickstart.yaml"),
+    "base": str(CONFIGS / "toy.yaml"),
     "trials": 2,
     "settings": TINY,
     "space": {RATE: {"low": 1e-7, "high": 1e-2, "log": True}},
@@ -219,7 +219,7 @@ def test_a_killed_process_loses_only_the_trial_that_was_running(search, tmp_path
 
 def test_another_search_in_the_same_folder_is_refused(search, tmp_path, bowl, capsys):
     base = tmp_path / "base.yaml"
-    base.write_text((CONFIGS / "quickstart.yaml").read_text().replace("batch_size: 16", "batch_size: 15"))
+    base.write_text((CONFIGS / "toy.yaml").read_text().replace("batch_size: 16", "batch_size: 15"))
     assert search(tmp_path) == 0
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for changes, differs in (

@@ -37,7 +37,7 @@ from gpt_classifier.training.overrides import build
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = "{n_layer: 2, n_head: 2, n_embd: 16, context_length: 64}"
 STUDY = f"""
-base: {CONFIGS / "quickstart.yaml"}
+base: {CONFIGS / "toy.yaml"}
 weights: best
 questions: {{layers: "Which layers?", classical: "Is it worth it?"}}
 settings: {{model.gpt: {TINY}, data.max_length: 64, trainer.max_epochs: 2}}

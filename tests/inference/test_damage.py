@@ -251,7 +251,7 @@ SAME += ["--data.max_length=32", "--data.batch_size=8"]
 @pytest.mark.parametrize("number", [*STEPS, FORMAT])
 @pytest.mark.parametrize(
     ("command", "path"),
-    [(["fit", "--config=quickstart", "--trainer.max_epochs=2"], "run/checkpoints"), (["pretrain"], "pretrained")],
+    [(["fit", "--config=toy", "--trainer.max_epochs=2"], "run/checkpoints"), (["pretrain"], "pretrained")],
 )
 def test_a_checkpoint_of_each_format_is_resumed(number, command, path, tmp_path, capsys):
     """A fit that is at its end with its schedule; a pretraining, which has none and goes on for an epoch."""

@@ -153,7 +153,7 @@ def folders(trained, tmp_path_factory, published):
     wordpiece, bpe = published("wordpiece"), published("bpe")
     kinds = {"encoder": (network, wordpiece), "decoder": (decoder, bpe), "gpt": (None, "bytes")}
     for name, (backbone, tokenizer) in kinds.items():
-        words = ["fit", "--config=quickstart", f"--trainer.default_root_dir={root / name}", "--trainer.max_epochs=1"]
+        words = ["fit", "--config=toy", f"--trainer.default_root_dir={root / name}", "--trainer.max_epochs=1"]
         words += [f"--model.backbone={json.dumps(backbone)}", f"--data.tokenizer={tokenizer}", "--data.max_length=32"]
         words += ["--trainer.limit_train_batches=2", "--trainer.accelerator=cpu", "--model.lm_loss=0"]
         gpt = {"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 32}

@@ -292,5 +292,5 @@ def test_a_row_or_trial_changes_it(change, tmp_path):
 
 def test_download_needs_none(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    assert main(["download", "--config=quickstart", OWN]) == 0
+    assert main(["download", "--config=toy", OWN]) == 0
     assert not list(tmp_path.iterdir())

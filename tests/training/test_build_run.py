@@ -316,8 +316,8 @@ def test_classify_prints_a_line_for_each_text(trained, capsys):
 
 def test_download_says_where_everything_is_and_fetches_nothing_that_is_not_needed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    quickstart = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-    assert main(["download", f"--config={quickstart}"]) == 0
+    toy = Path(__file__).parents[2] / "configs" / "toy.yaml"
+    assert main(["download", f"--config={toy}"]) == 0
     assert "data sets: " in capsys.readouterr().out
     assert files(tmp_path) == {}
 
@@ -353,11 +353,11 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_two_processes_fit_one_model(policy, told, tmp_path):
-    quickstart = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+    toy = Path(__file__).parents[2] / "configs" / "toy.yaml"
     network = "--model.gpt={n_layer: 2, n_head: 2, n_embd: 16, context_length: 32}"
     settings = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=2", network, "--data.max_length=32"]
     settings.append("--data.splitting.train_fraction=0.299")
-    assert told in on_two_processes("fit", f"--config={quickstart}", f"--model.trainable={policy}", *settings).stderr
+    assert told in on_two_processes("fit", f"--config={toy}", f"--model.trainable={policy}", *settings).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["version_0"]
     run = tmp_path / "version_0"
     assert {"config.yaml", "model/model.safetensors", "checkpoints/last.ckpt"} <= files(run).keys()

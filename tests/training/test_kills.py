@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-FIT = ["fit", "--config=quickstart", "--data.splitting.train_fraction=0.3", "--trainer.max_epochs=6"]
+FIT = ["fit", "--config=toy", "--data.splitting.train_fraction=0.3", "--trainer.max_epochs=6"]
 GPT = "--model.gpt={n_layer: 3, n_head: 4, n_embd: 64, context_length: 160, dropout: %s}"
 AUGMENTED = "--data.augmentation={crop: 0.5, delete: 0.1, case: 0.2}"
 PRETRAIN = ["pretrain", "--data.tokenizer=bytes", "--data.max_length=128", "--data.batch_size=8"]

@@ -18,7 +18,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.pace import Pace
 from gpt_classifier.training.callbacks import progress
 
-CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+CONFIG = Path(__file__).parents[2] / "configs" / "toy.yaml"
 TINY = "{n_layer: 1, n_head: 2, n_embd: 16, context_length: 64}"
 
 
