@@ -1,12 +1,16 @@
 """A network learns what a trained model answers, also to texts without labels, and is scored on labels alone."""
 
+from pathlib import Path
+
 import lightning as L
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.task import UNLABELLED, Task
 from gpt_classifier.errors import InputError
@@ -210,3 +214,18 @@ def test_a_teacher_that_is_not_there_is_refused(tiny_model, tiny_data, quick_tra
 def test_a_solved_head_learns_nothing_from_a_teacher(teacher, tiny_model, tiny_data, quick_trainer):
     with pytest.raises(InputError, match="nothing to learn from a teacher"):
         quick_trainer(max_steps=1).fit(tiny_model(teacher=teacher, trainable="head", probe=True), tiny_data())
+
+
+# ---------------------------------------------------------------- a search
+
+
+@pytest.mark.slow
+def test_weight_and_temperature_are_chosen_on_validation_rows(teacher, unlabelled, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data.source=sample", "--data.tokenizer=bytes", f"--model.teacher.folder={teacher}", "--trials=2"]
+    words += [f"--data.unlabelled_source={unlabelled}", "--trainer.max_epochs=1", "--data.splitting.train_fraction=0.2"]
+    assert main(["search", "--config=teacher", *words, "--output=found"]) == 0
+    best = yaml.safe_load(Path("found/best.yaml").read_text())
+    assert best["model"]["teacher"].keys() == {"folder", "weight", "temperature"}
+    assert best["model"]["teacher"]["folder"] == teacher
+    assert "best of 2 trials" in capsys.readouterr().out
