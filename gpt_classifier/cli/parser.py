@@ -220,6 +220,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
     if command in ("fit", "audit"):
         data = {**defaults, **configured, **typed}
         wanted = [] if data["split"] in ("chapter6", "article_table") else ["source", "val_source", "test_source"]
+        wanted.append("unlabelled_source")
     else:
         data = {**defaults, **typed}
         scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
@@ -239,6 +240,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
             delimiter, encoding, header = (data[f"file_format.{field}"] for field in groups("data")["file_format"])
             file_format = readers.FileFormat(delimiter, encoding, bool(header))
             columns = datasets.Columns(text, label, group, split, multi_label=data["multi_label"])
+            columns = columns.of_texts() if name == "unlabelled_source" else columns
             next(datasets.read_chunks(source, columns, file_format, rows=2), None)
         else:  # which columns are read follows from the model
             datasets.check_files(source)

@@ -45,8 +45,8 @@ class TextDataModule(ResumableDataModule):
             .csv, .tsv, .jsonl, .json or .parquet file, several files, or a pattern such as ``data/*.csv``.
         val_source: Files to validate on; by default a part of ``source``.
         test_source: Files to test on; by default a part of ``source``.
-        unlabelled_source: Files of texts without labels that train too, with the answers of ``model.teacher``; their
-            texts are in ``text_column``.
+        unlabelled_source: Texts without labels (files, or a named data set) that train too, with the answers of
+            ``model.teacher``; their texts are in ``text_column``.
         text_column: Name of the column with the texts, or names of several columns whose texts are joined.
         text_separator: Separator of the texts of several columns; missing texts are skipped.
         label_column: Name of the column with the class names, or names of several columns, one for each label.

@@ -108,6 +108,8 @@ class Sources:
     def unlabelled_chunks(self) -> Iterator[pd.DataFrame]:
         """The texts without labels, table by table."""
         assert self.unlabelled is not None
+        if datasets.is_named(self.unlabelled):
+            return iter(datasets.load(self.unlabelled).values())
         return datasets.read_chunks(self.unlabelled, self.columns.of_texts(), self.file_format, ROWS)
 
     def kept_columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
