@@ -77,7 +77,7 @@ def test_without_a_terminal_a_table_and_a_sentence_follow_the_answer(classify):
     place = trace.decided_at
     share = f"probability {trace.probabilities[place, 1]:.3f}"
     assert sentence == (
-        f'The answer spam is reached at word 1 of 13, "URGENT!" (token {place + 1} of 17), with {share}, and never '
+        f'The answer spam is reached at word 4 of 13, "won" (token {place + 1} of 17), with {share}, and never '
         "left again."
     )
 
@@ -126,9 +126,9 @@ def test_a_terminal_has_colours_unless_the_user_wants_none(no_color):
     assert bool(STYLE.search(shown)) is not no_color
     assert not CONTROL.search(plain.replace("\t", ""))
     assert r"win\n\x1b[31m a\tcar\x07 \u202enow\u2028 体育🎉 \x9b2J" in plain
-    assert ("P(spam)" in plain) is no_color
-    assert "The answer spam is reached at word 3 of 9" in plain
-    assert no_color or "probability of spam after each token:  0.00 " in plain
+    assert ("P(ham)" in plain) is no_color
+    assert "The answer ham is reached at word 1 of 9" in plain
+    assert no_color or "probability of ham after each token:  0.00 " in plain
 
 
 @pytest.mark.parametrize(
