@@ -212,7 +212,7 @@ def test_thresholds_and_unsure_answers_are_shown(opened, serve):
     probability = f"{TextClassifier.load('checkpoints/sms-spam').predict(WIN).probability:.3f}"
     assert classify(page, WIN) == f"unsure; most probable is spam, {probability}"
     assert page.locator(".threshold").count() == 2
-    assert f"{probability} (needs 0.999)" in page.locator("#bars").inner_text()
+    assert f"{probability} (needs 1.000)" in page.locator("#bars").inner_text()
     assert "unsure where none does" in page.locator("#rule").inner_text()
     if SHOTS:
         page.screenshot(path=Path(SHOTS) / "thresholds.png", full_page=True)
