@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.export.onnx import library_tokenizer, own_network
+from gpt_classifier.export.onnx import library_tokenizer, one_pass
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.models.weights import TRANSPOSED
@@ -69,7 +69,7 @@ def as_transformers(gpt: Backbone, padding_id: int, num_classes: int, **settings
 
 def write(contents: Bundle, folder: Path, notes: list[str]) -> None:
     """Writes configuration, weights, tokenizer and a README. Raises ``InputError`` for what GPT-2 there cannot do."""
-    own_network(contents, "hf")
+    one_pass(contents, "hf")
     model, encoder, decision = contents.model, contents.text_encoder, contents.decision
     for what, value, wanted in (
         ("attention is", "bidirectional", model.backbone.config.causal),
@@ -81,7 +81,7 @@ def write(contents: Bundle, folder: Path, notes: list[str]) -> None:
             raise InputError(
                 f"this model's {what} {value}, which GPT2ForSequenceClassification cannot express: use --to onnx"
             )
-    tokenizer, length = library_tokenizer(encoder), encoder.max_length + 1  # and the padding token
+    tokenizer, length = library_tokenizer(encoder.tokenizer), encoder.max_length + 1  # and the padding token
     names = dict(enumerate(contents.class_names))
     network = as_transformers(
         model.backbone,

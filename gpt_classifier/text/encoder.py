@@ -137,6 +137,11 @@ class TextEncoder:
         """Token id of padding."""
         return self._tokenizer.padding_id
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns texts into ids before they are truncated."""
+        return self._tokenizer
+
     def byte_lengths(self) -> Tensor:
         """(V,) number of bytes that each token id stands for; 0 for special tokens."""
         return self._tokenizer.byte_lengths()

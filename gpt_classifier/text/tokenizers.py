@@ -37,6 +37,7 @@ class Tokenizer(Protocol):
 
     before: list[int]  # special tokens before every text
     after: list[int]  # special tokens after every text
+    never_text: set[int]  # ids that are no part of a text, even if it contains their names
     longest: float  # maximum number of characters per token
 
     @property
@@ -126,6 +127,7 @@ class BytePairs:
         self._encoding = encoding
         self.before: list[int] = []
         self.after: list[int] = []
+        self.never_text = {encoding.eot_token}  # it has no bytes
         self.longest: float = max(map(len, encoding.token_byte_values()))
 
     @property
@@ -207,7 +209,7 @@ class Published:
         known = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|endoftext|>"))
         self.padding_id = next((number for number in known if number is not None), 0)
         special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-        self._never = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
+        self.never_text = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
         # Special tokens that the tokenizer's post-processor adds, for example [CLS] and [SEP].
         text, whole = self.ids("a"), self._encoded("a", special=True).ids
         start = next((place for place in range(len(whole)) if whole[place : place + len(text)] == text), None)
@@ -227,7 +229,7 @@ class Published:
         encoding = self._encoded(text)
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         tokens = zip(encoding.ids, encoding.offsets, strict=True)
-        return [(number, span) for number, span in tokens if number not in self._never]
+        return [(number, span) for number, span in tokens if number not in self.never_text]
 
     def _encoded(self, text: str, special: bool = False) -> Any:
         with without_panic(self._name):
@@ -246,7 +248,7 @@ class Published:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
         by_bytes = "ByteLevel" in self._tokenizer.to_str()  # one character of a token is one byte, as in GPT-2
         for token, number in self._tokenizer.get_vocab().items():
-            if number in self._never:
+            if number in self.never_text:
                 continue
             if by_bytes or BYTE.fullmatch(token):
                 lengths[number] = len(token) if by_bytes else 1
