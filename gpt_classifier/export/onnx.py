@@ -153,11 +153,12 @@ def _program(contents: Bundle) -> torch.export.ExportedProgram:
 
 
 def _traceable(contents: Bundle) -> Probabilities:
-    """The classifier as a module to trace: one that runs block by block, and copies itself to do so, runs as a whole."""
+    """What is traced: a network that runs block by block copies itself, which no tracer follows, so it runs whole."""
     model = contents.model
     if isinstance(model.backbone, SplitNetwork):
+        whole = model.backbone.whole()
         model = copy(model)
-        model._modules = model._modules | {"backbone": model.backbone.whole()}
+        model._modules = model._modules | {"backbone": whole}
     return Probabilities(model, contents.decision).eval()
 
 
