@@ -103,9 +103,19 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
         program.save(path, external_data=False)
         if int8:
             path.rename(exact := folder / "float32.onnx")
-            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True)
+            head = _nodes_of_head(program.model_proto)
+            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=head)
             exact.unlink()
     return _with_classify(contents, folder, notes)
+
+
+def _nodes_of_head(program: Any) -> list[str]:
+    """Names of the nodes that read the head's weights, which stay in float32.
+
+    Those of a probe may be 100,000 times as large for one channel as for others, and int8 would make these 0.
+    """
+    nodes = (node for node in program.graph.node if any(name.startswith("model.head.") for name in node.input))
+    return [f"{node.name}{end}" for node in nodes for end in ("", "_MatMul")]  # as onnxruntime renames a Gemm
 
 
 def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
