@@ -31,6 +31,8 @@ def usual_length(name: str) -> int:
 def _sentence_settings(name: str, file: str) -> dict[str, Any]:
     """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
     path = Path(name) / file
+    if Path(name).is_file():  # .gguf
+        return {}
     if not Path(name).is_dir():
         from huggingface_hub import hf_hub_download
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import find_in_run, tokenizer_folder
+from gpt_classifier.files import find_in_run, published_at, tokenizer_folder
 from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, without_panic
 from gpt_classifier.text.normalize import valid
 
@@ -312,18 +312,20 @@ def _published(name: str) -> Any:
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
         advice = (
             ""
-            if find_spec("sentencepiece")
+            if find_spec("sentencepiece") or name.endswith(".gguf")
             else '; some need sentencepiece: pip install "gpt-classifier[transformers]"'
         )
         raise InputError(
             f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of a "
-            "network on the Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded "
-            f"({reason(error)}){advice}"
+            "network on the Hugging Face hub, a folder with its tokenizer.json, or a .gguf file; it could not be "
+            f"loaded ({reason(error)}){advice}"
         ) from error
 
 
 def _from_file(name: str) -> Any:
     """The tokenizer of ``tokenizer.json``, or None if there is no such file."""
+    if published_at(name)[1]:  # a .gguf file, which has one in another form
+        return None
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
         return tokenizers.Tokenizer.from_file(str(file)) if file.is_file() else None
@@ -337,7 +339,7 @@ def _from_file(name: str) -> Any:
 
 
 def _converted(name: str) -> Any:
-    """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
+    """Converts other files: older ones of some encoders, as DeBERTa-v3 has only a SentencePiece model, or a .gguf."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -345,11 +347,11 @@ def _converted(name: str) -> Any:
             f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
             'pip install "gpt-classifier[transformers]"'
         ) from error
-    return tokenizers.Tokenizer.from_str(
-        AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str()
-    )
+    place, told = published_at(name)
+    converted = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told)
+    return tokenizers.Tokenizer.from_str(converted.backend_tokenizer.to_str())
 
 
 def _public_name(name: str) -> str:
-    """The name to store with a model: of a folder without its path, which is private."""
-    return Path(name).resolve().name if Path(name).is_dir() else name
+    """The name to store with a model: of a folder or file without its path, which is private."""
+    return Path(name).resolve().name if Path(name).exists() else name
