@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +77,10 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
         with errors_only():
             if isinstance(network, str):
                 place, told = published_at(network)
-                fields = plain(transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **told))
+                if told:
+                    fields = deepcopy(_fields_of_file(network, Path(network).stat().st_mtime_ns))
+                else:
+                    fields = plain(transformers.AutoConfig.from_pretrained(place, trust_remote_code=False))
             else:
                 fields = ({} if vocab_size is None else {"vocab_size": vocab_size}) | _kept(network)
             config = transformers.AutoConfig.for_model(**fields)
@@ -99,6 +104,13 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
             "package runs all of them: set layerdrop to 0 in its configuration"
         )
     return config
+
+
+@lru_cache(maxsize=1)
+def _fields_of_file(network: str, modified: int) -> dict[str, Any]:
+    """Those of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
+    place, told = published_at(network)
+    return plain(import_transformers().AutoConfig.from_pretrained(place, trust_remote_code=False, **told))
 
 
 def network_fields(network: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:

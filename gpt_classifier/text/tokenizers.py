@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -323,9 +324,9 @@ def _published(name: str) -> Any:
 
 
 def _from_file(name: str) -> Any:
-    """The tokenizer of ``tokenizer.json``, or None if there is no such file."""
-    if published_at(name)[1]:  # a .gguf file, which has one in another form
-        return None
+    """The tokenizer of ``tokenizer.json`` or a .gguf file, or None if there is no such file."""
+    if published_at(name)[1]:  # a .gguf file
+        return tokenizers.Tokenizer.from_str(_of_file(name, Path(name).stat().st_mtime_ns))
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
         return tokenizers.Tokenizer.from_file(str(file)) if file.is_file() else None
@@ -339,7 +340,18 @@ def _from_file(name: str) -> Any:
 
 
 def _converted(name: str) -> Any:
-    """Converts other files: older ones of some encoders, as DeBERTa-v3 has only a SentencePiece model, or a .gguf."""
+    """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
+    return tokenizers.Tokenizer.from_str(_conversion(name))
+
+
+@lru_cache(maxsize=1)
+def _of_file(name: str, modified: int) -> str:
+    """That of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
+    return _conversion(name)
+
+
+def _conversion(name: str) -> str:
+    """``tokenizer.json`` of a network that has it in another form."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -348,8 +360,7 @@ def _converted(name: str) -> Any:
             'pip install "gpt-classifier[transformers]"'
         ) from error
     place, told = published_at(name)
-    converted = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told)
-    return tokenizers.Tokenizer.from_str(converted.backend_tokenizer.to_str())
+    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told).backend_tokenizer.to_str()
 
 
 def _public_name(name: str) -> str:
