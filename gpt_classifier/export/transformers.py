@@ -20,7 +20,7 @@ from gpt_classifier.models.weights import TRANSPOSED
 from gpt_classifier.models.whole_network import WholeNetwork
 from gpt_classifier.text.encoder import TextEncoder
 
-READS = {"last_token": "the last one", "first_token": "the first one", "mean": "the mean of all"}  # by pooling
+READS = {"last_token": "the last one", "first_token": "the first one", "mean": "the mean over all"}  # by pooling
 README = """\
 ---
 library_name: transformers
@@ -197,9 +197,9 @@ def _check_pooling(contents: Bundle, name: str) -> None:
         if not never or encoder.tokenizer.after[-1:] == [encoder.padding_id]:
             raise Inexpressible(f"{name} takes for padding what may end this model's texts")
     elif model.pooling != "first_token":
-        raise Inexpressible(f"{name} reads the first token through a layer, and this model {reads}")
+        raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model {reads}")
     elif linear or not isinstance(model.head, nn.Sequential):
-        raise Inexpressible(f"{name} reads the first token through a layer, and this model's head is linear")
+        raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model's head is linear")
 
 
 def _own(contents: Bundle) -> tuple[Any, nn.LayerNorm]:

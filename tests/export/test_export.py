@@ -133,7 +133,7 @@ def test_several_labels_stay_several_in_transformers(folder_of, tmp_path):
     ("settings_", "said"),
     [
         ({"pooling": "first_token"}, "this model the first one: use --to onnx"),
-        ({"pooling": "mean"}, "this model the mean of all: use --to onnx"),
+        ({"pooling": "mean"}, "this model the mean over all: use --to onnx"),
         ({"causal": False}, "this model bidirectional: use --to onnx"),
         ({"head": "mlp"}, "has a linear head, and this model another: use --to onnx"),
         ({"truncation": "head+tail"}, r"truncation is head\+tail"),

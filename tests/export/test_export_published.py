@@ -198,12 +198,22 @@ TRANSFORMERS: list[Case] = [
     ("llama", None, {"pooling": "last_token", "decision": MANY, "bias": False}, "LlamaForSequenceClassification"),
 ]
 SENTENCES: list[Case] = [
-    ("bert", "wordpiece", {"cut": 1, "truncation": "tail"}, "through a layer, and this model the mean of all"),
-    ("bert", "wordpiece", {"pooling": "first_token"}, "through a layer, and this model's head is linear"),
-    ("deberta-v2", "unigram", {"head": "mlp", "decision": MANY}, "through a layer, and this model the mean of all"),
+    (
+        "bert",
+        "wordpiece",
+        {"cut": 1, "truncation": "tail"},
+        "through a layer of its own, and this model the mean over all",
+    ),
+    ("bert", "wordpiece", {"pooling": "first_token"}, "through a layer of its own, and this model's head is linear"),
+    (
+        "deberta-v2",
+        "unigram",
+        {"head": "mlp", "decision": MANY},
+        "through a layer of its own, and this model the mean over all",
+    ),
     ("llama", "bpe", {"pooling": "last_token", "lora": LoRAConfig(rank=2)}, "no bias, and this model's head has one"),
     ("llama", None, {"pooling": "last_token", "cut": 2}, "no bias, and this model's head has one"),
-    ("llama", None, {"pooling": "mean", "head": "mlp"}, "and this model the mean of all"),
+    ("llama", None, {"pooling": "mean", "head": "mlp"}, "and this model the mean over all"),
     ("llama", None, {"pooling": "first_token", "truncation": "tail"}, "and this model the first one"),
 ]
 

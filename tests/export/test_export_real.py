@@ -1,4 +1,4 @@
-"""Published networks, where they are (see tests/models/test_real.py), leave for other programs and answer there as here."""
+"""Published networks, where they are (see tests/models/test_real.py), answer in other programs as they do here."""
 
 import json
 import os
