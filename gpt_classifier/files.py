@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from gpt_classifier.errors import InputError, reason
@@ -40,6 +41,27 @@ def tokenizer_folder() -> Path:
     """Folder of GPT-2's tokenizer: ``$TIKTOKEN_CACHE_DIR``, or in the cache; tiktoken's own is temporary."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR")
     return cache_folder() / "tiktoken" if folder is None else Path(folder)
+
+
+def published_at(network: str) -> tuple[str, dict[str, str]]:
+    """Where ``transformers`` finds a published network, and what else its ``from_pretrained`` is to be told.
+
+    That is its name on the hub or its folder, and nothing else; or, of a .gguf file, the file's folder and name. Raises
+    ``InputError`` for a file that is none, or cannot be read here.
+    """
+    path = Path(network)
+    if path.suffix != ".gguf":
+        return network, {}
+    try:
+        with path.open("rb") as stream:
+            begins = stream.read(4)
+    except OSError as error:
+        raise InputError(f"{network} cannot be read ({reason(error)}): expected a .gguf file or a folder") from error
+    if begins != b"GGUF":
+        raise InputError(f"{network} is no GGUF file, as it begins with {begins!r}: fetch it again")
+    if find_spec("gguf") is None:
+        raise InputError(f'{network} needs a library to be read: pip install "gpt-classifier[gguf]"')
+    return str(path.parent), {"gguf_file": path.name}
 
 
 def fetch(name: str, urls: Sequence[str], verify: Callable[[Path], object], without: str) -> Path:

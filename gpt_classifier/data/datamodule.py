@@ -65,8 +65,8 @@ class TextDataModule(ResumableDataModule):
             or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
         tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), ``{train: 4096}`` (byte pairs
             of that many tokens, learned from the training rows), a model folder or run of this package for its
-            tokenizer, or that of a published network: its name on the Hugging Face hub, or a folder with its
-            tokenizer.json.
+            tokenizer, or that of a published network: its name on the Hugging Face hub, a folder with its
+            tokenizer.json, or a .gguf file.
         max_length: Maximum number of tokens per text.
         truncation: Which part of a longer text is kept: ``head``, ``tail`` or ``head+tail``.
         windows: Windows in which texts beyond ``max_length`` are read as a whole, instead of being truncated:

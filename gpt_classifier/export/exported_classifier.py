@@ -28,6 +28,7 @@ class ExportedClassifier:
         self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # written in a text, <|endoftext|> is ordinary text
+        self.never_text = frozenset(self.config["never_text"])  # some tokenizers find them in texts even so
         self.run = _onnx(folder / "model.onnx") if (folder / "model.onnx").exists() else _compiled(folder / "model.pt2")
 
     def predict(self, texts: list[str]) -> list[tuple[str, float]]:
@@ -51,13 +52,16 @@ class ExportedClassifier:
         return result
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, truncated as in training; an empty text is one padding token."""
+        """Token ids, truncated as in training, between special tokens; without any, an empty text is one of padding."""
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half surrogates are no text
-        ids, most = self.tokenizer.encode(text).ids, self.config["max_length"]
+        before, after = self.config["before"], self.config["after"]
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        ids = [token for token in ids if token not in self.never_text]
+        most = self.config["max_length"] - len(before) - len(after)
         if len(ids) > most:
             tail = {"head": 0, "tail": most, "head+tail": most // 2}[self.config["truncation"]]
             ids = ids[: most - tail] + ids[len(ids) - tail :]
-        return ids or [self.config["padding_id"]]
+        return [*before, *ids, *after] or [self.config["padding_id"]]
 
 
 def _onnx(path: Path) -> Compute:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 To = Literal["hf", "onnx", "int8", "torch", "compiled", "merged", "delta"]
 FORMATS: dict[To, str] = {
-    "hf": "a folder of transformers (GPT2ForSequenceClassification)",
+    "hf": "a folder of transformers, or, where none of its classifiers computes the same, of sentence-transformers",
     "onnx": "ONNX, with tokenizer.json and a classify.py that needs neither PyTorch nor this package",
     "int8": "the same with 8-bit matrices",
     "torch": "a program of torch.export (.pt2)",
@@ -62,17 +62,17 @@ def export(
 
 def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: list[str]) -> Measured:
     """Writes what other programs run, in float32, and compares it with the classifier."""
-    from gpt_classifier.export import onnx, transformers
+    from gpt_classifier.export import huggingface, onnx
     from gpt_classifier.export.exported_classifier import ExportedClassifier
     from gpt_classifier.inference.classifier import TextClassifier
 
     contents = contents.merged()
     contents = replace(contents, model=deepcopy(contents.model).cpu().float().eval())
-    expected = TextClassifier(contents, "cpu").predict_proba(texts)
     if to == "hf":
-        transformers.write(contents, folder, notes)
-        found = transformers.probabilities(folder, texts, contents.class_names)
-        return compare(expected, found)
+        probabilities = huggingface.write(contents, folder, notes)
+        texts = huggingface.comparable(contents.text_encoder, texts)
+        return compare(TextClassifier(contents, "cpu").predict_proba(texts), probabilities(texts))
+    expected = TextClassifier(contents, "cpu").predict_proba(texts)
     if to == "torch":
         compute = onnx.write_program(contents, folder, notes)
         found = onnx.text_probabilities(contents.text_encoder, texts, compute)
@@ -144,7 +144,7 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("torch", "transformers", "tokenizers", "onnx", "onnxruntime"):
+    for name in ("torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

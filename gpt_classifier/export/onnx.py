@@ -1,4 +1,4 @@
-"""Writes a classifier's network as ONNX or as a program of PyTorch; knows nothing about ``transformers``.
+"""Writes a classifier's network as ONNX or as a program of PyTorch; knows nothing about the library ``transformers``.
 
 Its inputs are token ids (B, T), padded on the right, and lengths (B,); its output is probabilities (B, K), calibrated.
 """
@@ -9,11 +9,13 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from copy import copy
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +25,14 @@ from gpt_classifier.export import exported_classifier
 from gpt_classifier.export.exported_classifier import Compute
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
+from gpt_classifier.models.split_network import SplitNetwork
 from gpt_classifier.text.bpe import to_library
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.text.tokenizers import BytePairs, restore_tokenizer
+from gpt_classifier.text.tokenizers import BytePairs, Tokenizer
 
 NAMES = ["input_ids", "lengths"]
+LARGEST = 2**31  # bytes of an ONNX file
+LONGEST = 1024  # tokens of a text that shapes are compared on: GPT-2's, as some networks read 100,000
 
 
 class Probabilities(nn.Module):
@@ -44,14 +49,9 @@ class Probabilities(nn.Module):
         return scaled.sigmoid() if self.multi_label else scaled.softmax(-1)
 
 
-def own_network(contents: Bundle, to: str) -> None:
-    """Raises ``InputError`` for classifiers that are more than one pass through a GPT, or depend on padding."""
+def one_pass(contents: Bundle, to: str) -> None:
+    """Raises ``InputError`` for classifiers that are more than one pass through a network, or depend on padding."""
     model = contents.model
-    if model.backbone.config.family != "gpt":
-        raise InputError(
-            f"--to {to} takes GPTs, but this network is a {model.backbone.config.model_type} of transformers: "
-            "load the folder with TextClassifier, or use --to merged"
-        )
     if contents.text_encoder.windows is not None:
         raise InputError(
             f"this model reads long texts in windows, which --to {to} cannot express: use --to merged, or train with "
@@ -64,21 +64,21 @@ def own_network(contents: Bundle, to: str) -> None:
         )
 
 
-def library_tokenizer(encoder: TextEncoder) -> Any:
-    """The tokenizer in the library ``tokenizers``. Raises ``InputError`` for those of published networks."""
-    tokenizer = restore_tokenizer(encoder.settings(), encoder.vocabulary())
-    if not isinstance(tokenizer, BytePairs):
-        raise InputError(
-            f"the tokenizer {encoder.settings()['tokenizer']} of a published network cannot be exported: use "
-            "--to torch or merged, or train with data.tokenizer gpt2, bytes or {train: 4096}"
-        )
-    return to_library(tokenizer)
+def library_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    """A copy of the tokenizer in the library ``tokenizers``."""
+    if isinstance(tokenizer, BytePairs):
+        return to_library(tokenizer)
+    return tokenizers.Tokenizer.from_str(tokenizer.vocabulary().numpy().tobytes().decode())
 
 
 def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = False) -> Compute:
     """Writes ``model.onnx``, ``tokenizer.json``, ``config.json`` and ``classify.py``; returns what computes it."""
-    own_network(contents, "int8" if int8 else "onnx")
-    tokenizer = library_tokenizer(contents.text_encoder)
+    one_pass(contents, "int8" if int8 else "onnx")
+    size = sum(tensor.nbytes for tensor in contents.model.state_dict().values())
+    if size >= LARGEST:
+        raise InputError(
+            f"the network has {size / 2**30:.1f} GB of weights, and a file of ONNX at most 2: use --to hf or merged"
+        )
     try:
         import onnxscript  # noqa: F401 - torch.onnx needs it
         from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -89,18 +89,33 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
     path = folder / "model.onnx"
     with quiet():
         inputs, shapes = _example(contents)
-        module = Probabilities(contents.model, contents.decision).eval()
-        program = torch.onnx.export(
-            module, inputs, dynamo=True, dynamic_shapes=shapes, input_names=NAMES, output_names=["probabilities"],
-            verbose=False,
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                _traceable(contents), inputs, dynamo=True, dynamic_shapes=shapes, input_names=NAMES,
+                output_names=["probabilities"], verbose=False,
+            )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            name = contents.model.backbone.config.model_type
+            raise InputError(
+                f"a network of type {name} cannot be written as ONNX ({reason(error)}): use --to hf or merged"
+            ) from error
         assert program is not None
         program.save(path, external_data=False)
         if int8:
             path.rename(exact := folder / "float32.onnx")
-            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True)
+            head = _nodes_of_head(program.model_proto)
+            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=head)
             exact.unlink()
-    return _with_classify(contents, folder, notes, tokenizer)
+    return _with_classify(contents, folder, notes)
+
+
+def _nodes_of_head(program: Any) -> list[str]:
+    """Names of the nodes that read the head's weights, which stay in float32.
+
+    Those of a probe may be 100,000 times as large for one channel as for others, and int8 would make these 0.
+    """
+    nodes = (node for node in program.graph.node if any(name.startswith("model.head.") for name in node.input))
+    return [f"{node.name}{end}" for node in nodes for end in ("", "_MatMul")]  # as onnxruntime renames a Gemm
 
 
 def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
@@ -108,8 +123,7 @@ def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
 
     Raises ``InputError`` where it cannot be compiled, as without a C++ compiler.
     """
-    own_network(contents, "compiled")
-    tokenizer = library_tokenizer(contents.text_encoder)
+    one_pass(contents, "compiled")
     from torch._inductor import aoti_compile_and_package
 
     with quiet():
@@ -120,15 +134,18 @@ def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
                 f"the model cannot be compiled here ({reason(error)}): --to compiled needs a C++ compiler, such as "
                 "g++; use --to onnx instead"
             ) from error
-    return _with_classify(contents, folder, notes, tokenizer)
+    return _with_classify(contents, folder, notes)
 
 
-def _with_classify(contents: Bundle, folder: Path, notes: list[str], tokenizer: Any) -> Compute:
+def _with_classify(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     """Adds ``tokenizer.json``, ``config.json`` and a ``classify.py`` that reads them; returns what it computes with."""
-    encoder = contents.text_encoder
-    tokenizer.save(str(folder / "tokenizer.json"))
+    encoder, tokenizer = contents.text_encoder, contents.text_encoder.tokenizer
+    library_tokenizer(tokenizer).save(str(folder / "tokenizer.json"))
     config = {
         "class_names": contents.class_names,
+        "before": tokenizer.before,
+        "after": tokenizer.after,
+        "never_text": sorted(tokenizer.never_text),
         "max_length": encoder.max_length,
         "truncation": encoder.truncation,
         "padding_id": encoder.padding_id,
@@ -142,13 +159,22 @@ def _with_classify(contents: Bundle, folder: Path, notes: list[str], tokenizer: 
 
 def _program(contents: Bundle) -> torch.export.ExportedProgram:
     inputs, shapes = _example(contents)
-    module = Probabilities(contents.model, contents.decision).eval()
-    return torch.export.export(module, inputs, dynamic_shapes=shapes)
+    return torch.export.export(_traceable(contents), inputs, dynamic_shapes=shapes)
+
+
+def _traceable(contents: Bundle) -> Probabilities:
+    """What is traced: a network that runs block by block copies itself, which no tracer follows, so it runs whole."""
+    model = contents.model
+    if isinstance(model.backbone, SplitNetwork):
+        whole = model.backbone.whole()
+        model = copy(model)
+        model._modules = model._modules | {"backbone": whole}
+    return Probabilities(model, contents.decision).eval()
 
 
 def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     """Writes ``model.pt2``, a program of ``torch.export``; returns the loaded program."""
-    own_network(contents, "torch")
+    one_pass(contents, "torch")
     with quiet():
         program = BytesIO()  # on a full disk, PyTorch's own writer of files ends the process
         torch.export.save(_program(contents), program)
@@ -173,7 +199,7 @@ def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
 def shape_difference(contents: Bundle, compute: Compute) -> float:
     """The largest difference of a probability from ours, on batches of random ids in awkward shapes."""
     ours, rng = Probabilities(contents.model, contents.decision).eval(), np.random.default_rng(0)
-    most, largest = contents.model.backbone.config.context_length, 0.0
+    most, largest = min(contents.model.backbone.config.context_length, LONGEST), 0.0
     for batch, width in ((1, 1), (4, 1), (1, 2), (3, min(7, most)), (1, most), (5, max(1, most - 1))):
         ids = rng.integers(0, contents.text_encoder.vocab_size, (batch, width))
         lengths = rng.integers(1, width + 1, batch)

@@ -20,6 +20,7 @@ AWKWARD = [
         "🎉",
         "👩\u200d👩\u200d👧 ünïcödé",
         "<|endoftext|>",
+        "[CLS] a [SEP]<s> b</s><pad>[MASK]",
         "中文和 العربية",
         "हिन्दी ไทย",
     ),

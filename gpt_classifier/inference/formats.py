@@ -30,6 +30,12 @@ def up_to_date(config: Any, where: Path | str) -> dict[str, Any]:
     found = config.get("format") if isinstance(config, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise InputError(f"{where} has format {found}, newer than {FORMAT}: install the version that wrote it")
+    other = config.get("architectures") if isinstance(config, dict) and found is None else None
+    if isinstance(other, list) and other:
+        raise InputError(
+            f"{where} is a {str(other[0])[:100]} of transformers or sentence-transformers, of which this package loads "
+            "GPT2ForSequenceClassification only: load it with those libraries, or load what it was exported from"
+        )
     if not isinstance(found, int) or (found != FORMAT and found not in STEPS):
         raise InputError(
             f"{where} has format {found!r}, expected one from {min(STEPS)} to {FORMAT}: another version of the package "

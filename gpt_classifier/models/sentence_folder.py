@@ -13,6 +13,9 @@ def sentence_pooling(name: str) -> str | None:
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first_token"}
     known |= {"pooling_mode_lasttoken": "last_token"}
     found = [pooling for key, pooling in known.items() if settings.get(key)]
+    newer = {"mean": "mean", "cls": "first_token", "lasttoken": "last_token"}  # as sentence-transformers 6 writes it
+    if isinstance(mode := settings.get("pooling_mode"), str) and mode in newer:
+        found = [newer[mode]]
     return found[0] if len(found) == 1 else None
 
 
@@ -28,6 +31,8 @@ def usual_length(name: str) -> int:
 def _sentence_settings(name: str, file: str) -> dict[str, Any]:
     """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
     path = Path(name) / file
+    if Path(name).is_file():  # .gguf
+        return {}
     if not Path(name).is_dir():
         from huggingface_hub import hf_hub_download
 

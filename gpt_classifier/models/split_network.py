@@ -59,6 +59,12 @@ class SplitNetwork(WholeNetwork):
         """Numbers of the blocks that ``run_blocks`` can start with; n_layer runs none."""
         return range(self.config.n_layer + 1)
 
+    def whole(self) -> WholeNetwork:
+        """The same network, whose modules it shares, run in one pass: exporters cannot trace the copies made here."""
+        whole = WholeNetwork(self.network)
+        whole.config = self.config
+        return whole.train(self.training)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """(B, T) ids -> (B, T, C), the input of the first block."""
         return self._without_blocks(self._inputs(input_ids, None))[1][0].x

@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.files import published_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -62,8 +65,8 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
     """The configuration of transformers that ``network`` describes.
 
     Args:
-        network: Name on the Hugging Face hub, folder with a ``config.json``, or fields of the configuration:
-            ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``.
+        network: Name on the Hugging Face hub, folder with a ``config.json``, .gguf file, or fields of the
+            configuration: ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``.
         vocab_size: Number of token ids, if the fields do not give it.
 
     Raises:
@@ -73,14 +76,21 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
     try:
         with errors_only():
             if isinstance(network, str):
-                fields = plain(transformers.AutoConfig.from_pretrained(network, trust_remote_code=False))
+                place, told = published_at(network)
+                if told:
+                    fields = deepcopy(_fields_of_file(network, Path(network).stat().st_mtime_ns))
+                else:
+                    fields = plain(transformers.AutoConfig.from_pretrained(place, trust_remote_code=False))
             else:
                 fields = ({} if vocab_size is None else {"vocab_size": vocab_size}) | _kept(network)
             config = transformers.AutoConfig.for_model(**fields)
+    except InputError:
+        raise
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
             f"backbone is {_short(network)}, expected a network of transformers: its name on the Hugging Face hub, "
-            f"its folder, or a mapping with a model_type and fields of that type ({reason(error)}){_cached()}"
+            f"its folder, a .gguf file, or a mapping with a model_type and fields of that type ({reason(error)})"
+            f"{_cached()}"
         ) from error
     needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
@@ -94,6 +104,13 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
             "package runs all of them: set layerdrop to 0 in its configuration"
         )
     return config
+
+
+@lru_cache(maxsize=1)
+def _fields_of_file(network: str, modified: int) -> dict[str, Any]:
+    """Those of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
+    place, told = published_at(network)
+    return plain(import_transformers().AutoConfig.from_pretrained(place, trust_remote_code=False, **told))
 
 
 def network_fields(network: str | Mapping[str, Any], vocab_size: int | None = None) -> dict[str, Any]:
@@ -190,7 +207,7 @@ def import_transformers() -> Any:
 def errors_only() -> Iterator[None]:
     """Suppresses what transformers says of things that are intended: a head that is left out, a small vocabulary.
 
-    Also its progress bar of loading, which takes a second.
+    Also its progress bars of loading, which takes a second.
     """
     from transformers.utils import logging
 

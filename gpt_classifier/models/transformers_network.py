@@ -4,12 +4,14 @@ Code from the hub is never run, neither with published weights nor from a model 
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gpt_classifier.errors import InputError, reason
+from gpt_classifier.files import published_at
 from gpt_classifier.models.transformers_config import errors_only, import_transformers, network_config
 from gpt_classifier.models.whole_network import WholeNetwork
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def pretrained_network(name: str, fields: Mapping[str, Any] | None = None) -> WholeNetwork:
-    """The network ``name`` with published weights, from the Hugging Face hub (downloaded if needed) or from a folder.
+    """The network ``name`` with published weights: from the hub (downloaded if needed), a folder or a .gguf file.
 
     Its configuration is that of the same place, or ``fields``.
 
@@ -28,10 +30,11 @@ def pretrained_network(name: str, fields: Mapping[str, Any] | None = None) -> Wh
     """
     transformers = import_transformers()
     config = network_config(name if fields is None else fields)
+    place, told = published_at(name)
     try:
-        with errors_only():
+        with errors_only(), redirect_stderr(StringIO()):  # the reader of .gguf files has a progress bar of its own
             network, info = transformers.AutoModel.from_pretrained(
-                name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+                place, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **told
             )
         backbone = _wrapped(network)
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds

@@ -91,8 +91,8 @@ class TextEncoder:
 
     Args:
         tokenizer: ``gpt2`` (GPT-2's byte-pair encoding), ``bytes`` (one token per UTF-8 byte), a model folder or run
-            of this package, or the tokenizer of a published network: its name on the hub, or a folder with its
-            ``tokenizer.json``; or a tokenizer itself.
+            of this package, or the tokenizer of a published network: its name on the hub, a folder with its
+            ``tokenizer.json``, or a .gguf file; or a tokenizer itself.
         max_length: Maximum number of tokens per text, including the special tokens that some tokenizers add.
         truncation: Which part of a longer text is kept: its ``head``, its ``tail``, or half of each (``head+tail``).
         pad_to: Width of every batch in tokens, or None for the longest text of each batch.
@@ -138,6 +138,11 @@ class TextEncoder:
     def padding_id(self) -> int:
         """Token id of padding."""
         return self._tokenizer.padding_id
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns texts into ids before they are truncated."""
+        return self._tokenizer
 
     def byte_lengths(self) -> Tensor:
         """(V,) number of bytes that each token id stands for; 0 for special tokens."""

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.files import find_in_run, named_model, tokenizer_folder
+from gpt_classifier.files import find_in_run, named_model, published_at, tokenizer_folder
 from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, without_panic
 from gpt_classifier.text.normalize import valid
 
@@ -37,6 +38,7 @@ class Tokenizer(Protocol):
 
     before: list[int]  # special tokens before every text
     after: list[int]  # special tokens after every text
+    never_text: set[int]  # ids that are no part of a text, even if it contains their names
     longest: float  # maximum number of characters per token
 
     @property
@@ -127,6 +129,7 @@ class BytePairs:
         self._encoding = encoding
         self.before: list[int] = []
         self.after: list[int] = []
+        self.never_text = {encoding.eot_token}  # it has no bytes
         self.longest: float = max(map(len, encoding.token_byte_values()))
 
     @property
@@ -208,7 +211,7 @@ class Published:
         known = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>", "<|endoftext|>"))
         self.padding_id = next((number for number in known if number is not None), 0)
         special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-        self._never = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
+        self.never_text = special - {tokenizer.token_to_id(unknown) for unknown in ("[UNK]", "<unk>")}
         # Special tokens that the tokenizer's post-processor adds, for example [CLS] and [SEP].
         text, whole = self.ids("a"), self._encoded("a", special=True).ids
         start = next((place for place in range(len(whole)) if whole[place : place + len(text)] == text), None)
@@ -228,7 +231,7 @@ class Published:
         encoding = self._encoded(text)
         # Unigram models have special tokens in their vocabulary, and find them in texts even so.
         tokens = zip(encoding.ids, encoding.offsets, strict=True)
-        return [(number, span) for number, span in tokens if number not in self._never]
+        return [(number, span) for number, span in tokens if number not in self.never_text]
 
     def _encoded(self, text: str, special: bool = False) -> Any:
         with without_panic(self._name):
@@ -247,7 +250,7 @@ class Published:
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
         by_bytes = "ByteLevel" in self._tokenizer.to_str()  # one character of a token is one byte, as in GPT-2
         for token, number in self._tokenizer.get_vocab().items():
-            if number in self._never:
+            if number in self.never_text:
                 continue
             if by_bytes or BYTE.fullmatch(token):
                 lengths[number] = len(token) if by_bytes else 1
@@ -311,18 +314,20 @@ def _published(name: str) -> Any:
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
         advice = (
             ""
-            if find_spec("sentencepiece")
+            if find_spec("sentencepiece") or name.endswith(".gguf")
             else '; some need sentencepiece: pip install "gpt-classifier[transformers]"'
         )
         raise InputError(
             f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of a "
-            "network on the Hugging Face hub, or a folder with its tokenizer.json; it could not be loaded "
-            f"({reason(error)}){advice}"
+            "network on the Hugging Face hub, a folder with its tokenizer.json, or a .gguf file; it could not be "
+            f"loaded ({reason(error)}){advice}"
         ) from error
 
 
 def _from_file(name: str) -> Any:
-    """The tokenizer of ``tokenizer.json``, or None if there is no such file."""
+    """The tokenizer of ``tokenizer.json`` or a .gguf file, or None if there is no such file."""
+    if published_at(name)[1]:  # a .gguf file
+        return tokenizers.Tokenizer.from_str(_of_file(name, Path(name).stat().st_mtime_ns))
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
         return tokenizers.Tokenizer.from_file(str(file)) if file.is_file() else None
@@ -337,6 +342,17 @@ def _from_file(name: str) -> Any:
 
 def _converted(name: str) -> Any:
     """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
+    return tokenizers.Tokenizer.from_str(_conversion(name))
+
+
+@lru_cache(maxsize=1)
+def _of_file(name: str, modified: int) -> str:
+    """That of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
+    return _conversion(name)
+
+
+def _conversion(name: str) -> str:
+    """``tokenizer.json`` of a network that has it in another form."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -344,11 +360,10 @@ def _converted(name: str) -> Any:
             f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
             'pip install "gpt-classifier[transformers]"'
         ) from error
-    return tokenizers.Tokenizer.from_str(
-        AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer.to_str()
-    )
+    place, told = published_at(name)
+    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told).backend_tokenizer.to_str()
 
 
 def _public_name(name: str) -> str:
-    """The name to store with a model: of a folder without its path, which is private."""
-    return Path(name).resolve().name if Path(name).is_dir() else name
+    """The name to store with a model: of a folder or file without its path, which is private."""
+    return Path(name).resolve().name if Path(name).exists() else name

@@ -55,8 +55,8 @@ class GPTClassifier(StoredModule):
         gpt: ``gpt2``, ``gpt2-medium``, ``gpt2-large`` or ``gpt2-xl``, or a mapping with fields of GPTConfig and
             optionally a ``size`` to start from: ``{n_layer: 2, n_head: 2, n_embd: 64, context_length: 256}``.
         backbone: Encoder (BERT, ...) or decoder (Llama, Qwen, Gemma, ...) of transformers that replaces the GPT: its
-            name on the Hugging Face hub, its folder, or the fields of its configuration: ``{model_type: distilbert,
-            dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer.
+            name on the Hugging Face hub, its folder, a .gguf file, or the fields of its configuration:
+            ``{model_type: distilbert, dim: 64, n_layers: 2, n_heads: 2}``. It needs its own tokenizer.
         weights: Initial weights: ``pretrained`` (the published weights of the named size or network), ``random``, or a
             .safetensors file or folder; of a model folder (also one of ``pretrain``), a run or a .ckpt file of this
             package, network and tokenizer are the defaults of the command line.

@@ -85,7 +85,7 @@ def download(settings: Mapping[str, Any]) -> None:
     backbone, pretrained = settings["backbone"], settings["weights"] == "pretrained"
     if pretrained and backbone is None:
         fetch_pretrained(_published(settings))
-    elif pretrained and not Path(backbone).is_dir():
+    elif pretrained and not Path(backbone).exists():
         pretrained_network(backbone)
     elif isinstance(backbone, str):
         network_config(backbone)

@@ -124,17 +124,18 @@ def test_several_labels_stay_several_in_transformers(folder_of, tmp_path):
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert config["problem_type"] == "multi_label_classification"
     assert config["id2label"] == {"0": "ham", "1": "spam", "2": "café 🎉"}
-    assert "Not exported: this model decides by thresholds" in lines[1]
+    assert lines[1] == "A folder of transformers: GPT2ForSequenceClassification computes the same."
+    assert "Not exported: this model decides by thresholds" in lines[2]
     assert "Not exported" in (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("settings_", "said"),
     [
-        ({"pooling": "first_token"}, "pooling is first_token"),
-        ({"pooling": "mean"}, "pooling is mean"),
-        ({"causal": False}, "attention is bidirectional"),
-        ({"head": "mlp"}, "head is not linear"),
+        ({"pooling": "first_token"}, "this model the first one: use --to onnx"),
+        ({"pooling": "mean"}, "this model the mean over all: use --to onnx"),
+        ({"causal": False}, "this model bidirectional: use --to onnx"),
+        ({"head": "mlp"}, "has a linear head, and this model another: use --to onnx"),
         ({"truncation": "head+tail"}, r"truncation is head\+tail"),
         ({"windows": WindowsConfig(stride=8)}, "windows"),
     ],
@@ -149,13 +150,17 @@ def test_a_bias_that_cannot_be_folded_is_refused(folder_of, tmp_path):
     model = contents()
     with torch.no_grad():
         model.model.head.weight[1] = model.model.head.weight[0]
-    with pytest.raises(InputError, match="linearly dependent"):
+    with pytest.raises(InputError, match="has no bias, and this model's head has one: use --to onnx"):
         export(folder_of(model), "hf", tmp_path / "hf")
 
 
-def test_the_tokenizer_of_a_published_network_is_refused(published, folder_of, tmp_path):
-    with pytest.raises(InputError, match=r"tokenizer .* of a published network"):
-        export(folder_of(contents(str(published("bpe")))), "hf", tmp_path / "hf")
+def test_our_network_leaves_with_the_tokenizer_of_a_published_one(published, folder_of, tmp_path):
+    model = folder_of(contents(str(published("bpe"))))
+    export(model, "hf", tmp_path / "hf")
+    expected = TextClassifier.load(model, "cpu").predict_proba(AWKWARD)
+    assert transformers.probabilities(tmp_path / "hf", AWKWARD, ["ham", "spam", "café 🎉"]) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_without_a_compiler_nothing_is_left_and_one_line_says_so(folder_of, tmp_
 
 
 def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(transformers, "probabilities", lambda *_: np.full((len(AWKWARD), 3), 0.3))
+    monkeypatch.setattr(transformers, "probabilities", lambda *_, **__: np.full((len(AWKWARD), 3), 0.3))
     with pytest.raises(InputError, match="differ by up to"):
         export(folder_of(contents()), "hf", tmp_path / "hf", texts=AWKWARD)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
