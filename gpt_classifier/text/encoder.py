@@ -55,9 +55,8 @@ class Batch(NamedTuple):
 
     inputs: Tensor
     lengths: Tensor  # (W,) int64, number of real tokens of each input
-    labels: Tensor | None = (
-        None  # (B,) int64, class numbers; or (B, K) float32, 1 for each label that a text has; -1 of none
-    )
+    # (B,) int64, class numbers; or (B, K) float32, 1 for each label that a text has; -1 where they are not known
+    labels: Tensor | None = None
     rows: Tensor | None = None  # (B,) int64, row numbers
     depth: int | Literal["ids", "pooled"] = "ids"
     share: float = 1.0  # weight of the batch's mean loss in its optimizer step
