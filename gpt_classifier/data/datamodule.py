@@ -212,16 +212,17 @@ class TextDataModule(ResumableDataModule):
                 self.tables, self.class_names, self.fitted.text_encoder
             )
             self.rows.notes += notes
-            if stage == "fit" and self.sources.unlabelled is not None:
-                self._read_unlabelled()
             rank_zero_info(self.summary())
         if stage == "fit":
+            if self.sources.unlabelled is not None and "unlabelled" not in self.encoded:
+                self._read_unlabelled()
             self.begin_fit()
 
     def _read_unlabelled(self) -> None:
         chunks, title = self.sources.unlabelled_chunks(), datasets.title(self.sources.unlabelled or "")
         self.rows.unlabelled, note = usable(chunks, self.tables, title)
         self.rows.notes.append(note)
+        rank_zero_info(f"  {note}")  # below the summary
         self.encoded["unlabelled"] = encode_texts(self.rows.unlabelled, self.text_encoder)
 
     def _needed(self, stage: str) -> str:

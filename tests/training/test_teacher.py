@@ -163,6 +163,16 @@ def test_rows_that_are_scored_and_copies_are_no_unlabelled_texts(tiny_data, tmp_
     assert data.training_texts()[0][-len(NEW) :] == NEW
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_texts_without_labels_train_also_after_an_evaluation(stage, tiny_data, unlabelled):
+    data = tiny_data(unlabelled_source=unlabelled)
+    data.setup(stage)
+    assert data.rows.unlabelled is None
+    data.setup("fit")
+    data.setup("fit")
+    assert data.training_texts()[0][-len(NEW) :] == NEW
+
+
 def test_cached_states_of_texts_without_labels_give_the_same_run(
     teacher, unlabelled, tiny_model, tiny_data, quick_trainer
 ):
