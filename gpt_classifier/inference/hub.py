@@ -85,6 +85,7 @@ def _text_encoder(folder: Path, config: Mapping[str, Any]) -> TextEncoder:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     length = min(given.get("model_max_length", config["n_positions"]), config["n_positions"])
+    check(int, length, "model_max_length")
     tokenizer = tokenizer_named(str(folder))
     # Padding after every text, as our export adds, is not read there, whereas we read the last token of a text.
     if isinstance(tokenizer, Published) and tokenizer.after == [config.get("pad_token_id")] and not tokenizer.before:

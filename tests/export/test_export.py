@@ -193,6 +193,15 @@ def test_a_folder_of_transformers_that_computes_otherwise_is_refused(name, value
         TextClassifier.load(tmp_path / "hf")
 
 
+@pytest.mark.parametrize("length", [32.0, "32", True, None])
+def test_a_folder_of_transformers_with_a_length_that_is_no_whole_number_is_refused(length, folder_of, tmp_path):
+    export(folder_of(contents()), "hf", tmp_path / "hf")
+    path = tmp_path / "hf" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": length}))
+    with pytest.raises(InputError):
+        TextClassifier.load(tmp_path / "hf")
+
+
 # ---------------------------------------------------------------- ONNX and PyTorch
 
 
