@@ -66,10 +66,13 @@ class PooledStates(TextStates):
         limit = torch.finfo(self.store.dtype).max
         return list(read.flatten(1, 2).clamp(-limit, limit).to("cpu", self.store.dtype))
 
-    def of_rows(self, encoded: EncodedTexts, rows: Sequence[int], share: Share) -> Tensor | None:
-        """(N, L * P, C) of rows; of one with several windows, their mean. None if they would exceed the limit."""
+    def of_rows(self, encoded: EncodedTexts, rows: Sequence[int], places: Sequence[int], share: Share) -> Tensor | None:
+        """(N, len(places), C) of rows; of one with several windows, their mean. None if they would exceed the limit."""
         states = self.of_windows(encoded, encoded.windows_of(rows), share)
-        return None if states is None else mean_of_windows(torch.stack(states), encoded.windows[np.asarray(rows)])
+        if states is None:
+            return None
+        chosen = torch.tensor(places)
+        return mean_of_windows(torch.stack([each[chosen] for each in states]), encoded.windows[np.asarray(rows)])
 
     def place(self, kept: int, pooling: str) -> int:
         """Which of the L * P is that of a network of ``kept`` blocks."""

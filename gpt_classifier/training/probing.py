@@ -1,8 +1,9 @@
 """Starts a fit from a linear probe: cuts the network where it is read, and gives it a head that is already solved."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,9 +148,12 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
         val = None  # folds of the training rows are more
     chosen = sampled(_labels(train.labels), CHOICE_ROWS)
     scored = np.empty(0, dtype=int) if val is None else sampled(_labels(val.labels), CHOICE_ROWS)
-    states = _pooled_states(module, len(chosen) + len(scored))
-    of_train = states.of_rows(train, chosen.tolist(), share)
-    of_val = None if val is None else states.of_rows(val, scored.tolist(), share)
+    kept, poolings = _candidates(module)
+    states = _pooled_states(module, len(chosen) + len(scored), kept, poolings)
+    places = {place: i for i, place in enumerate(product(kept, poolings))}
+    stored = [states.place(*place) for place in places]
+    of_train = states.of_rows(train, chosen.tolist(), stored, share)
+    of_val = None if val is None else states.of_rows(val, scored.tolist(), stored, share)
     if of_train is None or (of_val is None) != (val is None):
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
@@ -158,27 +162,40 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
     held_out = None if val is None else Rows(_labels(val.labels)[scored], np.empty(0))
     probe = Probe(solver, score, monitor, rows, held_out)
 
-    def read(kept: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-        for pooling in states.poolings:
-            place = states.place(kept, pooling)
+    def read(blocks: int) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        for pooling in poolings:
+            place = places[blocks, pooling]
             yield pooling, of_train[:, place].float(), None if of_val is None else of_val[:, place].float()
 
     with one_thread():
-        probe.try_places(states.kept, read)
+        probe.try_places(kept, read)
         best = next(found for found in read(probe.best.blocks) if found[0] == probe.best.pooling)
         return probe.refine(*best[1:]), states, probe
 
 
-def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
-    """The states to choose from: behind each block that the network may end with, read by each pooling."""
-    model, settings, trainer = module.model, module.hparams, module.trainer
-    layers = model.backbone.config.n_layer
-    trained = last_blocks(model, settings)
-    kept = [layers] if trained < 0 else range(max(1, trained), layers + 1)
-    own = "last_token" if model.backbone.config.causal else "first_token"
-    poolings = [given] if (given := module.given["pooling"]) else ["mean", own]
+def _candidates(module: "GPTClassifier") -> tuple[list[int], list[str]]:
+    """What the probe chooses from: the numbers of blocks that the network may keep, ascending, and the poolings."""
+    model = module.model
+    layers, trained = model.backbone.config.n_layer, last_blocks(model, module.hparams)
+    kept = [layers] if trained < 0 else list(range(max(1, trained), layers + 1))
+    return kept, [given] if (given := module.given["pooling"]) else _usual_poolings(model)
+
+
+def _usual_poolings(model: SequenceClassifier) -> list[str]:
+    return ["mean", "last_token" if model.backbone.config.causal else "first_token"]
+
+
+def _pooled_states(module: "GPTClassifier", rows: int, kept: Sequence[int], poolings: Sequence[str]) -> PooledStates:
+    """The states of these candidates for so many rows.
+
+    Where they are few, those of all blocks and usual poolings, so that runs that ask for others share one pass.
+    """
+    model, trainer = module.model, module.trainer
     assert module.text_encoder is not None
-    numbers = rows * len(kept) * len(poolings) * model.backbone.config.n_embd
+    size = 4 * rows * model.backbone.config.n_embd
+    whole, usual = range(1, model.backbone.config.n_layer + 1), _usual_poolings(model)
+    if _splits(model) and {*poolings} <= {*usual} and size * len(whole) * len(usual) <= MANY_BYTES:
+        kept, poolings = whole, usual
     return PooledStates(
         model,
         module.text_encoder,
@@ -187,7 +204,7 @@ def _pooled_states(module: "GPTClassifier", rows: int) -> PooledStates:
         module.cache.bytes_on_disk,
         str(trainer.precision),
         trainer.precision_plugin.forward_context,
-        half=4 * numbers > MANY_BYTES,
+        half=size * len(kept) * len(poolings) > MANY_BYTES,
     )
 
 
@@ -198,10 +215,13 @@ def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
     not know of the task, they learn.
     """
     blocks = trainable_blocks(settings["trainable"], model.backbone.config.n_layer)
-    splits = len(model.backbone.starts_at) > 2 and model.backbone.can_be_cut
-    if blocks is None or settings["blocks"] is not None or not splits:
+    if blocks is None or settings["blocks"] is not None or not _splits(model):
         return -1
     return blocks
+
+
+def _splits(model: SequenceClassifier) -> bool:
+    return len(model.backbone.starts_at) > 2 and model.backbone.can_be_cut
 
 
 def _solved(

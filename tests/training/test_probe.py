@@ -21,6 +21,7 @@ from gpt_classifier.models.heads import SequenceClassifier, StandardizedLinear
 from gpt_classifier.models.transformers_network import random_network
 from gpt_classifier.reporting.document import Table
 from gpt_classifier.reporting.probe import of_probe
+from gpt_classifier.training import probing
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.callbacks.probe import kept_probe
 from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
@@ -345,10 +346,25 @@ def test_random_weights_are_not_probed_unless_asked(quick_trainer, tiny_data):
     assert module.trainer.global_step > 0
 
 
-def test_states_are_kept_for_a_second_fit(quick_trainer, tiny_data, monkeypatch):
+@pytest.mark.parametrize(
+    "settings", [{}, {"pooling": "first_token"}, {"pooling": "mean"}, {"blocks": 3}, {"trainable": "all", "epochs": 1}]
+)
+def test_states_are_kept_for_a_second_fit_whatever_it_reads(settings, quick_trainer, tiny_data, monkeypatch):
     fit(quick_trainer, tiny_data(), trainable="head")
     monkeypatch.setattr(PooledStates, "states_of", lambda *_: pytest.fail("the network runs again"))
-    fit(quick_trainer, tiny_data(), trainable="head")
+    again = fit(quick_trainer, tiny_data(), **{"trainable": "head"} | settings)
+    read = {(trial.blocks, trial.pooling) for trial in again.probed.trials}
+    assert {pooling for _, pooling in read} == {settings.get("pooling")} or "pooling" not in settings
+    assert {blocks for blocks, _ in read} == ({3} if settings.keys() & {"blocks", "trainable"} else {1, 2, 3})
+
+
+def test_many_states_are_computed_only_where_they_are_read(quick_trainer, tiny_data, monkeypatch):
+    monkeypatch.setattr(probing, "MANY_BYTES", 100)
+    kept = []
+    states_of = PooledStates.states_of
+    monkeypatch.setattr(PooledStates, "states_of", lambda self, ids: kept.append(self) or states_of(self, ids))
+    fit(quick_trainer, tiny_data(), trainable="head", blocks=2, pooling="mean")
+    assert {(*states.kept, *states.poolings) for states in kept} == {(2, "mean")}
 
 
 @pytest.mark.slow
