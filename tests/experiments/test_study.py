@@ -171,6 +171,33 @@ def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
     assert f"No evidence either way for row 3 (0.0 points), compared with {FIRST}; n = 100" in sentence
 
 
+def test_a_row_is_compared_with_the_row_that_it_names():
+    outcomes = {"high": result(GOOD), "low": other(BAD), "lower": other("0" * 90 + "1" * 10)}
+
+    def table(*names):
+        changed = {"model.pooling": "mean"}
+        rows = [Row(name, name, "what", changed, against="low" if name == "lower" else None) for name in names]
+        runs = [Run(name, 1, None, "", changed, None, "last") for name in names]
+        return tables.lines(rows, runs, {run.key: outcomes[run.row] for run in runs}, WHAT)
+
+    lines = table("high", "low", "lower")
+    assert [line.against and line.against.row.name for line in lines] == [None, "high", "low"]
+    assert [line.difference for line in lines] == [None, pytest.approx(-30), pytest.approx(-50)]
+    assert [row.split(" | ")[-3] for row in tables.markdown(lines).splitlines()[2:5]] == [
+        "",
+        "< 0.001 against high",
+        "< 0.001 against low",
+    ]
+    said = sentences.sentences(lines, WHAT)
+    assert any(sentence.startswith("What? Low scored 30.0 points less than high") for sentence in said)
+    assert "Row lower gives no answer to 'What?', because model.pooling is the same in row low." in said
+    labels = [label.get_text() for label in figures.forest_plot(lines).axes[0].get_yticklabels()]
+    assert any(label.endswith("(lower, against low)") for label in labels)
+    without = table("high", "lower")
+    assert "p against row high" in tables.markdown(without)
+    assert without[1].difference == pytest.approx(-80)
+
+
 # ---------------------------------------------------------------- what may be said
 
 
@@ -203,7 +230,7 @@ def test_nothing_is_said_where_nothing_can_be_compared():
     assert sentences.sentences(table_of([result(GOOD)]), WHAT) == []
     assert sentences.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
     (sentence,) = sentences.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
-    assert sentence == "No question is answered: row 1, which others are compared with, is incomplete (failed: broken)."
+    assert sentence == "Nothing is compared with row 1, as it is incomplete (failed: broken)."
     (sentence,) = sentences.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
     assert sentence.endswith("(not run).")
 
@@ -214,7 +241,7 @@ def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
     assert sentences.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
     assert "(2 of 5 runs)" in tables.markdown(lines)
     lines = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
-    assert "row 1, which others are compared with, is incomplete (2 of 5 runs)" in sentences.sentences(lines, WHAT)[0]
+    assert "Nothing is compared with row 1, as it is incomplete (2 of 5 runs)" in sentences.sentences(lines, WHAT)[0]
 
 
 def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():

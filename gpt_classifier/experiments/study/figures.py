@@ -21,8 +21,9 @@ def forest_plot(table: Sequence[Line]) -> "Figure":
         if line.test is not None:
             value, low, high = (100 * bound for bound in line.test)
             published = line.row.published["test"] if line.row.published else None
-            colour, meaning = _colour(line, line is table[0])
-            name = f"{line.title} ({line.row.name})"
+            colour, meaning = _colour(line)
+            named = line.against is not None and line.against.row.name == line.row.against
+            name = f"{line.title} ({line.row.name}{f', against {line.row.against}' if named else ''})"
             rows.append(forest.Estimate(name, value, low, high, colour, meaning, published))
             sizes.add(line.texts)
     texts = " or ".join(f"{n:,}" for n in sorted(sizes))
@@ -35,14 +36,14 @@ def forest_plot(table: Sequence[Line]) -> "Figure":
     )
 
 
-def _colour(line: Line, is_first: bool) -> tuple[str, str]:
+def _colour(line: Line) -> tuple[str, str]:
     """Colour of a row in the figure, and its meaning in the legend."""
-    if is_first:
+    if line.against is None:
         return "black", "first row"
     if line.p_corrected is None:
         return "tab:grey", "not compared"
     if line.p_corrected < ALPHA:
-        return "tab:red", f"unlike the first row (corrected p < {ALPHA})"
+        return "tab:red", f"unlike the row it is compared with (corrected p < {ALPHA})"
     return "tab:blue", "no evidence of a difference"
 
 

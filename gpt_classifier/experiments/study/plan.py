@@ -27,9 +27,9 @@ class Row:
 
     Args:
         name: Short and unique, as in ``--rows``.
-        title: The change in words. Without one, or if the row differs from the first row in anything else, the row is
-            described by what was trained.
-        question: Key of the question that it answers; the first row, with which others are compared, answers none.
+        title: The change in words. Without one, or if the row differs from the one it is compared with in anything
+            else, the row is described by what was trained.
+        question: Key of the question that it answers; the first row answers none.
         settings: Settings that it changes.
         classical: Name of a model of evaluation/baselines.py to train instead of a network.
         pretrain: Settings of ``pretrain`` with which the network first learns the texts of the same training rows,
@@ -38,6 +38,9 @@ class Row:
         published: Published scores for comparison: train, val and test accuracy in percent, minutes.
         smoke: Further settings that it changes in a smoke test, which uses tiny models.
         note: Remark below the table.
+        against: Name of the row above that it is compared with; the first row that runs by default, or where that one
+            does not run.
+        seeds: Maximum number of seeds: 1 where nothing is random, as for a head that is solved.
     """
 
     name: str
@@ -49,16 +52,18 @@ class Row:
     published: dict[str, float] | None = None
     smoke: Settings = field(default_factory=dict)
     note: str = ""
+    against: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question that rows answer by how their scores differ from those of the first row.
+    """A question that rows answer by how their scores differ from those of the row that they are compared with.
 
     Args:
         ask: Its wording.
-        about: Setting, such as model.pooling, in which a row must differ from the first one to answer it.
-        first: Family that the first row must belong to: ``gpt``, ``encoder``, ``decoder`` or ``classical``; any by
+        about: Setting, such as model.pooling, in which a row must differ from that one to answer it.
+        first: Family that that row must belong to: ``gpt``, ``encoder``, ``decoder`` or ``classical``; any by
             default.
     """
 
@@ -109,7 +114,7 @@ class Study:
 
     Args:
         base: Configuration file, relative to the study's own.
-        rows: Rows of the table; the first one that runs is what the others are compared with.
+        rows: Rows of the table; the first one that runs is what others are compared with, unless they say ``against``.
         questions: Questions by key; in YAML each is a text, or a mapping with the fields of Question.
         settings: Settings that all rows change.
         weights: Which weights are scored, of the ``last`` epoch or the ``best`` one (by ``model.monitor``).
@@ -157,7 +162,8 @@ class Study:
             for fraction, fold in product(fractions or [1.0], range(folds) if folds else [None]):
                 parts: Settings = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
                 parts |= {FRACTION: fraction} if fraction < 1 else {}
-                for seed in range(first_seed, first_seed + (1 if row.classical else seeds)):  # no randomness
+                most = 1 if row.classical else row.seeds or seeds  # classical models have no randomness
+                for seed in range(first_seed, first_seed + min(most, seeds)):
                     runs.append(Run(row.name, seed, fold, base, settings | parts, *facts, fraction))
         return runs
 
@@ -170,7 +176,7 @@ def read_study(path: Path) -> tuple[Study, str]:
     if not isinstance(content.get("questions", {}), dict):
         raise InputError(f"questions of {path} are {content['questions']!r}, expected keys with their questions")
     try:
-        rows = [Row(**{**row, "name": str(row["name"])}) for row in content["rows"]]
+        rows = [Row(**{**row, **{k: str(row[k]) for k in ("name", "against") if k in row}}) for row in content["rows"]]
         questions = {key: question(value) for key, value in content.get("questions", {}).items()}
         study = Study(**content | {"rows": rows, "questions": questions})
     except (TypeError, KeyError) as error:
@@ -189,7 +195,11 @@ def read_study(path: Path) -> tuple[Study, str]:
         answering = [row for row in rows if row.question == key]
         if asked.about and not any(concerns(asked.about, changes(row)) for row in answering):
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
-    for row in rows:
+    for i, row in enumerate(rows):
+        if row.against not in (None, *names[:i]):
+            raise InputError(f"row {row.name} of {path} is compared with {row.against!r}, expected a row above it")
+        if row.seeds is not None and not (type(row.seeds) is int and row.seeds > 0):
+            raise InputError(f"seeds of row {row.name} of {path} are {row.seeds!r}, expected a number from 1 on")
         if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
             raise InputError(f"published scores of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:

@@ -9,38 +9,37 @@ from gpt_classifier.statistics.paired_tests import ALPHA, number, signed
 
 def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
     """One sentence for each question that is answered, then one for each row that answers none, with the reason."""
-    first, *others = table
     if any(run.smoke for line in table for run in line.runs):
         return ["A smoke test answers no question."]
-    others = [line for line in others if line.test is not None and line.row.question is not None]
-    if not others:
-        return []
-    if not (first.test is not None and first.complete):
-        return [
-            f"No question is answered: row {first.row.name}, which others are compared with, "
-            f"is incomplete ({first.state})."
-        ]
+    others = [line for line in table[1:] if line.test is not None and line.row.question is not None]
     compared = [line for line in others if line.p_corrected is not None]
+    rivals = [line for line in table if any(other.against is line for other in others)]
     said = []
     for key, question in questions.items():
-        if answers := [line for line in compared if line.row.question == key and not line.obstacle]:
-            claims = _claims(answers, first)
-            said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
+        for rival in rivals:
+            answers = [line for line in compared if line.row.question == key and line.against is rival]
+            if answers := [line for line in answers if not line.obstacle]:
+                claims = _claims(answers, rival)
+                said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
     for line in compared:
-        if line.obstacle:
+        if line.obstacle and line.against is not None:
             # Rows with equal descriptions differ in settings that the sentence would not name.
-            fact = "" if line.trained == first.trained else f": {_claims([line], first)} It"
+            fact = "" if line.trained == line.against.trained else f": {_claims([line], line.against)} It"
             asked = questions[line.row.question or ""].ask
             said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
-    for line in others:
-        if line.p_corrected is None:
-            why = "it was tested on other texts" if line.complete else line.state
-            said.append(f"Row {line.row.name} is not compared with row {first.row.name}: {why}.")
+    for rival in rivals:
+        if rival.test is None or not rival.complete:
+            said.append(f"Nothing is compared with row {rival.row.name}, as it is incomplete ({rival.state}).")
+            continue
+        for line in others:
+            if line.against is rival and line.p_corrected is None:
+                why = "it was tested on other texts" if line.complete else line.state
+                said.append(f"Row {line.row.name} is not compared with row {rival.row.name}: {why}.")
     return said
 
 
 def _claims(answers: list[Line], first: Line) -> str:
-    """Which of ``answers`` differ significantly from the first row, and which show no evidence either way."""
+    """Which of ``answers`` differ significantly from ``first``, and which show no evidence either way."""
     claims = []
     unclear = []
     for line in answers:

@@ -26,7 +26,8 @@ class Line:
     runs: list[Run]
     done: int  # runs with a result
     error: str = ""
-    title: str = ""  # of the row if only its settings differ from the first row, else a description of the model
+    against: "Line | None" = None  # what it is compared with; None for the first row
+    title: str = ""  # of the row if only its settings differ from ``against``, else a description of the model
     seeds: int = 0  # number of seeds with results
     train: Proportion | None = None
     val: Proportion | None = None
@@ -45,8 +46,8 @@ class Line:
     family: str = ""  # gpt, encoder, decoder or classical
     trained: str = ""  # network and trained parts in words
     settings: Settings = field(default_factory=dict)  # all of them, by dotted key
-    obstacle: str = ""  # reason why the comparison with the first row does not answer the row's question
-    difference: float | None = None  # test accuracy minus that of the first row, in percentage points
+    obstacle: str = ""  # reason why the comparison with ``against`` does not answer the row's question
+    difference: float | None = None  # test accuracy minus that of ``against``, in percentage points
     p: float | None = None  # p-value of that difference
     p_corrected: float | None = None  # corrected for the number of comparisons
 
@@ -70,37 +71,41 @@ class Line:
 def lines(
     rows: Sequence[Row], runs: Sequence[Run], results: dict[str, Result], questions: Mapping[str, Question]
 ) -> list[Line]:
-    """One line for each of ``rows``, compared with the first one."""
+    """One line for each of ``rows``, compared with the row that it names, or with the first one."""
     table = [_line(row, [run for run in runs if run.row == row.name], results) for row in rows]
-    first = table[0]
-    outcomes = [correct(line.runs, results) for line in table]
-    for line, outcome in zip(table, outcomes, strict=True):
-        if line is not first:
-            line.obstacle = _obstacle(line, first, questions.get(line.row.question or "", Question()))
-        line.title = _title(line, line is first)
-        if line is not first and outcome is not None and outcomes[0] is not None and outcome[1] == outcomes[0][1]:
+    by_name = {line.row.name: line for line in table}
+    for line in table[1:]:
+        line.against = by_name.get(line.row.against or "", table[0])
+        line.obstacle = _obstacle(line, line.against, questions.get(line.row.question or "", Question()))
+    outcomes = {line.row.name: correct(line.runs, results) for line in table}
+    for line in table:
+        line.title = _title(line)
+        if line.against is None:
+            continue
+        own, other = outcomes[line.row.name], outcomes[line.against.row.name]
+        if own is not None and other is not None and own[1] == other[1]:
             assert line.test is not None
-            assert first.test is not None
-            line.difference = 100 * (line.test.value - first.test.value)
-            line.p = paired_p_value(outcome[0], outcomes[0][0])
+            assert line.against.test is not None
+            line.difference = 100 * (line.test.value - line.against.test.value)
+            line.p = paired_p_value(own[0], other[0])
     compared = [line for line in table if line.p is not None]
     for line, p in zip(compared, holm([line.p for line in compared if line.p is not None]), strict=True):
         line.p_corrected = p
     return table
 
 
-def _title(line: Line, is_first: bool) -> str:
+def _title(line: Line) -> str:
     title, settings = line.row.title, line.row.settings
     if line.test is None:
         return title or ", ".join(f"{key} {_text(v)}" for key, v in settings.items()) or "the base configuration"
-    if title and is_first and line.family != "classical":  # no other row confirms the title of the first one
+    if title and line.against is None and line.family != "classical":  # no row confirms the title of the first one
         return f"{title} ({line.trained})"
     kept = all(line.runs[0].settings.get(key) == value for key, value in settings.items())  # not in some smoke tests
     return title if title and (line.family == "classical" or (kept and not line.obstacle)) else line.trained
 
 
 def _obstacle(line: Line, first: Line, question: Question) -> str:
-    """The reason why the difference of two rows does not answer ``question``; empty if it does."""
+    """The reason why how ``line`` differs from ``first`` does not answer ``question``; empty if it does."""
     if first.test is None:
         return f"row {first.row.name} has no result"
     if question.first and question.first != first.family:
@@ -240,7 +245,9 @@ def markdown(table: Sequence[Line]) -> str:
     ranked = any(line.average_precision for line in table)
     head += ["average precision % [95 % interval]"] if ranked else []
     head += ["published test %"] if published else []
-    head += [f"p against row {table[0].row.name}", "s", "GB"]
+    rivals = {line.against.row.name for line in table if line.against} or {table[0].row.name}
+    head += ["p" if len(rivals) > 1 else f"p against row {name}" for name in rivals][:1]
+    head += ["s", "GB"]
     rows = []
     for line in table:
         cells = [line.row.name, line.title]
@@ -265,7 +272,8 @@ def markdown(table: Sequence[Line]) -> str:
             cells.append(str(line.average_precision or "").replace(" %", ""))
         if published:
             cells.append(f"{line.row.published['test']:.2f}" if line.row.published else "")
-        cells.append("" if line.p_corrected is None else number(line.p_corrected).removeprefix("= "))
+        p = "" if line.p_corrected is None else number(line.p_corrected).removeprefix("= ")
+        cells.append(f"{p} against {line.against.row.name}" if p and line.against and len(rivals) > 1 else p)
         cells += [f"{line.seconds:.1f}", f"{line.memory / 2**30:.1f}"] if line.test is not None else ["", ""]
         rows.append(cells)
     text = [in_cells(head), "|" + "---|" * len(head), *map(in_cells, rows), "", _how(table)]
@@ -297,7 +305,7 @@ def _how(table: Sequence[Line]) -> str:
             + (seeds if several else "the interval is for other texts, not for other seeds")
         )
     if compared:
-        one = {line.seeds == table[0].seeds == 1 for line in compared}
+        one = {line.seeds == line.against.seeds == 1 for line in compared if line.against is not None}
         tests = " or, with more than one seed, ".join(
             test for single, test in ((True, "exact McNemar test"), (False, "paired permutation test")) if single in one
         )
