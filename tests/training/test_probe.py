@@ -102,6 +102,22 @@ def test_where_a_score_is_never_known_the_loss_decides():
     assert probe.best.loss == min(trial.loss for trial in probe.trials)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-5, 0.0])
+def test_a_channel_that_hardly_varies_gets_no_large_weight(size):
+    x, y = states(classes=2)
+    x = torch.cat([x, 8 + size * (2 * y[:, None] - 1)], 1)  # would separate the classes
+    (head,) = Solver(2, Task.SINGLE_LABEL, None).path(x, y, [1.0])
+    folded = head.weight / head.deviation
+    assert folded[:, -1].abs().max() < 100
+    half = x.half().float()
+    assert_close(head(half), head(x), atol=0.02, rtol=0.02)
+
+
+def test_states_of_zeros_have_a_head():
+    (head,) = Solver(2, Task.SINGLE_LABEL, None).path(torch.zeros(8, 3), torch.arange(8) % 2, [1.0])
+    assert head(torch.zeros(8, 3)).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 3.0]])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_is_the_minimum_that_scikit_learn_finds(classes, weights):
