@@ -59,8 +59,8 @@ def paired_difference(one: np.ndarray, other: np.ndarray, clusters: Sequence[Has
     only_one, only_other = scale * float((differences > 0).sum()), scale * float((differences < 0).sum())
     value = float(differences.mean())
     score = _score_of_differences(only_one, only_other, scale * n)
-    low = _bisect(lambda d: score(d) - NORMAL, -1.0, value)
-    return Difference(value, low, _bisect(lambda d: score(d) + NORMAL, 1.0, value))
+    low = _sign_change(lambda d: score(d) - NORMAL, -1.0, value)
+    return Difference(value, low, _sign_change(lambda d: score(d) + NORMAL, 1.0, value))
 
 
 def independent_rows(differences: np.ndarray, clusters: Sequence[Hashable]) -> float:
@@ -104,15 +104,13 @@ def _score_of_differences(only_one: float, only_other: float, n: float) -> Calla
     return score
 
 
-def _bisect(function: Callable[[float], float], far: float, near: float) -> float:
+def _sign_change(function: Callable[[float], float], far: float, near: float) -> float:
     """Where ``function`` changes its sign between ``far`` and ``near``; ``far`` where it does not."""
-    if near == far:
+    if near == far or (function(near) > 0) == (function(far) > 0):
         return far
-    sign = function(near) > 0
-    for _ in range(60):
-        middle = (near + far) / 2
-        near, far = (middle, far) if (function(middle) > 0) == sign else (near, middle)
-    return far
+    from scipy.optimize import bisect
+
+    return float(bisect(function, near, far, xtol=1e-15))
 
 
 def rows_needed(difference: float, discordant: float) -> int | None:

@@ -1,15 +1,15 @@
-"""Counts the letters of texts by script, for example Latin or Cyrillic; knows nothing about labels and tokens."""
+"""Counts the letters of texts by script, for example Latin or Cyrillic."""
 
-import re
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from fontTools import unicodedata
 
 CHUNK = 10_000  # texts per array of characters
 UNKNOWN, NO_LETTER = -2, -1
+NO_SCRIPT = ("Zyyy", "Zinh", "Zzzz")  # of characters that texts of several scripts share, such as µ and º
 
 
 class Letters(NamedTuple):
@@ -21,7 +21,7 @@ class Letters(NamedTuple):
 
 
 def letters(texts: Sequence[str]) -> Letters:
-    """Counts letters. The script is the first word of the Unicode name."""
+    """Counts letters by their property Script (Unicode Standard Annex 24); those that scripts share are none."""
     script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point seen so far
     numbers: dict[str, int] = {}
     totals, main = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int16)]
@@ -30,7 +30,9 @@ def letters(texts: Sequence[str]) -> Letters:
         # Lone surrogates are treated as any other code point.
         points = np.frombuffer("".join(part).encode("utf-32-le", "surrogatepass"), dtype="<u4")
         for point in np.unique(points[script_of[points] == UNKNOWN]).tolist():
-            script_of[point] = numbers.setdefault(_script(chr(point)), len(numbers)) if chr(point).isalpha() else -1
+            script = unicodedata.script(chr(point)) if chr(point).isalpha() else NO_SCRIPT[0]
+            known = script not in NO_SCRIPT
+            script_of[point] = numbers.setdefault(script, len(numbers)) if known else NO_LETTER
         found, size = script_of[points], len(numbers)
         owners = np.repeat(np.arange(len(part)), [len(text) for text in part])[found != NO_LETTER]
         counted = np.bincount(owners * size + found[found != NO_LETTER], minlength=len(part) * size)
@@ -38,7 +40,8 @@ def letters(texts: Sequence[str]) -> Letters:
         totals = np.pad(totals, (0, size - len(totals))) + table.sum(0)
         most = table.argmax(1) if size else np.zeros(len(part), dtype=np.int64)
         main.append(np.where(table.sum(1) > 0, most, NO_LETTER).astype(np.int16))
-    return Letters(list(numbers), totals, np.concatenate(main))
+    names = [unicodedata.script_name(script).replace("_", " ") for script in numbers]
+    return Letters(names, totals, np.concatenate(main))
 
 
 def shares(found: Letters) -> dict[str, float]:
@@ -46,8 +49,3 @@ def shares(found: Letters) -> dict[str, float]:
     total = max(1, int(found.counts.sum()))
     ranked = sorted(zip(found.names, found.counts.tolist(), strict=True), key=lambda pair: -pair[1])
     return {name: count / total for name, count in ranked}
-
-
-def _script(letter: str) -> str:
-    name = unicodedata.name(letter, "other").removeprefix("FULLWIDTH ")
-    return re.split(r"[ -]", name)[0].title()

@@ -207,12 +207,29 @@ def test_texts_without_words_are_like_none(given):
 @given(st.lists(st.text()))
 def test_letters_are_counted_by_script(given):
     found = scripts.letters(given)
-    assert found.counts.sum() == sum(map(str.isalpha, "".join(given)))
     for text, main_script in zip(given, found.main, strict=True):
-        counts = Counter(scripts._script(letter) for letter in text if letter.isalpha())
+        of_text = scripts.letters([text])
+        counts = Counter(dict(zip(of_text.names, of_text.counts.tolist(), strict=True)))
+        assert counts.total() <= sum(map(str.isalpha, text))
         assert (main_script == -1) == (not counts)
         if counts:
             assert counts[found.names[main_script]] == max(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Grüße, naïve", {"Latin": 10}),
+        ("5 µm, 1º", {"Latin": 2}),  # a shared sign, and an ordinal of the Latin script
+        ("\uff21\uff42 \uff11", {"Latin": 2}),  # full width
+        ("日本語のテーブル", {"Han": 3, "Hiragana": 1, "Katakana": 3}),
+        ("сом com", {"Cyrillic": 3, "Latin": 3}),
+        ("\ud800 1 !", {}),
+    ],
+)
+def test_a_letter_has_the_script_that_unicode_gives_it(text, expected):
+    found = scripts.letters([text])
+    assert dict(zip(found.names, found.counts.tolist(), strict=True)) == expected
 
 
 # ---------------------------------------------------------------- what gives a class away
