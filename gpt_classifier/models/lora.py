@@ -78,11 +78,18 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        update = self.factor * F.linear(F.linear(self.dropout(x), self.lora_A), self.lora_B)
         if self.lora_m is None:
-            return F.linear(x, self.weight, self.bias) + update
-        y = self._magnitude_scale() * (F.linear(x, self.weight) + update)
+            return self._updated(x, F.linear(x, self.weight, self.bias))
+        y = self._magnitude_scale() * self._updated(x, F.linear(x, self.weight))
         return y if self.bias is None else y + self.bias
+
+    def _updated(self, x: Tensor, y: Tensor) -> Tensor:
+        """``y`` (..., out) and the low-rank update of ``x`` (..., in), scaled and added by one matrix product.
+
+        The update's products are small: of separate steps, the passes over (..., out) would take most of the time.
+        """
+        reduced = F.linear(self.dropout(x), self.lora_A)
+        return torch.addmm(y.flatten(0, -2), reduced.flatten(0, -2), self.lora_B.T, alpha=self.factor).view_as(y)
 
     def _magnitude_scale(self) -> Tensor:
         # The norm is treated as a constant: gradients through it cost memory and change little (DoRA, section 4.3).
