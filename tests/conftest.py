@@ -29,7 +29,6 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.models.gpt import GPTConfig
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.training.callbacks import facts
 from gpt_classifier.training.callbacks.tensorboard import TensorBoardFigures
 from gpt_classifier.training.module import GPTClassifier
 
@@ -70,11 +69,10 @@ def _same_chance_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _only_what_is_looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws no pictures for TensorBoard, unless a test is marked ``pictures``, and measures invariances for less long.
+    """Draws no pictures for TensorBoard, unless a test is marked ``pictures``: that takes a second of each test.
 
-    Both take a second of each test of a model. The session's run ``trained`` has pictures.
+    The session's run ``trained`` has pictures.
     """
-    monkeypatch.setattr(facts, "LEAST_SECONDS", 0.1)
     if not request.node.get_closest_marker("pictures"):
         monkeypatch.setattr(TensorBoardFigures, "_show", lambda *_: None)
 

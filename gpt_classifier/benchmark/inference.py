@@ -24,12 +24,11 @@ NAMES = {
     "int8": "gpt_classifier, int8",
     "onnx": "onnxruntime",
     "onnx-int8": "onnxruntime, int8",
-    "compiled": "compiled by AOTInductor",
     "pipeline": "transformers pipeline",
 }
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 # Systems that classify with an exported folder, and its format.
-EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8", "compiled": "compiled"}
+EXPORTED: dict[str, To] = {"onnx": "onnx", "onnx-int8": "int8"}
 
 
 def measure(runner: Runner) -> None:
@@ -46,7 +45,7 @@ def measure(runner: Runner) -> None:
             folder = runner.scratch / system
             try:
                 say(export(runner.model_folder, to, folder, texts=texts[:200])[0])
-            except InputError as error:  # such as a missing compiler
+            except InputError as error:  # such as a network that is too large for a file of ONNX
                 say(f"{NAMES[system]} is left out: {error}")
             else:
                 folders[system] = str(folder)

@@ -19,10 +19,6 @@ PREVALENCE = (
     "share of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by default "
     "that of the validation rows"
 )
-EARLY = (
-    "also print what the answers score if a text is read only until a class has this probability, and how much of it "
-    "that is, as [0.9, 0.99]; for models that classify --trace can follow; changes nothing in the model"
-)
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +27,6 @@ def main(arguments: list[str]) -> None:
     add("--model", help="model folder or run folder; without it, the first argument is the model")
     add("--decide", metavar="RULE", help=f"{RULES}; the probabilities are calibrated with each")
     add("--prevalence", metavar="SHARES", help=PREVALENCE)
-    add("--early", metavar="LEVELS", help=EARLY)
     add("folder", nargs="?", help="the model, if --model does not name it")
     data, others = split_data_options(arguments)
     options = parser.parse_args(others)
@@ -42,7 +37,7 @@ def main(arguments: list[str]) -> None:
     from gpt_classifier.training.overrides import given_settings
 
     o, changes = options, given_settings(data)
-    print("\n".join(calibrate(Path(o.model or o.folder), o.decide, o.prevalence, o.early, changes)))
+    print("\n".join(calibrate(Path(o.model or o.folder), o.decide, o.prevalence, changes)))
 
 
 def split_data_options(words: list[str]) -> tuple[list[str], list[str]]:

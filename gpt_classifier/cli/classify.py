@@ -1,7 +1,5 @@
 """The command ``classify``: answers texts, or the lines of standard input as they come."""
 
-from pathlib import Path
-
 from gpt_classifier.cli.model_options import add_network_options, model_and_texts
 from gpt_classifier.cli.standard_input import decoded, waiting_lines
 from gpt_classifier.errors import CommandParser, InputError
@@ -32,26 +30,16 @@ def main(arguments: list[str]) -> None:
     add("--json", action="store_true", help=about)
     add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: the answer; all in JSON)")
     add("--trace", action="store_true", help=TRACE)
-    add("--explain", action="store_true", help="with --trace: what each word adds to the logit of the answer (captum)")
-    add("--early", type=float, metavar="P", help="with --trace: where a class first had this probability, such as 0.95")
-    about = "with --trace: draw the probabilities over the words of the text, as .png"
-    add("--figure", metavar="FILE", type=Path, help=about)
     add_network_options(parser)
     add("texts", nargs="*", metavar="text", help="texts; without any, lines of standard input")
     end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows it are texts, like "-5"
     options = parser.parse_intermixed_args(arguments[:end])
     if options.top_k is not None and options.top_k < 1:
         raise InputError(f"--top-k is {options.top_k}, expected at least 1")
-    for name in ("explain", "early", "figure"):
-        if getattr(options, name) not in (None, False) and not options.trace:
-            raise InputError(f"--{name} is about a trace: add --trace")
     model, texts = model_and_texts(options.model, [*options.texts, *arguments[end + 1 :]])
-    if options.figure is not None and len(texts) != 1:
-        raise InputError(f"--figure draws one text, got {len(texts)}: give one on the command line")
     from gpt_classifier.inference.classifier import TextClassifier
     from gpt_classifier.reporting.predictions import PredictionPrinter
 
-    o = options
-    printer = PredictionPrinter(o.json, o.top_k, o.trace, o.explain, o.early, o.figure)
-    classifier = TextClassifier.load(model, o.device, o.int8, o.base)
+    printer = PredictionPrinter(options.json, options.top_k, options.trace)
+    classifier = TextClassifier.load(model, options.device, options.int8, options.base)
     printer.print(classifier, [list(map(decoded, texts))] if texts else waiting_lines())

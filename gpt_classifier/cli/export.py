@@ -25,14 +25,12 @@ def main(arguments: list[str]) -> None:
         help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()),
     )
     add("--output", required=True, metavar="FOLDER", help="folder to write; must not exist, or be empty")
-    add("--base", help="weights below an adapter folder, or of a delta: gpt2, a .safetensors file or a folder")
+    add("--base", help="weights below an adapter folder: gpt2, a .safetensors file or a folder")
     add("--texts", metavar="FILE", help="texts to compare on, one a line (default: some awkward ones)")
     add("--push", metavar="NAME", help="also upload the folder to the Hugging Face hub, as the private repository NAME")
     options = parser.parse_args(arguments)
     if (options.model is None) == (options.named is None):
         raise InputError("which model? Name one, as in export checkpoints/spam --to onnx --output spam-onnx")
-    if (options.to == "delta") and options.base is None:
-        raise InputError("a delta is what differs from other weights: name them, --base gpt2 or --base FOLDER")
     texts = probe_texts() if options.texts is None else read_texts(Path(options.texts))
     lines = export(options.model or options.named, options.to, Path(options.output), options.base, texts)
     print("\n".join(lines))

@@ -37,7 +37,6 @@ class TestResults:
     lengths: list[LengthGroup] | None = None
     truncation: "Truncation | None" = None
     scripts: list[ScriptGroup] | None = None
-    invariance: "Certificate | Missing | None" = None
 
     @property
     def seconds(self) -> float | None:
@@ -283,27 +282,3 @@ class ReadOtherwise:
     as_read: Group
     otherwise: Group
     difference: tuple[float, float, float]  # of the accuracies, and its interval
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    """How much answers change where they should not."""
-
-    rows: int
-    of: int
-    variations: "list[Variation | MissingVariation]"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variation:
-    variation: str
-    largest_change: float  # of a probability
-    changed_answers: int
-    tolerance: float | None  # None where a change is expected and only measured
-    passed: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MissingVariation:
-    variation: str
-    missing: str

@@ -1,4 +1,4 @@
-"""Classifies texts with an exported folder; needs tokenizers, numpy and onnxruntime, or PyTorch if it is compiled.
+"""Classifies texts with an exported folder; needs tokenizers, numpy and onnxruntime.
 
 Each such folder has a copy of this file: ``python classify.py "a text" ...``.
 """
@@ -29,7 +29,7 @@ class ExportedClassifier:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.encode_special_tokens = True  # written in a text, <|endoftext|> is ordinary text
         self.never_text = frozenset(self.config["never_text"])  # some tokenizers find them in texts even so
-        self.run = _onnx(folder / "model.onnx") if (folder / "model.onnx").exists() else _compiled(folder / "model.pt2")
+        self.run = _onnx(folder / "model.onnx")
 
     def predict(self, texts: list[str]) -> list[tuple[str, float]]:
         """The most probable class of each text, and its probability."""
@@ -69,19 +69,6 @@ def _onnx(path: Path) -> Compute:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda input_ids, lengths: session.run(None, {"input_ids": input_ids, "lengths": lengths})[0]
-
-
-def _compiled(path: Path) -> Compute:
-    import torch
-    from torch._inductor import aoti_load_package
-
-    program = aoti_load_package(str(path))
-
-    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return program(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
-
-    return run
 
 
 if __name__ == "__main__":

@@ -6,25 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpt_classifier.errors import InputError
 from gpt_classifier.export.verify import Measured, check_difference, compare, probe_texts
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from gpt_classifier.inference.bundle import Bundle
 
-To = Literal["hf", "onnx", "int8", "torch", "compiled", "merged", "delta"]
+To = Literal["hf", "onnx", "int8", "merged"]
 FORMATS: dict[To, str] = {
     "hf": "a folder of transformers, or, where none of its classifiers computes the same, of sentence-transformers",
     "onnx": "ONNX, with tokenizer.json and a classify.py that needs neither PyTorch nor this package",
     "int8": "the same with 8-bit matrices",
-    "torch": "a program of torch.export (.pt2)",
-    "compiled": "that program compiled by AOTInductor for processors like this one, with a classify.py",
     "merged": "a model folder of this package with low-rank updates merged into their matrices",
-    "delta": "only what differs from the weights --base, and their checksum",
 }
-TOLERANCE: dict[To, float | None] = {
-    "hf": 1e-5, "onnx": 1e-4, "int8": None, "torch": 1e-5, "compiled": 1e-5, "merged": 1e-5, "delta": 1e-6
-}  # fmt: skip
+TOLERANCE: dict[To, float | None] = {"hf": 1e-5, "onnx": 1e-4, "int8": None, "merged": 1e-5}
 REPORT = "export.json"
 
 
@@ -37,17 +33,13 @@ def export(
     """
     from gpt_classifier import __version__
     from gpt_classifier.files import whole_folder
-    from gpt_classifier.inference import adapter, model_folder
+    from gpt_classifier.inference import model_folder
 
     texts = texts or probe_texts()
     with whole_folder(output) as folder:
-        of_delta = to == "delta" and not (Path(model) / adapter.ADAPTER).is_file()
-        contents = model_folder.load(model, None if of_delta else base)
-        notes = _notes(contents, to) if to not in ("merged", "delta") else []
-        if to in ("merged", "delta"):
-            measured = _folder(contents, to, folder, base, texts)
-        else:
-            measured = _network(contents, to, folder, notes, texts)
+        contents = model_folder.load(model, base)
+        notes = [] if to == "merged" else _notes(contents)
+        measured = _merged(contents, folder, texts) if to == "merged" else _network(contents, to, folder, notes, texts)
         check_difference(measured, TOLERANCE[to])
         report = {"format": to, "gpt_classifier": __version__, "tolerance": TOLERANCE[to]} | vars(measured)
         report |= {"versions": _versions(), "notes": notes}
@@ -73,56 +65,34 @@ def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: 
         texts = huggingface.comparable(contents.text_encoder, texts)
         return compare(TextClassifier(contents, "cpu").predict_proba(texts), probabilities(texts))
     expected = TextClassifier(contents, "cpu").predict_proba(texts)
-    if to == "torch":
-        compute = onnx.write_program(contents, folder, notes)
-        found = onnx.text_probabilities(contents.text_encoder, texts, compute)
-    else:
-        if to == "compiled":
-            compute = onnx.write_compiled(contents, folder, notes)
-        else:
-            compute = onnx.write_onnx(contents, folder, notes, int8=to == "int8")
-        found = ExportedClassifier(folder).predict_proba(texts)
+    compute = onnx.write_onnx(contents, folder, notes, int8=to == "int8")
+    found = ExportedClassifier(folder).predict_proba(texts)
     return compare(expected, found, onnx.shape_difference(contents, compute))
 
 
-def _folder(contents: "Bundle", to: To, folder: Path, base: str | Path | None, texts: list[str]) -> Measured:
+def _merged(contents: "Bundle", folder: Path, texts: list[str]) -> Measured:
     """Writes a folder of this package and compares the loaded network, update by update as it was trained, with it."""
-    from gpt_classifier.export.onnx import model_probabilities
-    from gpt_classifier.inference import adapter, model_folder
+    from gpt_classifier.inference import model_folder
     from gpt_classifier.inference.model_card import model_card
 
-    if to == "merged":
-        model_folder.save_folder(folder, contents, contents.card or model_card(contents))
-        loaded = model_folder.load(folder)
-    else:
-        assert base is not None
-        adapter.save_adapter(folder, contents, _changed(contents, base))
-        loaded = model_folder.load(folder, base)
-    return compare(model_probabilities(contents, texts), model_probabilities(loaded, texts))
+    model_folder.save_folder(folder, contents, contents.card or model_card(contents))
+    return compare(_probabilities(contents, texts), _probabilities(model_folder.load(folder), texts))
 
 
-def _changed(contents: "Bundle", base: str | Path) -> set[str]:
-    """Names of the tensors that are not those of ``base``. Raises ``InputError`` if none is."""
+def _probabilities(contents: "Bundle", texts: list[str]) -> "np.ndarray":
+    """(N, K) of a network as it is, with its low-rank updates beside their matrices, of the first window of texts."""
     import torch
 
-    from gpt_classifier.inference import adapter
-    from gpt_classifier.models.build import Specification
-
-    tensors = contents.model.state_dict()
-    dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-    below = adapter.base_tensors(Specification.of(contents.model), base, dtype)
-    same = {name for name, tensor in tensors.items() if name in below and torch.equal(tensor.cpu(), below[name])}
-    if not same:
-        raise InputError(
-            f"no tensor of this model is that of {base}, so a delta would be the whole model: name the weights that "
-            "training began with, or use --to merged"
-        )
-    return tensors.keys() - same
+    encoder, rows = contents.text_encoder.unpadded(), []
+    for text in texts:
+        batch = encoder.batch([encoder.encode(text)[0]])
+        with torch.inference_mode():
+            rows.append(contents.model(batch.inputs, batch.lengths))
+    return contents.decision.probabilities(torch.cat(rows).numpy())
 
 
-def _notes(contents: "Bundle", to: To) -> list[str]:
+def _notes(contents: "Bundle") -> list[str]:
     """What the exported model does not do."""
-    notes = ["Compiled for processors like the one of this machine."] if to == "compiled" else []
     decision = contents.decision
     rules: dict[str, Any] = {
         "a threshold": decision.positive is not None,
@@ -132,9 +102,8 @@ def _notes(contents: "Bundle", to: To) -> list[str]:
     }
     rule = " and ".join(name for name, given in rules.items() if given)
     if not rule:
-        return notes
+        return []
     return [
-        *notes,
         f"Not exported: this model decides by {rule} ({json.dumps(decision.asked)}); the exported one gives the same "
         "probabilities, and its answer is the most probable class.",
     ]

@@ -1,4 +1,4 @@
-"""Writes a classifier's network as ONNX or as a program of PyTorch; knows nothing about the library ``transformers``.
+"""Writes a classifier's network as ONNX; knows nothing about the library ``transformers``.
 
 Its inputs are token ids (B, T), padded on the right, and lengths (B,); its output is probabilities (B, K), calibrated.
 """
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier
 from gpt_classifier.models.split_network import SplitNetwork
 from gpt_classifier.text.bpe import to_library
-from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.text.tokenizers import BytePairs, Tokenizer
 
 NAMES = ["input_ids", "lengths"]
@@ -118,25 +117,6 @@ def _nodes_of_head(program: Any) -> list[str]:
     return [f"{node.name}{end}" for node in nodes for end in ("", "_MatMul")]  # as onnxruntime renames a Gemm
 
 
-def write_compiled(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
-    """What :func:`write_onnx` writes, with ``model.pt2``, compiled machine code, instead of ``model.onnx``.
-
-    Raises ``InputError`` where it cannot be compiled, as without a C++ compiler.
-    """
-    one_pass(contents, "compiled")
-    from torch._inductor import aoti_compile_and_package
-
-    with quiet():
-        try:
-            aoti_compile_and_package(_program(contents), package_path=str(folder / "model.pt2"))
-        except RuntimeError as error:  # what the compiler's errors have in common
-            raise InputError(
-                f"the model cannot be compiled here ({reason(error)}): --to compiled needs a C++ compiler, such as "
-                "g++; use --to onnx instead"
-            ) from error
-    return _with_classify(contents, folder, notes)
-
-
 def _with_classify(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     """Adds ``tokenizer.json``, ``config.json`` and a ``classify.py`` that reads them; returns what it computes with."""
     encoder, tokenizer = contents.text_encoder, contents.text_encoder.tokenizer
@@ -157,11 +137,6 @@ def _with_classify(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
     return exported_classifier.ExportedClassifier(folder).run
 
 
-def _program(contents: Bundle) -> torch.export.ExportedProgram:
-    inputs, shapes = _example(contents)
-    return torch.export.export(_traceable(contents), inputs, dynamic_shapes=shapes)
-
-
 def _traceable(contents: Bundle) -> Probabilities:
     """What is traced: a network that runs block by block copies itself, which no tracer follows, so it runs whole."""
     model = contents.model
@@ -170,30 +145,6 @@ def _traceable(contents: Bundle) -> Probabilities:
         model = copy(model)
         model._modules = model._modules | {"backbone": whole}
     return Probabilities(model, contents.decision).eval()
-
-
-def write_program(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
-    """Writes ``model.pt2``, a program of ``torch.export``; returns the loaded program."""
-    one_pass(contents, "torch")
-    with quiet():
-        program = BytesIO()  # on a full disk, PyTorch's own writer of files ends the process
-        torch.export.save(_program(contents), program)
-        (folder / "model.pt2").write_bytes(program.getbuffer())
-        loaded = torch.export.load(folder / "model.pt2").module()
-
-    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return loaded(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
-
-    (folder / "config.json").write_text(
-        json.dumps(
-            {"class_names": contents.class_names, "text_encoder": contents.text_encoder.settings(), "notes": notes},
-            indent=2,
-        )
-        + "\n",
-        encoding="utf-8",
-    )
-    return run
 
 
 def shape_difference(contents: Bundle, compute: Compute) -> float:
@@ -207,25 +158,6 @@ def shape_difference(contents: Bundle, compute: Compute) -> float:
             expected = ours(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
         largest = max(largest, float(np.abs(compute(ids, lengths) - expected).max()))
     return largest
-
-
-def text_probabilities(encoder: TextEncoder, texts: list[str], compute: Compute) -> np.ndarray:
-    """(N, K) of texts that are encoded as ours are."""
-    rows = []
-    for text in texts:
-        batch = encoder.unpadded().batch([encoder.encode(text)[0]])
-        rows.append(compute(batch.inputs.numpy(), batch.lengths.numpy()))
-    return np.concatenate(rows)
-
-
-def model_probabilities(contents: Bundle, texts: list[str]) -> np.ndarray:
-    """(N, K) of a network as it is, with its low-rank updates beside their matrices, of the first window of texts."""
-
-    def run(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return contents.model(torch.from_numpy(input_ids), torch.from_numpy(lengths)).numpy()
-
-    return contents.decision.probabilities(text_probabilities(contents.text_encoder, texts, run))
 
 
 def _example(contents: Bundle) -> tuple[tuple[Tensor, Tensor], Any]:

@@ -43,7 +43,7 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
         expected = config["base_sha256"]
         # In the number format of training (bf16-true), as the weights were when their checksum was taken.
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-        below = base_tensors(Specification.restore(config["model"]), base, dtype)
+        below = _base_tensors(Specification.restore(config["model"]), base, dtype)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -57,7 +57,7 @@ def load_adapter(folder: Path, base: str | Path) -> Bundle:
     return restore(config, below | tensors, folder)
 
 
-def base_tensors(specification: Specification, base: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
+def _base_tensors(specification: Specification, base: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights ``base`` under the names that they have in the classifier; see :func:`load_adapter`."""
     own = replace(specification, lora=None)
     layers = build(own, weights=None).backbone.config.n_layer

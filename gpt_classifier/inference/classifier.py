@@ -152,12 +152,11 @@ class TextClassifier:
             )
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
 
-    def trace(self, text: str, attributions: bool = False) -> Trace:
+    def trace(self, text: str) -> Trace:
         """The answer after each token of a text, from one pass through the network.
 
         The probabilities after a token are those that the prefix up to it would have alone; the last ones are
-        :meth:`predict`'s. Of a truncated text they follow the tokens that the model reads. ``attributions`` adds how
-        much each token contributes to the logit of the answer, by integrated gradients (needs captum).
+        :meth:`predict`'s. Of a truncated text they follow the tokens that the model reads.
 
         Raises ``InputError`` where the states of a text do not tell the answers to its prefixes: for bidirectional
         encoders, poolings other than the last token and the mean, texts read in several windows, int8; and where a
@@ -172,7 +171,7 @@ class TextClassifier:
         if not isinstance(text, str):
             raise InputError(f"the text is {shown(text)}, expected one str to trace")
         self.check_traceable()
-        return trace(self.model, self.text_encoder, self.decision, self.classes_.tolist(), text, attributions)
+        return trace(self.model, self.text_encoder, self.decision, self.classes_.tolist(), text)
 
     def check_traceable(self) -> None:
         """Raises ``InputError`` unless the answer to a prefix follows from what is computed for the whole text."""

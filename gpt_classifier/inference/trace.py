@@ -7,13 +7,12 @@ network gives what classifying each prefix would give. Shapes: T tokens, C chann
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
@@ -21,9 +20,6 @@ from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import TextEncoder
 
 TRACEABLE = ("last_token", "mean")  # what they read of a prefix follows from the states of its tokens
-STEPS = (32, 64, 128, 256, 512, 1024)  # of the integral, until it is exact enough
-COMPLETE = 0.01  # largest error of the attributions' sum, as a share of what it should be
-STEPS_AT_ONCE = 32  # through the network
 
 Span = tuple[int, int]  # start and end in the text
 
@@ -47,7 +43,6 @@ class Trace:
     class_names: tuple[str, ...]  # (K,)
     decision: Decision  # the rule by which probabilities become answers
     truncated: bool  # whether the text has tokens that the model does not read
-    attributions: np.ndarray | None = None  # (T,) share of each token in the logit of ``final_class``
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
@@ -72,12 +67,6 @@ class Trace:
             return None
         others = [token for token, answer in enumerate(self.answers) if answer != self.answer]
         return others[-1] + 1 if others else 0
-
-    def early(self, threshold: float) -> int | None:
-        """The first token after which the largest probability is at least ``threshold``; None if there is none."""
-        check_level(threshold)
-        reached = np.flatnonzero(self.probabilities.max(-1) >= threshold)
-        return int(reached[0]) if len(reached) else None
 
     @cached_property
     def last_tokens(self) -> dict[int, int]:
@@ -105,12 +94,9 @@ class Trace:
         """Where each word starts, and its last token."""
         return [word.start for word in self.words], [word.token for word in self.words]
 
-    def to_dict(self, level: float | None = None) -> dict[str, Any]:
-        """All of it but the text, as plain values; with a ``level``, where that was reached too."""
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the text, as plain values."""
         columns = zip(self.class_names, self.probabilities.T.tolist(), strict=True)
-        more: dict[str, Any] = {} if self.attributions is None else {"attributions": self.attributions.tolist()}
-        if level is not None:
-            more["early"] = self.early(level)
         return {
             "tokens": list(self.tokens),
             "spans": [None if span is None else list(span) for span in self.spans],
@@ -118,16 +104,11 @@ class Trace:
             "answers": list(self.answers),
             "decided_at": self.decided_at,
             "truncated": self.truncated,
-        } | more
+        }
 
 
 def trace(
-    model: SequenceClassifier,
-    encoder: TextEncoder,
-    decision: Decision,
-    class_names: Sequence[str],
-    text: str,
-    attributions: bool = False,
+    model: SequenceClassifier, encoder: TextEncoder, decision: Decision, class_names: Sequence[str], text: str
 ) -> Trace:
     """The trace of what ``model`` reads of ``text``; see :meth:`TextClassifier.trace`."""
     check_traceable(model, decision)
@@ -137,7 +118,7 @@ def trace(
             f"the text is read in windows of {encoder.max_length} tokens, whose answers are combined, so its prefixes "
             "have none: trace a shorter text"
         )
-    traced = Trace(
+    return Trace(
         text=text,
         tokens=tuple(encoder.decode([number]) for number in ids),
         spans=tuple(encoder.spans(text)),
@@ -146,9 +127,6 @@ def trace(
         decision=decision,
         truncated=truncated,
     )
-    if not attributions:
-        return traced
-    return replace(traced, attributions=integrated_gradients(model, encoder, ids, traced.final_class))
 
 
 def check_traceable(model: SequenceClassifier, decision: Decision) -> None:
@@ -165,67 +143,14 @@ def check_traceable(model: SequenceClassifier, decision: Decision) -> None:
         raise InputError(f"a trace needs pooling {' or '.join(TRACEABLE)}, but this model was trained with {pooling}")
 
 
-def check_level(threshold: float) -> None:
-    """Raises ``InputError`` unless it can be the level of a probability."""
-    if not 0 < threshold <= 1:
-        raise InputError(f"the level is {threshold}, expected a probability above 0 and at most 1, such as 0.95")
-
-
 @torch.inference_mode()
 def _logits(model: SequenceClassifier, encoder: TextEncoder, ids: list[int]) -> np.ndarray:
     """(T, K) the head's logits at every position."""
-    inputs, lengths = _batch(model, encoder, ids)
-    _, (states,) = model(inputs, lengths, with_states=True)  # (T, C)
+    batch, device = encoder.unpadded().batch([ids]), next(model.parameters()).device
+    _, (states,) = model(batch.inputs.to(device), batch.lengths.to(device), with_states=True)  # (T, C)
     if model.pooling == "mean":
         states = states.float().cumsum(0) / torch.arange(1, len(ids) + 1, device=states.device)[:, None]
     return model.classify(states).cpu().double().numpy()
-
-
-def integrated_gradients(
-    model: SequenceClassifier, encoder: TextEncoder, ids: list[int], class_number: int
-) -> np.ndarray:
-    """(T,) how much each token adds to the logit of a class (M. Sundararajan et al., 2017).
-
-    The baseline is as many padding tokens, for GPT-2 end-of-text. The sum is the logit of the text less that of the
-    baseline, up to 1 %, or to 0.001 where they are nearly the same: the steps of the integral are doubled until it is.
-    Raises ``InputError`` without captum, or if 1,024 steps are not enough.
-    """
-    try:
-        from captum.attr import IntegratedGradients
-    except ImportError as error:
-        raise InputError('attributions need captum: pip install "gpt-classifier[explain]"') from error
-    inputs, lengths = _batch(model, encoder, ids)
-    with torch.no_grad():
-        states = model.backbone.embed(inputs)  # (1, T, C)
-        baseline = model.backbone.embed(torch.full_like(inputs, encoder.padding_id))
-
-    if not states.is_floating_point():  # ids, of a network that is run as a whole
-        raise InputError(
-            f"attributions start from the embeddings of tokens, which this {model.backbone.config.model_type} does not "
-            "give apart from its blocks: leave them out"
-        )
-
-    def logit(x: Tensor) -> Tensor:
-        return model(x, lengths.expand(len(x)), depth=0)[:, class_number]
-
-    method = IntegratedGradients(logit)
-    with torch.no_grad():
-        expected = float(logit(states) - logit(baseline))
-    for steps in STEPS:
-        shares = method.attribute(states, baseline, n_steps=steps, internal_batch_size=STEPS_AT_ONCE)
-        result = shares[0].sum(-1).detach().cpu().double().numpy()
-        if abs(result.sum() - expected) <= max(COMPLETE * abs(expected), 1e-3):
-            return result
-    raise InputError(
-        f"the attributions of {len(ids)} tokens add up to {result.sum():.3f} and not to {expected:.3f} after "
-        f"{STEPS[-1]:,} steps: leave them out for this text"
-    )
-
-
-def _batch(model: SequenceClassifier, encoder: TextEncoder, ids: list[int]) -> tuple[Tensor, Tensor]:
-    """(1, T) and (1,)."""
-    batch, device = encoder.unpadded().batch([ids]), next(model.parameters()).device
-    return batch.inputs.to(device), batch.lengths.to(device)
 
 
 def _words(text: str) -> list[Span]:

@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING
 
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.inference.trace import Trace
-from gpt_classifier.statistics.paired_tests import signed
 from gpt_classifier.text.normalize import ESCAPES, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 MAX_WORD = 24  # columns of a word in a sentence
-TELLING = 4  # words whose attributions a sentence names
 RARE, CERTAIN = (228, 234, 242), (255, 145, 20)  # colours behind black letters, of probability 0 and 1
 
 
-def sentences(trace: Trace, level: float | None = None) -> list[str]:
-    """Where the answer was decided, where the probability ``level`` was reached, and what told most."""
+def sentences(trace: Trace) -> list[str]:
+    """Where the answer was decided, and how much of the text was read where that is not all."""
     lines = [_decided(trace)]
-    if level is not None:
-        lines.append(_early(trace, level))
-    if trace.attributions is not None and trace.words:
-        lines.append(_telling(trace))
     if trace.truncated:
         lines.append(
             f"The text is truncated: {len(trace.last_tokens):,} of its {len(trace.text):,} characters are read."
@@ -36,21 +30,9 @@ def _decided(trace: Trace) -> str:
     answer, place = trace.answer.translate(ESCAPES), trace.decided_at
     if place is None:
         return f"The text is empty, so the answer {answer} says nothing about it."
-    what = _share(trace, place, trace.final_class, trace.answer == UNSURE)
+    of_class = f" of {trace.class_names[trace.final_class].translate(ESCAPES)}" if trace.answer == UNSURE else ""
+    what = f"{trace.probabilities[place, trace.final_class]:.3f}{of_class}"
     return f"The answer {answer} is reached {_where(trace, place)}, with probability {what}, and never left again."
-
-
-def _early(trace: Trace, level: float) -> str:
-    place = trace.early(level)
-    if place is None:
-        return f"No class reaches probability {level:g} anywhere."
-    best = int(trace.probabilities[place].argmax())
-    return f"Probability {level:g} is first reached {_where(trace, place)}, with {_share(trace, place, best, True)}."
-
-
-def _share(trace: Trace, token: int, class_number: int, named: bool) -> str:
-    name = f" of {trace.class_names[class_number].translate(ESCAPES)}" if named else ""
-    return f"{trace.probabilities[token, class_number]:.3f}{name}"
 
 
 def _where(trace: Trace, token: int) -> str:
@@ -58,34 +40,10 @@ def _where(trace: Trace, token: int) -> str:
     if number is None:
         return f"before the first word ({tokens})"
     where = "at" if token <= trace.words[number].token else "just after"  # of a space
-    return f"{where} word {number + 1:,} of {len(trace.words):,}, {_quoted(trace, number)} ({tokens})"
+    return f'{where} word {number + 1:,} of {len(trace.words):,}, "{_shown_word(trace, number, MAX_WORD)}" ({tokens})'
 
 
-def _telling(trace: Trace) -> str:
-    assert trace.attributions is not None
-    shares = word_attributions(trace)
-    most = sorted(range(len(shares)), key=lambda number: -abs(shares[number]))[:TELLING]
-    named = ", ".join(f"{_quoted(trace, number)} {signed(shares[number], 2)}" for number in most)
-    name = trace.class_names[trace.final_class].translate(ESCAPES)
-    return f"Of the logit of {name}, {signed(trace.attributions.sum(), 2)} against padding, most is from {named}."
-
-
-def word_attributions(trace: Trace) -> list[float]:
-    """Those of the tokens of each word together."""
-    assert trace.attributions is not None
-    shares = [0.0] * len(trace.words)
-    for token, share in enumerate(trace.attributions.tolist()):
-        number = trace.word_at(token)
-        if number is not None:
-            shares[number] += share
-    return shares
-
-
-def _quoted(trace: Trace, number: int) -> str:
-    return f'"{shown_word(trace, number, MAX_WORD)}"'
-
-
-def shown_word(trace: Trace, number: int, columns: int) -> str:
+def _shown_word(trace: Trace, number: int, columns: int) -> str:
     word = trace.words[number]
     return shortened(trace.text[word.start : word.end].translate(ESCAPES), columns)
 
@@ -95,17 +53,10 @@ def table(trace: Trace) -> list[str]:
     if not trace.words:
         return []
     name = trace.class_names[trace.final_class].translate(ESCAPES)
-    attributions = None if trace.attributions is None else word_attributions(trace)
-    header = ["answer", f"P({name})", "after the word"]
-    rows = [header if attributions is None else [*header[:2], "attribution", header[2]]]
+    rows = [["answer", f"P({name})", "after the word"]]
     for number, word in enumerate(trace.words):
-        cells = [
-            trace.answers[word.token].translate(ESCAPES),
-            f"{trace.probabilities[word.token, trace.final_class]:.3f}",
-        ]
-        if attributions is not None:
-            cells.append(f"{signed(attributions[number], 3)}")
-        rows.append([*cells, shown_word(trace, number, 80)])
+        answer, share = trace.answers[word.token], trace.probabilities[word.token, trace.final_class]
+        rows.append([answer.translate(ESCAPES), f"{share:.3f}", _shown_word(trace, number, 80)])
     return ["\t".join(row) for row in rows]
 
 
@@ -137,7 +88,7 @@ def _style(share: float) -> str:
     return f"black on rgb({red},{green},{blue})"
 
 
-def show(trace: "Trace", parts: list[str], early: float | None) -> None:
+def show(trace: "Trace", parts: list[str]) -> None:
     """The answer and the text, in colours where there are any, else with a table; and what is to be said of it."""
     from rich.console import Console
     from rich.text import Text
@@ -149,4 +100,4 @@ def show(trace: "Trace", parts: list[str], early: float | None) -> None:
         console.print(legend(trace), soft_wrap=True)
     else:
         print("\n".join(["\t".join([*answer, trace.text.translate(ESCAPES)]), *table(trace)]))
-    print("\n".join(sentences(trace, early)), flush=True)
+    print("\n".join(sentences(trace)), flush=True)

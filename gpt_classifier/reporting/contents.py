@@ -96,6 +96,5 @@ SECTIONS: tuple[Callable[[SavedTest], Section | None], ...] = (
     worth.of_errors,
     worth.of_groups,
     worth.of_decision,
-    worth.of_invariance,
     _settings,
 )

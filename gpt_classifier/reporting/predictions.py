@@ -1,14 +1,11 @@
-"""Prints predictions of texts as lines or JSON objects, with traces and their figures; computes nothing itself."""
+"""Prints predictions of texts as lines or JSON objects, with traces; computes nothing itself."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_classifier.inference import prediction_text, trace_text
-from gpt_classifier.inference.trace import check_level
-from gpt_classifier.reporting.plots import trace_figure
 from gpt_classifier.text.normalize import ESCAPES
 
 if TYPE_CHECKING:
@@ -24,44 +21,26 @@ class PredictionPrinter:
         as_json: Whether as a JSON object for each text.
         top_k: Number of the most probable classes to print; None for the answer, and all classes in JSON.
         trace: Whether to tell how the answer comes about.
-        explain: Whether a trace has what each word adds to the logit of the answer.
-        early: Probability for which a trace tells where a class first had it.
-        figure: File for the figure of a trace.
-
-    Raises:
-        InputError: ``early`` is no probability, or ``figure`` cannot be a figure.
     """
 
     as_json: bool = False
     top_k: int | None = None
     trace: bool = False
-    explain: bool = False
-    early: float | None = None
-    figure: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.early is not None:
-            check_level(self.early)
-        if self.figure is not None:
-            trace_figure.check_path(self.figure)
 
     def print(self, classifier: "TextClassifier", texts: Iterable[list[str]]) -> None:
         """Classifies the texts of each list together, and prints them before it asks for the next list."""
         several = classifier.decision.multi_label
         for together in texts:
             for text, prediction in zip(together, classifier.predict(iter(together)), strict=True):
-                trace = classifier.trace(text, self.explain) if self.trace else None
-                self._print(text, prediction, trace, several)
-                if trace is not None and self.figure is not None:
-                    trace_figure.save(trace, self.figure)
+                self._print(text, prediction, classifier.trace(text) if self.trace else None, several)
 
     def _print(self, text: str, prediction: "Prediction", trace: "Trace | None", multi_label: bool) -> None:
         if self.as_json:
             answer = {"text": text} | prediction_text.fields(prediction, self.top_k, multi_label)
-            traced = {} if trace is None else {"trace": trace.to_dict(self.early)}
+            traced = {} if trace is None else {"trace": trace.to_dict()}
             print(json.dumps(answer | traced, ensure_ascii=False), flush=True)
         elif trace is None:
             parts = prediction_text.parts(prediction, self.top_k, multi_label)
             print("\t".join(part.translate(ESCAPES) for part in (*parts, text)), flush=True)
         else:
-            trace_text.show(trace, prediction_text.parts(prediction, self.top_k, False), self.early)
+            trace_text.show(trace, prediction_text.parts(prediction, self.top_k, False))

@@ -1,12 +1,10 @@
 """A test's results as tables for people, in the terminal and in the model card; computes nothing of them."""
 
-from collections.abc import Sequence
 from textwrap import fill
 
 from gpt_classifier.decision.prior import ClassMix
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
 from gpt_classifier.evaluation.verdict import BaselineResults, BaselineScores
-from gpt_classifier.inference.early import EarlyScore
 from gpt_classifier.reporting.terminal import table
 from gpt_classifier.statistics.intervals import Interval, Proportion
 
@@ -162,18 +160,3 @@ def _folded(sentence: str, width: int) -> str:
 
 def _four(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def early_table(scores: Sequence[EarlyScore], width: int = 80) -> str:
-    """The scores for people."""
-    header = ("read until", "accuracy [95 %]", "tokens read", "of the text")
-    rows = [
-        [
-            "the end" if score.level is None else f"probability {score.level:g}",
-            str(score.accuracy),
-            f"{score.tokens:.1f}",
-            f"{100 * score.share:.1f} %",
-        ]
-        for score in scores
-    ]
-    return table(header, [rows], 1, width)

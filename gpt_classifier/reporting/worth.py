@@ -1,9 +1,9 @@
-"""What a report says of the worth of the scores: alternatives, leaks, errors, limits, invariances."""
+"""What a report says of the worth of the scores: alternatives, leaks, errors, limits."""
 
 from gpt_classifier.evaluation.groups import Group
-from gpt_classifier.evaluation.results import Missing, MissingVariation, Scores, Truncation
+from gpt_classifier.evaluation.results import Missing, Scores, Truncation
 from gpt_classifier.evaluation.verdict import BaselineScores
-from gpt_classifier.reporting.document import DASH, Block, Cell, Example, Examples, Measured, Paragraph, Section, Table
+from gpt_classifier.reporting.document import DASH, Block, Cell, Example, Examples, Paragraph, Section, Table
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.reporting.words import INTERVAL, isolated, measured, percent, score
 from gpt_classifier.statistics.intervals import wilson
@@ -148,31 +148,6 @@ def _truncation(found: Truncation) -> list[Block]:
 
 def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,}{DASH}{high:,}"
-
-
-def of_invariance(test: SavedTest) -> Section | None:
-    if (certificate := test.results.invariance) is None:
-        return None
-    how = (
-        "Whatever a text is padded to, whichever texts share its batch and wherever the model folder lies, its "
-        "probabilities must stay the same up to the tolerance. Where less precise numbers, or a pooling that counts "
-        "padding, may change them, the change is measured and not asserted, so that you know what it costs."
-    )
-    if isinstance(certificate, Missing):
-        return Section("Invariance", how, [Paragraph(f"Not measured: {certificate.missing}.")])
-    rows: list[list[Cell]] = []
-    without = []
-    for each in certificate.variations:
-        if isinstance(each, MissingVariation):
-            without.append(Paragraph(f"Without {each.variation}: {each.missing}."))
-            continue
-        result = Measured("measured", "not asserted")
-        if each.passed is not None:
-            result = Measured("pass" if each.passed else "fail", f"tolerance {each.tolerance:.0e}")
-        rows.append([each.variation, result, f"{each.largest_change:.1e}", f"{each.changed_answers:,}"])
-    table = Table(["variation", "result", "largest change", "answers changed"], rows)
-    said = f"Measured on {certificate.rows:,} of {certificate.of:,} test texts: the largest change of a probability."
-    return Section("Invariance", how, [Paragraph(said), table, *without])
 
 
 def of_decision(test: SavedTest) -> Section | None:

@@ -15,24 +15,17 @@ from gpt_classifier.files import folders_around, whole_file
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.calibration import calibrated, class_shares
-from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.early import early_scores
-from gpt_classifier.inference.trace import check_level
-from gpt_classifier.reporting.test_tables import early_table
 from gpt_classifier.training import declared
 from gpt_classifier.training.overrides import parse_yaml
 
 
-def calibrate(
-    model: Path, decide: str | None, prevalence: str | None, early: str | None, changes: Mapping[str, Any]
-) -> list[str]:
+def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: Mapping[str, Any]) -> list[str]:
     """Writes how the model decides into its folder; returns what the validation rows say of it, a sentence each.
 
     Args:
         model: A model folder or run folder.
         decide: The rule in YAML; see :func:`gpt_classifier.decision.fitting.fit`.
         prevalence: Share of each class where the model will be used, by name, in YAML.
-        early: Probabilities at which a text is read no further, to score the answers there, in YAML.
         changes: Settings of the data that differ from those of the training, by dotted key.
 
     Raises:
@@ -43,12 +36,9 @@ def calibrate(
     rule = None if decide is None else parse_yaml(decide, "--decide")
     shares = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
     known = None if shares is None else class_shares(shares, contents.class_names)
-    levels = None if early is None else _levels(parse_yaml(early, "--early"), contents)
     placed = replace(contents, data=found_again(contents.data, folders_around(folder.parent)))
     rows = _validation_rows(placed, changes)
     contents, lines = calibrated(contents, rows, rule, known)
-    if levels is not None:
-        lines += _early(contents, rows, levels)
     model_folder.save_config(folder, contents)
     if contents.card:
         with whole_file(folder / "README.md") as path:
@@ -94,20 +84,3 @@ def _validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.DataFra
     if len(table) < 2:
         raise InputError(f"{len(table)} validation rows are left, expected more: --data.val_source FILE")
     return table
-
-
-def _levels(given: Any, contents: Bundle) -> list[float]:
-    """The levels of ``--early``; refuses what is none, and models whose answers cannot be followed."""
-    levels = given if isinstance(given, list) else [given]
-    if not levels or not all(isinstance(level, int | float) for level in levels):
-        raise InputError(f"--early is {given!r}, expected probabilities, such as [0.9, 0.99]")
-    for level in levels:
-        check_level(level)
-    TextClassifier(contents).check_traceable()
-    return levels
-
-
-def _early(contents: Bundle, rows: pd.DataFrame, levels: list[float]) -> list[str]:
-    classifier = TextClassifier(contents)
-    scores = early_scores(map(classifier.trace, rows["text"]), rows["label"].tolist(), levels)
-    return [f"answers before the end of a text, on these {len(rows):,} rows:", early_table(scores)]

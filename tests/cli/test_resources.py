@@ -59,7 +59,7 @@ COMMANDS = {
                            "--trainer.max_epochs=2", "--trainer.limit_train_batches=20"],
     "test": lambda run: ["test", f"--model={run}", "--baselines=none"],
     "predict": lambda run: ["predict", f"--model={run}", "--data.source=sample", "--output=answers.jsonl"],
-    "export": lambda run: ["export", str(run), "--to", "torch", "--output", "exported"],
+    "export": lambda run: ["export", str(run), "--to", "merged", "--output", "exported"],
     "calibrate": lambda run: ["calibrate", str(run), "--data.source=sample"],
 }  # fmt: skip
 

@@ -1,7 +1,6 @@
 """An exported model answers as the model does, in every program that reads it; what cannot be expressed is refused."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,7 +201,7 @@ def test_a_folder_of_transformers_with_a_length_that_is_no_whole_number_is_refus
         TextClassifier.load(tmp_path / "hf")
 
 
-# ---------------------------------------------------------------- ONNX and PyTorch
+# ---------------------------------------------------------------- ONNX
 
 
 @pytest.mark.parametrize(
@@ -241,42 +240,6 @@ def test_the_folder_classifies_without_this_package(folder_of, tmp_path):
     assert {line[0] for line in lines} <= {"ham", "spam", "café 🎉"}
 
 
-def test_a_program_of_torch_is_loaded_and_compared(folder_of, tmp_path, capsys):
-    model = folder_of(contents(pooling="first_token"))
-    assert main(["export", str(model), "--to", "torch", "--output", str(tmp_path / "torch")]) == 0
-    assert "probabilities differ by at most" in capsys.readouterr().out
-    program = torch.export.load(tmp_path / "torch" / "model.pt2").module()
-    found = program(torch.tensor([[97, 98, 256]]), torch.tensor([2])).detach().numpy()
-    assert found == pytest.approx(TextClassifier.load(model, "cpu").predict_proba(["ab"]), abs=1e-6)
-
-
-@pytest.mark.nightly
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_a_compiled_program_says_what_the_classifier_says(folder_of, tmp_path):
-    model = folder_of(contents(LEARNED, truncation="head+tail", max_length=33, pooling="mean"))
-    export(model, "compiled", tmp_path / "compiled")
-    texts = [*AWKWARD, "half a pair \ud83d"]
-    expected = TextClassifier.load(model, "cpu").predict_proba(texts)
-    assert np.ptp(expected, axis=0).max() > 0.1
-    assert ExportedClassifier(tmp_path / "compiled").predict_proba(texts) == pytest.approx(expected, abs=1e-5)
-    words = [sys.executable, "classify.py", "a text"]
-    done = subprocess.run(words, cwd=tmp_path / "compiled", capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("\ta text\n")
-
-
-def test_without_a_compiler_nothing_is_left_and_one_line_says_so(folder_of, tmp_path, monkeypatch, capsys):
-    def uncompiled(*_, **__):
-        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found")
-
-    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", uncompiled)
-    model = folder_of(contents())
-    assert main(["export", str(model), "--to", "compiled", "--output", str(tmp_path / "compiled")]) == 2
-    said = capsys.readouterr().err
-    assert "--to compiled needs a C++ compiler" in said
-    assert said.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
 def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
     monkeypatch.setattr(transformers, "probabilities", lambda *_, **__: np.full((len(AWKWARD), 3), 0.3))
     with pytest.raises(InputError, match="differ by up to"):
@@ -309,30 +272,6 @@ def test_low_rank_updates_are_merged_into_a_folder_that_loads_anywhere(adapted, 
     assert TextClassifier.load(tmp_path / "merged", "cpu").predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_delta_is_small_and_belongs_to_its_base_alone(folder_of, tmp_path):
-    base = contents(decision=Decision())
-    folder_of(base, "base")
-    with torch.no_grad():
-        base.model.backbone.h[1].mlp.c_fc.weight.add_(0.1)
-    trained = folder_of(base, "trained")
-    export(trained, "delta", tmp_path / "delta", tmp_path / "base")
-    expected = TextClassifier.load(trained, "cpu").predict_proba(AWKWARD)
-    found = TextClassifier.load(tmp_path / "delta", "cpu", base=tmp_path / "base").predict_proba(AWKWARD)
-    assert found == pytest.approx(expected, abs=1e-6)
-    size = (tmp_path / "delta" / "adapter.safetensors").stat().st_size
-    assert size < 0.4 * (trained / "model.safetensors").stat().st_size
-    with torch.no_grad():
-        base.model.backbone.wte.weight.add_(1e-3)
-    with pytest.raises(InputError, match="was trained on weights with SHA-256"):
-        TextClassifier.load(tmp_path / "delta", base=folder_of(base, "other"))
-
-
-def test_a_delta_of_other_weights_is_refused(folder_of, tmp_path):
-    folder_of(contents(), "base")
-    with pytest.raises(InputError, match="no tensor of this model is that of"):
-        export(folder_of(contents()), "delta", tmp_path / "delta", tmp_path / "base")
-
-
 # ---------------------------------------------------------------- the command
 
 
@@ -344,7 +283,7 @@ def test_a_folder_with_something_in_it_is_refused(folder_of, tmp_path, capsys):
     assert main(["export", "--model", str(model), "--to", "merged", "--output", str(tmp_path / "empty")]) == 0
 
 
-@pytest.mark.parametrize("words", [["--to", "hf"], ["--to", "delta", "m"], ["--to", "pdf", "m"]])
+@pytest.mark.parametrize("words", [["--to", "hf"], ["--to", "pdf", "m"]])
 def test_what_is_missing_is_said_in_one_line(words, tmp_path, capsys):
     assert main(["export", *words, "--output", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

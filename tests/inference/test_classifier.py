@@ -1,5 +1,6 @@
 """A loaded classifier answers text by text, in order, whatever it is asked together."""
 
+import copy
 import doctest
 import json
 import re
@@ -52,6 +53,13 @@ def test_predictions_come_in_the_order_of_the_texts(classifier):
 def test_many_texts_at_once_equal_one_at_a_time(max_batch_tokens, classifier):
     alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
     assert classifier.predict_proba(TEXTS, max_batch_tokens) == pytest.approx(alone, abs=1e-6)
+
+
+def test_longer_padding_changes_no_probability(classifier):
+    padded = copy.copy(classifier)
+    padded.text_encoder = copy.copy(classifier.text_encoder)
+    padded.text_encoder.pad_to = classifier.model.backbone.config.context_length
+    assert padded.predict_proba(TEXTS[:3]) == pytest.approx(classifier.predict_proba(TEXTS[:3]), abs=1e-6)
 
 
 def test_a_text_gives_a_prediction_and_a_list_gives_a_list(classifier):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.decision.rule import Decision
@@ -267,17 +265,6 @@ def test_an_empty_text_is_decided_nowhere():
     assert (trace.decided_at, len(trace.probabilities), trace.words) == (None, 1, ())
 
 
-def test_early_is_where_the_largest_probability_first_reaches_the_level():
-    trace = made_up(0.4, 0.05, 0.5, 0.97)
-    assert [trace.early(level) for level in (0.5, 0.6, 0.95, 0.96, 0.98)] == [0, 0, 1, 3, None]
-
-
-@pytest.mark.parametrize("level", [0, -1, 1.01, float("nan")])
-def test_a_level_is_a_probability(level):
-    with pytest.raises(InputError, match="above 0 and at most 1"):
-        made_up(0.5).early(level)
-
-
 def test_a_trace_is_frozen_and_has_plain_values():
     trace = classifier_with().trace("ünï")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -320,53 +307,3 @@ def test_a_bidirectional_encoder_is_refused(published):
 def test_what_is_no_text_is_refused(text):
     with pytest.raises(InputError, match="expected one str"):
         classifier_with().trace(text)
-
-
-# ---------------------------------------------------------------- attributions
-
-
-@pytest.mark.parametrize("text", TEXTS[:-1])
-@pytest.mark.parametrize("pooling", ["last_token", "mean"])
-def test_attributions_add_up_to_the_difference_from_the_baseline(text, pooling):
-    pytest.importorskip("captum", reason="attributions need the extra explain")
-    classifier = classifier_with(pooling=pooling)
-    trace = classifier.trace(text, attributions=True)
-    ids, _ = classifier.text_encoder.encode(text)
-    padding = [classifier.text_encoder.padding_id] * len(ids)
-    with torch.inference_mode():
-        both = classifier.model(torch.tensor([ids, padding]), torch.tensor(2 * [len(ids)]))[:, trace.final_class]
-    difference = float(both[0] - both[1])
-    assert trace.attributions.shape == (len(ids),)
-    assert trace.attributions.sum() == pytest.approx(difference, rel=0.01, abs=1e-3)
-
-
-def test_attributions_of_a_decoder_of_transformers(published):
-    pytest.importorskip("captum", reason="attributions need the extra explain")
-    classifier = of_transformers("llama", published)
-    trace = classifier.trace("WIN a car!", attributions=True)
-    ids, _ = classifier.text_encoder.encode("WIN a car!")
-    rows = torch.tensor([ids, [classifier.text_encoder.padding_id] * len(ids)])
-    with torch.inference_mode():
-        both = classifier.model(rows, torch.tensor(2 * [len(ids)]))[:, trace.final_class]
-    assert trace.attributions.sum() == pytest.approx(float(both[0] - both[1]), rel=0.01, abs=1e-3)
-    with pytest.raises(InputError, match=r"bloom .*blocks"):
-        of_transformers("bloom", published).trace("a", attributions=True)
-
-
-def test_attributions_of_a_linear_network_are_exact():
-    """Where each token adds its own part to the logit, that part is its attribution."""
-    pytest.importorskip("captum", reason="attributions need the extra explain")
-    classifier = classifier_with(pooling="mean", decision=Decision())
-    backbone = classifier.model.backbone
-    backbone.h, backbone.ln_f = nn.ModuleList(), nn.Identity()
-    trace = classifier.trace("abc", attributions=True)
-    weight = classifier.model.head.weight[trace.final_class]
-    ids = torch.tensor(list(b"abc"))
-    expected = (backbone.wte(ids) - backbone.wte.weight[256]) @ weight / 3
-    assert trace.attributions == pytest.approx(expected.detach().numpy(), abs=1e-5)
-
-
-def test_without_captum_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(InputError, match=r'pip install "gpt-classifier\[explain\]"'):
-        classifier_with().trace("a text", attributions=True)

@@ -45,16 +45,6 @@ TEXTS = [
 VOID = {"meta", "br", "wbr", "link", "img", "input"}
 
 
-def variation(name: str, change: float, answers: int, tolerance: float | None, passed: bool | None) -> dict[str, Any]:
-    return {
-        "variation": name,
-        "largest_change": change,
-        "changed_answers": answers,
-        "tolerance": tolerance,
-        "passed": passed,
-    }
-
-
 def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
     """The files of a made-up test of k classes, of which the last one has no row unless there are two."""
     rng = np.random.default_rng(k)
@@ -105,16 +95,6 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
                 "otherwise": group(np.ones((lengths > 50).sum(), dtype=bool)),
                 "difference": [0.12, -0.01, 0.25],
             },
-        },
-        "invariance": {
-            "rows": 9,
-            "of": n,
-            "variations": [
-                variation("longer padding", 1e-7, 0, 1e-4, True),
-                variation("reversed order", 0.2, 3, 1e-4, False),
-                variation("bfloat16 autocast", 1e-2, 1, None, None),
-                {"variation": "int8", "missing": "no x86 here"},
-            ],
         },
         "decision": {"asked": {"max_fpr": 0.01, "of": names[0]}, "on_these_rows": ["accuracy of the answers: 90 %"]},
         "baselines": {
@@ -210,7 +190,6 @@ def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
         "Most confident errors",
         "Errors by length and script",
         "Operating point",
-        "Invariance",
         "Settings",
     ]
     page, text = Page(html(found)), markdown(found)
@@ -224,7 +203,7 @@ def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
 def test_what_nothing_is_known_about_has_no_section(tmp_path):
     folder = saved(tmp_path, 3)
     facts = json.loads((folder / "scores.json").read_text())
-    for name in ("calibration", "learning_curves", "leaks", "errors", "lengths", "scripts", "truncation", "invariance",
+    for name in ("calibration", "learning_curves", "leaks", "errors", "lengths", "scripts", "truncation",
                  "decision", "baselines", "training", "network", "configuration", "versions", "machine"):  # fmt: skip
         del facts[name]
     (folder / "scores.json").write_text(json.dumps(facts))

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Figure
 
 MAX_NAME = 32  # columns of a name; longer ones lose their middle
-BOX = "\N{WHITE SQUARE}"
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -52,15 +51,6 @@ def drawable(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
             unnamed = True
         result.append(_isolated(shortened(name, MAX_NAME)))
     return result, families, ['"class n" is the n-th: no font here has all letters of its name'] * unnamed
-
-
-def drawable_words(words: Sequence[str], maximum: int) -> tuple[list[str], list[str], list[str]]:
-    """As :func:`drawable` for words of at most ``maximum`` columns, in which a box stands for what no font has."""
-    plain = [_plain(word) for word in words]
-    families, missing = families_with("".join(sorted(set("".join(plain)))))
-    boxed = ["".join(BOX if c in missing else c for c in word) for word in plain]
-    note = [f"{BOX} is a character that no font here has"] * (boxed != plain)
-    return [_isolated(shortened(word, maximum)) for word in boxed], families, note
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Gathers what a test report says beyond the scores: the run, the rows, the errors, the invariances."""
+"""Gathers what a test report says beyond the scores: the run, the rows, the errors."""
 
 import os
 import platform
@@ -20,17 +20,14 @@ from gpt_classifier.data.duplicates import near_duplicate_key, trained_on
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.decision.rule import SEPARATOR, joined
-from gpt_classifier.errors import InputError, reason
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.metrics import by_class, counts_by_class, most_confident_errors
 from gpt_classifier.evaluation.neighbours import nearest
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import (
     Calibration,
-    Certificate,
     Leaks,
     Machine,
-    Missing,
     Network,
     ReadOtherwise,
     TestedRun,
@@ -41,7 +38,6 @@ from gpt_classifier.evaluation.results import (
     WrongText,
 )
 from gpt_classifier.inference.classifier import TextClassifier
-from gpt_classifier.inference.invariance import certificate
 from gpt_classifier.statistics.paired_tests import paired_difference
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
@@ -53,8 +49,6 @@ from gpt_classifier.training.runs import text_data
 ERRORS = 20
 CHARACTERS = 600  # of a text that a report keeps
 MAX_LONGER = 200  # texts that are read in two ways
-SHARE_OF_FIT = 0.02  # of the seconds of training, for the certificate of invariances
-LEAST_SECONDS, UNKNOWN_SECONDS = 1.0, 10.0  # for it, after a short fit and after one of unknown length
 
 
 def of_rows(
@@ -85,8 +79,6 @@ def of_rows(
         lengths=by_length(right, lengths),
         truncation=_truncation(model, data.encoded["test"].text_encoder, outputs, texts, lengths),
         scripts=by_script(right, texts),
-        # Other processes would not take part.
-        invariance=_invariance(model, texts) if trainer.world_size == 1 else None,
     )
 
 
@@ -289,12 +281,3 @@ def _label(label: str | tuple[str, ...]) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
-
-
-def _invariance(model: GPTClassifier, texts: list[str]) -> Certificate | Missing:
-    trained = model.trained_seconds()
-    seconds = UNKNOWN_SECONDS if trained is None else max(LEAST_SECONDS, SHARE_OF_FIT * trained)
-    try:
-        return certificate(TextClassifier(model.bundle(), model.device), texts, seconds)
-    except (InputError, RuntimeError) as error:  # such as too little memory for a second copy
-        return Missing(missing=reason(error))
