@@ -70,7 +70,7 @@ def _record(kind: Any, value: Mapping[str, Any]) -> Any:
             given[field.name] = _record(inner, value) if hint is inner or _keys(inner) & value.keys() else None
         elif key in value:
             given[field.name] = _read(hint, value[key])
-        elif field.default is MISSING:
+        elif field.default is MISSING and field.default_factory is MISSING:
             given[field.name] = None
     return kind(**given)
 

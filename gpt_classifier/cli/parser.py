@@ -19,6 +19,7 @@ from gpt_classifier.training.declared import (
     by_dotted_key,
     groups,
     is_configuration,
+    is_setting,
     settings,
     unknown_setting,
     unrecognized,
@@ -117,23 +118,13 @@ def _check_option(word: str, whole: bool) -> None:
         return
     section, _, key = word[2:].partition("=")[0].rstrip("+").partition(".")
     if section in SECTIONS:
-        wrong = bool(key) and not _is_setting(section, key, whole)
+        wrong = bool(key) and not is_setting(section, key, whole)
     elif key:  # --modle.trainable
         wrong = closest(section, SECTIONS) is not None
     else:  # --learning_rate, --weight_decay
         wrong = any(section == known.rpartition(".")[2] for name in SECTIONS for known in settings(name))
     if wrong:
         raise InputError(unrecognized(word))
-
-
-def _is_setting(section: str, key: str, whole: bool = True) -> bool:
-    """Whether it is a setting, a group of settings, or something within a setting, such as ``gpt.dropout``.
-
-    Or ``help``, which the parser offers for some of them, or, if not ``whole``, the beginning of one of these.
-    """
-    known = {"help", *settings(section), *groups(section), *(f"{group}.help" for group in groups(section))}
-    within = any(key.startswith(f"{setting}.") for setting in settings(section))
-    return key in known or within or (not whole and any(name.startswith(key) for name in known))
 
 
 def _check_value(word: str) -> None:
@@ -180,7 +171,7 @@ def _check_settings(path: Path, root: yaml.MappingNode) -> None:
     for key, value in root.value:
         if key.value in SECTIONS:
             for name, line in _keys(value, groups(key.value)):
-                if not _is_setting(key.value, name.rstrip("+")):
+                if not is_setting(key.value, name.rstrip("+")):
                     raise InputError(f"{path}, line {line}: {unknown_setting(f'{key.value}.{name}')}")
         elif close := did_you_mean(key.value, SECTIONS):
             raise InputError(f"{path}, line {key.start_mark.line + 1}: there is no section {key.value}{close}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.experiments.study.plan import checked_fractions, chosen_rows
 from gpt_classifier.experiments.study.results import write_plan, write_results
-from gpt_classifier.experiments.study.runner import Runner
+from gpt_classifier.experiments.study.runner import Runner, results_of
 from gpt_classifier.training.overrides import given_settings
 
 FRACTIONS = (
@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--fractions", nargs="+", type=float, default=[], help=FRACTIONS)
     options, others = parser.parse_known_args(arguments)
     if options.seeds < 1 or options.folds < 0 or options.folds == 1:
-        raise InputError(f"--seeds {options.seeds} must be at least 1 and --folds {options.folds} at least 2")
+        raise InputError(
+            f"--seeds is {options.seeds} and --folds {options.folds}: expected 1 seed or more, and 0 folds, 2 or more"
+        )
     fractions = checked_fractions(options.fractions)
     study, base, rows = chosen_rows(options.config, options.rows, fractions, options.smoke)
     given = given_settings(others)
@@ -41,6 +43,8 @@ def main(arguments: list[str]) -> None:
     write_plan(folder, study, rows, runs)
     runner.perform(runs)
     write_results(folder)
+    if runs and all("error" in result for result in results_of(runs, folder).values()):
+        raise InputError(f"no run has a result: {folder / 'table.md'} has the reasons")
 
 
 def table(arguments: list[str]) -> None:

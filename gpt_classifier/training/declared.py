@@ -104,6 +104,16 @@ def _plain(node: ast.expr | None) -> Any:
         return None
 
 
+def is_setting(section: str, key: str, whole: bool = True) -> bool:
+    """Whether it is a setting, a group of settings, or something within a setting, such as ``gpt.dropout``.
+
+    Or ``help``, which the parser offers for some of them, or, if not ``whole``, the beginning of one of these.
+    """
+    known = {"help", *settings(section), *groups(section), *(f"{group}.help" for group in groups(section))}
+    within = any(key.startswith(f"{setting}.") for setting in settings(section))
+    return key in known or within or (not whole and any(name.startswith(key) for name in known))
+
+
 def unknown_setting(key: str) -> str:
     """What to say of a key of a configuration that is none."""
     return f"there is no setting {key}{close_setting(key, '{}') or f': {COMMAND.get()} --help lists them'}"

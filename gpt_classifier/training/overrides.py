@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import get_loader
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.training.declared import SECTIONS, groups
+from gpt_classifier.training.declared import SECTIONS, groups, is_setting, unknown_setting
 from gpt_classifier.training.yaml_check import check_yaml
 
 if TYPE_CHECKING:
@@ -104,17 +104,27 @@ def given_settings(words: Sequence[str]) -> Settings:
 
 
 def check_settings(settings: Any, name: str) -> None:
-    """Raises ``InputError`` unless ``settings``, which the message calls ``name``, map keys to values."""
+    """Raises ``InputError`` unless ``settings``, which the message calls ``name``, map keys of settings to values."""
     if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{name} are {settings!r}, expected keys and values such as model.pooling: mean")
+    for key in settings:
+        section, _, rest = key.partition(".")
+        if key != "seed_everything" and not (section in SECTIONS and is_setting(section, rest)):
+            raise InputError(f"{name}: {unknown_setting(key)}")
 
 
 def read_base(path: Path, base: Any) -> str:
     """The contents of the configuration ``base``, a path relative to the file ``path`` that names it."""
     if not isinstance(base, str):
         raise InputError(f"base of {path} is {base!r}, expected the path of a configuration")
-    if not isinstance(read_yaml(path.parent / base), dict):
+    content = read_yaml(path.parent / base)
+    if not isinstance(content, dict):
         raise InputError(f"{path.parent / base}, the base of {path}, is not a configuration: it has no keys")
+    for section in SECTIONS:
+        if not isinstance(content.get(section) or {}, dict):
+            raise InputError(f"{section} of {path.parent / base} is {content[section]!r}, expected keys with settings")
+    if not isinstance(seed := content.get("seed_everything", 0), int):
+        raise InputError(f"seed_everything of {path.parent / base} is {seed!r}, expected a whole number")
     return (path.parent / base).read_text(encoding="utf-8")
 
 

@@ -42,28 +42,39 @@ def rows(*changes):
         ({"rows": []}, "one or more"),
         ({"rows": None}, "a list of rows"),
         ({"rows": ["first"]}, "is not a study"),
-        ({"rows": [{"title": "without a name"}]}, "a row has name, title"),
+        ({"rows": [{"title": "without a name"}]}, r"rows\[0\].name is missing"),
         ({"rows": rows({"setings": {}})}, "setings"),
         ({"rows": rows({"name": "same"}, {"name": "same"})}, "same, same"),
-        ({"rows": rows({"settings": ["model.pooling"]})}, "settings of row row 0"),
-        ({"rows": rows({"settings": "model.pooling"})}, "settings of row row 0"),
-        ({"rows": rows({"smoke": [1]})}, "smoke of row row 0"),
+        ({"rows": rows({"settings": ["model.pooling"]})}, r"rows\[0\].settings is .*, expected a mapping"),
+        ({"rows": rows({"settings": "model.pooling"})}, r"rows\[0\].settings is .*, expected a mapping"),
+        ({"rows": rows({"smoke": [1]})}, r"rows\[0\].smoke is \[1\], expected a mapping"),
+        ({"rows": rows({"question": ["q"]})}, r"rows\[0\].question is"),
+        ({"rows": rows({"classical": ["x"]})}, r"rows\[0\].classical is"),
+        (
+            {"rows": rows({"published": {"test": "95 %"}})},
+            r"rows\[0\].published\[.test.\] is .95 %., expected a finite number",
+        ),
+        (
+            {"rows": rows({"settings": {"model.poling": "mean"}})},
+            "settings of row row 0 .*no setting model.poling: did you mean model.pooling",
+        ),
+        ({"rows": rows({"settings": {"pooling": "mean"}})}, "there is no setting pooling"),
         ({"rows": rows({"question": "why"})}, "'why', expected one of its questions"),
         ({"rows": rows({"classical": "perceptron"})}, "tfidf_logistic_regression"),
-        ({"settings": ["data.split"]}, "settings of"),
-        ({"smoke": None}, "smoke of"),
-        ({"questions": ["layers"]}, "questions of"),
-        ({"questions": {"why": {"aks": "Why?"}}}, "a question has ask, about, first"),
+        ({"settings": ["data.split"]}, "settings is .*, expected a mapping"),
+        ({"smoke": None}, "smoke is None, expected a mapping"),
+        ({"questions": ["layers"]}, "questions is .*, expected a mapping"),
+        ({"questions": {"why": {"aks": "Why?"}}}, "has the key .aks., expected ask, about, first"),
         ({"questions": {"why": {"first": "lstm"}}}, "'lstm', expected gpt, encoder, decoder, classical"),
         ({"questions": {"why": {"about": "model.poling"}}}, "about model.poling, but none of its rows sets it"),
         ({"rows": rows({"published": {"train": 1}})}, "published scores of row row 0"),
-        ({"rows": rows({"published": 95})}, "published scores of row row 0"),
+        ({"rows": rows({"published": 95})}, r"rows\[0\].published is 95"),
         ({"rows": rows({"against": "row 0"})}, "row row 0 .* is compared with 'row 0', expected a row above it"),
         ({"rows": rows({"seeds": 0})}, "seeds of row row 0 .* are 0, expected a number from 1 on"),
-        ({"rows": rows({"seeds": True})}, "seeds of row row 0 .* are True, expected"),
+        ({"rows": rows({"seeds": True})}, r"rows\[0\].seeds is True, expected"),
         ({"weights": "worst"}, "'worst', expected last or best"),
         ({"base": "none.yaml"}, "none.yaml"),
-        ({"base": 3}, "base of"),
+        ({"base": 3}, "base is 3, expected a text"),
         ({"sample": True}, "sample"),
     ],
     ids=str,
@@ -87,6 +98,30 @@ def test_a_study_that_is_not_there_or_a_folder_is_one_clear_line(tmp_path):
         with pytest.raises(InputError, match=str(path)) as error:
             read_study(path)
         assert "\n" not in str(error.value)
+
+
+def test_numbers_are_names_titles_and_keys(study_file):
+    asked = {1: {"ask": "How long?", "about": "data.max_length"}}
+    changed = {"name": 2, "title": 512, "question": 1, "against": 1, "settings": {"data.max_length": 512}}
+    study, _ = read_study(study_file(rows=[{"name": 1}, changed], questions=asked))
+    row = study.rows[1]
+    assert (row.name, row.title, row.question, row.against) == ("2", "512", "1", "1")
+    assert list(study.questions) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("data: [1]", r"data of .*base.yaml is \[1\], expected keys with settings"),
+        ("seed_everything: abc", "seed_everything of .*base.yaml is 'abc', expected a whole number"),
+        ("seed_everything: null", "seed_everything of .*base.yaml is None, expected a whole number"),
+    ],
+)
+def test_a_base_with_a_value_of_another_type_is_one_clear_line(study_file, content, said):
+    path = study_file()
+    (path.parent / "base.yaml").write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_study(path)
 
 
 @pytest.mark.parametrize("content", ["", "- 1", "gpt2"])

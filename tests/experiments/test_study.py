@@ -196,6 +196,10 @@ def test_a_row_is_compared_with_the_row_that_it_names():
     without = table("high", "lower")
     assert "p against row high" in tables.markdown(without)
     assert without[1].difference == pytest.approx(-80)
+    (sentence,) = sentences.sentences(without, WHAT)
+    assert sentence.endswith("gives no answer to 'What?', because row low did not run.")
+    rivals = [row["against"] for row in csv.DictReader(io.StringIO(tables.comma_separated(lines)))]
+    assert rivals == ["", "high", "low"]
 
 
 # ---------------------------------------------------------------- what may be said
@@ -224,6 +228,16 @@ def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_train
         f"Row 2: GPT, 1 block x 64 channels, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
         "It gives no answer to 'What?', because it differs from row 1 in model.gpt too."
     )
+
+
+def test_what_a_row_sets_besides_what_is_asked_is_said():
+    settings = {"model.pooling": "mean", "model.learning_rate": 1.0, **{f"model.gpt.{n}": 1 for n in "abc"}}
+    rows = [Row("1", "row 1"), Row("2", "row 2", "what", settings)]
+    runs = [Run(row.name, 1, None, "", row.settings, None, "last") for row in rows]
+    lines = tables.lines(rows, runs, {runs[0].key: result(GOOD), runs[1].key: other(BAD, settings=settings)}, WHAT)
+    (sentence,) = sentences.sentences(lines, WHAT)
+    described = "Row 2, with model.gpt.a, model.gpt.b, model.gpt.c and 1 more of its own, scored 30.0 points less"
+    assert sentence.startswith(f"What? {described}")
 
 
 def test_nothing_is_said_where_nothing_can_be_compared():
@@ -458,7 +472,7 @@ def test_a_half_written_line_is_no_result(tmp_path):
     ("arguments", "message"),
     [
         (["--rows", "7"], "--rows has 7, expected some of 1, 2, 3, 4"),
-        (["--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["--seeds", "0"], "--seeds is 0"),
         (["--model.weights"], "expected pairs"),
         (["extra"], "expected pairs"),
     ],

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote_plus
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.records import check, from_json
 from gpt_classifier.training.declared import by_dotted_key
 from gpt_classifier.training.overrides import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
 
@@ -38,8 +39,7 @@ class Row:
         published: Published scores for comparison: train, val and test accuracy in percent, minutes.
         smoke: Further settings that it changes in a smoke test, which uses tiny models.
         note: Remark below the table.
-        against: Name of the row above that it is compared with; the first row that runs by default, or where that one
-            does not run.
+        against: Name of the row above that it is compared with; the first row by default.
         seeds: Maximum number of seeds: 1 where nothing is random, as for a head that is solved.
     """
 
@@ -173,18 +173,33 @@ def read_study(path: Path) -> tuple[Study, str]:
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "base" not in content:
         raise InputError(f"{path} is not a study: expected base, the path of a configuration, and a list of rows")
-    if not isinstance(content.get("questions", {}), dict):
-        raise InputError(f"questions of {path} are {content['questions']!r}, expected keys with their questions")
+    content = content | {
+        "rows": [_with_words(row, ("name", "title", "question", "against")) for row in content["rows"]]
+    }
+    if isinstance(asked := content.get("questions", {}), dict):
+        as_mappings = ({"ask": each} if isinstance(each, str) else each for each in asked.values())
+        content["questions"] = dict(zip(map(str, asked), as_mappings, strict=True))
     try:
-        rows = [Row(**{**row, **{k: str(row[k]) for k in ("name", "against") if k in row}}) for row in content["rows"]]
-        questions = {key: question(value) for key, value in content.get("questions", {}).items()}
-        study = Study(**content | {"rows": rows, "questions": questions})
-    except (TypeError, KeyError) as error:
-        known = [", ".join(f.name for f in fields(c)) for c in (Study, Row, Question)]
-        raise InputError(
-            f"{path} is not a study ({error}): it has {known[0]}; a row has {known[1]}; a question has {known[2]}"
-        ) from error
-    names = [row.name for row in rows]
+        check(Study, content)
+    except InputError as error:
+        raise InputError(f"{path} is not a study: {error}") from error
+    study = from_json(Study, content)
+    _check_study(study, path)
+    rows = [replace(row, settings=spread(row.settings), smoke=spread(row.smoke)) for row in study.rows]
+    study = replace(study, rows=rows, settings=spread(study.settings), smoke=spread(study.smoke))
+    return study, read_base(path, study.base)
+
+
+def _with_words(row: Any, keys: Sequence[str]) -> Any:
+    """The row with numbers as words where YAML has made numbers of words."""
+    if not isinstance(row, dict):
+        return row
+    return row | {key: str(row[key]) for key in keys if type(row.get(key)) in (int, float)}
+
+
+def _check_study(study: Study, path: Path) -> None:
+    """Raises ``InputError`` for what does not fit together."""
+    names = [row.name for row in study.rows]
     if len(set(names)) < len(names) or not names:
         raise InputError(f"{path} has the rows {', '.join(names)}: expected one or more, each with a name of its own")
     if study.weights not in ("last", "best"):
@@ -192,37 +207,29 @@ def read_study(path: Path) -> tuple[Study, str]:
     for key, asked in study.questions.items():
         if asked.first not in ("", *FAMILIES):
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
-        answering = [row for row in rows if row.question == key]
+        answering = [row for row in study.rows if row.question == key]
         if asked.about and not any(concerns(asked.about, changes(row)) for row in answering):
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
-    for i, row in enumerate(rows):
+    for i, row in enumerate(study.rows):
         if row.against not in (None, *names[:i]):
             raise InputError(f"row {row.name} of {path} is compared with {row.against!r}, expected a row above it")
-        if row.seeds is not None and not (type(row.seeds) is int and row.seeds > 0):
+        if row.seeds is not None and row.seeds < 1:
             raise InputError(f"seeds of row {row.name} of {path} are {row.seeds!r}, expected a number from 1 on")
-        if row.published is not None and not (isinstance(row.published, dict) and "test" in row.published):
+        if row.published is not None and "test" not in row.published:
             raise InputError(f"published scores of row {row.name} of {path} are {row.published!r}, expected test, ...")
         if row.question is not None and row.question not in study.questions:
             known_questions = ", ".join(study.questions) or "there are none"
             raise InputError(
                 f"row {row.name} of {path} answers {row.question!r}, expected one of its questions: {known_questions}"
             )
-        if row.pretrain is not None and (row.classical is not None or not isinstance(row.pretrain, dict)):
-            raise InputError(
-                f"pretrain of row {row.name} of {path} is {row.pretrain!r}, expected settings for a network"
-            )
+        if row.pretrain is not None and row.classical is not None:
+            raise InputError(f"row {row.name} of {path} has pretrain, expected that of a network only")
         if row.classical is not None and row.classical not in CLASSICAL:
             raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
-    for whose, settings in [
-        ("settings", study.settings),
-        ("smoke", study.smoke),
-        *((f"settings of row {row.name}", row.settings) for row in rows),
-        *((f"smoke of row {row.name}", row.smoke) for row in rows),
-    ]:
-        check_settings(settings, f"{whose} of {path}")
-    rows = [replace(row, settings=spread(row.settings), smoke=spread(row.smoke)) for row in rows]
-    study = replace(study, rows=rows, settings=spread(study.settings), smoke=spread(study.smoke))
-    return study, read_base(path, study.base)
+        check_settings(row.settings, f"settings of row {row.name} of {path}")
+        check_settings(row.smoke, f"smoke of row {row.name} of {path}")
+    check_settings(study.settings, f"settings of {path}")
+    check_settings(study.smoke, f"smoke of {path}")
 
 
 def checked_fractions(given: Sequence[float]) -> list[float]:
@@ -274,11 +281,6 @@ def with_classical(study: Study) -> Study:
     return replace(
         study, rows=[*study.rows, *(Row(name.replace("_", " "), classical=name) for name in BESIDE if missing)]
     )
-
-
-def question(value: Any) -> Question:
-    """A question from its YAML value, a text or a mapping."""
-    return Question(**value) if isinstance(value, dict) else Question(str(value))
 
 
 def concerns(key: str, others: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gpt_classifier.experiments.study import figures, learning_curve, sentences
 from gpt_classifier.experiments.study import table as tables
-from gpt_classifier.experiments.study.plan import Row, Run, Study, question
+from gpt_classifier.experiments.study.plan import Question, Row, Run, Study
 from gpt_classifier.experiments.study.runner import results_of
 from gpt_classifier.files import whole_file
 
@@ -40,7 +40,10 @@ def write_results(folder: Path, printed: str = "markdown") -> None:
     """
     plan = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
-    questions = {key: question(value) for key, value in plan["questions"].items()}
+    questions = {  # earlier versions wrote texts
+        key: Question(value) if isinstance(value, str) else Question(**value)
+        for key, value in plan["questions"].items()
+    }
     results = results_of(runs, folder)
     found = learning_curve.curves(rows, runs, results, questions)
     lines = next(reversed(found.values()))

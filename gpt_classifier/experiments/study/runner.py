@@ -104,7 +104,7 @@ class Runner:
         lines = (self.logs / f"{run.file_name}.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         killed = f"killed by signal {-code}, " if code < 0 else ""
-        return f"{killed}{last}"[:300]
+        return killed + (last if len(last) <= 300 else f"...{last[-300:].partition(' ')[2]}")  # the end says what to do
 
     def _keep(self, result: Result) -> None:
         path = self.folder / RESULTS

@@ -48,13 +48,21 @@ def _claims(answers: list[Line], first: Line) -> str:
         if line.p_corrected < ALPHA:
             more = "more" if line.difference > 0 else "less"
             claims.append(
-                f"{line.title} scored {abs(line.difference):.1f} points {more} than {first.title} "
+                f"{_described(line)} scored {abs(line.difference):.1f} points {more} than {first.title} "
                 f"(p {number(line.p_corrected)})"
             )
         else:
-            unclear.append(f"{line.title} ({signed(line.difference)} points)")
+            unclear.append(f"{_described(line)} ({signed(line.difference)} points)")
     if unclear:
         against = "" if claims else f", compared with {first.title}"
         claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
     text = "; ".join(claims)
     return f"{text}; n = {first.texts:,}, {seeds_and_folds([first, *answers])}."
+
+
+def _described(line: Line) -> str:
+    """Its title, and the settings that differ besides the one in question: the answer is about all of them together."""
+    if not line.also:
+        return line.title
+    more = f" and {len(line.also) - 3} more" if len(line.also) > 3 else ""
+    return f"{line.title}, with {', '.join(line.also[:3])}{more} of its own,"

@@ -47,6 +47,7 @@ class Line:
     trained: str = ""  # network and trained parts in words
     settings: Settings = field(default_factory=dict)  # all of them, by dotted key
     obstacle: str = ""  # reason why the comparison with ``against`` does not answer the row's question
+    also: list[str] = field(default_factory=list)  # settings that differ besides the one that its question is about
     difference: float | None = None  # test accuracy minus that of ``against``, in percentage points
     p: float | None = None  # p-value of that difference
     p_corrected: float | None = None  # corrected for the number of comparisons
@@ -76,7 +77,9 @@ def lines(
     by_name = {line.row.name: line for line in table}
     for line in table[1:]:
         line.against = by_name.get(line.row.against or "", table[0])
-        line.obstacle = _obstacle(line, line.against, questions.get(line.row.question or "", Question()))
+        question = questions.get(line.row.question or "", Question())
+        line.obstacle = _another(line) or _obstacle(line, line.against, question)
+        line.also = [] if line.obstacle else _besides(line, line.against, question)
     outcomes = {line.row.name: correct(line.runs, results) for line in table}
     for line in table:
         line.title = _title(line)
@@ -104,6 +107,12 @@ def _title(line: Line) -> str:
     return title if title and (line.family == "classical" or (kept and not line.obstacle)) else line.trained
 
 
+def _another(line: Line) -> str:
+    """What is missing where the row that it names did not run; empty if that is not so."""
+    named = line.row.against
+    return "" if named is None or line.against is None or line.against.row.name == named else f"row {named} did not run"
+
+
 def _obstacle(line: Line, first: Line, question: Question) -> str:
     """The reason why how ``line`` differs from ``first`` does not answer ``question``; empty if it does."""
     if first.test is None:
@@ -120,6 +129,15 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
     if line.family != "classical" and not concerns(question.about, different):
         return f"{question.about or 'every setting'} is the same in row {first.row.name}"
     return ""
+
+
+def _besides(line: Line, first: Line, question: Question) -> list[str]:
+    """Settings in which the two networks differ besides what ``question`` is about."""
+    if not question.about or "classical" in (line.family, first.family):
+        return []
+    keys = (line.settings.keys() | first.settings.keys()) - {"data.splitting.fold"}
+    different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
+    return sorted(key for key in different if not concerns(question.about, [key]))
 
 
 def _text(value: Any) -> str:
@@ -351,6 +369,7 @@ def comma_separated(table: Sequence[Line]) -> str:
         "test_f1_macro",
         *recalls,
         *(f"average_precision{end}" for end in ("", "_low", "_high")),
+        "against",
         "difference_points",
         "p",
         "p_corrected",
@@ -366,7 +385,9 @@ def comma_separated(table: Sequence[Line]) -> str:
         for accuracy in (line.train, line.val, line.test):
             cells += [""] * 3 if accuracy is None else list(accuracy)
         found = [line.recalls[rate].value if rate in line.recalls else None for rate in RATES]
-        values = (line.f1, *found, *(line.average_precision or [None] * 3), line.difference, line.p, line.p_corrected)
+        rival = line.against.row.name if line.against else None
+        compared = (rival, line.difference, line.p, line.p_corrected)
+        values = (line.f1, *found, *(line.average_precision or [None] * 3), *compared)
         cells += ["" if value is None else value for value in values]
         cells += [line.seconds, line.memory, *((line.row.published or {}).get(name[10:], "") for name in published)]
         rows.append([*cells, line.error])
