@@ -133,13 +133,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder: name another one, or remove it")
-    scratch = writable_folder(folder.absolute().parent) / f".{folder.absolute().name}.{os.getpid()}.part"
+    whole = folder.resolve()  # of a link, what it points to
+    scratch = writable_folder(whole.parent) / f".{whole.name}.{os.getpid()}.part"
     scratch.mkdir()
     try:
         yield scratch
-        if folder.exists():
-            folder.rmdir()  # empty, and in the way where a folder cannot be replaced
-        os.replace(scratch, folder)
+        if whole == Path.cwd() or os.path.ismount(whole):  # which must stay: file by file
+            for part in scratch.iterdir():
+                shutil.move(part, whole / part.name)
+            return
+        if whole.exists():
+            whole.rmdir()  # empty, and in the way where a folder cannot be replaced
+        os.replace(scratch, whole)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, did_you_mean
 
 Record = TypeVar("Record")
 INLINE = {"inline": True}  # metadata of a field whose own fields stand among those of its owner
@@ -130,7 +130,7 @@ def check(kind: Any, value: Any, name: str = "") -> None:
         for key, inner in named:
             check(kinds[-1], inner, f"{name}[{key!r}]")
     elif origin is Literal:
-        _expect(value in kinds, value, name, f"one of {', '.join(map(repr, kinds))}")
+        _expect(value in kinds, value, name, f"one of {_word(kind)}{did_you_mean(str(value), [*map(str, kinds)])}")
     elif kinds:  # a union
         fitting = [one for one in kinds if _is_like(one, value)]
         _expect(bool(fitting), value, name, " or ".join(_word(one) for one in kinds))
@@ -161,11 +161,15 @@ def _is_like(kind: Any, value: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     origin = get_origin(kind) or kind
+    if origin is Literal:
+        return value in get_args(kind)
     return isinstance(value, list if origin is list else dict)
 
 
 def _word(kind: Any) -> str:
     words = {None: "null", NoneType: "null", bool: "true or false", int: "a whole number", float: "a finite number"}
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
     return (words | {str: "a text"}).get(kind) or ("a list" if get_origin(kind) is list else "a mapping")
 
 

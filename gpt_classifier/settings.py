@@ -5,6 +5,7 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any, TypeVar, get_args
 
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.records import check
 
 Group = TypeVar("Group")
 
@@ -33,10 +34,8 @@ def grouped(kind: type[Group], name: str, value: Any) -> Group:
         if field not in known:
             close = did_you_mean(str(field), known)
             raise InputError(f"{name} has no field {field!r}, expected fields {', '.join(known)}{close}")
-    try:
-        return kind(**value)
-    except TypeError as error:  # of a comparison with a value of another type
-        raise InputError(f"{name} is {dict(value)}: {error}") from error
+    check(kind, dict(value), name)
+    return kind(**value)
 
 
 def plain(group: Any) -> Any:

@@ -20,7 +20,8 @@ MODULES = {
 # The floors of the house, from the ground up: a package may import what lies below it, never what lies beside or above.
 FLOORS = (
     {"statistics", "errors"},
-    {"settings", "files", "records"},
+    {"files", "records"},
+    {"settings"},
     {"text"},
     {"data", "models"},
     {"decision"},

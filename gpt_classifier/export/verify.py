@@ -26,6 +26,7 @@ AWKWARD = [
     ),
     *("it's  2,000.50 $\r\n\r\nNEW line", "don't CAN'T I'll 12345678", "x" * 2000, "WIN a car now! " * 300, "😀" * 500),
 ]
+LEAST_EQUAL = 0.8  # share of the texts; the awkward ones are often near a tie
 WORDS = "see you at five tonight call now to claim your free prize of 2000 pounds and reply stop to end"
 
 
@@ -46,8 +47,16 @@ def compare(expected: "np.ndarray", found: "np.ndarray", of_shapes: float | None
 
 
 def check_difference(measured: Measured, tolerance: float | None) -> None:
-    """Raises ``InputError`` if the probabilities differ by more than ``tolerance``; None allows every difference."""
+    """Raises ``InputError`` if the probabilities differ by more than ``tolerance``.
+
+    None is for formats that are less exact on purpose: LEAST_EQUAL of the most probable classes must be the same.
+    """
     worst = max(measured.largest_difference, measured.largest_difference_of_shapes or 0.0)
+    if tolerance is None and measured.equal_labels < LEAST_EQUAL:
+        raise InputError(
+            f"the exported model gives another class on {1 - measured.equal_labels:.0%} of {measured.texts:,} texts: "
+            "nothing was written; use --to onnx, or --texts with a file of texts like those that it is for"
+        )
     if tolerance is not None and not worst <= tolerance:
         raise InputError(
             f"the exported model's probabilities differ by up to {worst:.2g}, expected at most {tolerance:g}: "

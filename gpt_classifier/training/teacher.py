@@ -57,7 +57,8 @@ def teacher_config(value: str | Mapping[str, Any] | TeacherConfig | None) -> Tea
         return value
     values = {"folder": value} if isinstance(value, str) else value
     if isinstance(values, Mapping) and "folder" not in values:
-        raise InputError(f"teacher is {dict(values)}, expected a folder: {{folder: checkpoints/large, weight: 0.5}}")
+        whole = ", ".join(f"{name}: {given}" for name, given in {"folder": "checkpoints/large", **values}.items())
+        raise InputError(f"teacher is {dict(values)}, without a folder: give all of it at once, as {{{whole}}}")
     return grouped(TeacherConfig, "teacher", values)
 
 

@@ -270,14 +270,14 @@ def test_a_layer_is_not_adapted_twice():
     [
         ({"r": 8}, "expected fields " + ", ".join(field.name for field in fields(LoRAConfig))),
         ({"rank": 0}, "rank must be a whole number from 1"),
-        ({"rank": 2.5}, "rank must be a whole number from 1"),
-        ({"rank": "many"}, "rank must be a whole number from 1"),
+        ({"rank": 2.5}, "lora.rank is 2.5, expected a whole number"),
+        ({"rank": "many"}, "lora.rank is 'many', expected a whole number"),
         ({"alpha": -1}, "alpha positive"),
-        ({"alpha": "big"}, "lora is {'alpha': 'big'}"),
+        ({"alpha": "big"}, "lora.alpha is 'big', expected a finite number"),
         ({"dropout": 1.0}, r"dropout lie in \[0, 1\)"),
         ({"scale": "rank"}, "scale is 'rank', expected one of alpha/rank"),
         ({"targets": "("}, r"targets '\(' is not a regular expression"),
-        ({"targets": 3}, "lora is {'targets': 3}"),
+        ({"targets": 3}, "lora.targets is 3, expected a text or null"),
         (
             {"targets": "q_proj"},
             r"lora: targets 'q_proj' match no linear layer .* such as backbone\.h\.0\.attn",

@@ -85,7 +85,7 @@ def test_texts_without_labels_have_no_loss_of_labels(several):
         ({"folder": "x", "weight": 1.5}, "teacher.weight is 1.5"),
         ({"folder": "x", "temperature": 0}, "teacher.temperature is 0"),
         ({"folder": ""}, "teacher.folder is ''"),
-        ({"weight": 0.5}, "expected a folder"),
+        ({"weight": 0.5}, "without a folder: give all of it at once, as {folder: checkpoints/large, weight: 0.5}"),
         ({"folder": "x", "wieght": 0.5}, "no field 'wieght'"),
         (7, "teacher is 7"),
     ],
