@@ -124,10 +124,6 @@ def test_modules_classes_and_functions_are_short(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_can_be_imported(module):
-    if module == "benchmark.litserve":  # its class must lie where another process finds it
-        pytest.importorskip(
-            "litserve", reason="LitServe is an alternative that the benchmark times where it is installed"
-        )
     import_module(f"gpt_classifier.{module}")
 
 

@@ -149,13 +149,11 @@ SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 6
 
 
 @pytest.mark.nightly
-def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
+def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
     options = [*SMALL, "--parts", "service", "--messages", "20", "--clients", "1", "3", "--seconds", "0.2"]
     assert main(["benchmark", *options, "--output", str(output)]) == 0
     told = capsys.readouterr().out
-    assert "LitServe is left out: it needs `pip install litserve`" in told
     shown = re.findall(r"\| (app[^|]*) \| (\d) \| (\d+) \|", told)
     single = "app, one text a call (`--batch 1`)"
     assert [(name, int(clients)) for name, clients, _ in shown] == [("app", 1), (single, 1), ("app", 3), (single, 3)]
