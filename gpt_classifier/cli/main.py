@@ -50,7 +50,6 @@ COMMANDS = {
     "compare": Command("compare two tested runs", "compare version_0 version_1"),
     "study": Command("compare settings fairly", "study --config article"),
     "search": Command("look for better settings", "search --config spam"),
-    "benchmark": Command("time it beside the alternatives", "benchmark --parts train"),
     "cache": Command("show how much disk frozen blocks take", "cache, or cache clear"),
     "download": Command("fetch what a run will need", "download --config spam"),
 }

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpt_classifier.benchmark.runner import Job, Result, Runner, installed, median, say
+from benchmarks.runner import Job, Result, Runner, installed, median, say
 from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 
