@@ -17,6 +17,7 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
     if path != ROOT / "__init__.py"
 }
+BENCHMARKS = {f"benchmarks.{path.stem}": path for path in sorted((ROOT.parent / "benchmarks").glob("*.py"))}
 # The floors of the house, from the ground up: a package may import what lies below it, never what lies beside or above.
 FLOORS = (
     {"statistics", "errors"},
@@ -31,7 +32,6 @@ FLOORS = (
     {"training"},
     {"pretraining"},
     {"experiments"},
-    {"benchmark"},
     {"cli"},
 )
 BELOW = {name: set[str]().union(*FLOORS[:number]) for number, floor in enumerate(FLOORS) for name in floor}
@@ -83,6 +83,7 @@ def test_a_module_imports_only_from_below(module):
     room, path = module.split(".")[0], MODULES[module]
     assert rooms(path) - {room} <= (set() if room in NEEDS_NOTHING else BELOW[room])
     libraries = {name.split(".")[0] for name in imported(path)}
+    assert "benchmarks" not in libraries, "they are not installed"
     assert not (room in WITHOUT_LIGHTNING and "lightning" in libraries)
     assert not (room in WITHOUT_PANDAS and "pandas" in libraries)
     for library, home in ONLY.items():
@@ -112,9 +113,9 @@ def at_once(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", MODULES | BENCHMARKS)
 def test_modules_classes_and_functions_are_short(module):
-    text = MODULES[module].read_text(encoding="utf-8")
+    text = (MODULES | BENCHMARKS)[module].read_text(encoding="utf-8")
     is_command = module.startswith("cli.") and module.removeprefix("cli.") in COMMANDS
     assert len(text.splitlines()) <= (MAX_COMMAND if is_command else MAX_LINES)
     for node in ast.walk(ast.parse(text)):
@@ -123,13 +124,9 @@ def test_modules_classes_and_functions_are_short(module):
             assert node.end_lineno - node.lineno < maximum or (module, node.name) in LONGER, node.name
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [*(f"gpt_classifier.{module}" for module in MODULES), *BENCHMARKS])
 def test_a_module_can_be_imported(module):
-    if module == "benchmark.litserve":  # its class must lie where another process finds it
-        pytest.importorskip(
-            "litserve", reason="LitServe is an alternative that the benchmark times where it is installed"
-        )
-    import_module(f"gpt_classifier.{module}")
+    import_module(module)
 
 
 @pytest.mark.parametrize("name", gpt_classifier.__all__)

@@ -300,8 +300,8 @@ def on_windows(folder, *words):
 def test_the_package_does_without_what_windows_lacks(tmp_path):
     """Also when it is imported; other libraries need not."""
     lacks = "import os, signal; assert hasattr(os, 'sysconf') and hasattr(signal, 'SIGKILL')"
-    seen = "from gpt_classifier.benchmark import service; import gpt_classifier.training.memory as memory"
-    check = "assert not hasattr(memory.os, 'sysconf') and not hasattr(service.signal, 'SIGKILL')"
+    seen = "from gpt_classifier.cli import signals; import gpt_classifier.training.memory as memory"
+    check = "assert not hasattr(memory.os, 'sysconf') and not hasattr(signals.signal, 'SIGKILL')"
     use = "assert memory.physical_memory() and memory.peak_memory()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(EMULATION), str(ROOT)])}
     code = "; ".join([lacks, seen, check, use])

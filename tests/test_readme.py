@@ -92,19 +92,20 @@ def test_links_lead_somewhere_on_a_package_index_too():
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(re.findall(r"`((?:gpt_classifier|configs|docs|tests)/[\w/.-]+)`", README + CODE)))
+    "name", sorted(set(re.findall(r"`((?:gpt_classifier|benchmarks|configs|docs|tests)/[\w/.-]+)`", README + CODE)))
 )
 def test_named_files_exist(name):
     assert (ROOT / name).exists()
 
 
-def test_the_tree_of_files_is_that_of_the_package():
-    (tree,) = re.findall(r"```\ngpt_classifier/\n(.*?)```", CODE, re.DOTALL)
+@pytest.mark.parametrize("package", ["gpt_classifier", "benchmarks"])
+def test_the_tree_of_files_is_that_of_the_package(package):
+    (tree,) = re.findall(rf"```\n{package}/\n(.*?)```", CODE, re.DOTALL)
     folder, named = "", set()
     for nested, name in re.findall(r"^(│   )?[├└]── (\S+)", tree, re.MULTILINE):
         folder = (folder if nested else name) if name.endswith("/") else folder
         named.add(f"{folder}{name}" if nested else name)
-    files = {str(path.relative_to(ROOT / "gpt_classifier")) for path in (ROOT / "gpt_classifier").rglob("*.py")}
+    files = {str(path.relative_to(ROOT / package)) for path in (ROOT / package).rglob("*.py")}
     files = {file for file in files if not file.endswith("__init__.py")}
     assert {name for name in named if name.endswith(".py")} <= files
     unnamed = [Path(file) for file in files - named]

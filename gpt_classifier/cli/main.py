@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
@@ -48,7 +50,6 @@ COMMANDS = {
     "compare": Command("compare two tested runs", "compare version_0 version_1"),
     "study": Command("compare settings fairly", "study --config article"),
     "search": Command("look for better settings", "search --config spam"),
-    "benchmark": Command("time it beside the alternatives", "benchmark --parts train"),
     "cache": Command("show how much disk frozen blocks take", "cache, or cache clear"),
     "download": Command("fetch what a run will need", "download --config spam"),
 }
@@ -73,17 +74,30 @@ def usage() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; 2 means that something given to it cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    _prepare_output(arguments[0] if arguments else "")
+    name = arguments[0] if arguments else ""
+    return exit_code(partial(_run, arguments), "gpt-classifier", name in COMMANDS and COMMANDS[name].utf8)
+
+
+def exit_code(run: Callable[[], None], program: str, utf8: bool = False) -> int:
+    """Runs a program and returns its exit code; what is wrong with its input is one line that begins with its name.
+
+    Args:
+        run: Runs the program.
+        program: Its name.
+        utf8: Whether it prints UTF-8 wherever its output goes.
+    """
+    _prepare_output(utf8)
     before, threading.excepthook = threading.excepthook, _of_thread
     called = ON_A_COMMAND_LINE.set(True)
+    told = partial(_told, program)
     try:
         try:
             with stopped_by_signals():
-                return _run(arguments)
+                return _attempt(run, told)
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:  # a second one, while training ended a step
-        return _told("stopped by Ctrl-C", 128 + signal.SIGINT)
+        return told("stopped by Ctrl-C", 128 + signal.SIGINT)
     except BrokenPipeError:  # "| head" has what it wanted
         _close_output()
         return 0
@@ -91,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         if (lack := lack_of_resources(error)) is None:
             raise
         _close_output()
-        return _told(lack)
+        return told(lack)
     finally:
         threading.excepthook = before
         ON_A_COMMAND_LINE.reset(called)
@@ -108,38 +122,42 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _prepare_output(command: str) -> None:
+def _prepare_output(utf8: bool) -> None:
     """Lets both outputs take every text: what their encoding does not have is written as ``\\u65e5``."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # the shell closed it (>&-), or it is a program without a console, as of pythonw
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as Python runs
         elif isinstance(stream, io.TextIOWrapper):
-            utf8 = name == "stdout" and command in COMMANDS and COMMANDS[command].utf8
-            stream.reconfigure(encoding="utf-8" if utf8 else stream.encoding, errors="backslashreplace")
+            encoding = "utf-8" if utf8 and name == "stdout" else stream.encoding
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage(), end="")
-        return 0
-    if arguments[0] == "--version":
-        print(f"gpt-classifier {__version__}")
-        return 0
-    name, *words = arguments
+def _attempt(run: Callable[[], None], told: Callable[[str], int]) -> int:
     try:
-        if name not in COMMANDS:
-            raise InputError(f"no command {name!r}{_meant(name, words)}")
-        from gpt_classifier.cli import parser
-
-        COMMANDS[name].run(name, parser.prepared(name, _without_imports(words)))
+        run()
     except InputError as error:
-        return _told(str(error))
+        return told(str(error))
     except Exception as error:  # of any library, which raise errors of their own
         if isinstance(error, BrokenPipeError) or (lack := lack_of_resources(error)) is None:
             raise
-        return _told(lack)
+        return told(lack)
     return 0
+
+
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return
+    if arguments[0] == "--version":
+        print(f"gpt-classifier {__version__}")
+        return
+    name, *words = arguments
+    if name not in COMMANDS:
+        raise InputError(f"no command {name!r}{_meant(name, words)}")
+    from gpt_classifier.cli import parser
+
+    COMMANDS[name].run(name, parser.prepared(name, _without_imports(words)))
 
 
 def _without_imports(words: list[str]) -> list[str]:
@@ -162,9 +180,9 @@ def _without_imports(words: list[str]) -> list[str]:
     return rest
 
 
-def _told(message: str, code: int = 2) -> int:
+def _told(program: str, message: str, code: int = 2) -> int:
     """Says what is wrong, and returns the exit code for it."""
-    print(f"gpt-classifier: error: {message}", file=sys.stderr)
+    print(f"{program}: error: {message}", file=sys.stderr)
     return code
 
 

@@ -2,7 +2,7 @@
 
 Built on Starlette and uvicorn. LitServe passes every text through a queue to another process, and needs FastAPI, ZeroMQ
 and OpenTelemetry: with a small model on two cores it gave half as many answers per second, with GPT-2's 124 million
-parameters about as many (``benchmark --parts service``).
+parameters about as many (docs/pages/measurements.md).
 """
 
 import asyncio

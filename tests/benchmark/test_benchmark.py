@@ -1,7 +1,8 @@
-"""The alternatives compute what this package computes, so their times can be compared; the command runs to its end."""
+"""The alternatives compute what this package computes, so their times can be compared; each part runs to its end."""
 
 import json
 import re
+import shlex
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_classifier.benchmark import inference, jobs, runner
-from gpt_classifier.benchmark.growth import LoadRows, PredictRows
-from gpt_classifier.benchmark.inference import Inference
-from gpt_classifier.benchmark.jobs import KINDS
-from gpt_classifier.benchmark.measures import matrix_peak
-from gpt_classifier.benchmark.service import Serving
-from gpt_classifier.benchmark.textbook import TextbookClassifier
-from gpt_classifier.benchmark.train import Training
-from gpt_classifier.cli.main import main
+from benchmarks import inference, jobs, runner
+from benchmarks.__main__ import build_parser, main
+from benchmarks.growth import LoadRows, PredictRows
+from benchmarks.inference import Inference
+from benchmarks.jobs import KINDS
+from benchmarks.measures import matrix_peak
+from benchmarks.runner import check_options
+from benchmarks.service import Serving
+from benchmarks.textbook import TextbookClassifier
+from benchmarks.train import Training
 from gpt_classifier.data import datasets
 from gpt_classifier.export.transformers import as_transformers
 from gpt_classifier.inference.classifier import TextClassifier
@@ -26,6 +28,13 @@ from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import TextEncoder
 
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
+DOCUMENTED = re.findall(
+    r"^python -m benchmarks (.+)$",
+    "\n".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES),
+    re.MULTILINE,
+)
 TEXTS = ["a short one", "and a longer text, so that there is padding", "x"]
 
 
@@ -98,13 +107,13 @@ def in_this_process(monkeypatch):
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_the_command_compares_all_systems(tmp_path, capsys, in_this_process):
+def test_all_systems_are_compared(tmp_path, capsys, in_this_process):
     output = tmp_path / "benchmark.json"
     gpt = '{"n_layer": 2, "n_head": 2, "n_embd": 16, "context_length": 64}'
     options = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--gpt", gpt]
     options += ["--epochs", "1", "--repeats", "1", "--policies", "last_block", "--rows", "20000"]
     options += ["--device", "cpu", "--parts", "train", "start", "growth"]
-    assert main(["benchmark", *options, "--output", str(output)]) == 0
+    assert main([*options, "--output", str(output)]) == 0
     table = capsys.readouterr().out
     for system in (
         "second run",
@@ -137,11 +146,17 @@ def test_the_command_compares_all_systems(tmp_path, capsys, in_this_process):
 )
 def test_a_wrong_option_costs_one_line(options, message, tmp_path, capsys):
     output = tmp_path / "benchmark.json"
-    assert main(["benchmark", "--tokenizer", "bytes", *options, "--output", str(output)]) == 2
+    assert main(["--tokenizer", "bytes", *options, "--output", str(output)]) == 2
     error = capsys.readouterr().err
+    assert error.startswith("benchmarks: error: ")
     assert message in error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+@pytest.mark.parametrize("line", DOCUMENTED)
+def test_a_documented_command_parses(line):
+    check_options(build_parser().parse_args(shlex.split(line, comments=True)))
 
 
 SMALL = ["--source", "sample", "--split", "grouped", "--tokenizer", "bytes", "--max_length", "64", "--epochs", "1"]
@@ -149,13 +164,11 @@ SMALL += ["--gpt", '{"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 6
 
 
 @pytest.mark.nightly
-def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runner, "find_spec", lambda name: name != "litserve" or None)
+def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
     options = [*SMALL, "--parts", "service", "--messages", "20", "--clients", "1", "3", "--seconds", "0.2"]
-    assert main(["benchmark", *options, "--output", str(output)]) == 0
+    assert main([*options, "--output", str(output)]) == 0
     told = capsys.readouterr().out
-    assert "LitServe is left out: it needs `pip install litserve`" in told
     shown = re.findall(r"\| (app[^|]*) \| (\d) \| (\d+) \|", told)
     single = "app, one text a call (`--batch 1`)"
     assert [(name, int(clients)) for name, clients, _ in shown] == [("app", 1), (single, 1), ("app", 3), (single, 3)]
@@ -168,7 +181,7 @@ def test_the_service_is_measured_with_and_without_batches(tmp_path, capsys, monk
 def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatch, in_this_process):
     monkeypatch.setattr(runner, "find_spec", lambda name: None)
     options = [*SMALL, "--parts", "train", "--policies", "all", "--systems", "transformers", "plain"]
-    assert main(["benchmark", *options, "--output", str(tmp_path / "benchmark.json")]) == 0
+    assert main([*options, "--output", str(tmp_path / "benchmark.json")]) == 0
     told = capsys.readouterr().out
     assert "transformers Trainer, grouped is left out: it needs `pip install transformers accelerate`" in told
     assert "| all | plain loop, as in the article |" in told
@@ -179,7 +192,7 @@ def test_without_transformers_its_jobs_are_left_out(tmp_path, capsys, monkeypatc
 def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
     output = tmp_path / "benchmark.json"
     options = [*SMALL, "--parts", "train", "--policies", "head", "nothing", "--systems", "plain"]
-    assert main(["benchmark", *options, "--output", str(output)]) == 2
+    assert main([*options, "--output", str(output)]) == 2
     assert "job plain failed: " in capsys.readouterr().err
     assert [r["job"] for r in json.loads(output.read_text())["results"]] == [["head", "plain"]]
 
@@ -188,9 +201,9 @@ def test_what_was_measured_outlives_a_job_that_fails(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, capsys, in_this_process, monkeypatch):
     monkeypatch.setattr(inference, "EXPORTED", {"onnx": "onnx"})  # all formats are compared by the tests of export
-    model = Path(__file__).parents[2] / "checkpoints" / "sms-spam"
+    model = ROOT / "checkpoints" / "sms-spam"
     options = [*SMALL, "--parts", "inference", "--messages", "60", "--device", "cpu"]
-    assert main(["benchmark", *options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
+    assert main([*options, "--model", str(model), "--output", str(tmp_path / "benchmark.json")]) == 0
     shown = dict(re.findall(r"accuracy of all these messages, ([^:]+): ([\d.]+) %", capsys.readouterr().out))
     assert list(shown) == ["gpt_classifier", "gpt_classifier, int8"]
     table = datasets.load("sample")["train"].sample(frac=1, random_state=0)[:60]

@@ -63,6 +63,7 @@ QUICK = {
     "a folder": ("fit --config .", "is a folder"),
     "no value": ("fit --config=", "--config needs a value"),
     "a command": ("fti", "did you mean fit?"),
+    "a command of former days": ("benchmark --parts train", "no command 'benchmark': gpt-classifier --help lists them"),
     "a command of others": ("train --config spam", "did you mean fit?"),
     "a command that comes late": ("--config spam fit", "the command comes first"),
 }
@@ -202,9 +203,10 @@ def test_a_file_counts_more_than_a_shipped_configuration_of_its_name():
 
 
 def test_a_wheel_gets_the_package_every_configuration_and_the_model():
-    build = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    build = loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
     beside = ["configs", f"checkpoints/{files.BUILT_IN_MODEL}"]
-    assert build == {
+    assert "/benchmarks" in build["sdist"]["include"]
+    assert build["wheel"] == {
         "packages": ["gpt_classifier"],
         "force-include": {name: f"gpt_classifier/{name}" for name in beside},
     }
@@ -216,13 +218,15 @@ def site(tmp_path_factory):
     """The package as a wheel of it is installed."""
     pytest.importorskip("hatchling")
     source, site = (tmp_path_factory.mktemp(name) for name in ("source", "site"))
-    for name in ("gpt_classifier", "configs", f"checkpoints/{files.BUILT_IN_MODEL}"):
+    for name in ("gpt_classifier", "benchmarks", "configs", f"checkpoints/{files.BUILT_IN_MODEL}"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     build = "from hatchling.build import build_wheel; build_wheel('.')"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
+        folders = {name.partition("/")[0] for name in wheel.namelist()}
+        assert {name for name in folders if not name.endswith(".dist-info")} == {"gpt_classifier"}
         assert {name.rpartition("/")[2] for name in wheel.namelist()} >= {
             "page.html",
             "sample.tsv",

@@ -69,7 +69,7 @@ class Runner:
         environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # of what is read below
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "gpt_classifier.benchmark.jobs", str(path)],
+            [sys.executable, "-m", "benchmarks.jobs", str(path)],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -77,7 +77,7 @@ class Runner:
             errors="replace",
         )
         if done.returncode:
-            raise InputError(f"benchmark job {job.system} failed: {done.stderr.strip().splitlines()[-1][:300]}")
+            raise InputError(f"job {job.system} failed: {done.stderr.strip().splitlines()[-1][:300]}")
         return json.loads(path.read_text(encoding="utf-8")) | {"process_seconds": time.perf_counter() - began}
 
     def run_in_turn(self, jobs: Mapping[Key, Job]) -> dict[Key, list[Result]]:
@@ -137,7 +137,7 @@ class Runner:
         text_encoder = TextEncoder(self.options.tokenizer, self.options.max_length)
         model = build_network({"gpt": self.gpt}, self.weights, 2, text_encoder)
         folder = self.scratch / "model"
-        save_folder(folder, Bundle(model, text_encoder, ["ham", "spam"]), "made by benchmark\n")
+        save_folder(folder, Bundle(model, text_encoder, ["ham", "spam"]), "made by the benchmarks\n")
         return str(folder)
 
 
@@ -156,7 +156,7 @@ def run_parts(options: argparse.Namespace) -> None:
         runner = Runner(options, Path(scratch))
         say(f"{machine(runner.device)}; {options.precision}; {options.repeats} runs of each job in turn, medians")
         for part in options.parts:
-            import_module(f"gpt_classifier.benchmark.{part}").measure(runner)
+            import_module(f"benchmarks.{part}").measure(runner)
 
 
 def usable_device(device: str) -> str:

@@ -1,4 +1,4 @@
-"""GPT-2 as in a textbook, formula by formula: the network of the benchmark's plain loop.
+"""GPT-2 as in a textbook, formula by formula: the network of the plain loop.
 
 Attention is written out with its mask and softmax, queries, keys and values have a matrix each, the norm and GELU
 follow their definitions, and the head is applied at every position. A test checks that its outputs equal those of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpt_classifier.benchmark.runner import Precision
+from benchmarks.runner import Precision
 from gpt_classifier.text.encoder import Batch
 
 PEAK_SIZE = {"cpu": 2304, "cuda": 8192}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_classifier.benchmark.measures import computing, now
-from gpt_classifier.benchmark.runner import Job, Key, Precision, Result, Runner, installed, median, say
+from benchmarks.measures import computing, now
+from benchmarks.runner import Job, Key, Precision, Result, Runner, installed, median, say
 from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 from gpt_classifier.export.exported_classifier import ExportedClassifier

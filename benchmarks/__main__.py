@@ -1,8 +1,11 @@
-"""The command ``benchmark``: plans jobs, runs them in turn in fresh processes, prints a table and writes JSON."""
+"""``python -m benchmarks``: plans jobs, runs them in turn in fresh processes, prints a table and writes JSON."""
 
+import sys
+from functools import partial
 from typing import get_args
 
-from gpt_classifier.benchmark.runner import Precision, check_options, run_parts
+from benchmarks.runner import Precision, check_options, run_parts
+from gpt_classifier.cli.main import exit_code
 from gpt_classifier.errors import CommandParser
 
 DESCRIPTION = (
@@ -21,9 +24,20 @@ CLIENTS = "numbers of clients that ask the service at once"
 PRECISION = "of train and inference, for all systems: as trainer.precision"
 
 
-def main(arguments: list[str]) -> None:
-    """Parses the options of ``benchmark`` and runs it."""
-    parser = CommandParser("gpt-classifier benchmark", description=DESCRIPTION)
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the benchmarks and returns the exit code; 2 means that something given to them cannot be used."""
+    return exit_code(partial(_run, sys.argv[1:] if arguments is None else arguments), "benchmarks")
+
+
+def _run(arguments: list[str]) -> None:
+    options = build_parser().parse_args(arguments)
+    check_options(options)
+    run_parts(options)
+    print(f"\nall measurements: {options.output}")
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser("python -m benchmarks", description=DESCRIPTION)
     add = parser.add_argument
     parts = ["train", "inference", "service", "start", "growth"]
     add("--parts", nargs="+", default=parts, choices=parts, metavar="PART", help=PARTS)
@@ -48,7 +62,8 @@ def main(arguments: list[str]) -> None:
     add("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto is cuda where there is a GPU")
     add("--precision", default="32-true", choices=get_args(Precision), help=PRECISION)
     add("--output", default="benchmark.json", help="file for all measurements")
-    options = parser.parse_args(arguments)
-    check_options(options)
-    run_parts(options)
-    print(f"\nall measurements: {options.output}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

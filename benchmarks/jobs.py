@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from gpt_classifier.benchmark.growth import LoadRows, PredictRows
-from gpt_classifier.benchmark.inference import Inference
-from gpt_classifier.benchmark.measures import matrix_peak
-from gpt_classifier.benchmark.runner import Job, Result
-from gpt_classifier.benchmark.service import Serving
-from gpt_classifier.benchmark.train import Training
+from benchmarks.growth import LoadRows, PredictRows
+from benchmarks.inference import Inference
+from benchmarks.measures import matrix_peak
+from benchmarks.runner import Job, Result
+from benchmarks.service import Serving
+from benchmarks.train import Training
 from gpt_classifier.training.memory import peak_memory
 
 KINDS: dict[str, type[Job]] = {kind.__name__: kind for kind in (Training, Inference, Serving, LoadRows, PredictRows)}

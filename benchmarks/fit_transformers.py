@@ -8,16 +8,16 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from gpt_classifier.benchmark.fits import accuracies, measurements, prepared_data
-from gpt_classifier.benchmark.measures import Steps, computing, flops_per_step, now
-from gpt_classifier.benchmark.runner import Result
+from benchmarks.fits import accuracies, measurements, prepared_data
+from benchmarks.measures import Steps, computing, flops_per_step, now
+from benchmarks.runner import Result
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.export.transformers import as_transformers, transformers_package
 from gpt_classifier.models.freezing import trainable_blocks
 from gpt_classifier.training.network import build_network
 
 if TYPE_CHECKING:
-    from gpt_classifier.benchmark.train import Training
+    from benchmarks.train import Training
 
 
 def train_transformers(job: "Training") -> Result:
@@ -75,7 +75,7 @@ def train_transformers(job: "Training") -> Result:
 
 
 def _model(job: "Training", data: TextDataModule) -> Any:
-    """GPT2ForSequenceClassification with this package's initial weights, its parts trainable as ``job.policy`` says."""
+    """GPT2ForSequenceClassification with our initial weights, its parts trainable as ``job.policy`` says."""
     hf = transformers_package()
     gpt = build_network({"gpt": job.gpt}, job.weights, len(data.class_names), data.text_encoder).backbone
     hf.set_seed(job.seed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gpt_classifier.benchmark.runner import Job, Result, Runner, say
+from benchmarks.runner import Job, Result, Runner, say
 from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
 

@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,15 +16,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpt_classifier.benchmark.runner import Job, Result, Runner, installed, median, say
+from benchmarks.runner import Job, Result, Runner, installed, median, say
 from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 
-NAMES = {
-    "batches": "app",
-    "single": "app, one text a call (`--batch 1`)",
-    "litserve": "LitServe",
-}
+NAMES = {"batches": "app", "single": "app, one text a call (`--batch 1`)"}
 STARTED = 120.0  # seconds that a server may take to load its model
 
 
@@ -35,11 +29,10 @@ def measure(runner: Runner) -> None:
     o = runner.options
     if not installed("the service", "starlette", "uvicorn", "prometheus_client"):
         return
-    systems = ["batches", "single", *(["litserve"] if installed(NAMES["litserve"], "litserve") else [])]
     texts = datasets.load(o.source)["train"].sample(frac=1, random_state=0)[: o.messages or None]["text"].tolist()
     jobs: dict[tuple[str, ...], Job] = {
         (system,): Serving(system, runner.device, "32-true", texts, runner.model_folder, o.clients, o.seconds)
-        for system in systems
+        for system in NAMES
     }
     results = runner.run_in_turn(jobs)
     say(f"\nServing {o.model or o.gpt} to clients that send one message of {o.source} after the other\n")
@@ -76,14 +69,10 @@ class Serving(Job):
         """A server in a process of its own, and its port."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        if self.system == "litserve":
-            command = ["gpt_classifier.benchmark.litserve", self.model, self.device, str(port)]
-        else:
-            batch = "1" if self.system == "single" else "64"
-            options = ["--batch", batch, "--rate", "1e9", "--device", self.device, "--port", str(port)]
-            command = ["gpt_classifier", "app", "--model", self.model, *options]
-        starts = [sys.executable, "-m", *command]
-        with subprocess.Popen(starts, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        batch = "1" if self.system == "single" else "64"
+        options = ["--batch", batch, "--rate", "1e9", "--device", self.device, "--port", str(port)]
+        command = [sys.executable, "-m", "gpt_classifier", "app", "--model", self.model, *options]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             try:
                 deadline = time.monotonic() + STARTED
                 while not healthy(port):
@@ -92,10 +81,7 @@ class Serving(Job):
                     time.sleep(0.05)
                 yield port
             finally:
-                if hasattr(os, "killpg"):
-                    os.killpg(process.pid, signal.SIGKILL)  # with its processes: LitServe's outlive gentler signals
-                else:  # groups of processes are not available on Windows
-                    process.kill()
+                process.kill()
 
 
 def healthy(port: int) -> bool:

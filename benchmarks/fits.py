@@ -1,4 +1,4 @@
-"""Fits a model and measures it: with this package, and with the plain loop of the article."""
+"""Fits a model and measures it: with gpt_classifier, and with the plain loop of the article."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,9 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn import functional as F
 
-from gpt_classifier.benchmark.measures import PEAK_SIZE, Steps, computing, flops_per_step, now
-from gpt_classifier.benchmark.runner import Result
-from gpt_classifier.benchmark.textbook import TextbookClassifier
+from benchmarks.measures import PEAK_SIZE, Steps, computing, flops_per_step, now
+from benchmarks.runner import Result
+from benchmarks.textbook import TextbookClassifier
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.samplers import BatchingConfig, TrainingBatches
 from gpt_classifier.models.build import gpt_config
@@ -25,7 +25,7 @@ from gpt_classifier.training.state_cache import TrunkCache
 from gpt_classifier.training.text_states import CacheConfig
 
 if TYPE_CHECKING:
-    from gpt_classifier.benchmark.train import Training
+    from benchmarks.train import Training
 
 SPLITS = ("train", "val", "test")
 
@@ -50,7 +50,7 @@ def _to(device: str, batch: Batch) -> Batch:
 
 
 def train_ours(job: "Training") -> Result:
-    """This package, its Lightning module and trainer, with or without the trunk cache."""
+    """gpt_classifier, its Lightning module and trainer, with or without the trunk cache."""
     L.seed_everything(job.seed, verbose=False)
     # If all blocks are trainable, texts are grouped by length, as in the Trainer of transformers.
     data = prepared_data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))

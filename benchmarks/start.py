@@ -6,7 +6,7 @@ import sys
 import time
 from collections import defaultdict
 
-from gpt_classifier.benchmark.runner import Runner, say
+from benchmarks.runner import Runner, say
 
 
 def measure(runner: Runner) -> None:

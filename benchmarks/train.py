@@ -1,11 +1,11 @@
-"""The part ``train``: this package compared with the article's loop and the Trainer of ``transformers``."""
+"""The part ``train``: gpt_classifier compared with the article's loop and the Trainer of ``transformers``."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from gpt_classifier.benchmark.fit_transformers import train_transformers
-from gpt_classifier.benchmark.fits import train_ours, train_plain
-from gpt_classifier.benchmark.runner import Job, Key, Result, Runner, installed, median, say
+from benchmarks.fit_transformers import train_transformers
+from benchmarks.fits import train_ours, train_plain
+from benchmarks.runner import Job, Key, Result, Runner, installed, median, say
 
 NAMES = {
     "cached": "gpt_classifier",
@@ -113,6 +113,3 @@ def _print_notes(results: dict[Key, list[Result]]) -> None:
                 f"\n{policy}, {NAMES[system]}: trunk pass {seconds:.1f} s; batches reach {rate / 1e9:.0f} GFLOP/s, "
                 f"{rate / peak:.0%} of a matrix product in turn with them ({peak / 1e9:.0f} GFLOP/s)"
             )
-
-
-# ---------------------------------------------------------------- the jobs

@@ -1,1 +1,0 @@
-"""Compares the speed of this package with alternatives, on the same machine, data and number of epochs."""
