@@ -215,15 +215,16 @@ def _beside(file: str, columns: list[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- for a command line
 
 
-def found_settings(words: Sequence[str]) -> dict[str, Any]:
+def found_options(words: Sequence[str]) -> list[str]:
     """What is found out about the file of ``--data.source=FILE``, where no configuration says it.
 
-    Without a copy of GPT-2's tokenizer, and without a network to fetch it from, one is learned from the rows.
+    It is an option, which those of the command line replace. Without a copy of GPT-2's tokenizer, and without a network
+    to fetch it from, one is learned from the rows.
     """
     files = [word.partition("=")[2] for word in words if word.startswith("--data.source=")]
     named = {word.partition("=")[0].removeprefix("--data.") for word in words if word.startswith("-")}
     if not files or named & {"--config", "-c"} or datasets.is_named(files[-1]):
-        return {}
+        return []
     settings: dict[str, Any] = {}
     with suppress(InputError):  # of what is wrong with the file, reading it has more to say
         settings = found_columns(sample(files[-1])).settings()
@@ -234,10 +235,4 @@ def found_settings(words: Sequence[str]) -> dict[str, Any]:
             tokenizer_named("gpt2")
         except InputError:
             settings["tokenizer"] = {"train": 4096}
-    return settings
-
-
-def found_options(words: Sequence[str]) -> list[str]:
-    """The same as an option, which those of the command line replace."""
-    settings = found_settings(words)
     return [f"--config={json.dumps({'data': settings})}"] if settings else []

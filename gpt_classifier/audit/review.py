@@ -1,96 +1,52 @@
 """Writes the labels that are probably wrong into a file for spreadsheets, and reads what a person corrected in it.
 
-Knows nothing about how a network is trained that may judge the labels.
+Knows nothing about how labels are judged.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.errors import InputError, did_you_mean
+from gpt_classifier.settings import flat
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from gpt_classifier.data.datamodule import TextDataModule
     from gpt_classifier.data.splits import Splits
-    from gpt_classifier.evaluation.label_quality import Judge
 
 DROP = "drop"  # the new label of a row to leave out, unless a class has this name
-MOST = 10  # rows or classes that a message names
+MOST = 10  # rows that a message names
 SAME = "are source and settings of the data those of review export?"
 
 # ---------------------------------------------------------------- export
 
 
-def export_review(
-    data: "TextDataModule", path: Path, top: int | None, network: "Callable[[pd.DataFrame], Judge] | None" = None
-) -> None:
-    """Writes the training rows into ``path``, the most suspicious first, and prints what was found.
-
-    Args:
-        data: Describes the rows.
-        path: The CSV file that a person will edit.
-        top: Number of rows to write; None for all.
-        network: Makes the judge of the training rows, a network; by default a quick model judges them.
-    """
+def export_review(data: "TextDataModule", path: Path) -> None:
+    """Writes the training rows that ``data`` describes into the CSV file ``path``, the most suspicious first."""
     import numpy as np
 
-    from gpt_classifier.data.splits import linked_rows, units_of_classes
-    from gpt_classifier.evaluation.label_quality import (
-        FOLDS,
-        confident_joint,
-        cross_fitted_probabilities,
-        quick_judge,
-        suspicions,
-    )
+    from gpt_classifier.data.splits import linked_rows
+    from gpt_classifier.evaluation.label_quality import cross_fitted_probabilities, suspicions
 
-    tables = data.read_tables()
-    train, names = tables["train"], data.class_names
-    print(_what_was_read(data, tables))
+    train, names = data.read_tables()["train"], data.class_names
     labels = train["label"].map({name: number for number, name in enumerate(names)}).to_numpy(int)
-    units = linked_rows(train)
-    if network is not None:
-        print(f"trains {FOLDS} networks, each without one fold of the training rows, and keeps none of them")
-        judge = network(train)
-    else:
-        judge = quick_judge(train["text"].tolist(), labels, len(names))
-    p = cross_fitted_probabilities(labels, units.to_numpy(), len(names), judge)
-    suggested, suspicion = suspicions(p, labels)
-    ranked = np.argsort(-suspicion, kind="stable")[:top]
     numbers, texts = train["row"].tolist(), train["text"].tolist()
+    probabilities = cross_fitted_probabilities(texts, labels, linked_rows(train).to_numpy(), len(names))
+    suggested, suspicion = suspicions(probabilities, labels)
+    cell, order = spreadsheet.cell, np.argsort(-suspicion, kind="stable")
     lines = (
-        [numbers[i], spreadsheet.cell(names[labels[i]]), spreadsheet.cell(names[suggested[i]]), ""]
-        + [f"{value:.4f}" for value in (suspicion[i], p[i, labels[i]], p[i, suggested[i]])]
-        + [spreadsheet.cell(spreadsheet.one_line(texts[i]))]
-        for i in ranked
-    )
+        (numbers[i], cell(names[labels[i]]), cell(names[suggested[i]]), "", f"{suspicion[i]:.4f}",
+         cell(spreadsheet.one_line(texts[i])))
+        for i in order
+    )  # fmt: skip
     writers.write(path, chain([spreadsheet.COLUMNS], lines), spreadsheet.MARK)
-    print(_estimate(confident_joint(p, labels), names))
-    distinct = units_of_classes(train, units)
-    if few := [name for name in names if distinct.get(name, 0) < FOLDS]:
-        print(f"  classes with too few training texts for suspicions to mean much{_listed(few)}")
-    print(f"{len(ranked):,} rows, the most suspicious first: {path}")
+    print(f"{len(train):,} training rows, the most suspicious first: {path}")
     print("write into new_label (empty: as it is; drop: leave the row out), save as CSV, then")
-
-
-def _estimate(joint: "np.ndarray", names: Sequence[str]) -> str:
-    """About how many labels are wrong, of all and of the classes that have most of them."""
-    counts = joint.sum(axis=1)
-    wrong = counts - joint.diagonal()
-    total = f"about {wrong.sum():,.0f} of {counts.sum():,.0f} training labels are probably wrong"
-    lines = [f"{total} (an estimate by confident learning, which takes some unusual texts for wrong labels)"]
-    for i in (-wrong).argsort(kind="stable")[:MOST]:
-        others = {name: share for j, (name, share) in enumerate(zip(names, joint[i], strict=True)) if j != i}
-        if round(wrong[i]):
-            most = max(others, key=lambda name: others[name])
-            share = f"about {wrong[i]:,.0f} of {counts[i]:,.0f} ({wrong[i] / counts[i]:.1%})"
-            lines.append(f"  {names[i]}: {share}, most of which may be {most}")
-    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- apply
@@ -120,10 +76,34 @@ def apply_review(data: "TextDataModule", review: str, path: Path) -> str:
         frames = [frame.reindex(columns=names) for frame in frames]
     rows = (frame.astype(object).itertuples(index=False, name=None) for frame in frames)
     writers.write(path, chain([names], *(([_cell(value) for value in row] for row in part) for part in rows)))
-    print(_what_was_read(data, tables))
-    print(_changes(new, train))
-    print(f"{sum(map(len, frames)):,} rows with their columns and {column}: {path}")
+    old = dict(zip(train["row"], train["label"], strict=True))
+    print(f"labels changed: {sum(label != old[row] for row, label in corrected.items()):,}")
+    print(f"rows left out: {len(train) - len(kept):,}")
+    if (number := data.rows.without_text) and data.preparation.empty == "drop":
+        print(f"rows left out without text: {number:,}")
+    print(*data.rows.notes, f"{sum(map(len, frames)):,} rows with their columns and {column}: {path}", sep="\n")
     return column
+
+
+def fit_options(data: "TextDataModule", path: Path, column: str) -> list[str]:
+    """Settings of data, as options, with which fit reads ``path``, whose ``column`` has the splits."""
+    from gpt_classifier.data.splits import OF_THE_BOOK
+
+    needed: dict[str, Any] = {
+        "source": str(path),
+        "splitting.split_column": column,
+        "val_source": None,
+        "test_source": None,
+        "split": "grouped" if data.preparation.split in OF_THE_BOOK else data.preparation.split,
+        "splitting.folds": 0,
+        "splitting.fold": 0,
+        "file_format.delimiter": None,
+        "file_format.encoding": "utf-8",
+        "file_format.header": True,
+    }
+    now = flat(data.hparams)
+    changed = {key: value for key, value in needed.items() if value != now[key]}
+    return [f"--data.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changed.items()]
 
 
 def _sources(
@@ -212,33 +192,6 @@ def _new_labels(review: str, train: "pd.DataFrame", names: Sequence[str]) -> dic
     return {row: None if name == DROP and DROP not in names else name for row, (_, name) in answers.items()}
 
 
-def _changes(new: dict[int, str | None], train: "pd.DataFrame") -> str:
-    """How many labels were changed, by old and new one, and how many rows left out, by label."""
-    old = dict(zip(train["row"], train["label"], strict=True))
-    pairs = Counter(f"{old[row]} to {label}" for row, label in new.items() if label not in (None, old[row]))
-    left_out = Counter(old[row] for row, label in new.items() if label is None)
-    counts = {"labels changed": pairs, "rows left out": left_out}
-    return "\n".join(
-        f"{what}: {count.total():,}{_listed(f'{number:,} {name}' for name, number in count.most_common())}"
-        for what, count in counts.items()
-    )
-
-
-# ---------------------------------------------------------------- sentences
-
-
-def _what_was_read(data: "TextDataModule", tables: "Splits") -> str:
-    from gpt_classifier.data.datasets import title
-
-    frozen = [f"{len(tables[name]):,} {name}" for name in ("val", "test") if name in tables]
-    first = f"{title(data.source)}, split {data.preparation.split}: {len(tables['train']):,} training rows"
-    lines = [f"{first}; {' and '.join(frozen)} rows are not reviewed and stay as they are" if frozen else first]
-    if number := data.rows.without_text:
-        how = "dropped" if data.preparation.empty == "drop" else "kept"
-        lines.append(f"  {number:,} rows without text: {how}")
-    return "\n".join([*lines, *(f"  {note}" for note in data.rows.notes)])
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -264,9 +217,3 @@ def _check_replaces_nothing(path: Path, data: "TextDataModule", review: str) -> 
     files = [file for source in sources if not is_named(source) for file in paths(source)]
     if path.resolve() in [Path(file).resolve() for file in (*files, review)]:
         raise InputError(f"--output {path} would replace a file that it is made of: name another")
-
-
-def _listed(parts: Iterable[str]) -> str:
-    parts = list(parts)
-    more = f" and {len(parts) - MOST:,} more" if len(parts) > MOST else ""
-    return f" ({', '.join(parts[:MOST])}{more})" if parts else ""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from gpt_classifier.errors import InputError
 
-COLUMNS = ("row", "label", "suggested_label", "new_label", "suspicion", "p_label", "p_suggested_label", "text")
+COLUMNS = ("row", "label", "suggested_label", "new_label", "suspicion", "text")
 
 READ = ("row", "label", "new_label", "text")  # those that are read again
 

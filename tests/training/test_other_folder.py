@@ -24,7 +24,6 @@ def project(tmp_path, monkeypatch, fit):
 def commands(run):
     return [
         ["test", f"--model={run}"],
-        ["review", "export", str(run), "--output=review.csv"],
         ["calibrate", str(run)],
     ]
 
