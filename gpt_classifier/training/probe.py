@@ -32,9 +32,9 @@ CHOICE_ROWS = 5_000  # training rows that the choice is made on at most
 ENOUGH_ROWS = 1_000  # validation rows that suffice for the choice; with fewer, folds of training rows are scored
 FOLDS = 5
 FEW_BLOCKS = 12  # up to which the head is solved behind each
-# A channel that varies less than this share of the states' root mean square is not enlarged to a deviation of 1: half
-# precision rounds to about as much, so that its variation would be that of other batches or another machine.
-STEADY = 1e-3
+# A channel that varies less than this share of a usual channel's size is not enlarged to a deviation of 1: half precision
+# rounds to about as much, so that its variation would be that of other batches or another machine.
+STEADY = 1e-2
 TOLERANCE, ITERATIONS = 1e-3, 500  # of the gradient and of L-BFGS while choosing; the head itself is solved further
 
 
@@ -100,7 +100,8 @@ class Solver:
             tolerance: Largest component of the gradient at which L-BFGS ends.
         """
         deviation, mean = torch.std_mean(x.double(), 0, correction=0)
-        deviation = deviation.clamp_min(max(1e-12, STEADY * float(x.double().square().mean().sqrt())))
+        usual = float(x.double().square().mean(0).sqrt().median())  # size of a channel, whatever a few large ones are
+        deviation = deviation.clamp_min(max(1e-12, STEADY * usual))
         inputs = ((x.double() - mean) / deviation).float().numpy()
         solve = self._each_label if self.task.multi_label else self._multinomial
         for weight, bias in solve(inputs, labels, strengths, tolerance):

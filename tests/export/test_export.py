@@ -62,6 +62,27 @@ def folder_of(tmp_path):
     return make
 
 
+@pytest.mark.parametrize("where", [".", "link", "dangling", "empty"])
+def test_an_empty_folder_of_any_kind_takes_an_export(where, folder_of, tmp_path, monkeypatch):
+    model = folder_of(contents())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    monkeypatch.chdir(tmp_path / "empty")
+    output = Path(where) if where == "." else tmp_path / where
+    export(model, "merged", output)
+    assert TextClassifier.load(output).predict("a text").label
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_an_int8_export_that_decides_otherwise_is_not_written(folder_of, tmp_path, monkeypatch):
+    model = folder_of(contents())
+    monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda self, texts: np.eye(3)[np.arange(len(texts)) % 3])
+    with pytest.raises(InputError, match=r"gives another class on \d+% of 56 texts: nothing was written; use --to onnx"):
+        export(model, "int8", tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
+
+
 # ---------------------------------------------------------------- tokenizers
 
 
