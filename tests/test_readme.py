@@ -26,6 +26,7 @@ def _in_the_repository(monkeypatch):
 @pytest.mark.parametrize("line", sorted({c.strip() for c in COMMANDS if c.split()[0] in ("fit", "test", "predict")}))
 def test_the_trainers_commands_parse(line, capsys):
     arguments = [a for a in shlex.split(line) if a not in ("...", "--help")]
+    arguments = ["csv" if a == "messages.yaml" else a for a in arguments]  # which init writes
     if arguments[-1] == "--config":
         arguments = arguments[:-1]  # the sentence leaves the file open
     with pytest.raises(SystemExit) as end:

@@ -24,8 +24,8 @@ classifier.predict("your text")
 {rows}
 """
 ACCURACY = """
-The interval is a 95 % Wilson interval. The validation rows chose the epoch, so a test on rows that took no part is
-the figure to trust.
+The interval is a 95 % Wilson interval. The validation rows may have chosen the epoch or the probe, so a test on rows
+that took no part is the figure to trust.
 """
 DATA = """
 ## Data
@@ -37,7 +37,7 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")  # what may mean something i
 
 
 def model_card(
-    contents: Bundle, training: Mapping[str, Any] | None = None, accuracy: str = "", summary: str = ""
+    contents: Bundle, training: Mapping[str, Any] | None = None, accuracy: str = "", summary: str = "", probe: str = ""
 ) -> str:
     """The card in Markdown.
 
@@ -46,6 +46,7 @@ def model_card(
         training: The settings that it was trained with, if they are known.
         accuracy: That of the validation rows, with its interval.
         summary: What the data were.
+        probe: How the head was solved, where nothing else trained.
     """
     network, text_encoder = contents.model.backbone.config, contents.text_encoder.settings()
     size = f"{network.n_layer} blocks, {network.n_embd} channels, {network.n_head} heads"
@@ -60,7 +61,10 @@ def model_card(
         if (teacher := training.get("teacher")) is not None:
             weight = "weight {weight:g}, temperature {temperature:g}".format_map(teacher)
             how += f", with the answers of the teacher {escaped(Path(teacher['folder']).name)} ({weight})"
-        rows |= {"initial weights": training["weights"] or "those of an earlier model", "trained": how}
+        weights, backbone = training["weights"] or "those of an earlier model", training.get("backbone")
+        if weights == "pretrained" and isinstance(backbone, str):
+            weights = f"those of {escaped(Path(backbone).name)}"
+        rows |= {"initial weights": weights, "trained": f"head alone, solved: {probe}" if probe else how}
         rows["validation accuracy"] = accuracy or "not measured"
     if contents.decision.multi_label:
         rows["labels of a text"] = "any number"

@@ -156,8 +156,10 @@ def _curves(
     lines, legend = [], []
     for n, c in enumerate(drawn):
         x, y = points[c]
-        lines.append(charts.Line(x, y, charts.colour(n)))
-        legend.append((charts.colour(n), f"{test.names[c]}: {scores[c]:.3f}"))
+        # A class has one colour in all charts, as long as there are colours for all classes.
+        colour = charts.colour(c if len(test.names) <= MAX_CURVES else n)
+        lines.append(charts.Line(x, y, colour))
+        legend.append((colour, f"{test.names[c]}: {scores[c]:.3f}"))
     if len(drawn) > 1:
         x, y = ranking.mean_curve(list(points.values()))
         lines.append(charts.Line(x, y, "mean"))

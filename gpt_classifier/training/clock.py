@@ -15,7 +15,9 @@ class FitClock:
         self._total = seconds
 
     def start(self) -> None:
-        self._began = time.perf_counter() - (self._total or 0.0)
+        """Runs from now on, or goes on where it runs already, since a probe that came before the fit."""
+        if self._began is None:
+            self._began = time.perf_counter() - (self._total or 0.0)
 
     def stop(self) -> None:
         self._total, self._began = self.seconds(), None

@@ -32,8 +32,8 @@ CHOICE_ROWS = 5_000  # training rows that the choice is made on at most
 ENOUGH_ROWS = 1_000  # validation rows that suffice for the choice; with fewer, folds of training rows are scored
 FOLDS = 5
 FEW_BLOCKS = 12  # up to which the head is solved behind each
-# A channel that varies less than this share of a usual channel's size is not enlarged to a deviation of 1: half precision
-# rounds to about as much, so that its variation would be that of other batches or another machine.
+# A channel that varies less than this share of a usual channel's size is not enlarged to a deviation of 1: half
+# precision rounds to about as much, so that its variation would be that of other batches or another machine.
 STEADY = 1e-2
 TOLERANCE, ITERATIONS = 1e-3, 500  # of the gradient and of L-BFGS while choosing; the head itself is solved further
 

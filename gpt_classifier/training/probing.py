@@ -67,6 +67,7 @@ def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResu
             "learn from a teacher: set trainable to all or last_block, or leave out teacher"
         )
     began = time.monotonic()
+    module.clock.start()  # the probe is a part of the training, and may be all of it
     with _plain_tensors():
         module.model.to(module.trainer.strategy.root_device)
         module.model.eval()  # blocks that will train drop nothing here

@@ -24,6 +24,7 @@ from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.settings import grouped
 from gpt_classifier.statistics.intervals import wilson
+from gpt_classifier.training.state_store import sha256
 
 CHUNK = 1000  # texts between two looks at the clock
 
@@ -108,6 +109,8 @@ def hire(config: TeacherConfig, data: TextDataModule, device: torch.device) -> t
     _check_classes(contents, data, config.folder)
     if contents.trained_on is not None and (leaks := leaks_of(data.tables, contents.trained_on, config.folder)):
         rank_zero_info(f"  {leaks}")
+    weights = sha256(tensor.cpu().contiguous() for tensor in contents.model.state_dict().values())
+    data.fit_identity["the teacher's weights"] = weights[:16]  # a folder of runs may have a newer one by now
     classifier, order = TextClassifier(contents, device), [contents.class_names.index(n) for n in data.class_names]
 
     def answers(texts: list[str]) -> Tensor:

@@ -78,7 +78,9 @@ def test_an_empty_folder_of_any_kind_takes_an_export(where, folder_of, tmp_path,
 def test_an_int8_export_that_decides_otherwise_is_not_written(folder_of, tmp_path, monkeypatch):
     model = folder_of(contents())
     monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda self, texts: np.eye(3)[np.arange(len(texts)) % 3])
-    with pytest.raises(InputError, match=r"gives another class on \d+% of 56 texts: nothing was written; use --to onnx"):
+    with pytest.raises(
+        InputError, match=r"gives another class on \d+% of 56 texts: nothing was written; use --to onnx"
+    ):
         export(model, "int8", tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
 

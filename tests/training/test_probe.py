@@ -278,6 +278,10 @@ def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, ti
     texts = ["WIN a car, call now!", "See you at five", ""]
     expected = TextClassifier(module.bundle()).predict_proba(texts)
     assert TextClassifier.load(run / "model").predict_proba(texts) == pytest.approx(expected, abs=1e-6)
+    card = (run / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"| trained | head alone, solved: {module.probed.best.pooling.replace('_', ' ')} behind block" in card
+    assert "AdamW" not in card
+    assert module.trained_seconds() >= module.probed.seconds
     again = GPTClassifier.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
     assert TextClassifier(again.bundle()).predict_proba(texts) == pytest.approx(expected, abs=1e-6)
     assert "probe: " in caplog.text

@@ -239,3 +239,16 @@ def test_weight_and_temperature_are_chosen_on_validation_rows(teacher, unlabelle
     assert best["model"]["teacher"].keys() == {"folder", "weight", "temperature"}
     assert best["model"]["teacher"]["folder"] == teacher
     assert "best of 2 trials" in capsys.readouterr().out
+
+
+def test_a_resumed_fit_keeps_its_teacher(teacher, tiny_model, tiny_data, quick_trainer, tmp_path):
+    trainer = quick_trainer(max_epochs=1)
+    trainer.fit(tiny_model(trainable="all", teacher=teacher), tiny_data())
+    trainer.save_checkpoint(tmp_path / "student.ckpt")
+    other = tiny_model(trainable="all")
+    quick_trainer(max_steps=1).fit(other, tiny_data())
+    other.to_text_classifier("cpu").save(teacher)
+    with pytest.raises(InputError, match="the teacher's weights are .*, but the checkpoint was written with"):
+        quick_trainer(max_epochs=2).fit(
+            tiny_model(trainable="all", teacher=teacher), tiny_data(), ckpt_path=tmp_path / "student.ckpt"
+        )

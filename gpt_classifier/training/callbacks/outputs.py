@@ -91,7 +91,8 @@ class FinishRun(Callback):
         policy = model.hparams["trainable"]
         if policy in ("lora", "biases"):
             adapter.save_adapter(folder.with_name("adapter"), contents, trainable_names(contents.model, policy))
-        contents = replace(contents, card=model_card(contents, model.hparams, self.best_accuracy, summary))
+        probe = "" if model.probed is None or self.best_epoch else str(model.probed).removeprefix("probe: ")
+        contents = replace(contents, card=model_card(contents, model.hparams, self.best_accuracy, summary, probe))
         if (decide := model.hparams["decide"]) is not None and data is not None and "val" in data.tables:
             contents = _calibrated(contents, data.tables["val"], decide)
         model_folder.save_folder(folder, contents, contents.card)
