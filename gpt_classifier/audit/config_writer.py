@@ -31,7 +31,7 @@ INSPECTED = 2000  # texts whose script and language are counted, evenly spaced
 UNREACHED = "no published network lies on this machine or can be reached"
 FROM_SCRATCH = (
     f"{UNREACHED}, so a small one is trained from scratch, which usually does worse than the classical models of a "
-    "test. Copy the folder of a network here and name it, --config encoder --model.backbone FOLDER, or let the variable "
+    "test. Copy the folder of a network here and name it, --config encoder --model.backbone FOLDER, or let "
     f"{networks.FOLDER} name a folder of such folders"
 )
 NO_NETWORK = f"{UNREACHED}: the configuration names GPT-2, which fit has to download"
