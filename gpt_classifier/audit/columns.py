@@ -230,6 +230,8 @@ def found_options(words: Sequence[str]) -> list[str]:
         settings = found_columns(sample(files[-1])).settings()
     if "splitting.folds" in named:  # which divide a single source
         settings = {name: value for name, value in settings.items() if not name.endswith(("_source", "splitting"))}
+    if named & {"val_source", "test_source"}:  # in place of a column that divides the rows
+        settings.pop("splitting", None)
     if not any(name.startswith(("tokenizer", "--model.")) for name in named):
         try:
             tokenizer_named("gpt2")
