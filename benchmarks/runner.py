@@ -1,4 +1,4 @@
-"""Runs the jobs of a benchmark in turn, each in a process of its own; knows nothing about their measurements."""
+"""Runs the jobs of a benchmark in turn, each in a process of its own."""
 
 import argparse
 import json

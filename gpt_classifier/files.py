@@ -1,4 +1,4 @@
-"""Finds the files of the package, of caches and of runs, and writes files whole; knows nothing about their contents."""
+"""Finds the files of the package, of caches and of runs, and writes files whole."""
 
 import hashlib
 import os

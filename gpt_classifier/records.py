@@ -1,4 +1,4 @@
-"""Turns nested dataclasses into values that JSON knows, and back, and checks values; knows none of them by name.
+"""Turns nested dataclasses into values that JSON knows, and back, and checks values.
 
 A field is a key of the same name, without an underscore at its end (``class_``). It is left out where it has its
 default value, and None where it has no default and the key is missing, as in a file of an earlier version.

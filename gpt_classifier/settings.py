@@ -1,4 +1,4 @@
-"""Checks settings and groups them in dataclasses; knows none of them by name."""
+"""Checks settings and groups them in dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass

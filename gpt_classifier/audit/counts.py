@@ -1,4 +1,4 @@
-"""Computes what an audit reports: duplicates, lengths, scripts, trivial models, words; knows no network.
+"""Computes what an audit reports: duplicates, lengths, scripts, trivial models, words.
 
 Rows are concatenated tables of :mod:`~gpt_classifier.data.datasets`, with the columns ``split`` and ``null`` (whether
 the text was missing; missing texts and labels are ``""``). For duplicates, they also have ``key``, the

@@ -1,4 +1,4 @@
-"""Turns facts about labelled texts into findings: a sentence, its rows and a fix; knows nothing about models."""
+"""Turns facts about labelled texts into findings: a sentence, its rows and a fix."""
 
 import re
 import unicodedata

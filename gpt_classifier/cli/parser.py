@@ -1,6 +1,6 @@
 """Looks at a command line before anything slow is imported: configurations by name, misspelt settings, missing files.
 
-Refuses only what the parser and the data module would refuse some seconds later; knows nothing about their values.
+Refuses only what the parser and the data module would refuse some seconds later.
 """
 
 from collections.abc import Container, Iterator

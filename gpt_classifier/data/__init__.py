@@ -1,1 +1,1 @@
-"""Labelled texts from their sources to batches; knows nothing about models."""
+"""Labelled texts from their sources to batches."""

@@ -1,4 +1,4 @@
-"""Changes training texts at random, each time they are read; knows neither tokens nor models."""
+"""Changes training texts at random, each time they are read."""
 
 import re
 from collections.abc import Callable, Sequence

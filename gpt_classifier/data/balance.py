@@ -1,4 +1,4 @@
-"""Balances the classes of training rows, by rows or weights, and takes a part of them; knows nothing about tokens."""
+"""Balances the classes of training rows, by rows or weights, and takes a part of them."""
 
 from collections.abc import Sequence
 from typing import Literal

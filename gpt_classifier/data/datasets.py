@@ -1,4 +1,4 @@
-"""Reads labelled texts from named data sets and files into tables; knows nothing about splitting and tokens.
+"""Reads labelled texts from named data sets and files into tables.
 
 A table is a DataFrame with the columns ``text`` and ``label``, which may be None, and ``row``, the number of the row in
 its source, counted from 0. With a group column, it also has the column ``group``. Where a text may have any number of

@@ -1,4 +1,4 @@
-"""Keeps a table's texts as token ids in one flat array; knows nothing about where they came from."""
+"""Keeps a table's texts as token ids in one flat array."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence

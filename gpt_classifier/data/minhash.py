@@ -1,4 +1,4 @@
-"""Finds texts with similar wording by MinHash; knows nothing about labels and splits.
+"""Finds texts with similar wording by MinHash.
 
 MinHash with locality-sensitive hashing (Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
 chapter 3) finds candidate pairs, which are verified by the exact Jaccard similarity of their word bigrams. All steps

@@ -1,4 +1,4 @@
-"""Rows as they were read -> cleaned, classed, divided, balanced tables; knows nothing about tokens."""
+"""Rows as they were read -> cleaned, classed, divided, balanced tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Drops or merges the classes that have too few distinct texts to be divided; knows nothing about tokens."""
+"""Drops or merges the classes that have too few distinct texts to be divided."""
 
 from collections import Counter
 from collections.abc import Collection

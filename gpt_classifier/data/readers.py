@@ -1,4 +1,4 @@
-"""Reads rows of CSV, TSV, JSON and Parquet files in chunks; knows nothing about texts, labels and named data sets."""
+"""Reads rows of CSV, TSV, JSON and Parquet files in chunks."""
 
 import codecs
 import csv

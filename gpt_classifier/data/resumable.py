@@ -1,4 +1,4 @@
-"""Continues the batches of a stopped fit where they ended, or refuses to; knows nothing about what is in them."""
+"""Continues the batches of a stopped fit where they ended, or refuses to."""
 
 import os
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""Batches row numbers for training and evaluation, on any number of processes; knows nothing about texts."""
+"""Batches row numbers for training and evaluation, on any number of processes."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Splits a table into train, val and test, reproducibly; knows nothing about tokens."""
+"""Splits a table into train, val and test, reproducibly."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Cells that spreadsheets take for no formula, and the file that a person edits in one; knows nothing about its labels.
+"""Cells that spreadsheets take for no formula, and the file that a person edits in one.
 
 What a program reads (predictions, scores, the table of a study) has its cells as they are, also those that begin like
 a formula: into a spreadsheet they are imported as texts. A spreadsheet takes cells for formulas, numbers and dates. So

@@ -1,4 +1,4 @@
-"""Tells in lines what the rows of a fit are and what became of them; knows nothing about where they come from."""
+"""Tells in lines what the rows of a fit are and what became of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What labels mean, one class a text or any number of labels, in loss, prediction and probability; knows no networks.
+"""What labels mean, one class a text or any number of labels, in loss, prediction and probability.
 
 Shapes: N texts, K classes. Single labels are class numbers (N,) in int64; multi-labels are 1.0 for each label that a
 text has and else 0.0, (N, K).

@@ -1,4 +1,4 @@
-"""Tells texts, names and missing values apart from everything else; knows no files and needs no pandas.
+"""Tells texts, names and missing values apart from everything else.
 
 A text is a ``str``, or bytes that are UTF-8. A value is missing if it is None, NaN, or what pandas, polars and pyarrow
 have for it. Everything else is refused by its type: what ``str`` makes of a list or a number is seldom what was meant.

@@ -1,4 +1,4 @@
-"""Writes whole CSV, JSONL and Parquet files for programs, with cells as they are; knows nothing of what is in them."""
+"""Writes whole CSV, JSONL and Parquet files for programs, with cells as they are."""
 
 import json
 import re

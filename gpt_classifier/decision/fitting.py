@@ -1,4 +1,4 @@
-"""Fits the rule by which a model decides, on validation rows; knows nothing about models.
+"""Fits the rule by which a model decides, on validation rows.
 
 Shapes: N rows, K classes.
 """

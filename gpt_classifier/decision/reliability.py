@@ -1,4 +1,4 @@
-"""Compares probabilities with how often they are right; knows neither models nor texts.
+"""Compares probabilities with how often they are right.
 
 Shapes: N rows, K classes, M bins.
 """

@@ -1,4 +1,4 @@
-"""Turns logits into probabilities and an answer, by the rule that the user chose; knows no networks and no texts.
+"""Turns logits into probabilities and an answer, by the rule that the user chose.
 
 Shapes: N texts, K classes.
 """

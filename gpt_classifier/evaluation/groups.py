@@ -1,4 +1,4 @@
-"""Counts errors in groups of rows: by length, by script, with and without some rows; knows nothing about models."""
+"""Counts errors in groups of rows: by length, by script, with and without some rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

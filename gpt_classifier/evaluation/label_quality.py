@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, by models that were trained without them; knows nothing about files.
+"""Which labels are probably wrong, by models that were trained without them.
 
 The ranking is by the normalized margin of C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating
 Uncertainty in Dataset Labels", Journal of Artificial Intelligence Research 70, 2021; on 300 random tables of up to 50

@@ -1,4 +1,4 @@
-"""Scores a language model over batches and processes: loss and bits per byte; knows nothing about networks."""
+"""Scores a language model over batches and processes: loss and bits per byte."""
 
 import math
 from typing import Any

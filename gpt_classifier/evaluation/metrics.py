@@ -1,4 +1,4 @@
-"""Scores the outputs of an epoch, as scikit-learn defines the scores; knows nothing about models."""
+"""Scores the outputs of an epoch, as scikit-learn defines the scores."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Finds the training texts that are most like given ones, which often explain an error; knows nothing about models."""
+"""Finds the training texts that are most like given ones, which often explain an error."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Scores a test: a network's outputs as values with their uncertainty; knows nothing about files."""
+"""Scores a test: a network's outputs as values with their uncertainty."""
 
 import math
 from collections.abc import Hashable, Sequence

@@ -1,4 +1,4 @@
-"""Writes a classifier's network as ONNX; knows nothing about the library ``transformers``.
+"""Writes a classifier's network as ONNX.
 
 Its inputs are token ids (B, T), padded on the right, and lengths (B,); its output is probabilities (B, K), calibrated.
 """

@@ -1,4 +1,4 @@
-"""Reads the checkpoints of fits without running code in them; knows nothing about how they are trained on."""
+"""Reads the checkpoints of fits without running code in them."""
 
 import pickle
 from pathlib import Path

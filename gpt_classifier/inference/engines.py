@@ -1,4 +1,4 @@
-"""Classifies the rows of files in the processes of a Ray cluster, through Ray Data; knows no Lightning.
+"""Classifies the rows of files in the processes of a Ray cluster, through Ray Data.
 
 A process that ends loses the rows of its task only, and Ray classifies them anew in another.
 """

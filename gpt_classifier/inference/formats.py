@@ -1,4 +1,4 @@
-"""The formats of stored models: their versions, and the file ``config.json`` with its checksum; knows no tensors."""
+"""The formats of stored models: their versions, and the file ``config.json`` with its checksum."""
 
 import json
 import zlib

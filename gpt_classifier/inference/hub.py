@@ -1,4 +1,4 @@
-"""Reads a GPT-2 classifier of ``transformers`` from its folder, without that package; knows nothing about its own."""
+"""Reads a GPT-2 classifier of ``transformers`` from its folder, without that package."""
 
 import json
 from collections.abc import Mapping

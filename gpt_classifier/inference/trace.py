@@ -1,4 +1,4 @@
-"""Follows an answer through its text: class probabilities after every token; knows nothing about how they are shown.
+"""Follows an answer through its text: class probabilities after every token.
 
 With causal attention the hidden state of a position depends on the tokens up to it alone, so one pass through the
 network gives what classifying each prefix would give. Shapes: T tokens, C channels, K classes.

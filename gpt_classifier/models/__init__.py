@@ -1,1 +1,1 @@
-"""Token ids -> hidden states -> logits; knows nothing about texts, classes and training."""
+"""Token ids -> hidden states -> logits."""

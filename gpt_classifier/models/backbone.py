@@ -1,4 +1,4 @@
-"""The interface of the network below the head; knows no family of such networks.
+"""The interface of the network below the head.
 
 GPT (models/gpt.py), and networks of transformers (models/split_network.py, models/whole_network.py) implement it.
 Another family is one file:

@@ -1,4 +1,4 @@
-"""Builds a classifier from one serialisable specification; knows nothing about data or training."""
+"""Builds a classifier from one serialisable specification."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext

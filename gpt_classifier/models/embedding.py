@@ -1,4 +1,4 @@
-"""Trains only the embeddings of tokens that occur in the texts; knows nothing about which parameters a policy trains.
+"""Trains only the embeddings of tokens that occur in the texts.
 
 The gradient of a token that never occurs is zero. Leaving these rows out saves writing the zeros, updating them in the
 optimizer and sending them between processes: in GPT-2 the token embeddings are a third of all parameters.

@@ -1,4 +1,4 @@
-"""GPT-2 from scratch: turns token ids into hidden states; knows nothing about labels or where weights come from.
+"""GPT-2 from scratch: turns token ids into hidden states.
 
 The architecture is that of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), with the
 parameter names of the released model. Shapes: B texts, T tokens, C channels, H heads.

@@ -1,4 +1,4 @@
-"""Computes a block of a decoder of ``transformers`` at one position of each text; knows no architecture.
+"""Computes a block of a decoder of ``transformers`` at one position of each text.
 
 Of all other positions only keys and values are needed, so queries, the output of attention and the perceptron are
 computed once a text. The block's own code runs, twice: up to its keys and values, which its attention hands to a cache,

@@ -1,4 +1,4 @@
-"""Low-rank adaptation: trainable low-rank updates of frozen matrices; knows nothing about the network they are in.
+"""Low-rank adaptation: trainable low-rank updates of frozen matrices.
 
 E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021, arXiv:2106.09685). The frozen weights keep
 their names; an adapted matrix gains ``lora_A`` (rank, in), ``lora_B`` (out, rank) and, with DoRA, ``lora_m`` (out,).

@@ -1,4 +1,4 @@
-"""Writes and reads files of tensors, each with a checksum; knows nothing about networks."""
+"""Writes and reads files of tensors, each with a checksum."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Reads the configuration of a network of ``transformers``; knows nothing about its weights.
+"""Reads the configuration of a network of ``transformers``.
 
 Code from the hub is never run, neither with published weights nor from a model folder.
 """

@@ -1,4 +1,4 @@
-"""Builds networks of ``transformers``, with published, random or no weights; knows nothing about how they are run.
+"""Builds networks of ``transformers``, with published, random or no weights.
 
 Code from the hub is never run, neither with published weights nor from a model folder.
 """

@@ -1,4 +1,4 @@
-"""Saves a pretrained network as a folder that ``fit --model.weights`` takes; knows nothing about training."""
+"""Saves a pretrained network as a folder that ``fit --model.weights`` takes."""
 
 from pathlib import Path
 from typing import Any

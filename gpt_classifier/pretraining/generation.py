@@ -1,4 +1,4 @@
-"""Continues a text token by token with a language model; knows nothing about training."""
+"""Continues a text token by token with a language model."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Trains a network to predict the next token with Lightning: loss, optimizer, scores; knows nothing about labels."""
+"""Trains a network to predict the next token with Lightning: loss, optimizer, scores."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Packs documents into one file of tokens without padding, and reads blocks of it; knows nothing about sources.
+"""Packs documents into one file of tokens without padding, and reads blocks of it.
 
 Each document begins with the end-of-text token, as in GPT-2. Shapes: N tokens, T tokens of a block.
 """

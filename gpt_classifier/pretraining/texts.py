@@ -1,4 +1,4 @@
-"""Streams the documents to pretrain on from tables and plain text files; knows nothing about tokens."""
+"""Streams the documents to pretrain on from tables and plain text files."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b

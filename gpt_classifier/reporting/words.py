@@ -1,4 +1,4 @@
-"""How a report writes shares, scores and names; knows nothing about what it reports."""
+"""How a report writes shares, scores and names."""
 
 import unicodedata
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Says what a model answers and by which rule, for the page; knows no texts."""
+"""Says what a model answers and by which rule, for the page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Answers concurrent requests together: one worker, one call of the classifier for all that waits; knows no HTTP."""
+"""Answers concurrent requests together: one worker, one call of the classifier for all that waits."""
 
 import asyncio
 from collections import deque

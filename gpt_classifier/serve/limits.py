@@ -1,4 +1,4 @@
-"""Who may ask how much: sizes, rates, the token, and pages of other origins; knows nothing about models."""
+"""Who may ask how much: sizes, rates, the token, and pages of other origins."""
 
 import hmac
 import math

@@ -1,4 +1,4 @@
-"""Counts what the service does, for Prometheus; knows neither texts nor who asks."""
+"""Counts what the service does, for Prometheus."""
 
 import time
 from collections.abc import Callable, Collection

@@ -1,4 +1,4 @@
-"""Tables in CSV, as bytes: their texts, and the same rows with predictions; knows neither HTTP nor models."""
+"""Tables in CSV, as bytes: their texts, and the same rows with predictions."""
 
 from csv import reader
 from io import StringIO

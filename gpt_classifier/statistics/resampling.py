@@ -1,4 +1,4 @@
-"""Intervals of scores that are no share of rows, by resampling the rows; knows neither models nor texts."""
+"""Intervals of scores that are no share of rows, by resampling the rows."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""Text -> token ids; knows nothing about labels and networks."""
+"""Text -> token ids."""

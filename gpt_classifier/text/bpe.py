@@ -1,4 +1,4 @@
-"""Learns a byte-pair encoding from texts; knows nothing about where they come from.
+"""Learns a byte-pair encoding from texts.
 
 The library ``tokenizers`` counts and merges; tiktoken, which is faster, then encodes with the same result.
 """

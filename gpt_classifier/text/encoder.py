@@ -1,4 +1,4 @@
-"""Turns text into padded batches of token ids; knows nothing about class names, files or models.
+"""Turns text into padded batches of token ids.
 
 This is the only path from text to tensor: training, evaluation, prediction and export all take it.
 """

@@ -1,4 +1,4 @@
-"""Replaces what UTF-8 cannot hold, and measures and shortens texts for people; knows nothing about tokens."""
+"""Replaces what UTF-8 cannot hold, and measures and shortens texts for people."""
 
 import unicodedata
 

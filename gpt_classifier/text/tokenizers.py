@@ -1,4 +1,4 @@
-"""Converts text to token ids, also as a stored model does; knows nothing about truncation, batches and networks.
+"""Converts text to token ids, also as a stored model does.
 
 GPT-2's byte pairs, those learned from one's own texts and plain bytes use tiktoken, those of published networks the
 library ``tokenizers``.

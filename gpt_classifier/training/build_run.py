@@ -1,4 +1,4 @@
-"""Builds data, model and trainer from a configuration, with LightningCLI; knows nothing about studies and searches."""
+"""Builds data, model and trainer from a configuration, with LightningCLI."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Collects the outputs of each stage's epoch and names their scores as they are logged; knows no network."""
+"""Collects the outputs of each stage's epoch and names their scores as they are logged."""
 
 from collections.abc import Sequence
 

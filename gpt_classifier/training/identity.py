@@ -1,4 +1,4 @@
-"""What a resumed fit must share with the stopped one, besides its data; knows nothing about how it is trained."""
+"""What a resumed fit must share with the stopped one, besides its data."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """Applies settings to a configuration, up to the data, model and trainer that the two describe.
 
-The rows of a study and the trials of a search are such variants of one configuration; this module knows neither.
+The rows of a study and the trials of a search are such variants of one configuration.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Pooled states of texts behind each block of a frozen network, from one pass over it; knows no labels."""
+"""Pooled states of texts behind each block of a frozen network, from one pass over it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

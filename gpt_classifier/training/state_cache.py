@@ -1,4 +1,4 @@
-"""Training rows as hidden states behind the frozen blocks, so that epochs start there; knows nothing about class names.
+"""Training rows as hidden states behind the frozen blocks, so that epochs start there.
 
 The blocks below the first trained block do not change from epoch to epoch, so a text's hidden states at the input of
 that block are the same in every epoch.

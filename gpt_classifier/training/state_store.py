@@ -1,4 +1,4 @@
-"""Stores tensors by key in files that later runs reuse, with checksums and a size limit; knows nothing about models."""
+"""Stores tensors by key in files that later runs reuse, with checksums and a size limit."""
 
 import hashlib
 import os

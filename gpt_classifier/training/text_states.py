@@ -1,4 +1,4 @@
-"""Runs a part of a network that does not change once for each distinct text, and keeps its output; knows no labels.
+"""Runs a part of a network that does not change once for each distinct text, and keeps its output.
 
 Outputs are kept without padding, in files that later runs with the same frozen weights reuse, whatever their seed, head
 or learning rate.

@@ -1,4 +1,4 @@
-"""A LightningModule that watches its loss and weights and seeds its batches; knows nothing about what it learns."""
+"""A LightningModule that watches its loss and weights and seeds its batches."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Reads a search: the space of settings and the score that ranks them; knows nothing about trials."""
+"""Reads a search: the space of settings and the score that ranks them."""
 
 import json
 import math

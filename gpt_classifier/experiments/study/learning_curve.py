@@ -1,4 +1,4 @@
-"""Accuracy by the number of labelled training texts: table and sentences; knows nothing about training."""
+"""Accuracy by the number of labelled training texts: table and sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Figures of matplotlib whose letters can be read in any script; knows nothing about what they show."""
+"""Figures of matplotlib whose letters can be read in any script."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Draws estimates with their intervals, one below the other; knows nothing about what was estimated."""
+"""Draws estimates with their intervals, one below the other."""
 
 from collections.abc import Sequence
 from textwrap import wrap

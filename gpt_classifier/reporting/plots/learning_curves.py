@@ -1,4 +1,4 @@
-"""Draws accuracies over the number of training texts; knows nothing about what was trained."""
+"""Draws accuracies over the number of training texts."""
 
 from collections.abc import Iterable, Sequence
 from math import log

@@ -1,4 +1,4 @@
-"""Draws predictions for TensorBoard; knows nothing about training."""
+"""Draws predictions for TensorBoard."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING

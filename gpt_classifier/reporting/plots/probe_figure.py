@@ -1,4 +1,4 @@
-"""Draws the scores of a linear probe by block; knows nothing about how it was solved."""
+"""Draws the scores of a linear probe by block."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Draws the scores of a search's trials over time and against each setting; knows nothing about how they were found."""
+"""Draws the scores of a search's trials over time and against each setting."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
