@@ -90,7 +90,7 @@ def test_a_group_does_not_change(kind):
 
 
 def test_a_value_of_another_type_is_one_clear_line():
-    with pytest.raises(InputError, match="optimizer.weight_decay is 'much', expected a finite number"):
+    with pytest.raises(InputError, match=r"optimizer.weight_decay is 'much', expected a finite number"):
         grouped(OptimizerConfig, "optimizer", {"weight_decay": "much"})
 
 

@@ -248,7 +248,7 @@ def test_a_resumed_fit_keeps_its_teacher(teacher, tiny_model, tiny_data, quick_t
     other = tiny_model(trainable="all")
     quick_trainer(max_steps=1).fit(other, tiny_data())
     other.to_text_classifier("cpu").save(teacher)
-    with pytest.raises(InputError, match="the teacher's weights are .*, but the checkpoint was written with"):
+    with pytest.raises(InputError, match=r"the teacher's weights are .*, but the checkpoint was written with"):
         quick_trainer(max_epochs=2).fit(
             tiny_model(trainable="all", teacher=teacher), tiny_data(), ckpt_path=tmp_path / "student.ckpt"
         )
