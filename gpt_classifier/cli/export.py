@@ -4,8 +4,8 @@ from pathlib import Path
 
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.export.formats import FORMATS, export
-from gpt_classifier.export.hub import push
 from gpt_classifier.export.verify import probe_texts, read_texts
+from gpt_classifier.inference.upload import push
 
 
 def main(arguments: list[str]) -> None:

@@ -4,7 +4,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from gpt_classifier import files
 from gpt_classifier.data.values import listed, shown, text_of
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.inference import bundle, model_folder
+from gpt_classifier.inference import bundle, model_folder, upload
 from gpt_classifier.inference.model_card import model_card
 from gpt_classifier.inference.trace import Trace, check_traceable, trace
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.text.encoder import aggregated, batch_tokens, texts_of_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READ_AHEAD = 256  # texts of a stream that are classified together: enough to sort by length and fill batches
 
@@ -35,17 +39,6 @@ class Prediction(NamedTuple):
     def labels(self) -> tuple[str, ...]:
         """The labels of a text that may have any number of them."""
         return self.candidates
-
-
-@runtime_checkable
-class Column(Protocol):
-    """A column of a table of pandas; tells it apart without importing pandas."""
-
-    index: Any
-
-    def to_frame(self) -> Any: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
 
 
 class TextClassifier:
@@ -100,6 +93,35 @@ class TextClassifier:
             raise InputError("an int8 network cannot be saved: load the model without int8, and save that")
         model_folder.save_folder(Path(folder), self._contents, self._contents.card or model_card(self._contents))
 
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, device: str | torch.device = "auto", int8: bool = False
+    ) -> "TextClassifier":
+        """:meth:`load` of a folder, or of a model's name on the Hugging Face hub, from where it is fetched once."""
+        return cls.load(name if Path(name).exists() else upload.fetch(str(name), revision), device, int8)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """The same as :meth:`save`."""
+        self.save(folder)
+
+    def push_to_hub(self, name: str) -> str:
+        """Uploads the model folder to the private repository ``name`` of the Hugging Face hub; returns its address."""
+        with TemporaryDirectory() as scratch:
+            self.save(Path(scratch) / "model")
+            return upload.push(Path(scratch) / "model", name)
+
+    def __call__(self, texts: str | Iterable[str], top_k: int | None = 1) -> list[Any]:
+        """As a pipeline of transformers: a dictionary of ``label`` and ``score`` for each text, the most probable.
+
+        With ``top_k`` other than 1, a list of so many for each text, all if it is None; of one text, that list alone.
+        """
+        predictions = self.predict([texts] if isinstance(texts, str) else texts)
+        if top_k == 1 and not self.decision.multi_label:
+            return [{"label": each.label, "score": each.probability} for each in predictions]
+        ranked = [sorted(each.probabilities.items(), key=lambda pair: -pair[1])[:top_k] for each in predictions]
+        scores = [[{"label": label, "score": score} for label, score in of_text] for of_text in ranked]
+        return scores[0] if isinstance(texts, str) else scores
+
     def __repr__(self) -> str:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
         network = self.model.backbone.config
@@ -110,19 +132,9 @@ class TextClassifier:
     @overload
     def predict(self, texts: str, max_batch_tokens: int | None = ...) -> Prediction: ...  # type: ignore[overload-overlap]  # a str comes first
     @overload
-    def predict(self, texts: Iterator[str], max_batch_tokens: int | None = ...) -> Iterator[Prediction]: ...  # type: ignore[overload-overlap]  # then what can be read only once
-    @overload
-    def predict(self, texts: Column, max_batch_tokens: int | None = ...) -> Any: ...
-    @overload
     def predict(self, texts: Iterable[str], max_batch_tokens: int | None = ...) -> list[Prediction]: ...
-    def predict(self, texts: str | Column | Iterable[str], max_batch_tokens: int | None = None) -> Any:
-        """The prediction for one text; a list of them, in order, for a list or array of texts.
-
-        A column of pandas gives a table of pandas with the column's index, to be joined to the column's table: column
-        ``predicted``, and ``probability_NAME`` of each class, as the command ``predict`` writes them.
-
-        A generator, or any other iterator, gives an iterator: it reads 256 texts at a time and answers them before it
-        reads on, so a stream of any length fits into memory.
+    def predict(self, texts: str | Iterable[str], max_batch_tokens: int | None = None) -> Any:
+        """The prediction for one text; a list of them, in order, for a list, an array, a column or any other iterable.
 
         ``max_batch_tokens`` limits the number of tokens in one batch, padding included; it decides speed and memory,
         never the result. A missing text (None, NaN) is answered like an empty one. Raises ``InputError`` for a table,
@@ -130,16 +142,30 @@ class TextClassifier:
         """
         if isinstance(texts, str):
             return self.predict([texts])[0]
-        checked = _checked(texts)
-        if isinstance(texts, Iterator):
-            return self._stream(checked, max_batch_tokens)
-        predictions = self._predictions(list(checked), max_batch_tokens)
-        if not isinstance(texts, Column):
-            return predictions
+        return self._predictions(list(_checked(texts)), max_batch_tokens)
+
+    def predict_frame(self, texts: "pd.Series[str]", max_batch_tokens: int | None = None) -> "pd.DataFrame":
+        """A table with the index of a column of pandas, to be joined to the column's table.
+
+        It has the column ``predicted``, and ``probability_NAME`` of each class, as the command ``predict`` writes them.
+        """
+        import pandas as pd
+
+        if not isinstance(texts, pd.Series):
+            raise InputError(f"predict_frame takes a column of pandas, got {shown(texts)}: give predict other texts")
+        predictions = self.predict(texts, max_batch_tokens)
         table: dict[str, list[str | float]] = {"predicted": [each.label for each in predictions]}
         for name in self.classes_:
             table[f"probability_{name}"] = [each.probabilities[name] for each in predictions]
-        return type(texts.to_frame())(table, index=texts.index)
+        return pd.DataFrame(table, index=texts.index)
+
+    def predict_stream(self, texts: Iterable[str], max_batch_tokens: int | None = None) -> Iterator[Prediction]:
+        """The predictions for texts that come one after the other, of which any number fit into memory.
+
+        It reads 256 texts at a time and answers them before it reads on.
+        """
+        checked = _checked(texts)
+        return self._stream(checked, max_batch_tokens)
 
     def predict_proba(self, texts: Iterable[str], max_batch_tokens: int | None = None) -> np.ndarray:
         """(N, K) class probabilities of N texts, a column for each of ``classes_``; see :meth:`predict`.

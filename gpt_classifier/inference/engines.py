@@ -31,7 +31,7 @@ class Worker:
         self.classifier = TextClassifier(ray.get(contents))
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return self.classifier.predict(rows["text"])
+        return self.classifier.predict_frame(rows["text"])
 
 
 def predictions(

@@ -31,7 +31,7 @@ class PredictionPrinter:
         """Classifies the texts of each list together, and prints them before it asks for the next list."""
         several = classifier.decision.multi_label
         for together in texts:
-            for text, prediction in zip(together, classifier.predict(iter(together)), strict=True):
+            for text, prediction in zip(together, classifier.predict_stream(together), strict=True):
                 self._print(text, prediction, classifier.trace(text) if self.trace else None, several)
 
     def _print(self, text: str, prediction: "Prediction", trace: "Trace | None", multi_label: bool) -> None:

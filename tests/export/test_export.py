@@ -19,10 +19,10 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.export import transformers
 from gpt_classifier.export.exported_classifier import ExportedClassifier
 from gpt_classifier.export.formats import export
-from gpt_classifier.export.hub import push
 from gpt_classifier.export.verify import AWKWARD, probe_texts
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.model_folder import save_folder
+from gpt_classifier.inference.upload import push
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig

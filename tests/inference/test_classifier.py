@@ -107,12 +107,12 @@ def test_any_column_of_texts_is_answered_like_a_list(column, classifier):
 @pytest.mark.parametrize("dtype", ["object", "string", "category"])
 def test_a_pandas_column_gives_a_table_with_its_index(dtype, classifier):
     rows = pd.DataFrame({"sms": TEXTS}, index=[f"row {number // 2}" for number in range(len(TEXTS))])  # twice each
-    answers = classifier.predict(rows["sms"].astype(dtype))
+    answers = classifier.predict_frame(rows["sms"].astype(dtype))
     assert list(answers) == ["predicted", *(f"probability_{name}" for name in classifier.classes_)]
     assert answers.index.equals(rows.index)
     assert answers["predicted"].tolist() == [prediction.label for prediction in classifier.predict(TEXTS)]
     assert np.array_equal(answers.iloc[:, 1:], classifier.predict_proba(TEXTS))
-    assert classifier.predict(rows["sms"][:0]).shape == (0, 1 + len(classifier.classes_))
+    assert classifier.predict_frame(rows["sms"][:0]).shape == (0, 1 + len(classifier.classes_))
 
 
 def test_a_generator_is_answered_as_it_is_read(classifier):
@@ -124,7 +124,7 @@ def test_a_generator_is_answered_as_it_is_read(classifier):
             taken += 1
             yield TEXTS[taken % len(TEXTS)]
 
-    stream = classifier.predict(endless())
+    stream = classifier.predict_stream(endless())
     assert taken == 0
     first = next(stream)
     assert 0 < taken < 1000
@@ -135,8 +135,9 @@ def test_a_generator_is_answered_as_it_is_read(classifier):
 
 
 def test_an_iterator_has_as_many_answers_as_texts(classifier):
-    assert list(classifier.predict(iter([]))) == []
-    assert len(list(classifier.predict(text for text in ["a"] * 513))) == 513
+    assert list(classifier.predict_stream(iter([]))) == []
+    assert len(list(classifier.predict_stream(text for text in ["a"] * 513))) == 513
+    assert classifier.predict(text for text in ["a"] * 3) == classifier.predict(["a"] * 3)
     assert classifier.predict_proba(text for text in ["a"] * 3).shape == (3, 2)
 
 
@@ -180,14 +181,14 @@ def test_what_is_no_text_is_named_with_its_position(shown, value, classifier):
             classifier.predict(texts)
         with pytest.raises(InputError, match=message):
             classifier.predict_proba(texts)
-    stream = classifier.predict(text for text in ["a", "b", value])
+    stream = classifier.predict_stream(text for text in ["a", "b", value])
     with pytest.raises(InputError, match=message):
         list(stream)
 
 
 def test_a_position_in_a_stream_is_counted_from_its_beginning(classifier):
     with pytest.raises(InputError, match=r"texts\[700\] is 7"):
-        list(classifier.predict(iter(["a"] * 700 + [7])))
+        list(classifier.predict_stream(["a"] * 700 + [7]))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def test_a_missing_text_is_answered_in_its_place_as_an_empty_one(missing, classi
     texts = ["WIN a car", missing, "See you at five"]
     expected = classifier.predict(["WIN a car", "", "See you at five"])
     assert classifier.predict(texts) == expected
-    assert list(classifier.predict(iter(texts))) == expected
+    assert list(classifier.predict_stream(iter(texts))) == expected
     assert classifier.predict_proba(pd.Series(texts, dtype=object))[1].tolist() == [*expected[1].probabilities.values()]
 
 
@@ -367,3 +368,59 @@ def test_a_fitted_model_becomes_a_classifier_of_its_own(quick_trainer, tiny_mode
     card = (tmp_path / "README.md").read_text()
     assert "| trained | lora, learning rate" in card
     assert "| initial weights | random |" in card
+
+
+def test_it_is_called_as_a_pipeline_of_transformers(classifier):
+    (one,) = classifier("WIN a car now!")
+    prediction = classifier.predict("WIN a car now!")
+    assert one == {"label": prediction.label, "score": prediction.probability}
+    assert [each["label"] for each in classifier(["WIN a car now!", ""])][0] == one["label"]
+    of_text, other = classifier(["WIN a car now!", "see you"], top_k=None)
+    prediction = classifier.predict(["WIN a car now!", "see you"])[0]
+    assert {each["label"]: each["score"] for each in of_text} == prediction.probabilities
+    assert [each["score"] for each in of_text] == sorted(prediction.probabilities.values(), reverse=True)
+    assert [each["label"] for each in classifier("WIN a car now!", top_k=None)] == [each["label"] for each in of_text]
+    assert len(classifier("", top_k=5)) == len(other) == 2
+
+
+def test_it_comes_from_a_folder_or_a_name_on_the_hub(classifier, tmp_path, monkeypatch):
+    classifier.save_pretrained(tmp_path / "model")
+    expected = classifier.predict_proba(TEXTS)
+    assert np.array_equal(TextClassifier.from_pretrained(tmp_path / "model").predict_proba(TEXTS), expected)
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *given, **named: asked.append((given, named)) or tmp_path / "model"
+    )
+    assert np.array_equal(TextClassifier.from_pretrained("me/spam", revision="v1").predict_proba(TEXTS), expected)
+    assert asked == [(("me/spam",), {"revision": "v1"})]
+
+
+def test_a_name_that_cannot_be_fetched_is_one_line(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    with pytest.raises(InputError, match=r"no folder me/spam, and it cannot be fetched .*no route to host") as error:
+        TextClassifier.from_pretrained("me/spam")
+    assert "\n" not in str(error.value)
+
+
+def test_it_is_pushed_as_a_whole_folder(classifier, monkeypatch):
+    pushed = {}
+
+    class Api:
+        def create_repo(self, name, private, exist_ok):
+            pushed["private"] = private
+
+        def upload_folder(self, repo_id, folder_path, commit_message):
+            pushed[repo_id] = {path.name for path in folder_path.iterdir()}
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    assert classifier.push_to_hub("me/spam") == "https://huggingface.co/me/spam"
+    assert pushed["private"]
+    assert {"config.json", "model.safetensors", "README.md"} <= pushed["me/spam"]
+
+
+def test_a_frame_needs_a_column(classifier):
+    with pytest.raises(InputError, match="predict_frame takes a column of pandas"):
+        classifier.predict_frame(["a"])

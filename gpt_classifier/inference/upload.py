@@ -1,4 +1,4 @@
-"""Uploads an exported folder to the Hugging Face hub."""
+"""Moves model folders to and from the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -21,3 +21,16 @@ def push(folder: Path, name: str) -> str:
         said = said.replace(token, "...") if token else said
         raise InputError(f"{folder} was written, but could not be uploaded as {name} ({said})") from error
     return f"https://huggingface.co/{name}"
+
+
+def fetch(name: str, revision: str | None) -> Path:
+    """The folder of the repository ``name``, downloaded if it is not in the hub's cache."""
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision))
+    except Exception as error:  # of the hub's client, or of the network below it
+        raise InputError(
+            f"there is no folder {name}, and it cannot be fetched from the Hugging Face hub ({reason(error)}): "
+            "expected the folder of a model, or its name on the hub, such as someone/spam"
+        ) from error
