@@ -133,9 +133,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder: name another one, or remove it")
-    whole = folder.resolve()  # of a link, what it points to
-    scratch = writable_folder(whole.parent) / f".{whole.name}.{os.getpid()}.part"
-    scratch.mkdir()
+    try:
+        whole = folder.resolve()  # of a link, what it points to
+        scratch = writable_folder(whole.parent) / f".{whole.name}.{os.getpid()}.part"
+        scratch.mkdir()
+    except (OSError, RuntimeError) as error:  # the latter of links that lead to each other
+        raise InputError(f"cannot write the folder {folder}: {reason(error)}") from error
     try:
         yield scratch
         if whole == Path.cwd() or os.path.ismount(whole):  # which must stay: file by file

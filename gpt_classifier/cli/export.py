@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> None:
     if (options.model is None) == (options.named is None):
         raise InputError("which model? Name one, as in export checkpoints/spam --to onnx --output spam-onnx")
     texts = probe_texts() if options.texts is None else read_texts(Path(options.texts))
-    lines = export(options.model or options.named, options.to, Path(options.output), options.base, texts)
+    model = options.named if options.model is None else options.model
+    lines = export(model, options.to, Path(options.output), options.base, texts)
     print("\n".join(lines))
     if options.push is not None:
         print(f"uploaded to {push(Path(options.output), options.push)}")

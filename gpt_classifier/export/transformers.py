@@ -198,8 +198,10 @@ def _check_pooling(contents: Bundle, name: str) -> None:
             raise Inexpressible(f"{name} takes for padding what may end this model's texts")
     elif model.pooling != "first_token":
         raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model {reads}")
-    elif linear or not isinstance(model.head, nn.Sequential):
-        raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model's head is linear")
+    elif model.head_settings != "mlp":
+        raise Inexpressible(
+            f"{name} reads the first token through a layer of its own, and this model's head is another"
+        )
 
 
 def _own(contents: Bundle) -> tuple[Any, nn.LayerNorm]:

@@ -19,6 +19,7 @@ from gpt_classifier.text.tokenizers import Tokenizer, end_of_text, restore_token
 
 Truncation = Literal["head", "tail", "head+tail"]
 TRUNCATIONS = get_args(Truncation)
+FAR = 100_000  # characters that a cut may move back to a place between two words
 Aggregate = Literal["mean", "max"]
 
 
@@ -167,7 +168,7 @@ class TextEncoder:
         special tokens are added after truncation. An empty text without any becomes one padding token.
         """
         parts = self._parts(text)
-        # Tokens next to the cuts may not be those of the whole text: truncation drops them below.
+        # Tokens before the end of a head may not be those of the whole text: truncation drops them below.
         ids = [token for start, end in parts for token in self._tokenizer.ids(text[start:end])]
         kept = self._kept(ids)
         return self._completed(kept), parts != [(0, len(text))] or len(kept) < len(ids)
@@ -190,7 +191,7 @@ class TextEncoder:
         if len(text) <= self._max_characters:
             return [(0, len(text))]
         n = int(self._max_characters)
-        head, tail = (0, n), (len(text) - n, len(text))
+        head, tail = (0, n), (_word_begins(text, len(text) - n), len(text))
         return {"head": [head], "tail": [tail]}.get(self.truncation, [head, tail])
 
     def _kept(self, tokens: list[Any]) -> list[Any]:
@@ -309,3 +310,16 @@ def batch_tokens(device: str) -> int:
     batches to be busy.
     """
     return 1024 if device == "cpu" else 16384
+
+
+def _word_begins(text: str, place: int) -> int:
+    """The last place up to ``place`` where a blank and a word begin: tokens from there on are those of the whole text.
+
+    Byte pairs of a run without blanks depend on where it begins. One that is longer than FAR is cut all the same.
+    """
+    first = max(0, place - FAR)
+    blank = place + 1
+    while (blank := text.rfind(" ", first + 1, blank)) > 0:
+        if not text[blank - 1].isspace() and not text[blank + 1 : blank + 2].isspace():
+            return blank
+    return first

@@ -75,11 +75,33 @@ def test_an_empty_folder_of_any_kind_takes_an_export(where, folder_of, tmp_path,
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
 
 
+def test_an_output_that_cannot_be_is_one_line(folder_of, tmp_path):
+    model = folder_of(contents())
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for output in (tmp_path / "loop", tmp_path / "loop" / "x"):
+        with pytest.raises(InputError) as error:
+            export(model, "merged", output)
+        assert "\n" not in str(error.value)
+
+
+def test_a_head_of_ones_own_that_is_a_sequence_is_no_mlp(folder_of):
+    bundle = contents()
+    bundle.model.head, bundle.model.head_settings = torch.nn.Sequential(torch.nn.Linear(32, 3), torch.nn.Identity()), {}
+    bundle.model.pooling = "first_token"
+    with pytest.raises((InputError, transformers.Inexpressible)):
+        transformers.sequence_classifier(bundle)
+
+
+def test_given_texts_do_not_replace_the_awkward_ones_where_answers_are_to_be_the_same(folder_of, tmp_path):
+    (said, *_) = export(folder_of(contents()), "merged", tmp_path / "merged", texts=["one text"])
+    assert "on 59 texts" in said
+
+
 def test_an_int8_export_that_decides_otherwise_is_not_written(folder_of, tmp_path, monkeypatch):
     model = folder_of(contents())
     monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda self, texts: np.eye(3)[np.arange(len(texts)) % 3])
     with pytest.raises(
-        InputError, match=r"gives another class on \d+% of 56 texts: nothing was written; use --to onnx"
+        InputError, match=r"gives another class on \d+% of 58 texts: nothing was written; use --to onnx"
     ):
         export(model, "int8", tmp_path / "int8")
     assert not (tmp_path / "int8").exists()
@@ -264,9 +286,9 @@ def test_the_folder_classifies_without_this_package(folder_of, tmp_path):
 
 
 def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(transformers, "probabilities", lambda *_, **__: np.full((len(AWKWARD), 3), 0.3))
+    monkeypatch.setattr(transformers, "probabilities", lambda *_, **__: np.full((len(probe_texts()), 3), 0.3))
     with pytest.raises(InputError, match="differ by up to"):
-        export(folder_of(contents()), "hf", tmp_path / "hf", texts=AWKWARD)
+        export(folder_of(contents()), "hf", tmp_path / "hf")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -316,7 +338,7 @@ def test_texts_of_ones_own_are_compared(folder_of, tmp_path, capsys):
     (tmp_path / "texts.txt").write_text("one\n\nthree 🎉\n", encoding="utf-8")
     words = ["--to", "merged", "--output", str(tmp_path / "out"), "--texts", str(tmp_path / "texts.txt")]
     assert main(["export", str(folder_of(contents())), *words]) == 0
-    assert "on 3 texts" in capsys.readouterr().out
+    assert "on 61 texts" in capsys.readouterr().out
 
 
 class FakeHub:

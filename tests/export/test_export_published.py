@@ -98,7 +98,8 @@ def elsewhere(code: str, folder: Path, texts: list[str]) -> np.ndarray:
     program = f"import json, sys\ntexts = json.loads({json.dumps(json.dumps(texts))})\n{code}\n"
     program += "assert 'gpt_classifier' not in sys.modules\n"
     program += "print(json.dumps([[float(p) for p in row] for row in found]))"
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=program, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return np.array(json.loads(done.stdout.splitlines()[-1]))
 

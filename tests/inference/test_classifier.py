@@ -374,7 +374,7 @@ def test_it_is_called_as_a_pipeline_of_transformers(classifier):
     (one,) = classifier("WIN a car now!")
     prediction = classifier.predict("WIN a car now!")
     assert one == {"label": prediction.label, "score": prediction.probability}
-    assert [each["label"] for each in classifier(["WIN a car now!", ""])][0] == one["label"]
+    assert classifier(["WIN a car now!", ""])[0]["label"] == one["label"]
     of_text, other = classifier(["WIN a car now!", "see you"], top_k=None)
     prediction = classifier.predict(["WIN a car now!", "see you"])[0]
     assert {each["label"]: each["score"] for each in of_text} == prediction.probabilities

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import tokenizer_folder
+from gpt_classifier.text.bpe import learn
 from gpt_classifier.text.encoder import TRUNCATIONS, TextEncoder
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "tiktoken"
@@ -46,6 +47,28 @@ def test_a_cut_text_keeps_the_ids_of_its_head_its_tail_or_both(tokenizer, trunca
     assert ids == (whole[:head] + whole[len(whole) - (most - head) :] if len(whole) > most else whole)
     assert 1 <= len(ids) <= most
     assert cut == (len(whole) > most)
+
+
+RUNS = [
+    "ha" * 3001,
+    "-" * 9999,
+    "!" * 4001,
+    "1234567890" * 601,
+    "Hi " + "." * 3001,
+    "x" * 3001 + " y",
+    "see you " + "ab" * 4000,
+]
+
+
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+@pytest.mark.parametrize("text", RUNS, ids=lambda text: text[:5])
+def test_a_run_without_blanks_has_the_tokens_of_the_whole_text(text, truncation, tokenizer):
+    learned = learn([*RUNS, "see you at five, haha !!! 1234 " * 50], 400)
+    for each in (tokenizer, learned):
+        whole, _ = TextEncoder(each, NO_LIMIT).encode(text)
+        ids, cut = TextEncoder(each, 8, truncation).encode(text)
+        assert cut
+        assert ids == {"head": whole[:8], "tail": whole[-8:], "head+tail": whole[:4] + whole[-4:]}[truncation]
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
