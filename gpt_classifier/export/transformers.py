@@ -199,9 +199,8 @@ def _check_pooling(contents: Bundle, name: str) -> None:
     elif model.pooling != "first_token":
         raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model {reads}")
     elif model.head_settings != "mlp":
-        raise Inexpressible(
-            f"{name} reads the first token through a layer of its own, and this model's head is another"
-        )
+        kind = "linear" if linear else "another"
+        raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model's head is {kind}")
 
 
 def _own(contents: Bundle) -> tuple[Any, nn.LayerNorm]:
