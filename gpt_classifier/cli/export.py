@@ -26,7 +26,11 @@ def main(arguments: list[str]) -> None:
     )
     add("--output", required=True, metavar="FOLDER", help="folder to write; must not exist, or be empty")
     add("--base", help="weights below an adapter folder: gpt2, a .safetensors file or a folder")
-    add("--texts", metavar="FILE", help="texts to compare on, one a line (default: some awkward ones)")
+    add(
+        "--texts",
+        metavar="FILE",
+        help="texts to compare on beside some awkward ones, one a line; for int8 on these alone",
+    )
     add("--push", metavar="NAME", help="also upload the folder to the Hugging Face hub, as the private repository NAME")
     options = parser.parse_args(arguments)
     if (options.model is None) == (options.named is None):

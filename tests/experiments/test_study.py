@@ -236,7 +236,7 @@ def test_what_a_row_sets_besides_what_is_asked_is_said():
     runs = [Run(row.name, 1, None, "", row.settings, None, "last") for row in rows]
     lines = tables.lines(rows, runs, {runs[0].key: result(GOOD), runs[1].key: other(BAD, settings=settings)}, WHAT)
     (sentence,) = sentences.sentences(lines, WHAT)
-    described = "Row 2, with model.gpt.a, model.gpt.b, model.gpt.c and 1 more of its own, scored 30.0 points less"
+    described = "Row 2 (with model.gpt.a, model.gpt.b, model.gpt.c and 1 more of its own) scored 30.0 points less"
     assert sentence.startswith(f"What? {described}")
 
 

@@ -65,4 +65,4 @@ def _described(line: Line) -> str:
     if not line.also:
         return line.title
     more = f" and {len(line.also) - 3} more" if len(line.also) > 3 else ""
-    return f"{line.title}, with {', '.join(line.also[:3])}{more} of its own,"
+    return f"{line.title} (with {', '.join(line.also[:3])}{more} of its own)"

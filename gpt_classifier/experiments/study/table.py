@@ -119,12 +119,11 @@ def _obstacle(line: Line, first: Line, question: Question) -> str:
         return f"row {first.row.name} has no result"
     if question.first and question.first != first.family:
         return f"row {first.row.name} is {first.family}, not {question.first}"
-    keys, own = line.settings.keys() | first.settings.keys(), set(changes(line.row))
+    different, own = _different(line, first), set(changes(line.row))
     if "classical" in (line.family, first.family):  # its result depends on settings of the data only
-        keys = {key for key in keys if key.startswith("data.")}
+        different = {key for key in different if key.startswith("data.")}
         own |= set(changes(first.row))
-    different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
-    if others := {key for key in different if not concerns(key, own | {"data.splitting.fold"})}:
+    if others := {key for key in different if not concerns(key, own)}:
         return f"it differs from row {first.row.name} in {', '.join(sorted(others))} too"
     if line.family != "classical" and not concerns(question.about, different):
         return f"{question.about or 'every setting'} is the same in row {first.row.name}"
@@ -135,9 +134,13 @@ def _besides(line: Line, first: Line, question: Question) -> list[str]:
     """Settings in which the two networks differ besides what ``question`` is about."""
     if not question.about or "classical" in (line.family, first.family):
         return []
+    return sorted(key for key in _different(line, first) if not concerns(question.about, [key]))
+
+
+def _different(line: Line, first: Line) -> set[str]:
+    """Settings in which the two differ; each fold is one of both."""
     keys = (line.settings.keys() | first.settings.keys()) - {"data.splitting.fold"}
-    different = {key for key in keys if line.settings.get(key) != first.settings.get(key)}
-    return sorted(key for key in different if not concerns(question.about, [key]))
+    return {key for key in keys if line.settings.get(key) != first.settings.get(key)}
 
 
 def _text(value: Any) -> str:
