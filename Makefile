@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m gpt_classifier classify "You have won a prize, call 0900 123 4567 to claim it" "See you at five, love"
 	$(BIN)/python -m gpt_classifier fit --config configs/quickstart.yaml
 	$(BIN)/python -m gpt_classifier test --config configs/quickstart.yaml
-	$(BIN)/python -m gpt_classifier classify --model checkpoints/quickstart \
+	$(BIN)/python -m gpt_classifier classify checkpoints/quickstart \
 	  "You have been chosen to receive a £500 voucher, claim at www.claim-prize.example" \
 	  "Can you pick up some milk on the way home?"
 	@echo "the model: $$(ls -d checkpoints/quickstart/version_*/model | sort -V | tail -n 1)"

@@ -71,7 +71,7 @@ class Serving(Job):
             port = free.getsockname()[1]
         batch = "1" if self.system == "single" else "64"
         options = ["--batch", batch, "--rate", "1e9", "--device", self.device, "--port", str(port)]
-        command = [sys.executable, "-m", "gpt_classifier", "app", "--model", self.model, *options]
+        command = [sys.executable, "-m", "gpt_classifier", "app", self.model, *options]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             try:
                 deadline = time.monotonic() + STARTED

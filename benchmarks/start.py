@@ -15,7 +15,7 @@ def measure(runner: Runner) -> None:
         "python -c pass": ["-c", "pass"],
         "import torch": ["-c", "import torch"],
         "--help": ["-m", "gpt_classifier", "--help"],
-        "classify one message": ["-m", "gpt_classifier", "classify", "--model", runner.model_folder, "hello"],
+        "classify one message": ["-m", "gpt_classifier", "classify", runner.model_folder, "hello"],
     }
     seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(runner.options.repeats + 1):

@@ -87,10 +87,10 @@ def assert_restored_alike() -> Callable[[TextEncoder, SearchStrategy[str]], None
     """Restores an encoder from what it would save, and asserts that both give the same for any of ``texts``."""
 
     def check(text_encoder: TextEncoder, texts: SearchStrategy[str]) -> None:
-        restored = TextEncoder.restore(text_encoder.settings(), text_encoder.vocabulary())
+        restored = TextEncoder.restore(text_encoder.settings(), text_encoder.tokenizer.vocabulary())
         assert restored.settings() == text_encoder.settings()
         assert (restored.vocab_size, restored.padding_id) == (text_encoder.vocab_size, text_encoder.padding_id)
-        assert restored.vocabulary().equal(text_encoder.vocabulary())
+        assert restored.tokenizer.vocabulary().equal(text_encoder.tokenizer.vocabulary())
 
         @given(texts)
         def same_ids(text: str) -> None:

@@ -221,13 +221,13 @@ def commands_with_class_names(run, rows, folder):
         "audit": ["audit", *data, "--data.tokenizer=bytes"],
         "audit --json": ["audit", *data, "--data.tokenizer=bytes", "--json"],
         "review": ["review", "export", *data, "--data.tokenizer=bytes", f"--output={folder / 'review.csv'}"],
-        "test": ["test", "--model", str(run)],
+        "test": ["test", str(run)],
         "calibrate": ["calibrate", str(run), "--prevalence", f"{{{JAPAN}: 0.5, {SPAM}: 0.5}}"],
-        "predict": ["predict", "--model", str(run), "--data.source", str(rows), f"--output={folder / 'out.csv'}"],
-        "classify": ["classify", "--model", str(run), "See you"],
-        "classify --json": ["classify", "--model", str(run), "--json", f"See you \U0001f600 {JAPAN}"],
+        "predict": ["predict", str(run), "--data.source", str(rows), f"--output={folder / 'out.csv'}"],
+        "classify": ["classify", str(run), "See you"],
+        "classify --json": ["classify", str(run), "--json", f"See you \U0001f600 {JAPAN}"],
         "report": ["report", str(run)],
-        "compare": ["compare", str(run), str(run)],
+        "compare": ["report", str(run), str(run)],
         "export": ["export", str(run), "--to", "merged", f"--output={folder / 'merged'}"],
         "pretrain": ["pretrain", "--config=pretrain", f"--data.source={rows}", "--data.text_column=本文", *ONCE,
                      f"--trainer.default_root_dir={folder}"],
@@ -319,7 +319,7 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     assert b"spam" in on_windows(tmp_path, "classify", *spoken)
     on_windows(tmp_path, "fit", *quick, "--trainer.limit_train_batches", "10")
     on_windows(tmp_path, "test", *quick)
-    answers = on_windows(tmp_path, "classify", "--model", "checkpoints/toy", *spoken)
+    answers = on_windows(tmp_path, "classify", "checkpoints/toy", *spoken)
     assert [line.partition(b"\t")[0] in (b"ham", b"spam") for line in answers.splitlines()] == [True, True]
     on_windows(tmp_path, "init", str(rows))
     on_windows(tmp_path, "audit", str(rows), *column, "--data.tokenizer=bytes")
@@ -330,14 +330,14 @@ def test_the_quickstart_and_what_follows_it(rows, tmp_path):
     weights = ["--model.weights", "pretrained/version_0/model"]
     on_windows(tmp_path, "fit", *source, *weights, *root, "--trainer.max_epochs", "1", "--model.pooling", "last_token")
     on_windows(tmp_path, "fit", "--config", f"{run}/config.yaml", "--trainer.max_epochs", "2", "--ckpt_path", "last")
-    on_windows(tmp_path, "test", "--model", run)
+    on_windows(tmp_path, "test", run)
     on_windows(tmp_path, "calibrate", run)
     for ending in ("csv", "jsonl", "parquet"):
         output = ["--output", f"out.{ending}"]
-        on_windows(tmp_path, "predict", "--model", run, *source, "--keep", "label", *output)
+        on_windows(tmp_path, "predict", run, *source, "--keep", "label", *output)
     assert b"\r" not in (tmp_path / "out.csv").read_bytes() + (tmp_path / "out.jsonl").read_bytes()
     on_windows(tmp_path, "export", run, "--to", "hf", "--output", "exported")
-    answer = on_windows(tmp_path, "classify", "--model", run, spoken[0])
+    answer = on_windows(tmp_path, "classify", run, spoken[0])
     assert answer.partition(b"\t")[0].decode() in (SPAM, JAPAN)
     assert not list(tmp_path.rglob(".*.part")), "nothing half-written is left"
 

@@ -65,8 +65,8 @@ def test_the_shipped_model_answers_them_right(tmp_path):
 )
 def test_any_seed_and_number_of_threads_gives_what_is_promised(seed, threads, tmp_path):
     run(tmp_path, [*WORDS[1], f"--seed_everything={seed}"], threads)
-    run(tmp_path, ["test", "--model", "checkpoints/quickstart"], threads)
-    check_answers(classified(tmp_path, ["--model", "checkpoints/quickstart"]), WORDS[-1][3:])
+    run(tmp_path, ["test", "checkpoints/quickstart"], threads)
+    check_answers(classified(tmp_path, ["checkpoints/quickstart"]), WORDS[-1][3:])
     scores = json.loads((tmp_path / "checkpoints/quickstart/version_0/scores.json").read_text())
     compared = scores["baselines"]
     assert not (compared["told_apart"] and compared["difference"] < 0), compared["verdict"]

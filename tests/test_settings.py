@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpt_classifier.cli.main import main
+from gpt_classifier.cli.short_help import HELPS
 from gpt_classifier.data import splits
 from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.datamodule import TextDataModule
@@ -19,6 +20,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.models.heads import POOLINGS, Pooling
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import check_choice, flat, grouped
+from gpt_classifier.training import declared
 from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import ComputeConfig
@@ -216,7 +218,7 @@ def test_a_row_or_trial_changes_one_field_of_its_base(tmp_path):
 
 def test_what_a_group_refuses_is_one_line_and_exit_code_2(capsys):
     refused = {
-        ("--model.optimizer.warmup=2",): "warmup is 2.0, expected a share of the steps between 0 and 1",
+        ("--model.optimizer.warmup=2",): "warmup is 2.0, expected a fraction of the steps between 0 and 1",
         ("--model.trainable=lora", "--model.lora.rank=0"): "rank must be a whole number from 1",
         ("--model.trainable=lora", "--model.lora.rank=x"): "model.lora.rank is 'x', expected a whole number",
         ("--model.lora=7",): "model.lora is '7', expected a mapping with fields rank, alpha",
@@ -293,8 +295,8 @@ def helped(capsys, *words) -> str:
 
 
 @pytest.mark.parametrize("command", ["fit", "test", "predict"])
-def test_help_begins_with_the_settings_of_the_package(command, capsys):
-    told = helped(capsys, command, "--help")
+def test_the_full_help_begins_with_the_settings_of_the_package(command, capsys):
+    told = helped(capsys, command, "--help", "all")
     options = re.findall(r"^  (--[\w.]+|-\w)", told, re.MULTILINE)
     sections = list(dict.fromkeys(option.split(".")[0] for option in options))
     assert sections[:2] == ["--data", "--model"]
@@ -306,6 +308,16 @@ def test_help_begins_with_the_settings_of_the_package(command, capsys):
     first = next(n for n, option in enumerate(options) if option.count(".") > 1 and not option.endswith(".help"))
     assert {"--data.batch_size", "--model.learning_rate", "--model.trainable"} <= set(options[:first])
     assert f"gpt-classifier {command} --help trainer" in " ".join(told.split())
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_help_is_one_screen_of_settings_that_exist(command, capsys):
+    told = helped(capsys, command, "--help")
+    assert len(told.splitlines()) <= 40
+    declared.COMMAND.set(command)
+    for option in re.findall(r"^  --([\w.]+)", told, re.MULTILINE):
+        section, _, setting = option.partition(".")
+        assert setting in declared.settings(section) if setting else option in (*declared.OPTIONS, "on"), option
 
 
 def test_help_explains_the_trainer_when_asked(capsys):

@@ -158,7 +158,7 @@ def _label_column(file: str, values: dict[str, Any]) -> str:
             candidates.append((rank, count, name))
     if not candidates:
         raise InputError(
-            f"no column of {file} has few distinct values, as class names do: name one with --label_column; apart from "
+            f"no column of {file} has few distinct values, as class names do: name one with --label-column; apart from "
             f"the text there are {', '.join(values) or 'none'}"
         )
     return min(candidates)[2]

@@ -17,10 +17,10 @@ machines reach it only with --host, and then it wants a token.
 
 def main(arguments: list[str]) -> None:
     """Runs the command until SIGINT or SIGTERM; raises ``InputError`` for what cannot be served."""
-    parser = CommandParser("gpt-classifier app", "gpt-classifier app [--model PATH] [options]", description=DESCRIPTION)
+    parser = CommandParser("gpt-classifier app", "gpt-classifier app [MODEL] [options]", description=DESCRIPTION)
     add = parser.add_argument
-    about = "model folder, run folder or .ckpt file (default: the model that comes with the package)"
-    add("--model", default=str(files.built_in_model()), help=about)
+    about = "model folder, run folder or .ckpt file (default: the built-in one)"
+    add("model", metavar="MODEL", nargs="?", default=str(files.built_in_model()), help=about)
     add("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     add("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     add("--token", help=f"what programs and people must know; better in the environment, as {TOKEN}")

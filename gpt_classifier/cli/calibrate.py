@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gpt_classifier.errors import CommandParser, InputError
 
-USAGE = "gpt-classifier calibrate FOLDER [options] [--data.KEY VALUE ...]"
+USAGE = "gpt-classifier calibrate MODEL [options] [--data.KEY VALUE ...]"
 DESCRIPTION = (
     "Fits how a trained model decides, on the validation rows of its data: the temperature of its probabilities, and "
     "the rule by which they become an answer. Both are written into the model folder, and followed by classify, "
@@ -24,20 +24,19 @@ PREVALENCE = (
 def main(arguments: list[str]) -> None:
     parser = CommandParser("gpt-classifier calibrate", USAGE, DESCRIPTION)
     add = parser.add_argument
-    add("--model", help="model folder or run folder; without it, the first argument is the model")
     add("--decide", metavar="RULE", help=f"{RULES}; the probabilities are calibrated with each")
     add("--prevalence", metavar="SHARES", help=PREVALENCE)
-    add("folder", nargs="?", help="the model, if --model does not name it")
+    add("model", metavar="MODEL", nargs="?", help="model folder or run folder")
     data, others = split_data_options(arguments)
     options = parser.parse_args(others)
-    if (options.model is None) == (options.folder is None):
-        raise InputError("which model? Name one folder, as in calibrate checkpoints/spam")
+    if options.model is None:
+        raise InputError("which model? Name it first, as in calibrate checkpoints/spam")
 
     from gpt_classifier.training.calibration import calibrate
     from gpt_classifier.training.overrides import given_settings
 
     o, changes = options, given_settings(data)
-    print("\n".join(calibrate(Path(o.model or o.folder), o.decide, o.prevalence, changes)))
+    print("\n".join(calibrate(Path(o.model), o.decide, o.prevalence, changes)))
 
 
 def split_data_options(words: list[str]) -> tuple[list[str], list[str]]:

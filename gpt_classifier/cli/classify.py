@@ -10,9 +10,9 @@ probability and the text, separated by tabs; tabs and line breaks inside a text 
 Where a text may have several labels, these stand in place of the class, and their probabilities, with | between them.
 Input and output are UTF-8; what cannot be decoded counts as U+FFFD.
 """
-MODEL = (
-    "model folder, run folder or .ckpt file; without it, the first argument if it is one, else the model that comes "
-    "with the package, which tells spam from other short messages in English"
+TEXTS = (
+    "texts, behind the model (model folder, run folder or .ckpt file); without texts, lines of standard input; without "
+    "a model the built-in one classifies, which tells spam from other short messages in English"
 )
 TRACE = (
     "also show the answer as it comes about: the text in colours (on a terminal, unless NO_COLOR is set) or a table of "
@@ -22,21 +22,20 @@ TRACE = (
 
 
 def main(arguments: list[str]) -> None:
-    usage = "gpt-classifier classify [FOLDER] [options] [text ...]"
+    usage = "gpt-classifier classify [MODEL] [options] [text ...]"
     parser = CommandParser("gpt-classifier classify", usage, description=DESCRIPTION)
     add = parser.add_argument
-    add("--model", help=MODEL)
     about = "write a JSON object for each text: text, label (or labels), probability, probabilities"
     add("--json", action="store_true", help=about)
     add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: the answer; all in JSON)")
     add("--trace", action="store_true", help=TRACE)
     add_network_options(parser)
-    add("texts", nargs="*", metavar="text", help="texts; without any, lines of standard input")
+    add("texts", nargs="*", metavar="text", help=TEXTS)
     end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows it are texts, like "-5"
     options = parser.parse_intermixed_args(arguments[:end])
     if options.top_k is not None and options.top_k < 1:
         raise InputError(f"--top-k is {options.top_k}, expected at least 1")
-    model, texts = model_and_texts(options.model, [*options.texts, *arguments[end + 1 :]])
+    model, texts = model_and_texts([*options.texts, *arguments[end + 1 :]])
     from gpt_classifier.inference.classifier import TextClassifier
     from gpt_classifier.reporting.predictions import PredictionPrinter
 

@@ -17,7 +17,6 @@ def main(arguments: list[str]) -> None:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="model folder, run folder, .ckpt file, or adapter folder with --base")
-    add("--model", dest="named", metavar="MODEL", help="the same, by name")
     add(
         "--to",
         required=True,
@@ -33,11 +32,10 @@ def main(arguments: list[str]) -> None:
     )
     add("--push", metavar="NAME", help="also upload the folder to the Hugging Face hub, as the private repository NAME")
     options = parser.parse_args(arguments)
-    if (options.model is None) == (options.named is None):
-        raise InputError("which model? Name one, as in export checkpoints/spam --to onnx --output spam-onnx")
+    if options.model is None:
+        raise InputError("which model? Name it first, as in export checkpoints/spam --to onnx --output spam-onnx")
     texts = probe_texts() if options.texts is None else read_texts(Path(options.texts))
-    model = options.named if options.model is None else options.model
-    lines = export(model, options.to, Path(options.output), options.base, texts)
+    lines = export(options.model, options.to, Path(options.output), options.base, texts)
     print("\n".join(lines))
     if options.push is not None:
         print(f"uploaded to {push(Path(options.output), options.push)}")

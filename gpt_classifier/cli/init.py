@@ -4,8 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-from gpt_classifier.audit.config_writer import configuration, look_at, summary
-from gpt_classifier.audit.networks import has_gpu
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.files import whole_file
 
@@ -21,12 +19,16 @@ def main(words: list[str]) -> None:
     add("--force", action="store_true", help="overwrite an existing file")
     add("--print", action="store_true", help="print the configuration instead of writing a file")
     add("--weights", choices=["pretrained", "random"], help="initial weights; by default pretrained, if any can be had")
-    add("--text_column", help="column with the texts; by default the one with the longest texts")
-    add("--label_column", help="column with the class names; by default one with few distinct values")
+    add("--text-column", help="column with the texts; by default the one with the longest texts")
+    add("--label-column", help="column with the class names; by default one with few distinct values")
     options = parser.parse_args(words)
     output = Path(options.output or re.sub(r"[*?\[\]]+", "", Path(options.file).name).split(".")[0] + ".yaml")
     if not options.print and not options.force and output.exists():
         raise InputError(f"{output} exists: name another file with --output, or replace it with --force")
+
+    from gpt_classifier.audit.config_writer import configuration, look_at, summary
+    from gpt_classifier.audit.networks import has_gpu
+
     seen = look_at(options.file, options.weights, options.text_column, options.label_column)
     content = configuration(seen, output.stem)
     if options.print:

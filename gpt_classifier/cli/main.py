@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -29,43 +30,66 @@ class Command(NamedTuple):
         module.main([name, *words] if self.module else words)
 
 
-COMMANDS = {
-    "init": Command("look at a file, write its configuration", "init messages.csv"),
-    "audit": Command("say whether to trust labelled texts", "audit messages.csv", utf8=True),
-    "review": Command("correct labels that are probably wrong", "review export messages.csv"),
-    "pretrain": Command(
-        "train a network on texts without labels", "pretrain --config pretrain --data.source texts.csv"
-    ),
-    "fit": Command("train a model", "fit --config spam", module="fit"),
-    "validate": Command("score it on validation rows", "validate --model checkpoints/spam", module="fit"),
-    "test": Command("score it on test rows", "test --model checkpoints/spam", module="fit"),
-    "predict": Command(
-        "classify a file's rows", "predict --model checkpoints/spam --data.source new.csv", module="fit"
-    ),
-    "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', utf8=True),
-    "app": Command("classify on a page and over HTTP", "app --model checkpoints/spam"),
-    "calibrate": Command("choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'"),
-    "export": Command("write a model for other programs", "export checkpoints/spam --to onnx --output spam-onnx"),
-    "report": Command("render a test's report anew", "report checkpoints/spam/version_0"),
-    "compare": Command("compare two tested runs", "compare version_0 version_1"),
-    "study": Command("compare settings fairly", "study --config article"),
-    "search": Command("look for better settings", "search --config spam"),
-    "cache": Command("show how much disk frozen blocks take", "cache, or cache clear"),
-    "download": Command("fetch what a run will need", "download --config spam"),
+GROUPS = {  # by what a person does
+    "Data": {
+        "init": Command("inspect a file, write its configuration", "init messages.csv"),
+        "audit": Command("say whether labelled texts can be trusted", "audit messages.csv", utf8=True),
+        "review": Command("correct labels that are probably wrong", "review export messages.csv"),
+    },
+    "Train": {
+        "fit": Command("train a model", "fit --config spam", module="fit"),
+        "pretrain": Command(
+            "train a network on unlabelled texts", "pretrain --config pretrain --data.source texts.csv"
+        ),
+    },
+    "Judge": {
+        "test": Command("score a model on test rows", "test checkpoints/spam", module="fit"),
+        "report": Command("render a test's report, compare two tests", "report version_0 version_1"),
+        "calibrate": Command("choose how a model decides", "calibrate checkpoints/spam --decide '{max_fpr: 0.01}'"),
+    },
+    "Use": {
+        "classify": Command("classify texts", 'classify checkpoints/spam "a text" ...', utf8=True),
+        "predict": Command(
+            "classify the rows of a file", "predict checkpoints/spam --data.source new.csv", module="fit"
+        ),
+        "app": Command("classify on a page and over HTTP", "app checkpoints/spam"),
+        "export": Command("write a model for other programs", "export checkpoints/spam --to onnx --output spam-onnx"),
+        "cache": Command("show, clear or download stored files", "cache download --config spam"),
+    },
+    "Research": {
+        "study": Command("compare settings, or search for better ones", "study --config article"),
+    },
 }
-ALSO_CALLED = {"train": "fit", "evaluate": "test", "eval": "test", "score": "test", "infer": "predict"}
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+ALSO_CALLED = {  # what other programs call them
+    "train": "fit",
+    "validate": "test --on val",
+    "evaluate": "test",
+    "eval": "test",
+    "score": "test",
+    "infer": "predict",
+    "compare": "report",
+    "search": "study",
+    "serve": "app",
+    "download": "cache download",
+}
+MODEL_FIRST = ("test", "predict", "classify", "app", "calibrate", "export")  # and fit, where --model is a section
 
 
 def usage() -> str:
     """The help of the program."""
     from gpt_classifier import files
 
-    names = ", ".join(files.built_in_configurations())
-    lines = (f"  {name:9} {command.about + ':':40} {command.example}\n" for name, command in COMMANDS.items())
+    names = textwrap.fill(", ".join(files.built_in_configurations()), 78, break_on_hyphens=False)
+    lines = list[str]()
+    for group, commands in GROUPS.items():
+        lines += [group, *(f"  {name:9} {command.about:43} {command.example}" for name, command in commands.items())]
+    table = "\n".join(lines)
     return (
         "usage: gpt-classifier COMMAND ...\n\n"
-        f"Train a GPT-2 text classifier and use it. COMMAND is one of\n\n{''.join(lines)}\n"
-        f"--config takes a file or one of these, which come with the package:\n  {names}\n\n"
+        f"Train a GPT-style text classifier and use it.\n\n{table}\n\n"
+        "A model is the first word behind a command: a model folder, a run, a folder of runs or a .ckpt file.\n"
+        f"--config takes a file or the name of a built-in configuration:\n{textwrap.indent(names, '  ')}\n"
         "--import MODULE imports a module of yours first, such as one with the head of a model.\n"
         "gpt-classifier COMMAND --help explains a command; --version prints the version.\n"
     )
@@ -155,9 +179,17 @@ def _run(arguments: list[str]) -> None:
     name, *words = arguments
     if name not in COMMANDS:
         raise InputError(f"no command {name!r}{_meant(name, words)}")
+    _check_model_is_first(name, words)
     from gpt_classifier.cli import parser
 
     COMMANDS[name].run(name, parser.prepared(name, _without_imports(words)))
+
+
+def _check_model_is_first(name: str, words: list[str]) -> None:
+    """Raises ``InputError`` for a model that is given as an option, as in earlier versions."""
+    options = words[: words.index("--")] if "--" in words else words  # what follows are texts
+    if name in MODEL_FIRST and any(word == "--model" or word.startswith("--model=") for word in options):
+        raise InputError(f"there is no option --model: the model is the first word, as in {COMMANDS[name].example}")
 
 
 def _without_imports(words: list[str]) -> list[str]:

@@ -17,16 +17,16 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add("--base", help="weights below an adapter folder: gpt2, or a .safetensors file")
 
 
-def model_and_texts(model: str | None, words: list[str]) -> tuple[str | Path, list[str]]:
-    """The model, by default that which the first word names, or else the built-in one, which is said; and the texts.
+def model_and_texts(words: list[str]) -> tuple[str | Path, list[str]]:
+    """The model that the first word names, or else the built-in one, which is said; and the texts.
 
     Raises ``InputError`` if there is none, before PyTorch is imported.
     """
-    found, texts = (model, words) if model is not None else _first_is_model(words)
+    found, texts = _first_is_model(words)
     if not os.path.exists(found):
         raise InputError(
             f"no model at {str(found)[:100]!r}: expected a model folder, a run or a .ckpt file first, "
-            'as in classify FOLDER "a text", or with --model'
+            'as in classify FOLDER "a text"'
         )
     return found, texts
 
@@ -36,5 +36,5 @@ def _first_is_model(words: list[str]) -> tuple[str | Path, list[str]]:
     path_like = not any(map(str.isspace, first)) and (os.path.dirname(first) != "" or first.endswith(".ckpt"))
     if first and (os.path.exists(first) or (path_like and len(words) > 1)):
         return first, words[1:]
-    print(f"model: {files.BUILT_IN_MODEL}, which comes with the package; --model FOLDER takes yours", file=sys.stderr)
+    print(f"model: {files.BUILT_IN_MODEL}, the built-in one; classify MODEL takes yours", file=sys.stderr)
     return files.built_in_model(), words

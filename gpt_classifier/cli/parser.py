@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 
 from gpt_classifier import files
+from gpt_classifier.cli.short_help import HELPS, short_help
 from gpt_classifier.errors import InputError, closest, did_you_mean
+from gpt_classifier.files import BUILT_IN_MODEL
 from gpt_classifier.training.declared import (
     COMMAND,
     SECTIONS,
@@ -26,8 +28,7 @@ from gpt_classifier.training.declared import (
 )
 from gpt_classifier.training.yaml_check import check_yaml
 
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-CONFIGURED = (*TRAINER_COMMANDS, "pretrain", "audit", "download", "study", "search")  # the commands that take --config
+CONFIGURED = ("fit", "test", "predict", "pretrain", "audit", "cache", "study")  # the commands that take --config
 COLUMNS = ("text_column", "label_column", "splitting.group_column", "splitting.split_column")
 
 
@@ -39,21 +40,69 @@ def prepared(command: str, words: list[str]) -> list[str]:
     COMMAND.set(command)
     if command not in CONFIGURED:
         return words
-    if command == "audit" and words and not words[0].startswith("-") and not is_configuration(words[0]):
-        words = [*words[1:], f"--data.source={words[0]}"]  # last, as it has precedence over a configuration
-    if words and not words[0].startswith("-") and words[:1] != ["table"]:
-        raise InputError(unrecognized(words[0]))
+    if command == "cache":
+        return ["download", *_prepared("download", words[1:])] if words[:1] == ["download"] else words
+    if command == "study" and words[:1] == ["table"]:
+        return words
+    if not words or words[0].startswith("-"):
+        return _prepared(command, words)
+    first, *others = words
+    if command in ("test", "predict") and (_is_like_model(first) or not is_configuration(first)):
+        return [first, *_prepared(command, others)]
+    if command == "audit" and not is_configuration(first):
+        # Last, as it has precedence over a configuration.
+        return _prepared(command, [*others, f"--data.source={first}"])
+    if command == "fit" and _is_like_model(first):
+        return _prepared(command, [*others, f"--model.weights={first}"])
+    raise InputError(unrecognized(first))
+
+
+def take_split(words: list[str]) -> tuple[str, list[str]]:
+    """The split that ``test`` scores, ``--on test`` or ``--on val``, and the other words."""
+    given = _values(words, "--on")
+    if words[-1:] == ["--on"]:
+        raise InputError("--on needs a value: test or val")
+    if any(split not in ("test", "val") for split in given):
+        raise InputError(f"--on is {given[-1]!r}, expected test or val")
+    rest = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before != "--on" and word.partition("=")[0] != "--on"
+    ]
+    return (given[-1] if given else "test"), rest
+
+
+def asks_for_help(words: list[str]) -> bool:
+    """Whether ``--help`` stands there without a word such as ``all`` or ``trainer``."""
+    return any(
+        word in ("-h", "--help") and (following == "" or following.startswith("-"))
+        for word, following in zip(words, [*words[1:], ""], strict=False)
+    )
+
+
+def _is_like_model(word: str) -> bool:
+    """Whether it is a model folder, a run or a checkpoint, or the name of one that is not there."""
+    path = Path(word)
+    absent = path.name != word and path.suffix == "" and not is_configuration(word)
+    return path.is_dir() or path.suffix == ".ckpt" or absent or word == BUILT_IN_MODEL
+
+
+def _prepared(command: str, words: list[str]) -> list[str]:
+    """The options with paths in place of names; raises ``InputError`` as :func:`prepared` does."""
+    if command in HELPS and asks_for_help(words):
+        print(short_help(command), end="")
+        raise SystemExit(0)
     words = _with_paths(command, words)
     for word in words:
         own = command == "study" and word.partition("=")[0] in ("--folds", "--fractions")  # elsewhere those of data
         if not own:
-            _check_option(word, whole=command in ("study", "search"))
+            _check_option(word, whole=command == "study")
         _check_value(word)
     data: dict[str, Any] = {}
     for path in map(Path, _values(words, "--config", "-c")):
         if path.is_file():
             root, content = _read(path)
-            if command not in ("study", "search"):
+            if command != "study":
                 _check_settings(path, root)
                 given = content.get("data") or {}
                 data = data | by_dotted_key("data", given) if isinstance(given, dict) else {"elsewhere": given}
@@ -66,7 +115,8 @@ def prepared(command: str, words: list[str]) -> list[str]:
         "--data",
         "--smoke",
     }:
-        _check_files(command, data, dict(_data_options(words)))
+        split = take_split(words)[0] if command == "test" else None
+        _check_files(command, split, data, dict(_data_options(words)))
     return words
 
 
@@ -98,7 +148,7 @@ def _path_of(command: str, given: str) -> str:
         if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
             raise InputError(f"{given} is no configuration but data: --config csv --data.source {given} trains on it")
         return given
-    for name in (f"{command}/{given}", given):
+    for name in (f"{command}/{given}", given):  # a search is named with its folder, as in search/spam
         if name in known:
             return str(known[name])
     if path.is_dir():
@@ -165,9 +215,9 @@ def _read(path: Path) -> tuple[yaml.MappingNode, dict[str, Any]]:
 def _check_settings(path: Path, root: yaml.MappingNode) -> None:
     """Raises ``InputError`` for a key that is none of the settings."""
     keys = {key.value for key, _ in root.value}
-    for command, marks in {"study": {"base", "rows"}, "search": {"base", "space"}}.items():
+    for kind, marks in {"study": {"base", "rows"}, "search": {"base", "space"}}.items():
         if marks <= keys:
-            raise InputError(f"{path} is a {command}: gpt-classifier {command} --config {path}")
+            raise InputError(f"{path} is a {kind}: gpt-classifier study --config {path}")
     for key, value in root.value:
         if key.value in SECTIONS:
             for name, line in _keys(value, groups(key.value)):
@@ -203,7 +253,7 @@ def _data_options(words: list[str]) -> Iterator[tuple[str, Any]]:
             yield name.removeprefix("--data."), parsed
 
 
-def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]) -> None:
+def _check_files(command: str, split: str | None, configured: dict[str, Any], typed: dict[str, Any]) -> None:
     """Reads the first rows of each file that a fit would read; for other commands, those that are typed must exist."""
     defaults = settings("data")
     if "elsewhere" in configured or not typed.keys() <= defaults.keys():  # as in --data.class_names+ or --data.sour
@@ -214,7 +264,7 @@ def _check_files(command: str, configured: dict[str, Any], typed: dict[str, Any]
         wanted.append("unlabelled_source")
     else:
         data = {**defaults, **typed}
-        scored = {"validate": "val_source", "test": "test_source"}.get(command, "source")
+        scored = "source" if split is None else f"{split}_source"
         wanted = [scored if typed.get(scored) else "source"]
         wanted = [name for name in wanted if name in typed]
     if not all(_is_names(data[name]) for name in (*wanted, *COLUMNS, "file_format.delimiter", "file_format.encoding")):

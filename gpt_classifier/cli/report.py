@@ -1,15 +1,55 @@
-"""The command ``report``, and what ``test`` calls: renders a test's files as ``report.html`` and ``report.md``."""
+"""The command ``report``: renders a test's report again, or compares two tests on the same rows side by side."""
 
+import json
+import shutil
 from pathlib import Path
 
-from gpt_classifier.errors import CommandParser
-from gpt_classifier.reporting.report_files import write
+from gpt_classifier.errors import CommandParser, InputError
+from gpt_classifier.reporting.comparison import DESCRIPTION, compared, document, same_rows
 
-DESCRIPTION = "Renders the report of a test anew, from the scores.json and predictions.csv of its run."
+ABOUT = (
+    "With one run: render report.html and report.md of its test again, from scores.json and predictions.csv. "
+    f"With two: {DESCRIPTION[0].lower()}{DESCRIPTION[1:]}"
+)
 
 
 def main(arguments: list[str]) -> None:
-    parser = CommandParser("gpt-classifier report", description=DESCRIPTION)
+    """``report RUN`` or ``report RUN RUN``."""
+    parser = CommandParser("gpt-classifier report", "gpt-classifier report RUN [RUN] [options]", description=ABOUT)
+    add = parser.add_argument
     about = "a run, a folder of runs (the newest tested one), or a file of scores, such as scores-new.json"
-    parser.add_argument("run", type=Path, help=about)
-    print(f"report: {write(parser.parse_args(arguments).run)}")
+    add("runs", nargs="+", type=Path, metavar="RUN", help=about)
+    add("--json", action="store_true", help="of two runs: print everything as JSON")
+    add("--html", type=Path, metavar="FILE", help="of two runs: write a page too")
+    options = parser.parse_args(arguments)
+    match options.runs:
+        case [run]:
+            if options.json or options.html is not None:
+                raise InputError(
+                    "--json and --html compare two runs, as in report version_0 version_1 --html page.html"
+                )
+            from gpt_classifier.reporting.report_files import write
+
+            print(f"report: {write(run)}")
+        case [first, second]:
+            compare(first, second, options.json, options.html)
+        case runs:
+            raise InputError(f"{len(runs)} runs are given, expected one, or two to compare")
+
+
+def compare(first: Path, second: Path, as_json: bool, page: Path | None) -> None:
+    """Prints the comparison of two runs, and writes it as a page."""
+    from gpt_classifier.files import whole_file
+    from gpt_classifier.reporting.html import html
+    from gpt_classifier.reporting.saved import read
+    from gpt_classifier.reporting.terminal import lines
+
+    results = {"first": str(first), "second": str(second)} | compared(*same_rows(read(first), read(second)))
+    if as_json:
+        told = json.dumps(results, indent=2, ensure_ascii=False)
+    else:
+        told = lines(document(results), shutil.get_terminal_size().columns)
+    print(told.encode("utf-8", "backslashreplace").decode())  # of a text with half a surrogate pair
+    if page is not None:
+        with whole_file(page) as path:
+            path.write_text(html(document(results)), encoding="utf-8", errors="backslashreplace")

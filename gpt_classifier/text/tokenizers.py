@@ -13,9 +13,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import tiktoken
 import tokenizers
 import torch
@@ -33,130 +32,41 @@ SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|.", re.DOTALL)  # a pair
 OWN = ("gpt2", "bytes")  # names of tokenizers that do not belong to a network of transformers
 
 
-class Tokenizer(Protocol):
-    """Interface of tokenizers for :class:`~gpt_classifier.text.encoder.TextEncoder`."""
+class BytePairs:
+    """A byte-pair encoding of tiktoken. It has the attributes and methods of :class:`Published`."""
 
-    before: list[int]  # special tokens before every text
-    after: list[int]  # special tokens after every text
-    never_text: set[int]  # ids that are no part of a text, even if it contains their names
-    longest: float  # maximum number of characters per token
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def padding_id(self) -> int: ...
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self._encoding = encoding
+        self.before: list[int] = []  # special tokens before every text
+        self.after: list[int] = []  # special tokens after every text
+        self.never_text = {encoding.eot_token}  # ids that are no part of a text, even if it contains their names
+        self.longest: float = max(map(len, encoding.token_byte_values()))  # maximum number of characters per token
+        self.vocab_size = encoding.n_vocab
+        self.padding_id = encoding.eot_token  # as in GPT-2, which has no padding token of its own
 
     def ids(self, text: str) -> list[int]:
         """Token ids of ``text``, without special tokens even if it contains their names."""
+        with without_panic(self._encoding.name):
+            return self._encoding.encode_ordinary(text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """For each of ``ids(text)`` the start and end of its characters in ``text``.
 
         A token that is a part of a character has the span of the whole one.
         """
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of these token ids; bytes that are no valid UTF-8 are replaced."""
-
-    def byte_lengths(self) -> Tensor:
-        """(V,) number of bytes that each token id stands for, in int64; 0 for special tokens."""
-
-    def settings(self) -> dict[str, Any]:
-        """All but the vocabulary, as plain values for :func:`restore_tokenizer`."""
-
-    def vocabulary(self) -> Tensor:
-        """The vocabulary, as a uint8 tensor."""
-
-
-def tokenizer_named(name: str) -> Tokenizer:
-    """The tokenizer ``gpt2``, ``bytes``, or that of a model folder, run or published network, by its name or folder."""
-    if name in OWN:
-        return BytePairs(_encoding(name))
-    if (kept := stored_tokenizer(Path(name))) is not None:
-        return kept
-    return Published(_published(name), _public_name(name))
-
-
-def are_alike(name: str, other: str) -> bool:
-    """Whether two tokenizers have the same vocabulary. Raises ``InputError`` if one is not there."""
-    return name == other or torch.equal(tokenizer_named(name).vocabulary(), tokenizer_named(other).vocabulary())
-
-
-def stored_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a model folder of this package, of a run, the newest run in a folder or a checkpoint; else None.
-
-    Raises ``InputError`` if its files are damaged.
-    """
-    folder = named_model(folder)
-    if folder.suffix == ".ckpt" and folder.is_file():
-        try:
-            ours = torch.load(folder, map_location="cpu", weights_only=True, mmap=True)["gpt_classifier"]
-            return restore_tokenizer(ours["config"]["text_encoder"], ours["tensors"]["tokenizer"])
-        except Exception as error:  # of a damaged file, PyTorch raises several unrelated kinds
-            raise InputError(f"the tokenizer in {folder} cannot be read ({reason(error)})") from error
-    if (of_run := find_in_run(folder, "model/model.safetensors")) is not None:
-        folder = of_run.parent
-    config, weights = folder / "config.json", folder / "model.safetensors"
-    if not (config.is_file() and weights.is_file()):
-        return None
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8")).get("text_encoder")
-        if settings is None:  # the folder of a published network
-            return None
-        with safe_open(weights, framework="pt") as stream:
-            return restore_tokenizer(settings, stream.get_tensor("tokenizer"))
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"the tokenizer in the model folder {folder} cannot be read ({reason(error)})") from error
-
-
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
-    return [*tokenizer.after[-1:], *tokenizer.before[:1], tokenizer.padding_id][0]
-
-
-def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
-    """The tokenizer with these ``settings()`` and this ``vocabulary()``, without a download."""
-    if settings.get("library") == "tokenizers":
-        return Published.restore(settings, vocabulary)
-    return BytePairs.restore(settings, vocabulary)
-
-
-class BytePairs:
-    """A byte-pair encoding of tiktoken."""
-
-    def __init__(self, encoding: tiktoken.Encoding) -> None:
-        self._encoding = encoding
-        self.before: list[int] = []
-        self.after: list[int] = []
-        self.never_text = {encoding.eot_token}  # it has no bytes
-        self.longest: float = max(map(len, encoding.token_byte_values()))
-
-    @property
-    def vocab_size(self) -> int:
-        return self._encoding.n_vocab
-
-    @property
-    def padding_id(self) -> int:
-        """The end-of-text token, as in GPT-2, which has no padding token of its own."""
-        return self._encoding.eot_token
-
-    def ids(self, text: str) -> list[int]:
-        with without_panic(self._encoding.name):
-            return self._encoding.encode_ordinary(text)
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
         characters, borders = valid(text), _borders(text)
         of_byte = [place for place, c in enumerate(characters) for _ in c.encode()]  # the character of each byte
         ends = accumulate(map(len, self._encoding.decode_tokens_bytes(self.ids(text))), initial=0)
         return [(borders[of_byte[start]], borders[of_byte[end - 1] + 1]) for start, end in pairwise(ends)]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The text of these token ids; bytes that are no valid UTF-8 are replaced."""
         return self._encoding.decode(list(ids))
 
     def byte_lengths(self) -> Tensor:
+        """(V,) number of bytes that each token id stands for, in int64; 0 for special tokens."""
         lengths = torch.zeros(self.vocab_size, dtype=torch.long)
-        for token, number in self._encoding._mergeable_ranks.items():
+        for token, number in self.ranks().items():
             lengths[number] = len(token)
         return lengths
 
@@ -165,31 +75,22 @@ class BytePairs:
         return self._encoding._mergeable_ranks
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "tokenizer": self._encoding.name,
-            "pattern": self._encoding._pat_str,
-            "end_of_text": self._encoding.eot_token,
-        }
+        """All but the vocabulary, as plain values for :func:`restore_tokenizer`."""
+        encoding = self._encoding
+        return {"tokenizer": encoding.name, "pattern": encoding._pat_str, "end_of_text": encoding.eot_token}
 
     def vocabulary(self) -> Tensor:
-        """The byte strings of all ordinary tokens in rank order: lengths, a 0, bytes."""
-        tokens = sorted(self._encoding._mergeable_ranks, key=self._encoding._mergeable_ranks.__getitem__)
+        """The byte strings of all ordinary tokens in rank order, as a uint8 tensor: lengths, a 0, bytes."""
+        tokens = sorted(ranks := self.ranks(), key=ranks.__getitem__)
         return _uint8(bytes(map(len, tokens)) + b"\0" + b"".join(tokens))
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "BytePairs":
         check_pattern(settings["pattern"])
         lengths, _, joined = vocabulary.numpy().tobytes().partition(b"\0")
-        ends = np.cumsum(np.frombuffer(lengths, dtype=np.uint8))
-        encoding = tiktoken.Encoding(
-            settings["tokenizer"],
-            pat_str=settings["pattern"],
-            mergeable_ranks={
-                joined[end - n : end]: rank for rank, (end, n) in enumerate(zip(ends, lengths, strict=True))
-            },
-            special_tokens={"<|endoftext|>": settings["end_of_text"]},
-        )
-        return cls(encoding)
+        tokens = [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
+        ranks = {token: rank for rank, token in enumerate(tokens)}
+        return cls(new_encoding(settings["tokenizer"], settings["pattern"], ranks, settings["end_of_text"]))
 
 
 class Published:
@@ -267,40 +168,86 @@ class Published:
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "Published":
+        name = settings["tokenizer"]
         try:
-            with without_panic(settings["tokenizer"]):
-                tokenizer = tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode())
-            return cls(tokenizer, settings["tokenizer"])
+            with without_panic(name):
+                return cls(tokenizers.Tokenizer.from_str(vocabulary.numpy().tobytes().decode()), name)
         except Exception as error:  # tokenizers raises plain Exceptions
-            raise InputError(
-                f"the stored tokenizer {settings['tokenizer']} cannot be read ({reason(error)})"
-            ) from error
+            raise InputError(f"the stored tokenizer {name} cannot be read ({reason(error)})") from error
 
 
-def _borders(text: str) -> list[int]:
-    """Where in ``text`` each character of ``valid(text)`` begins, and where the last one ends."""
-    return list(accumulate(map(len, SURROGATES.findall(text)), initial=0))
+Tokenizer = BytePairs | Published
 
 
-def _uint8(content: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+def tokenizer_named(name: str) -> Tokenizer:
+    """The tokenizer ``gpt2``, ``bytes``, or that of a model folder, run or published network, by its name or folder."""
+    if name in OWN:
+        return BytePairs(_encoding(name))
+    if (kept := stored_tokenizer(Path(name))) is not None:
+        return kept
+    return Published(_published(name), _public_name(name))
+
+
+def are_alike(name: str, other: str) -> bool:
+    """Whether two tokenizers have the same vocabulary. Raises ``InputError`` if one is not there."""
+    return name == other or torch.equal(tokenizer_named(name).vocabulary(), tokenizer_named(other).vocabulary())
+
+
+def stored_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a model folder of this package, of a run, the newest run in a folder or a checkpoint; else None.
+
+    Raises ``InputError`` if its files are damaged.
+    """
+    folder = named_model(folder)
+    if folder.suffix == ".ckpt" and folder.is_file():
+        try:
+            ours = torch.load(folder, map_location="cpu", weights_only=True, mmap=True)["gpt_classifier"]
+            return restore_tokenizer(ours["config"]["text_encoder"], ours["tensors"]["tokenizer"])
+        except Exception as error:  # of a damaged file, PyTorch raises several unrelated kinds
+            raise InputError(f"the tokenizer in {folder} cannot be read ({reason(error)})") from error
+    if (of_run := find_in_run(folder, "model/model.safetensors")) is not None:
+        folder = of_run.parent
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    if not (config.is_file() and weights.is_file()):
+        return None
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8")).get("text_encoder")
+        if settings is None:  # the folder of a published network
+            return None
+        with safe_open(weights, framework="pt") as stream:
+            return restore_tokenizer(settings, stream.get_tensor("tokenizer"))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"the tokenizer in the model folder {folder} cannot be read ({reason(error)})") from error
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
+    return [*tokenizer.after[-1:], *tokenizer.before[:1], tokenizer.padding_id][0]
+
+
+def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer:
+    """The tokenizer with these ``settings()`` and this ``vocabulary()``, without a download."""
+    if settings.get("library") == "tokenizers":
+        return Published.restore(settings, vocabulary)
+    return BytePairs.restore(settings, vocabulary)
+
+
+def new_encoding(name: str, pattern: str, ranks: dict[bytes, int], end_of_text: int) -> tiktoken.Encoding:
+    return tiktoken.Encoding(
+        name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": end_of_text}
+    )
 
 
 def _encoding(name: str) -> tiktoken.Encoding:
     if name == "bytes":
-        return tiktoken.Encoding(
-            "bytes",
-            pat_str="(?s:.)",
-            mergeable_ranks={bytes([value]): value for value in range(256)},
-            special_tokens={"<|endoftext|>": 256},
-        )
+        return new_encoding("bytes", "(?s:.)", {bytes([value]): value for value in range(256)}, 256)
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tokenizer_folder()))  # tiktoken has no argument for it
     try:
         return tiktoken.get_encoding(name)
     except (OSError, ValueError) as error:  # tiktoken raises ValueError for a file with the wrong checksum
         raise InputError(
             "could not load GPT-2's tokenizer files (vocab.bpe and encoder.json of the GPT-2 release): "
-            f"{reason(error)}. Fetch them on a machine with internet by `gpt-classifier download`, "
+            f"{reason(error)}. Fetch them on a machine with internet by `gpt-classifier cache download`, "
             "copy its tiktoken cache folder and name it in TIKTOKEN_CACHE_DIR, or use `--data.tokenizer bytes`."
         ) from error
 
@@ -308,15 +255,15 @@ def _encoding(name: str) -> tiktoken.Encoding:
 def _published(name: str) -> Any:
     """The tokenizer of a published network, downloaded if needed."""
     try:
-        return _from_file(name) or _converted(name)
+        if (file := _tokenizer_file(name)) is not None:
+            return tokenizers.Tokenizer.from_file(file)
+        modified = Path(name).stat().st_mtime_ns if Path(name).exists() else 0
+        return tokenizers.Tokenizer.from_str(_conversion(name, modified))
     except InputError:
         raise
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
-        advice = (
-            ""
-            if find_spec("sentencepiece") or name.endswith(".gguf")
-            else '; some need sentencepiece: pip install "gpt-classifier[transformers]"'
-        )
+        has_all = find_spec("sentencepiece") or name.endswith(".gguf")
+        advice = "" if has_all else '; some need sentencepiece: pip install "gpt-classifier[transformers]"'
         raise InputError(
             f"tokenizer is {name!r}, expected {', '.join(OWN)}, {{train: 4096}}, a model folder, the name of a "
             "network on the Hugging Face hub, a folder with its tokenizer.json, or a .gguf file; it could not be "
@@ -324,35 +271,28 @@ def _published(name: str) -> Any:
         ) from error
 
 
-def _from_file(name: str) -> Any:
-    """The tokenizer of ``tokenizer.json`` or a .gguf file, or None if there is no such file."""
+def _tokenizer_file(name: str) -> str | None:
+    """The path of ``tokenizer.json`` of a network in a folder or on the hub, or None if it has no such file."""
     if published_at(name)[1]:  # a .gguf file
-        return tokenizers.Tokenizer.from_str(_of_file(name, Path(name).stat().st_mtime_ns))
+        return None
     if Path(name).is_dir():
         file = Path(name) / "tokenizer.json"
-        return tokenizers.Tokenizer.from_file(str(file)) if file.is_file() else None
+        return str(file) if file.is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return tokenizers.Tokenizer.from_file(hf_hub_download(name, "tokenizer.json"))
+        return hf_hub_download(name, "tokenizer.json")
     except EntryNotFoundError:
         return None
 
 
-def _converted(name: str) -> Any:
-    """Converts older files of some encoders; DeBERTa-v3, for example, has only a SentencePiece model."""
-    return tokenizers.Tokenizer.from_str(_conversion(name))
-
-
 @lru_cache(maxsize=1)
-def _of_file(name: str, modified: int) -> str:
-    """That of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
-    return _conversion(name)
+def _conversion(name: str, modified: int) -> str:
+    """``tokenizer.json`` of a network that has it in another form; DeBERTa-v3, for example, is a SentencePiece model.
 
-
-def _conversion(name: str) -> str:
-    """``tokenizer.json`` of a network that has it in another form."""
+    Kept until its file is ``modified``: a .gguf file is read for seconds, and several times in a fit.
+    """
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -367,3 +307,12 @@ def _conversion(name: str) -> str:
 def _public_name(name: str) -> str:
     """The name to store with a model: of a folder or file without its path, which is private."""
     return Path(name).resolve().name if Path(name).exists() else name
+
+
+def _borders(text: str) -> list[int]:
+    """Where in ``text`` each character of ``valid(text)`` begins, and where the last one ends."""
+    return list(accumulate(map(len, SURROGATES.findall(text)), initial=0))
+
+
+def _uint8(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)

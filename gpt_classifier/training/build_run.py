@@ -56,8 +56,9 @@ class ClassifierCLI(RunCLI):
 
     The files of a run are in ``<trainer.default_root_dir>/version_N``. ``--ckpt_path`` takes a file, or ``last`` or
     ``best`` for that checkpoint of the newest run. All commands but ``fit`` load the model, its class names and its
-    text encoder from it, by default from the newest best checkpoint, or from ``--model``: a run, a folder of runs, a
-    model folder or a .ckpt file. They use the data settings of the model's training; options have precedence.
+    text encoder from it, by default from the newest best checkpoint, or from the word behind the command: a run, a
+    folder of runs, a model folder or a .ckpt file. They use the data settings of the model's training; options have
+    precedence.
     """
 
     model: GPTClassifier
@@ -67,7 +68,7 @@ class ClassifierCLI(RunCLI):
     trained_path: Path  # its checkpoint or folder
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        self.given_model, args = _take(args, "--model") if args[:1] and args[0] in TRAINED else (None, args)
+        self.given_model, args = _take_model(args) if args[:1] and args[0] in TRAINED else (None, args)
         self.called = args[0] if run and args else None
         self.has_commands = run
         parser = {"prog": "gpt-classifier", **{name: {"description": ABOUT[name]} for name in self.subcommands()}}
@@ -132,7 +133,7 @@ class ClassifierCLI(RunCLI):
 
     def _find_trained(self, config: Namespace) -> None:
         if self.given_model is not None and self.given_checkpoint:
-            raise InputError("--model and --ckpt_path both name the model: give one of them")
+            raise InputError(f"{self.given_model} and --ckpt_path both name the model: give one of them")
         if self.given_model is not None:
             self.trained_path = trained_model(Path(self.given_model))
         else:
@@ -144,7 +145,7 @@ class ClassifierCLI(RunCLI):
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
         if self.given_model is None and not self.given_checkpoint:
-            rank_zero_info(f"model: {self.trained_path}; --model RUN takes another")
+            rank_zero_info(f"model: {self.trained_path}; {self.called} RUN takes another")
         if (run := run_of(self.trained_path)) is not None:
             self.trained.data_settings = found_again(self.trained.data_settings, folders_around(run))
 
@@ -254,10 +255,12 @@ def run(words: list[str]) -> None:
         ClassifierCLI(words)
 
 
-def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
-    """The last value of ``option`` on a command line, and the rest of the line."""
-    values, rest = take_all(words, option)
-    return (values[-1] if values else None), rest
+def _take_model(words: list[str]) -> tuple[str | None, list[str]]:
+    """The model, which is the word behind the command if that is no option, and the rest of the line."""
+    command, *rest = words
+    if rest and not rest[0].startswith("-"):
+        return rest[0], [command, *rest[1:]]
+    return None, words
 
 
 def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:

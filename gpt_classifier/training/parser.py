@@ -39,7 +39,7 @@ ABOUT_TRAINER = (
 
 
 class Help(argparse.Action):
-    """``--help``, and ``--help trainer``."""
+    """``--help all`` of the settings of data and model, and ``--help trainer``."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str | None = None
@@ -62,7 +62,7 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, add_help=False, **kwargs)
         about = "Explain the settings and exit."
         self.add_argument(
-            "-h", "--help", action=Help, nargs="?", choices=["trainer"], default="==SUPPRESS==", help=about
+            "-h", "--help", action=Help, nargs="?", choices=["all", "trainer"], default="==SUPPRESS==", help=about
         )
 
     def add_lightning_class_args(self, lightning_class: Any, *args: Any, **settings: Any) -> list[str]:

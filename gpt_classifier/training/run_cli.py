@@ -155,8 +155,8 @@ def checkpoint_path(given: str, config: Namespace) -> Path:
     root = Path(config.trainer.default_root_dir)
     if (path := newest(root, f"checkpoints/{given}.ckpt")) is None:
         raise InputError(
-            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name the run's folder "
-            "with --model or --trainer.default_root_dir, or the file itself with --ckpt_path"
+            f"no {given}.ckpt in any {root / 'version_N' / 'checkpoints'}: fit first, name a model "
+            "behind the command, the folder of its runs with --trainer.default_root_dir, or the file with --ckpt_path"
         )
     return path
 

@@ -377,14 +377,14 @@ def test_a_semicolon_file_of_five_columns_is_reviewed_trained_on_compared_and_cl
     assert fit(tmp_path / "new", *data, *options, *small) == 0
     runs = [tmp_path / root / "version_0" for root in ("old", "new")]
     for run in runs:
-        assert main(["test", f"--model={run}", "--baselines=none", "--report=none"]) == 0
+        assert main(["test", str(run), "--baselines=none", "--report=none"]) == 0
     capsys.readouterr()
-    assert main(["compare", *map(str, runs), "--json"]) == 0
+    assert main(["report", *map(str, runs), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["rows"] == len(tables("post.csv", text_column="Nachricht", label_column="Art",
                                        file_format={"encoding": "cp1252"})["test"])  # fmt: skip
     keep = ["--keep", "Betreff", "Preis", "--output", "answers.csv"]
-    assert main(["predict", f"--model={runs[1]}", "--data.source=post-reviewed.csv", *keep]) == 0
+    assert main(["predict", f"{runs[1]}", "--data.source=post-reviewed.csv", *keep]) == 0
     with open("answers.csv", newline="", encoding="utf-8") as stream:
         answers = list(csv.DictReader(stream))
     assert [row["Betreff"] for row in answers] == [row["Betreff"] for row in now]

@@ -117,7 +117,7 @@ def test_all_systems_are_compared(tmp_path, capsys, in_this_process):
     table = capsys.readouterr().out
     for system in (
         "second run",
-        "no trunk cache",
+        "no hidden-state cache",
         "plain loop",
         "transformers Trainer",
         "classify one",
@@ -128,7 +128,7 @@ def test_all_systems_are_compared(tmp_path, capsys, in_this_process):
     cached, uncached = results["last_block", "cached"], results["last_block", "uncached"]
     assert cached["accuracy"] == uncached["accuracy"]
     assert results["last_block", "plain"]["accuracy"].keys() == {"train", "val", "test"}
-    assert cached["trunk"]["flops_per_second"] > 0
+    assert cached["frozen_layers"]["flops_per_second"] > 0
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def test_a_test_is_stopped_in_reading_and_in_baselines(number, place, trained, t
     else:
         monkeypatch.setattr(baselines, "_fit", slow(number))
     began = time.monotonic()
-    stopped(["test", f"--model={run}", f"--data.test_source={tmp_path / 'a.csv'}"] if place == "reading"
-            else ["test", f"--model={run}", "--report=none"], number, capsys)  # fmt: skip
+    stopped(["test", str(run), f"--data.test_source={tmp_path / 'a.csv'}"] if place == "reading"
+            else ["test", str(run), "--report=none"], number, capsys)  # fmt: skip
     assert time.monotonic() - began < 15
     assert {path: path.read_bytes() for path in before} == before
     assert not [path for path in run.rglob("*") if ".part" in path.name or path.name == "scores.json"]

@@ -60,7 +60,7 @@ def test_a_model_keeps_how_its_files_were_read(folder):
 
 
 def test_a_test_on_the_own_files_takes_the_rows_that_their_column_names(folder, caplog):
-    assert main(["test", "--report=none", "--baselines=none", f"--model={folder / 'runs'}"]) == 0
+    assert main(["test", f"{folder / 'runs'}", "--report=none", "--baselines=none"]) == 0
     assert "test        8 rows (4 0, 4 1)" in caplog.text
     assert "were trained on" not in caplog.text
     with open(folder / "runs" / "version_0" / "predictions.csv") as stream:
@@ -68,7 +68,7 @@ def test_a_test_on_the_own_files_takes_the_rows_that_their_column_names(folder, 
 
 
 def test_a_prediction_keeps_columns_of_all_files_and_does_not_replace_one(folder, tmp_path, capsys):
-    predict = ["predict", f"--model={folder / 'runs'}", "--keep", "id", "author"]
+    predict = ["predict", f"{folder / 'runs'}", "--keep", "id", "author"]
     assert main([*predict, f"--output={tmp_path / 'out.csv'}"]) == 0
     with open(tmp_path / "out.csv") as stream:
         assert [line["id"] for line in csv.DictReader(stream)] == [f"m{number}" for number in range(40)]
@@ -89,9 +89,9 @@ def test_another_file_needs_neither_the_column_of_splits_nor_that_of_groups(fold
         main(
             [
                 "test",
+                str(folder / "runs"),
                 "--report=none",
                 "--baselines=none",
-                f"--model={folder / 'runs'}",
                 f"--data.{option}={tmp_path / 'new.csv'}",
             ]
         )
@@ -102,14 +102,14 @@ def test_another_file_needs_neither_the_column_of_splits_nor_that_of_groups(fold
 
 def test_the_file_of_another_encoding_is_noticed(folder, tmp_path, caplog):
     write(tmp_path / "new.csv", [row(number, word) for number, word in enumerate(LETTERS)], encoding="utf-8")
-    predict = ["predict", f"--model={folder / 'runs'}", f"--data.source={tmp_path / 'new.csv'}"]
+    predict = ["predict", f"{folder / 'runs'}", f"--data.source={tmp_path / 'new.csv'}"]
     assert main([*predict, f"--output={tmp_path / 'out.csv'}"]) == 0
     assert "new.csv: read as cp1252, but it seems to be UTF-8" in caplog.text
 
 
 def test_every_line_of_a_file_of_one_column_is_answered(folder, tmp_path):
     (tmp_path / "lines.csv").write_text("text\n\nhi\n   \nyou win\n\n\n")
-    predict = ["predict", f"--model={folder / 'runs'}", f"--data.source={tmp_path / 'lines.csv'}"]
+    predict = ["predict", f"{folder / 'runs'}", f"--data.source={tmp_path / 'lines.csv'}"]
     assert main([*predict, "--data.text_column=text", "--keep", "text", f"--output={tmp_path / 'out.csv'}"]) == 0
     with open(tmp_path / "out.csv", newline="") as stream:
         assert [line["text"] for line in csv.DictReader(stream)] == ["", "hi", "   ", "you win", "", ""]

@@ -49,7 +49,7 @@ def search(tmp_path_factory):
     def run(output, *words, **changes):
         path = tmp_path_factory.mktemp("searches") / "rates.yaml"
         path.write_text(yaml.safe_dump(RATES | changes))
-        return main(["search", f"--config={path}", f"--output={output}", *words])
+        return main(["study", f"--config={path}", f"--output={output}", *words])
 
     return run
 
@@ -200,7 +200,7 @@ def test_a_search_that_was_stopped_in_a_trial_goes_on_as_if_it_had_not_been(sear
 def test_a_killed_process_loses_only_the_trial_that_was_running(search, tmp_path):
     path = tmp_path / "rates.yaml"
     path.write_text(yaml.safe_dump(RATES | {"settings": TINY | {"trainer.max_epochs": 6}, "start": []}))
-    command = [sys.executable, "-m", "gpt_classifier", "search", f"--config={path}", f"--output={tmp_path / 'out'}"]
+    command = [sys.executable, "-m", "gpt_classifier", "study", f"--config={path}", f"--output={tmp_path / 'out'}"]
     process = subprocess.Popen([*command, "--trials=50"], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("[2/"):

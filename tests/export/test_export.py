@@ -222,7 +222,7 @@ def test_a_folder_of_transformers_is_a_model_here_again(settings_, folder_of, tm
     assert again.predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-5)
     export(tmp_path / "hf", "merged", tmp_path / "ours")
     assert TextClassifier.load(tmp_path / "ours", "cpu").predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-5)
-    assert main(["classify", "--model", str(tmp_path / "hf"), "a text"]) == 0
+    assert main(["classify", str(tmp_path / "hf"), "a text"]) == 0
     assert capsys.readouterr().out.endswith("a text\n")
 
 
@@ -325,7 +325,7 @@ def test_a_folder_with_something_in_it_is_refused(folder_of, tmp_path, capsys):
     assert main(["export", str(model), "--to", "merged", "--output", str(model)]) == 2
     assert "is not an empty folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    assert main(["export", "--model", str(model), "--to", "merged", "--output", str(tmp_path / "empty")]) == 0
+    assert main(["export", str(model), "--to", "merged", "--output", str(tmp_path / "empty")]) == 0
 
 
 @pytest.mark.parametrize("words", [["--to", "hf"], ["--to", "pdf", "m"]])

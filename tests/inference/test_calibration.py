@@ -53,7 +53,7 @@ def answers_of_all(model, tmp_path, capsys):
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == classify
     source, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
     pd.DataFrame({"text": TEXTS}).to_csv(source, index=False)
-    command = ["predict", f"--model={model}", f"--data.source={source}", f"--output={output}"]
+    command = ["predict", str(model), f"--data.source={source}", f"--output={output}"]
     assert main([*command, f"--trainer.default_root_dir={tmp_path}"]) == 0
     return python, classify, pd.read_csv(output)["predicted"].tolist()
 
@@ -85,7 +85,7 @@ def test_a_run_follows_what_its_model_folder_keeps(trained, rows, tmp_path, caps
     calibrated(run, rows, "{min_recall: 0.995, of: spam}", capsys)
     python, classify, predict = answers_of_all(run, tmp_path, capsys)
     assert python == classify == predict == ["spam"] * len(TEXTS)
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     assert "the model's own rule, min_recall 0.995, of spam, on these rows" in (run / "model" / "README.md").read_text()
     decided = json.loads((run / "scores.json").read_text())["decision"]
     assert decided["asked"] == {"min_recall": 0.995, "of": "spam"}
@@ -153,7 +153,7 @@ def test_options_of_the_data_may_stand_anywhere_with_a_space_or_a_sign_between(m
     assert "kept in" in capsys.readouterr().out
     assert TextClassifier.load(model).decision.asked == {"min_recall": 0.98, "of": "spam"}
     assert main(["calibrate", str(model), "--data.val_source"]) == 2
-    assert main(["calibrate", str(model), f"--model={model}"]) == 2
+    assert main(["calibrate", str(model), str(model)]) == 2
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path, capsys):

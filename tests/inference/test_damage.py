@@ -231,7 +231,7 @@ def test_a_model_of_each_format_is_tested_trained_further_and_written_in_the_for
     made_by = json.loads((old / "run" / "model" / "config.json").read_text()).get("version", "0.1.0")
     source = f"--data.source={old / 'texts.csv'}"
     alone = ["--baselines=none", "--report=none", f"--trainer.default_root_dir={tmp_path / 'tested'}"]
-    assert main(["test", f"--model={old / 'run' / 'model'}", source, *alone]) == 0
+    assert main(["test", f"{old / 'run' / 'model'}", source, *alone]) == 0
     assert load(old / "run").version == made_by
     for weights in ("run", "run/checkpoints/last.ckpt", "pretrained"):
         words = ["--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path / 'new'}"]

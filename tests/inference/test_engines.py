@@ -30,7 +30,7 @@ def written(path, rows, first=0):
 
 def command(model, source, output, *more):
     names = ["--data.text_column=message", f"--data.source={source}", f"--output={output}"]
-    return ["predict", f"--model={model}", *names, "--keep", "id", *more]
+    return ["predict", str(model), *names, "--keep", "id", *more]
 
 
 @pytest.mark.nightly
@@ -113,5 +113,5 @@ def test_without_ray_one_line_says_what_is_missing(trained, tmp_path, monkeypatc
     ],
 )
 def test_what_a_cluster_cannot_do_is_one_line(words, said, trained, capsys):
-    assert main(["predict", f"--model={trained}", *words]) == 2
+    assert main(["predict", str(trained), *words]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]

@@ -170,9 +170,9 @@ def test_an_adapter_and_its_base_copied_elsewhere_need_nothing_else(run_of, base
 
 
 def test_classify_takes_an_adapter_with_its_base(run_of, base, capsys):
-    assert main(["classify", "--model", str(run_of("lora") / "model"), *TEXTS]) == 0
+    assert main(["classify", str(run_of("lora") / "model"), *TEXTS]) == 0
     expected = capsys.readouterr().out
-    assert main(["classify", "--model", str(run_of("lora") / "adapter"), "--base", str(base), *TEXTS]) == 0
+    assert main(["classify", str(run_of("lora") / "adapter"), "--base", str(base), *TEXTS]) == 0
     assert capsys.readouterr().out == expected
 
 

@@ -27,11 +27,11 @@ def test_logits_are_the_same_from_every_block_that_a_backbone_can_start_before(b
     model = SequenceClassifier(backbone, 2, pooling).eval()
     lengths = model.text_lengths(LENGTHS, IDS.shape[1])
     assert {0, backbone.config.n_layer} <= set(backbone.starts_at)
-    for depth in backbone.starts_at:
+    for start_layer in backbone.starts_at:
         states = backbone.embed(IDS)
-        if depth > 0:
-            states = backbone.run_blocks(states, 0, depth, lengths=lengths)
-        assert_close(model(states, LENGTHS, depth), model(IDS, LENGTHS), rtol=0, atol=1e-5)
+        if start_layer > 0:
+            states = backbone.run_blocks(states, 0, start_layer, lengths=lengths)
+        assert_close(model(states, LENGTHS, start_layer), model(IDS, LENGTHS), rtol=0, atol=1e-5)
 
 
 def test_parameters_stand_below_in_or_above_the_blocks_in_this_order(backbone):

@@ -168,7 +168,7 @@ def trained_bag(quick_trainer, tiny_data, **settings: Any) -> GPTClassifier:
 def test_another_family_trains_and_its_folder_loads(bag, trainable, quick_trainer, tiny_data, tmp_path):
     adapted = {"lora": {"targets": r"layers\.1$"}} if trainable == "lora" else {}
     model = trained_bag(quick_trainer, tiny_data, trainable=trainable, **adapted)
-    assert (model.trunk is not None) == (trainable != "all")  # its frozen blocks ran once
+    assert (model.state_cache is not None) == (trainable != "all")  # its frozen blocks ran once
     assert model.hparams["backbone"] == {"model_type": "bag", **BagConfig(257, 12).fields}
     save_folder(tmp_path, model.bundle(), "")
     expected = TextClassifier(model.bundle()).predict_proba(TEXTS)

@@ -12,7 +12,7 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.classifier import quantized
-from gpt_classifier.models.freezing import frozen_depth, trainable_names
+from gpt_classifier.models.freezing import count_frozen_layers, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.models.split_network import SplitNetwork
@@ -108,9 +108,9 @@ def test_logits_are_the_same_from_every_block(pooling, kind):
     model = classifier(kind, pooling)
     expected = model(IDS, LENGTHS)
     assert list(model.backbone.starts_at) == [0, 1, 2, 3]
-    for depth in model.backbone.starts_at:
-        states = model.backbone.run_blocks(model.backbone.embed(IDS), 0, depth)
-        assert_close(model(states, LENGTHS, depth), expected, rtol=0, atol=1e-6)
+    for start_layer in model.backbone.starts_at:
+        states = model.backbone.run_blocks(model.backbone.embed(IDS), 0, start_layer)
+        assert_close(model(states, LENGTHS, start_layer), expected, rtol=0, atol=1e-6)
 
 
 def test_the_last_block_computes_only_what_is_read_and_gives_the_same_states_and_gradients(kind):
@@ -220,11 +220,11 @@ def test_a_policy_names_whole_blocks_and_what_is_above_them(policy, kind):
     parts += [network + ABOVE.get(kind, "norm.")] * (count > 0)
     expected = names if policy == "all" else {name for name in names if name.startswith(tuple(parts))}
     assert trainable_names(model, policy) == expected
-    assert frozen_depth(model, policy) == (0 if policy == "all" else 3 - count)
+    assert count_frozen_layers(model, policy) == (0 if policy == "all" else 3 - count)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
-def test_a_cached_trunk_trains_the_same(kind, quick_trainer, tiny_data):
+def test_a_hidden_state_cache_trains_the_same(kind, quick_trainer, tiny_data):
     scores = []
     for cached in (True, False):
         torch.manual_seed(1)
@@ -232,7 +232,7 @@ def test_a_cached_trunk_trains_the_same(kind, quick_trainer, tiny_data):
         module = GPTClassifier(**settings(kind, **options, learning_rate=0.1))
         trainer = quick_trainer(max_epochs=2)
         trainer.fit(module, tiny_data())
-        assert (module.trunk is not None) == cached
+        assert (module.state_cache is not None) == cached
         scores.append({name: float(value) for name, value in trainer.callback_metrics.items()})
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 

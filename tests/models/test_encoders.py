@@ -20,14 +20,14 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.inference import adapter, bundle, model_folder
 from gpt_classifier.inference.classifier import quantized
 from gpt_classifier.models.build import Specification, build
-from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.transformers_network import context_length, pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.build_run import ClassifierCLI
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.optimization import OptimizerConfig, build_optimizer
-from gpt_classifier.training.state_cache import TrunkCache
+from gpt_classifier.training.state_cache import HiddenStateCache
 
 SIZES = {
     "hidden_size": 16,
@@ -169,7 +169,7 @@ def test_a_policy_names_whole_blocks_and_the_norm_above_them(policy, kind):
     )
     expected = names if policy == "all" else {name for name in names if name.startswith(tuple(parts))}
     assert trainable_names(model, policy) == expected
-    assert frozen_depth(model, policy) == 3 - count
+    assert count_frozen_layers(model, policy) == 3 - count
     freeze(model, policy)
     assert {name for name, p in model.named_parameters() if p.requires_grad} == expected
 
@@ -205,12 +205,14 @@ def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data)
     assert_close(merged.model.eval()(IDS % 257, LENGTHS), whole.model.eval()(IDS % 257, LENGTHS), rtol=0, atol=1e-5)
 
 
-def test_the_frozen_trunk_is_cached_where_the_blocks_run_one_by_one_or_all_are_frozen(kind):
+def test_hidden_states_are_cached_where_the_blocks_run_one_by_one_or_all_are_frozen(kind):
     encoder = TextEncoder("bytes", 64)
     model = SequenceClassifier(random_network(ENCODERS[kind]), 2)
-    assert TrunkCache.is_exact(model, "head", encoder)
-    assert TrunkCache.is_exact(model, "last_block", encoder) == (kind != "deberta")  # blocks share relative positions
-    assert not TrunkCache.is_exact(model, "all", encoder)
+    assert HiddenStateCache.is_exact(model, "head", encoder)
+    assert HiddenStateCache.is_exact(model, "last_block", encoder) == (
+        kind != "deberta"
+    )  # blocks share relative positions
+    assert not HiddenStateCache.is_exact(model, "all", encoder)
 
 
 def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):
@@ -224,7 +226,7 @@ def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):
         )
         trainer = quick_trainer(max_epochs=2)
         trainer.fit(module, tiny_data())
-        assert (module.trunk is not None) == cached
+        assert (module.state_cache is not None) == cached
         scores.append({name: float(value) for name, value in trainer.callback_metrics.items()})
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 

@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
 from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 
@@ -30,10 +30,10 @@ def part(name: str) -> str:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_names_whole_parts_and_the_blocks_below_them(policy, tiny_config):
     model = SequenceClassifier(GPT(tiny_config), 2)
-    parts, depth = POLICIES[policy]
+    parts, frozen = POLICIES[policy]
     names = {name for name, _ in model.named_parameters()}
     assert trainable_names(model, policy) == {name for name in names if part(name) in parts}
-    assert frozen_depth(model, policy) == depth
+    assert count_frozen_layers(model, policy) == frozen
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -60,7 +60,7 @@ def test_bitfit_trains_every_bias_and_the_head(tiny_config):
     biases = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] == "bias"}
     assert trainable_names(model, "biases") == biases | {"head.weight"}
     assert len(biases) == 2 * 6 + 1 + 1  # of each block, of the final norm, of the head
-    assert frozen_depth(model, "biases") == 0
+    assert count_frozen_layers(model, "biases") == 0
 
 
 @pytest.mark.parametrize("policy", ["head", "last_block", "last_two_blocks", 1, "all", "biases", "lora"])

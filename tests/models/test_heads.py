@@ -89,12 +89,12 @@ def test_the_poolings_of_the_article_take_padding_for_text(position, pooling, ca
     assert (model(other, length) - model(IDS[:1], length)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("depth", range(3))
+@pytest.mark.parametrize("start_layer", range(3))
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_logits_from_hidden_states_at_any_depth_equal_those_from_ids(pooling, depth):
+def test_logits_from_hidden_states_at_any_depth_equal_those_from_ids(pooling, start_layer):
     model = classifier(pooling)
-    x = model.backbone.run_blocks(model.backbone.embed(IDS), 0, depth)
-    assert_close(model(x, LENGTHS, depth), model(IDS, LENGTHS), rtol=0, atol=1e-5)
+    x = model.backbone.run_blocks(model.backbone.embed(IDS), 0, start_layer)
+    assert_close(model(x, LENGTHS, start_layer), model(IDS, LENGTHS), rtol=0, atol=1e-5)
 
 
 def test_an_unknown_pooling_is_refused_with_the_known_ones():

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.freezing import freeze, frozen_depth, trainable_names
+from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import POOLINGS, SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig, LoRALinear
@@ -168,11 +168,11 @@ def test_of_an_adapted_head_the_correction_alone_trains():
 
 
 @pytest.mark.parametrize(
-    ("targets", "depth"),
+    ("targets", "frozen"),
     [("c_attn$", 0), (r"\.h\.1\.", 1), (r"h\.1\.mlp\.c_proj|^head$", 1), ("^head$", 2)],
 )
-def test_blocks_below_the_first_correction_are_frozen(targets, depth):
-    assert frozen_depth(adapted(targets=targets), "lora") == depth
+def test_blocks_below_the_first_update_are_frozen(targets, frozen):
+    assert count_frozen_layers(adapted(targets=targets), "lora") == frozen
 
 
 @kinds

@@ -108,7 +108,7 @@ def test_it_is_fitted_tested_used_and_loaded(trainable, name, folder, rows, tmp_
         few.append("--model.blocks=3")  # of 30, for time
     assert main([*fit, *few, f"--model.trainable={trainable}", "--trainer.default_root_dir=runs"]) == 0
     assert "probe: " in caplog.text
-    assert main(["test", "--model", "runs", "--report=none", "--baselines=none"]) == 0
+    assert main(["test", "runs", "--report=none", "--baselines=none"]) == 0
     texts = ["You have won a prize, call now to claim it", "See you at five, love"]
     loaded = TextClassifier.load("runs/version_0/model")
     assert [answer.label for answer in loaded.predict(texts)] == ["spam", "ham"]
@@ -116,7 +116,7 @@ def test_it_is_fitted_tested_used_and_loaded(trainable, name, folder, rows, tmp_
     loaded.save("again")
     assert np.array_equal(TextClassifier.load("again").predict_proba(texts), shares)
     (tmp_path / "new.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts), encoding="utf-8")
-    assert main(["predict", "--model", "runs", "--data.source=new.csv", "--output=answers.csv"]) == 0
+    assert main(["predict", "runs", "--data.source=new.csv", "--output=answers.csv"]) == 0
     assert (tmp_path / "answers.csv").read_text(encoding="utf-8").count("\n") == 3
 
 

@@ -100,7 +100,7 @@ def test_texts_without_labels_are_held_out_by_their_hash_from_several_sources(tm
 def test_with_null_a_column_of_labels_is_ignored(tmp_path):
     pd.DataFrame({"text": ["a long text", "b text"] * 30, "label": ["x", "y"] * 30}).to_csv(tmp_path / "a.csv")
     data = prepared(source=str(tmp_path / "a.csv"), label_column=None, val_share=0.0)
-    assert data.facts["texts"] == {"train": 60, "val": 0}
+    assert data.statistics.texts == {"train": 60, "val": 0}
 
 
 def test_the_files_of_tokens_are_written_once(tmp_path):

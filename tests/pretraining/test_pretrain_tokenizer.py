@@ -33,7 +33,7 @@ def test_it_is_learned_once_and_kept_with_the_network(folder):
     data = PretrainingData(source="sample", tokenizer={"train": 300}, max_length=32)
     data.prepare_data()
     data.setup("fit")
-    assert data.text_encoder.vocabulary().equal(read_tensors(folder)[VOCABULARY])
+    assert data.text_encoder.tokenizer.vocabulary().equal(read_tensors(folder)[VOCABULARY])
 
 
 def test_it_is_learned_from_training_texts_only(tmp_path):

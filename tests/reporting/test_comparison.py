@@ -51,7 +51,7 @@ def runs(tmp_path) -> list[Path]:
 
 def as_json(runs: list[Path], capsys) -> dict:
     capsys.readouterr()
-    assert main(["compare", *map(str, runs), "--json"]) == 0
+    assert main(["report", *map(str, runs), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -101,7 +101,7 @@ def test_the_rows_shown_are_those_whose_probabilities_differ_most(runs, capsys):
 
 def test_people_read_a_sentence_and_tables(runs, capsys, tmp_path):
     page = tmp_path / "page.html"
-    assert main(["compare", *map(str, runs), "--html", str(page)]) == 0
+    assert main(["report", *map(str, runs), "--html", str(page)]) == 0
     told = capsys.readouterr().out
     assert told.startswith("B is 10.00 points more accurate than A\n")
     assert "The test tells them apart." in told
@@ -120,7 +120,7 @@ def test_equal_runs_are_as_accurate_as_each_other(runs, capsys):
     found = as_json([runs[0], runs[0]], capsys)
     assert (found["difference"], found["p"], found["told_apart"], found["settings"]) == (0, 1, False, [])
     assert found["examples"] == []
-    main(["compare", str(runs[0]), str(runs[0])])
+    main(["report", str(runs[0]), str(runs[0])])
     told = capsys.readouterr().out
     assert told.startswith("B is as accurate as A\n")
     assert "The test cannot tell them apart." in told
@@ -135,7 +135,7 @@ def test_classes_in_another_order_are_the_same_classes(runs, capsys, tmp_path):
 
 def refusal(runs: list[Path], capsys) -> str:
     capsys.readouterr()
-    assert main(["compare", *map(str, runs)]) == 2
+    assert main(["report", *map(str, runs)]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     return told
@@ -189,7 +189,7 @@ def test_many_classes_long_names_and_markup_are_shown_as_they_are(tmp_path, caps
     one[:4], other[:4] = [1, 2, 3, 0], [2, 3, 0, 1]
     page = tmp_path / "page.html"
     both = [write(tmp_path / f"{n}", labels, each, names=names) for n, each in enumerate((one, other))]
-    assert main(["compare", *map(str, both), "--html", str(page)]) == 0
+    assert main(["report", *map(str, both), "--html", str(page)]) == 0
     told = capsys.readouterr().out
     for name in names[:3]:
         assert name in told
@@ -201,7 +201,7 @@ def test_two_tested_runs_are_compared_with_the_texts_of_their_rows(trained, fit,
     assert fit(tmp_path / "other", "--model.pooling=last_token", "--trainer.max_epochs=1") == 0
     both = [first, tmp_path / "other" / "version_0"]
     for run in both:
-        assert main(["test", f"--model={run}", "--baselines=none", "--report=none"]) == 0
+        assert main(["test", str(run), "--baselines=none", "--report=none"]) == 0
     found = as_json(both, capsys)
     names = {each["setting"] for each in found["settings"]}
     assert names == {"model.pooling", "trainer.max_epochs"}

@@ -515,18 +515,18 @@ def said(capsys, *words: str) -> str:
         (["--token", "a b"], "expected ASCII characters without spaces"),
         (["--token", "a", "--no-token"], "--no-token contradicts it"),
         (["--port", "70000"], "--port is 70000"),
-        (["--model", "nowhere"], "no model at 'nowhere'"),
+        (["--model", "nowhere"], "the model is the first word"),
         (["--rate", "0"], "rate is 0.0"),
         (["--host", "nowhere.invalid", "--no-token"], "cannot listen at nowhere.invalid"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(capsys, words, expected):
-    assert expected in said(capsys, "--model", MODEL, *words)
+    assert expected in said(capsys, MODEL, *words)
 
 
 def test_a_port_that_is_taken_is_said(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
-        assert "choose another --port" in said(capsys, "--model", MODEL, "--port", str(other.getsockname()[1]))
+        assert "choose another --port" in said(capsys, MODEL, "--port", str(other.getsockname()[1]))
 
 
 @contextmanager
@@ -605,11 +605,11 @@ def test_a_missing_extra_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api", raising=False)
     monkeypatch.delitem(sys.modules, "gpt_classifier.serve.run", raising=False)
-    assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, "--model", MODEL)
+    assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, MODEL)
 
 
 def test_sigterm_ends_the_service_after_what_runs():
-    words = [sys.executable, "-m", "gpt_classifier", "app", "--model", MODEL, "--port", "0"]
+    words = [sys.executable, "-m", "gpt_classifier", "app", MODEL, "--port", "0"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         address = re.match(r"http://127\.0\.0\.1:(\d+) classifies", process.stdout.readline())
         port = int(address[1])

@@ -178,7 +178,7 @@ def test_the_settings_are_plain_values():
 def test_padding_to_the_longest_training_text_learns_once_and_alike():
     data = made(batching={"pad_to": "longest_train"})
     assert data.text_encoder.pad_to == max(data.encoded["train"].lengths)
-    assert data.text_encoder.vocabulary().equal(made().text_encoder.vocabulary())
+    assert data.text_encoder.tokenizer.vocabulary().equal(made().text_encoder.tokenizer.vocabulary())
 
 
 def test_without_training_rows_there_is_nothing_to_learn_from():
@@ -211,7 +211,7 @@ def test_a_fit_keeps_it_in_its_folder_and_uses_it_from_there(run, capsys):
     assert bundle.text_encoder.vocab_size == bundle.model.backbone.config.vocab_size == 301
     assert main(["classify", str(run / "model"), "WIN a car now", "see you at five"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
-    assert main(["test", f"--model={run}", "--baselines=none", "--report=none"]) == 0
+    assert main(["test", str(run), "--baselines=none", "--report=none"]) == 0
     assert bundle.text_encoder.settings()["tokenizer"] in (run / "model" / "README.md").read_text()
 
 
@@ -239,7 +239,7 @@ def test_the_tokenizer_of_a_model_folder_is_taken_with_its_weights(run, tmp_path
     assert fit(tmp_path, f"--data.tokenizer={folder}", f"--model.weights={folder}", "--trainer.max_epochs=1") == 0
     ours, theirs = load(tmp_path / "version_0").text_encoder, load(folder).text_encoder
     assert ours.settings() == theirs.settings()
-    assert ours.vocabulary().equal(theirs.vocabulary())
+    assert ours.tokenizer.vocabulary().equal(theirs.tokenizer.vocabulary())
 
 
 def test_the_weights_of_a_folder_with_another_tokenizer_are_refused(run, tmp_path, fit, capsys):
@@ -293,5 +293,5 @@ def test_a_row_or_trial_changes_it(change, tmp_path):
 
 def test_download_needs_none(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    assert main(["download", "--config=toy", OWN]) == 0
+    assert main(["cache", "download", "--config=toy", OWN]) == 0
     assert not list(tmp_path.iterdir())

@@ -94,7 +94,7 @@ def test_a_broken_tokenizer_is_named(folder, tmp_path):
         TextEncoder(str(tmp_path))
     text_encoder = TextEncoder(str(folder))
     with pytest.raises(InputError, match=folder.name):
-        TextEncoder.restore(text_encoder.settings(), text_encoder.vocabulary()[1:])
+        TextEncoder.restore(text_encoder.settings(), text_encoder.tokenizer.vocabulary()[1:])
 
 
 def test_special_tokens_need_room_and_something_between_them(folder):
@@ -104,7 +104,7 @@ def test_special_tokens_need_room_and_something_between_them(folder):
 
 def test_a_folder_of_older_files_is_converted(published, tmp_path):
     whole = TextEncoder(str(published("wordpiece")))
-    vocabulary = Tokenizer.from_str(bytes(whole.vocabulary().tolist()).decode()).get_vocab()
+    vocabulary = Tokenizer.from_str(bytes(whole.tokenizer.vocabulary().tolist()).decode()).get_vocab()
     (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     converted = TextEncoder(str(tmp_path))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.text.encoder import TextEncoder, WindowsConfig, aggregated, texts_of_windows
+from gpt_classifier.text.encoder import TextEncoder, WindowsConfig, aggregate_logits, texts_of_windows
 from gpt_classifier.training.module import GPTClassifier
 
 WINDOWS = {"stride": 8, "aggregate": "mean"}
@@ -71,7 +71,7 @@ def test_a_limit_spreads_the_windows_over_the_text_which_is_truncated_if_tokens_
 def test_special_tokens_are_in_every_window(published):
     text_encoder = encoder(4, str(published("wordpiece")), stride=1)
     windows, _ = text_encoder.encode_windows("a b c d")
-    plain = [TextEncoder(text_encoder._tokenizer, 4).encode(part)[0] for part in ("a b", "b c", "c d")]
+    plain = [TextEncoder(text_encoder.tokenizer, 4).encode(part)[0] for part in ("a b", "b c", "c d")]
     assert windows == plain
 
 
@@ -89,7 +89,7 @@ def test_a_stride_that_would_leave_tokens_out_is_refused():
 @pytest.mark.parametrize(("how", "expected"), [("mean", [[2.0, 3.0], [5.0, 6.0]]), ("max", [[3.0, 5.0], [5.0, 6.0]])])
 def test_logits_of_windows_become_those_of_texts_with_gradients(how, expected):
     logits = torch.tensor([[1.0, 5.0], [3.0, 1.0], [5.0, 6.0]], requires_grad=True)
-    result = aggregated(logits, texts_of_windows([2, 1]), 2, how)
+    result = aggregate_logits(logits, texts_of_windows([2, 1]), 2, how)
     assert result.tolist() == expected
     result.sum().backward()
     assert logits.grad.sum() == 4  # of each text and class, its share is passed on whole
@@ -117,7 +117,7 @@ def test_cached_states_train_alike(quick_trainer, tiny_data, tiny_model, pooling
         trainer = quick_trainer(max_epochs=2)
         data = tiny_data(LONG + SPAM, LABELS, max_length=16, windows=WINDOWS | {"aggregate": aggregate}, split="random")
         trainer.fit(model, data)
-        assert (model.trunk is not None) == enabled
+        assert (model.state_cache is not None) == enabled
         assert data.encoded["train"].windows.max() > 3
         results.append({name: float(value) for name, value in trainer.callback_metrics.items()})
     assert results[0] == pytest.approx(results[1], abs=1e-5)
@@ -159,7 +159,7 @@ def test_the_command_line_the_checkpoint_and_a_copied_folder_read_windows_alike(
     assert np.abs(first.predict_proba(LONG + SPAM) - together).max() > 1e-4  # more than the first window counts
 
     source, output = trained.parent / "long.jsonl", tmp_path / "predictions.csv"
-    assert main(["predict", "--model", str(tmp_path / "copy"), f"--data.source={source}", f"--output={output}"]) == 0
+    assert main(["predict", str(tmp_path / "copy"), f"--data.source={source}", f"--output={output}"]) == 0
     written = np.loadtxt(output, delimiter=",", skiprows=1, usecols=(2, 3))
     assert written == pytest.approx(together, abs=2e-6)
     checkpoint = GPTClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
@@ -178,7 +178,7 @@ def test_the_summary_counts_texts_that_are_read_in_windows(tiny_data):
 
 def test_the_report_tells_what_truncation_would_cost(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "version_0")
-    assert main(["test", "--model", str(run), "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     found = json.loads((run / "scores.json").read_text(encoding="utf-8"))["truncation"]
     assert found["windows"] == {"stride": 8, "aggregate": "max", "limit": 16}
     assert found["longer"]["rows"] > 0

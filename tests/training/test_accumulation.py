@@ -161,7 +161,7 @@ def test_the_mean_over_processes_is_the_mean_over_texts(
     for step in zip(*processes, strict=True):
         together = sum(part for window in step for _, part in window) / world_size
         batch = data.encoded["train"][[row for window in step for rows, _ in window for row in rows]]
-        expected = gradient(module.training_step(batch, 0) / batch.share)
+        expected = gradient(module.training_step(batch, 0) / batch.loss_weight)
         torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-6)
 
 

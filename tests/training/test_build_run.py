@@ -304,7 +304,7 @@ def test_predictions_need_nothing_but_a_checkpoint_and_a_file(trained, tmp_path,
 
 def test_classify_prints_a_line_for_each_text(trained, capsys):
     texts = ["WIN a car", "See you", "WIN a car"]
-    assert main(["classify", "--model", str(trained / "model"), *texts]) == 0
+    assert main(["classify", str(trained / "model"), *texts]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [line[2] for line in lines] == texts
     assert lines[0] == lines[2]
@@ -317,7 +317,7 @@ def test_classify_prints_a_line_for_each_text(trained, capsys):
 def test_download_says_where_everything_is_and_fetches_nothing_that_is_not_needed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     toy = Path(__file__).parents[2] / "configs" / "toy.yaml"
-    assert main(["download", f"--config={toy}"]) == 0
+    assert main(["cache", "download", f"--config={toy}"]) == 0
     assert "data sets: " in capsys.readouterr().out
     assert files(tmp_path) == {}
 
@@ -348,7 +348,7 @@ def on_two_processes(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         pytest.param("all", "of them trainable (all)", marks=pytest.mark.nightly),
         pytest.param(
-            "last_block", "frozen trunk of 1 of 2 blocks ran once", marks=[pytest.mark.nightly, pytest.mark.ci]
+            "last_block", "frozen layers (1 of 2 blocks) ran once", marks=[pytest.mark.nightly, pytest.mark.ci]
         ),
     ],
 )

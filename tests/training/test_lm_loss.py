@@ -56,7 +56,7 @@ def test_the_loss_is_the_mean_over_texts_of_the_mean_over_their_tokens(tiny_mode
     ).mean()
     assert_close(lm_loss, expected)
     assert_close(classification, F.cross_entropy(model.logits(batch), batch.labels))
-    assert_close(model.training_step(batch, 0), (classification + 0.5 * lm_loss) * batch.share)
+    assert_close(model.training_step(batch, 0), (classification + 0.5 * lm_loss) * batch.loss_weight)
 
 
 @pytest.mark.parametrize("trainable", POLICIES)
@@ -66,7 +66,7 @@ def test_cached_states_give_the_same_run_as_uncached_ones(trainable, tiny_model,
         fitted(tiny_model, tiny_data, quick_trainer, cache={"enabled": cached, "gigabytes": 0}, **settings)
         for cached in (True, False)
     ]
-    assert (runs[0][0].trunk is not None) == (trainable in ("head", "last_block"))
+    assert (runs[0][0].state_cache is not None) == (trainable in ("head", "last_block"))
     assert_close(runs[0][1], runs[1][1])
     assert_close(runs[0][0].model.state_dict(), runs[1][0].model.state_dict())
 
@@ -130,7 +130,7 @@ def test_windows_share_the_loss_of_their_text(tiny_model, tiny_data, quick_train
     settings = {"max_length": 12, "windows": {"stride": 6}}
     model, steps, _ = fitted(tiny_model, tiny_data, quick_trainer, data=settings, trainable="all")
     assert steps[-1]["train/lm_loss"] == pytest.approx(math.log(257), abs=1)
-    assert model.trunk is None
+    assert model.state_cache is None
 
 
 def test_bfloat16(tiny_model, tiny_data, quick_trainer):

@@ -108,13 +108,13 @@ def test_a_custom_head_is_trained_tested_and_used_from_the_command_line(fit, tmp
     head = json.dumps({"class_path": "my_heads.Wide", "init_args": {"width": 4}})
     assert fit(tmp_path / "runs", f"--model.head={head}") == 0
     monkeypatch.delitem(__import__("sys").modules, "my_heads")
-    words = ["--model=runs/version_0", "--baselines=none", "--report=none"]
+    words = ["runs/version_0", "--baselines=none", "--report=none"]
     assert main(["test", *words]) == 2
     assert "on a command line --import my_heads, if you trust that module" in capsys.readouterr().err
-    assert main(["test", "--import", "my_heads", *words]) == 0
+    assert main(["test", *words, "--import", "my_heads"]) == 0
     monkeypatch.delitem(__import__("sys").modules, "my_heads")
     capsys.readouterr()
-    assert main(["classify", "--model=runs/version_0", "--import=my_heads", "a text"]) == 0
+    assert main(["classify", "runs/version_0", "--import=my_heads", "a text"]) == 0
     assert capsys.readouterr().out.split("\t")[0] in ("ham", "spam")
     assert main(["classify", "--import", "no_such_heads", "a text"]) == 2
     assert "--import no_such_heads cannot be imported" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_default_callbacks_leave_what_the_command_line_leaves(tiny_model, tiny_d
     run = tmp_path / "lightning_logs" / "version_0"
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert TextClassifier.load(run / "model").predict("WIN a car").label in ("ham", "spam")
-    for line in ("epoch 1: train loss", "val accuracy", f"next: gpt-classifier classify --model {run}"):
+    for line in ("epoch 1: train loss", "val accuracy", f"next: gpt-classifier classify {run}"):
         assert line in caplog.text
     assert "next: gpt-classifier test" not in caplog.text, "without a file there is nothing that it could test on"
     trainer.test(model, data, verbose=False)

@@ -130,7 +130,7 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     assert any("|" in line[0] for line in lines)
     source, output = tmp_path / "new.csv", tmp_path / "predictions.csv"
     pd.DataFrame({"text": texts}).to_csv(source, index=False)
-    command = ["predict", f"--model={model}", f"--data.source={source}", f"--output={output}"]
+    command = ["predict", str(model), f"--data.source={source}", f"--output={output}"]
     assert main([*command, f"--trainer.default_root_dir={tmp_path}"]) == 0
     written = pd.read_csv(output, keep_default_na=False)
     assert written["predicted"].tolist() == [p.label for p in predictions]
@@ -155,7 +155,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
     assert (found == (shares >= thresholds)).all()
     if decide.endswith("of: food}"):
         assert thresholds[1:].tolist() == [0.5, 0.5]
-    assert main(["test", f"--model={model}", f"--data.test_source={rows}", "--baselines=none",
+    assert main(["test", str(model), f"--data.test_source={rows}", "--baselines=none",
                  f"--trainer.default_root_dir={tmp_path}"]) == 0  # fmt: skip
     (scores,) = (tmp_path / "version_0").glob("scores*.json")
     decided = json.loads(scores.read_text())["decision"]
@@ -172,9 +172,9 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
         (["calibrate", "{model}", "--decide={coverage: 0.9}", "--data.val_source={rows}"], "for several labels"),
         (["calibrate", "{model}", "--decide=argmax", "--data.val_source={rows}"], "expected for several labels a text"),
         (["calibrate", "{model}", "--data.val_source={rows}", "--data.multi_label=null"], "rows have no label"),
-        (["test", "--model={model}", "--data.test_source={rows}", "--data.multi_label=null"], "rows have no label"),
+        (["test", "{model}", "--data.test_source={rows}", "--data.multi_label=null"], "rows have no label"),
         (
-            ["test", "--model={model}", "--data.test_source={single}", "--data.multi_label=null"],
+            ["test", "{model}", "--data.test_source={single}", "--data.multi_label=null"],
             "--data.multi_label",
         ),
     ],
@@ -215,7 +215,7 @@ def _single(names: list[str]) -> TextDataModule:
     return TextDataModule.from_lists(texts, [names[n % 3] for n in range(60)], tokenizer="bytes", max_length=64)
 
 
-def test_a_cached_trunk_changes_no_loss(data, tiny_model, quick_trainer):
+def test_a_hidden_state_cache_changes_no_loss(data, tiny_model, quick_trainer):
     losses = []
     for enabled in (True, False):
         torch.manual_seed(1)

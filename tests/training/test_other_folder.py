@@ -23,7 +23,7 @@ def project(tmp_path, monkeypatch, fit):
 
 def commands(run):
     return [
-        ["test", f"--model={run}"],
+        ["test", str(run)],
         ["calibrate", str(run)],
     ]
 
@@ -41,7 +41,7 @@ def test_commands_from_another_folder_read_the_same_rows(root, project, fit, tmp
     assert len(scores["baselines"]["models"]) > 2
     assert not list(run.glob("scores-*.json"))
     capsys.readouterr()
-    assert main(["compare", str(run), str(run), "--json"]) == 0
+    assert main(["report", str(run), str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["texts_missing"] is None
 
 
@@ -49,7 +49,7 @@ def test_a_project_that_was_moved_with_its_runs(project, fit, tmp_path, monkeypa
     assert fit("runs", "--data.source=data/own.csv", "--data.tokenizer=bytes", "--trainer.max_epochs=1") == 0
     monkeypatch.chdir(tmp_path)
     moved = shutil.move(project, tmp_path / "moved")
-    assert main(["test", f"--model={moved}/runs/version_0", "--report=none"]) == 0
+    assert main(["test", f"{moved}/runs/version_0", "--report=none"]) == 0
     scores = json.loads((tmp_path / "moved" / "runs" / "version_0" / "scores.json").read_text(encoding="utf-8"))
     assert len(scores["baselines"]["models"]) > 2
 

@@ -37,7 +37,7 @@ def run(trained, tmp_path) -> Path:
 def tested(trained, tmp_path_factory) -> Path:
     """A run with a test of it. Tests that write into it work on a copy."""
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("tested") / "version_0"))
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", str(run)]) == 0
     return run
 
 
@@ -46,7 +46,7 @@ def scores(run: Path, name: str = "scores.json") -> dict:
 
 
 def test_a_test_leaves_its_scores_and_predictions_in_the_run(run, caplog):
-    assert main(["test", f"--model={run}"]) == 0
+    assert main(["test", str(run)]) == 0
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("test")
     table = data.tables["test"].sort_values("row")
@@ -75,7 +75,7 @@ def test_a_test_leaves_its_scores_and_predictions_in_the_run(run, caplog):
 def test_the_model_card_has_the_scores_of_the_last_test_once(run):
     before = (run / "model" / "README.md").read_text()
     for _ in range(2):
-        assert main(["test", f"--model={run}", "--report=none", "--baselines=none"]) == 0
+        assert main(["test", str(run), "--report=none", "--baselines=none"]) == 0
     card = (run / "model" / "README.md").read_text()
     assert card.count("## Test") == 1
     assert f"test accuracy {100 * scores(run)['accuracy']:.2f} %" in card
@@ -97,20 +97,20 @@ def test_the_hparams_tab_shows_the_scores_of_the_test(tested):
 
 
 def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_path):
-    assert main(["test", *ALONE, f"--model={run}"]) == 0
+    assert main(["test", str(run), *ALONE]) == 0
     kept = {name: (run / name).read_bytes() for name in ("scores.json", "predictions.csv", "model/README.md")}
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     steps = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     last = f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
-    assert main(["test", *ALONE, f"--model={run}", f"--data.test_source={new}"]) == 0
-    assert main(["test", *ALONE, f"--model={run}", "--data.splitting.seed=5"]) == 0
+    assert main(["test", str(run), *ALONE, f"--data.test_source={new}"]) == 0
+    assert main(["test", str(run), *ALONE, "--data.splitting.seed=5"]) == 0
     assert (
         main(
             [
                 "test",
+                str(run),
                 *ALONE,
-                f"--model={run}",
                 "--trainer.limit_test_batches=1",
                 "--data.batching.max_batch_tokens=100",
             ]
@@ -130,13 +130,13 @@ def test_other_rows_and_other_weights_leave_the_runs_own_results_alone(run, tmp_
 
 
 def test_batches_of_another_size_are_no_other_rows(run):
-    assert main(["test", *ALONE, f"--model={run}", "--data.batching.max_batch_tokens=200", "--data.batch_size=2"]) == 0
+    assert main(["test", str(run), *ALONE, "--data.batching.max_batch_tokens=200", "--data.batch_size=2"]) == 0
     assert (run / "scores.json").is_file()
 
 
 def test_without_a_run_nothing_is_written_and_that_is_said(run, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    assert main(["test", f"--model={run}", "--trainer.logger=false", *ALONE]) == 0
+    assert main(["test", str(run), "--trainer.logger=false", *ALONE]) == 0
     assert "no scores.json and predictions.csv" in caplog.text
     assert not list(tmp_path.rglob("scores*.json"))
 
@@ -160,7 +160,7 @@ def assert_are_scikit_learns(found: list[dict], train, test) -> None:
 
 
 def test_a_test_compares_the_network_with_baselines_trained_on_the_same_rows(run, caplog):
-    assert main(["test", "--report=none", f"--model={run}"]) == 0
+    assert main(["test", str(run), "--report=none"]) == 0
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
     result = scores(run)
@@ -184,7 +184,7 @@ def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_
     constant = ["--model.optimizer.warmup=0", "--model.optimizer.schedule=constant"]
     assert fit(tmp_path, "--trainer.max_epochs=2", *constant) == 0
     run = tmp_path / "version_0"
-    assert main(["test", *ALONE, f"--model={run}"]) == 0
+    assert main(["test", str(run), *ALONE]) == 0
     first = scores(run)["training_seconds"]
     assert first > 0
     last = run / "checkpoints" / "last.ckpt"
@@ -196,14 +196,14 @@ def test_the_seconds_of_training_are_known_from_the_checkpoint_and_add_up_where_
 
 def test_of_a_model_folder_the_seconds_of_training_are_not_known(run, tmp_path, caplog):
     folder = Path(shutil.copytree(run / "model", tmp_path / "moved"))
-    assert main(["test", "--report=none", f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
+    assert main(["test", str(folder), "--report=none", f"--trainer.default_root_dir={tmp_path / 'runs'}"]) == 0
     (row,) = (line for line in caplog.text.splitlines() if line.startswith("the network"))
     assert row.endswith(" -")
     assert "Verdict" in caplog.text
 
 
 def test_baselines_none_leaves_them_out(run, caplog):
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     assert "baselines" not in scores(run)
     assert "Verdict" not in caplog.text
 
@@ -216,21 +216,21 @@ def test_a_limit_of_estimated_seconds_is_the_users_choice(given, limit, run, mon
     train, limits = baselines.train_baselines, []
     monkeypatch.setattr(GPTClassifier, "trained_seconds", lambda self: 7200.0)
     monkeypatch.setattr(baselines, "train_baselines", lambda *words: limits.append(words[-1]) or train(*words))
-    assert main(["test", f"--model={run}", "--report=none", *given]) == 0
+    assert main(["test", str(run), "--report=none", *given]) == 0
     assert limits == [limit]
 
 
 def test_baselines_are_all_or_none(run, capsys):
-    assert main(["test", f"--model={run}", "--baselines=svm"]) == 2
+    assert main(["test", str(run), "--baselines=svm"]) == 2
     assert "baselines is 'svm'" in capsys.readouterr().err
-    assert main(["test", f"--model={run}", "--baselines=-1"]) == 2
+    assert main(["test", str(run), "--baselines=-1"]) == 2
     assert "baselines is -1.0, expected all, none, or a number of seconds" in capsys.readouterr().err
 
 
 def test_on_a_file_of_its_own_the_training_rows_are_read_again(run, tmp_path):
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize now 500,spam\n")
-    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", str(run), "--report=none", f"--data.test_source={new}"]) == 0
     data = TextDataModule("sample", test_source=str(new), tokenizer="bytes")
     trained = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
@@ -255,7 +255,7 @@ def test_without_the_training_rows_there_are_no_baselines_and_the_reason_is_said
     new = tmp_path / "new.csv"
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     source.rename(tmp_path / "elsewhere.csv")
-    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", str(run), "--report=none", f"--data.test_source={new}"]) == 0
     assert "no baselines: the training rows cannot be read again, as " in " ".join(caplog.text.split())
     assert "mine.csv" in scores(run, "scores-new.json")["baselines"]["missing"]
 
@@ -266,7 +266,7 @@ def test_other_rows_in_the_training_file_are_no_training_rows(trained_on_file, t
     new.write_text("text,label\nsee you,ham\nWIN a prize,spam\n")
     words = [f"{'spam' if n % 2 else 'ham'} {'x' * n}" for n in range(20)]
     source.write_text("text,label\n" + "\n".join(f"{word},{word.split()[0]}" for word in words) + "\n")
-    assert main(["test", "--report=none", f"--model={run}", f"--data.test_source={new}"]) == 0
+    assert main(["test", str(run), "--report=none", f"--data.test_source={new}"]) == 0
     told = " ".join(caplog.text.split())  # folded, as paths are long
     assert "mine.csv" in told
 
@@ -376,7 +376,7 @@ def digest_of(known: np.ndarray) -> str:
 
 
 def test_errors_lengths_and_truncation_are_those_of_the_rows(run):
-    assert main(["test", f"--model={run}", "--data.splitting.seed=5"]) == 0  # of which many were trained on
+    assert main(["test", str(run), "--data.splitting.seed=5"]) == 0  # of which many were trained on
     found = scores(run, "scores-sample.json")
     data = TextDataModule("sample", tokenizer="bytes", max_length=64, splitting={"seed": 5})
     data.setup("fit")
@@ -422,10 +422,10 @@ def test_errors_lengths_and_truncation_are_those_of_the_rows(run):
 
 
 def test_calibration_is_that_before_and_after_the_models_own_decision(run):
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     assert "after" not in scores(run)["calibration"]
     assert main(["calibrate", str(run)]) == 0
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     found = scores(run)["calibration"]
     assert found["temperature"] == TextClassifier.load(run).decision.temperature
     assert found["before"]["error"] != found["after"]["error"]
@@ -433,7 +433,7 @@ def test_calibration_is_that_before_and_after_the_models_own_decision(run):
 
 
 def test_without_a_report_the_scores_still_know_the_run(run, caplog):
-    assert main(["test", f"--model={run}", "--report=none", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--report=none", "--baselines=none"]) == 0
     assert not list(run.glob("report*"))
     found = scores(run)
     assert "configuration" in found
@@ -442,7 +442,7 @@ def test_without_a_report_the_scores_still_know_the_run(run, caplog):
 
 
 def test_reports_are_all_or_none(run, capsys):
-    assert main(["test", f"--model={run}", "--report=pdf"]) == 2
+    assert main(["test", str(run), "--report=pdf"]) == 2
     assert "report is 'pdf'" in capsys.readouterr().err
 
 
@@ -486,7 +486,7 @@ def test_a_test_says_where_it_does_not_agree_with_the_validation(fit, tmp_path, 
                {"": "train", "val_": "val", "test_": "test"}.items()]  # fmt: skip
     assert fit(tmp_path / "runs", *sources, "--model.learning_rate=0.01") == 0
     run = tmp_path / "runs" / "version_0"
-    assert main(["test", f"--model={run}", "--baselines=none"]) == 0
+    assert main(["test", str(run), "--baselines=none"]) == 0
     found = scores(run)
     val, wrong = found["validation"], round((1 - found["accuracy"]) * 80)
     assert val["rows"] == 80

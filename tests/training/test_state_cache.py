@@ -14,8 +14,8 @@ from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training import state_store, text_states
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
-from gpt_classifier.training.text_states import Share
+from gpt_classifier.training.state_cache import CachedTexts, HiddenStateCache
+from gpt_classifier.training.text_states import Shard
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,8 @@ def fitted(
 def test_losses_and_weights_equal_those_without_cache(quick_trainer, tiny_data, policy, pooling, settings):
     with_cache, scores = fitted(quick_trainer, tiny_data, True, policy, pooling, **settings)
     without, expected = fitted(quick_trainer, tiny_data, False, policy, pooling, **settings)
-    assert with_cache.trunk is not None
-    assert without.trunk is None
+    assert with_cache.state_cache is not None
+    assert without.state_cache is None
     assert scores == pytest.approx(expected, abs=1e-5)
     for name, tensor in without.model.state_dict().items():
         torch.testing.assert_close(with_cache.model.state_dict()[name], tensor, atol=1e-6, rtol=1e-5)
@@ -82,15 +82,15 @@ def test_losses_and_weights_equal_those_without_cache(quick_trainer, tiny_data, 
 
 def test_it_is_off_where_it_would_not_be_exact(model):
     text_encoder = TextEncoder("bytes", 64)
-    assert TrunkCache.is_exact(model, "last_block", text_encoder)
-    assert not TrunkCache.is_exact(model, "all", text_encoder)
-    assert not TrunkCache.is_exact(model, 2, text_encoder)  # two blocks of two
-    assert not TrunkCache.is_exact(model, "biases", text_encoder)  # those of the first block too
+    assert HiddenStateCache.is_exact(model, "last_block", text_encoder)
+    assert not HiddenStateCache.is_exact(model, "all", text_encoder)
+    assert not HiddenStateCache.is_exact(model, 2, text_encoder)  # two blocks of two
+    assert not HiddenStateCache.is_exact(model, "biases", text_encoder)  # those of the first block too
     model.pooling = "last_position"  # padding would depend on the batch
-    assert not TrunkCache.is_exact(model, "last_block", text_encoder)
-    assert TrunkCache.is_exact(model, "last_block", TextEncoder("bytes", 64, pad_to=64))
+    assert not HiddenStateCache.is_exact(model, "last_block", text_encoder)
+    assert HiddenStateCache.is_exact(model, "last_block", TextEncoder("bytes", 64, pad_to=64))
     model.add_lora(LoRAConfig(targets=r"\.h\.1\."))
-    assert TrunkCache.is_exact(model, "lora", TextEncoder("bytes", 64, pad_to=64))
+    assert HiddenStateCache.is_exact(model, "lora", TextEncoder("bytes", 64, pad_to=64))
 
 
 def test_frozen_blocks_drop_nothing_and_those_that_train_do():
@@ -119,7 +119,7 @@ def rows(tiny_data):
 
 
 def cache(model, policy="last_block", **settings):
-    return TrunkCache(model, policy, TextEncoder("bytes", 64), **settings)
+    return HiddenStateCache(model, policy, TextEncoder("bytes", 64), **settings)
 
 
 def states(cached):
@@ -233,12 +233,12 @@ def test_clear_removes_everything(model, rows):
 
 
 def test_processes_share_the_pass(model, rows, monkeypatch):
-    monkeypatch.setattr(text_states, "batch_tokens", lambda device: 32)  # several batches to share
+    monkeypatch.setattr(text_states, "batch_tokens", lambda device: 32)  # several batches to shard
     alone = states(cache(model, limit=0).texts(rows))
     meeting = threading.Barrier(2)
     runs = [cache(model), cache(model)]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda rank: runs[rank].texts(rows, Share(rank, 2, meeting.wait)), (0, 1)))
+        together = list(pool.map(lambda rank: runs[rank].texts(rows, Shard(rank, 2, meeting.wait)), (0, 1)))
     for cached in together:
         torch.testing.assert_close(states(cached), alone)
     assert len(files()) == 2  # each wrote its part
@@ -246,7 +246,7 @@ def test_processes_share_the_pass(model, rows, monkeypatch):
 
 def test_processes_that_disagree_on_what_is_missing_still_finish(model, rows):
     first, second = cache(model), cache(model)
-    together = first.texts(rows, Share(0, 2, barrier=lambda: None))  # does half, then finds nobody did the rest
+    together = first.texts(rows, Shard(0, 2, barrier=lambda: None))  # does half, then finds nobody did the rest
     assert len(states(together)) == rows.lengths.sum()
     assert len(states(second.texts(rows))) == rows.lengths.sum()
 

@@ -115,7 +115,7 @@ def test_lines_say_how_far_a_long_epoch_is_where_no_bar_moves(fit, tmp_path, mon
 
 
 def test_a_short_epoch_says_no_more_than_its_own_line(trained, caplog):
-    assert main(["test", f"--model={trained}"]) == 0
+    assert main(["test", str(trained)]) == 0
     assert "batches" not in caplog.text
 
 

@@ -234,7 +234,7 @@ def test_weight_and_temperature_are_chosen_on_validation_rows(teacher, unlabelle
     monkeypatch.chdir(tmp_path)
     words = ["--data.source=sample", "--data.tokenizer=bytes", f"--model.teacher.folder={teacher}", "--trials=2"]
     words += [f"--data.unlabelled_source={unlabelled}", "--trainer.max_epochs=1", "--data.splitting.train_fraction=0.2"]
-    assert main(["search", "--config=teacher", *words, "--output=found"]) == 0
+    assert main(["study", "--config=teacher", *words, "--output=found"]) == 0
     best = yaml.safe_load(Path("found/best.yaml").read_text())
     assert best["model"]["teacher"].keys() == {"folder", "weight", "temperature"}
     assert best["model"]["teacher"]["folder"] == teacher

@@ -64,7 +64,7 @@ def scores_of(run: Path) -> dict[str, float]:
 
 
 def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
-    assert main(["test", *ALONE, f"--model={run}"]) == 0
+    assert main(["test", str(run), *ALONE]) == 0
     told = caplog.text
     assert "classes no, yes" in told
     assert "were trained on" not in told
@@ -73,14 +73,14 @@ def test_a_test_starts_from_the_data_settings_of_the_run(run, caplog):
 def test_a_configuration_gives_way_to_the_run_and_an_option_does_not(run, tmp_path, caplog):
     other = tmp_path / "other.yaml"
     other.write_text("data: {source: sample, splitting: {seed: 8}}")
-    assert main(["test", *ALONE, f"--config={other}", f"--model={run}"]) == 0
+    assert main(["test", str(run), *ALONE, f"--config={other}"]) == 0
     told = caplog.text
     assert "data.splitting.seed is 7 as in" in told
     assert "not 8 as in the configuration" in told
     assert "classes no, yes" in told
 
     caplog.clear()
-    assert main(["test", *ALONE, f"--config={other}", f"--model={run}", "--data.splitting.seed=9"]) == 0
+    assert main(["test", str(run), *ALONE, f"--config={other}", "--data.splitting.seed=9"]) == 0
     told = caplog.text
     assert "splitting.seed is" not in told
     assert "test rows, or near-duplicates of them, were trained on" in told
@@ -97,7 +97,7 @@ def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, capl
     predictions = TextClassifier.load(run).predict(test["text"].tolist())
     right = [p.label == label for p, label in zip(predictions, test["label"], strict=True)]
 
-    assert main(["test", *ALONE, f"--model={run}", "--data.splitting.seed=9"]) == 0
+    assert main(["test", str(run), *ALONE, "--data.splitting.seed=9"]) == 0
     told = caplog.text
     share = 100 * sum(r for r, u in zip(right, unseen, strict=True) if u) / sum(unseen)
     assert f"{len(unseen) - sum(unseen)} of {len(unseen)} test rows" in told
@@ -123,14 +123,15 @@ def test_a_model_that_is_trained_further_keeps_the_fingerprints_of_all_its_train
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [("test", "test_source"), ("validate", "val_source"), ("predict", "source")]
+    ("command", "option"), [("test", "test_source"), ("test --on=val", "val_source"), ("predict", "source")]
 )
 def test_a_model_that_was_trained_on_tables_asks_for_a_file(command, option, tiny_model, tiny_data, tmp_path, capsys):
     trainer = L.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
     model = tiny_model()
     trainer.fit(model, tiny_data())
     trainer.save_checkpoint(tmp_path / "m.ckpt")
-    assert main([command, f"--model={tmp_path / 'm.ckpt'}", f"--output={tmp_path / 'out.csv'}"]) == 2
+    command, *split = command.split()
+    assert main([command, f"{tmp_path / 'm.ckpt'}", *split, f"--output={tmp_path / 'out.csv'}"]) == 2
     assert f"name one: --data.{option} FILE" in capsys.readouterr().err
 
 
@@ -145,7 +146,7 @@ def test_a_file_is_scored_whole_without_the_training_file(where, request, own, t
     moved = own.parents[1] / "own.csv"
     hidden = moved.rename(moved.with_suffix(".hidden"))
     try:
-        assert main(["test", *ALONE, f"--model={model}", f"--data.test_source={source}"]) == 0
+        assert main(["test", str(model), *ALONE, f"--data.test_source={source}"]) == 0
     finally:
         hidden.rename(moved)
     told = caplog.text
@@ -156,8 +157,8 @@ def test_a_file_is_scored_whole_without_the_training_file(where, request, own, t
 
 
 def test_scores_of_a_run_s_model_go_to_the_run_and_those_of_a_copied_folder_to_a_new_one(run, folder, tmp_path):
-    assert main(["test", *ALONE, f"--model={run / 'model'}"]) == 0
-    assert main(["test", *ALONE, f"--model={folder}", f"--trainer.default_root_dir={tmp_path / 'others'}"]) == 0
+    assert main(["test", f"{run / 'model'}", *ALONE]) == 0
+    assert main(["test", str(folder), *ALONE, f"--trainer.default_root_dir={tmp_path / 'others'}"]) == 0
     scores = scores_of(run)
     assert "test/accuracy" in scores
     assert scores == scores_of(tmp_path / "others" / "version_0") | {"test/step": scores.get("test/step")} or (
@@ -168,13 +169,13 @@ def test_scores_of_a_run_s_model_go_to_the_run_and_those_of_a_copied_folder_to_a
 def test_a_run_with_a_split_of_the_book_or_folds_scores_a_file(fit, tmp_path, caplog):
     assert fit(tmp_path / "runs", "--data.splitting.folds=3", "--trainer.max_epochs=1") == 0
     source = write(tmp_path / "new.csv", [("call now", "spam"), ("see you", "ham")], ("text", "label"))
-    assert main(["test", *ALONE, f"--model={tmp_path / 'runs'}", f"--data.test_source={source}"]) == 0
+    assert main(["test", f"{tmp_path / 'runs'}", *ALONE, f"--data.test_source={source}"]) == 0
     assert "of 2 texts" in caplog.text
 
 
 def test_an_unknown_class_names_the_file_and_its_row(folder, tmp_path, capsys):
     source = write(tmp_path / "new.csv", [("a", "hello", "no"), ("b", "hi", "maybe")])
-    assert main(["test", *ALONE, f"--model={folder}", f"--data.test_source={source}"]) == 2
+    assert main(["test", str(folder), *ALONE, f"--data.test_source={source}"]) == 2
     error = capsys.readouterr().err
     assert "unknown label 'maybe'" in error
     assert str(source) in error
@@ -183,9 +184,11 @@ def test_an_unknown_class_names_the_file_and_its_row(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--model=HERE/nowhere"], "no model at HERE/nowhere"),
-        (["--model=HERE/copied", "--ckpt_path=best"], "--model and --ckpt_path both name the model"),
-        (["--model"], "--model needs a value"),
+        (["HERE/nowhere"], "no model at HERE/nowhere"),
+        (["HERE/copied", "--ckpt_path=best"], "HERE/copied and --ckpt_path both name the model"),
+        (["--model", "HERE/copied"], "the model is the first word, as in test checkpoints/spam"),
+        (["--on", "train"], "--on is 'train', expected test or val"),
+        (["--on"], "--on needs a value"),
     ],
 )
 def test_a_model_that_cannot_be_meant_is_one_line(arguments, told, folder, tmp_path, capsys):
@@ -208,7 +211,7 @@ def source(tmp_path: Path) -> Path:
 def test_predictions_have_kept_columns_in_every_format(suffix, folder, source, tmp_path):
     output = tmp_path / f"out{suffix}"
     keep = ["--keep", "kind", "id"]
-    assert main(["predict", f"--model={folder}", f"--data.source={source}", f"--output={output}", *keep]) == 0
+    assert main(["predict", str(folder), f"--data.source={source}", f"--output={output}", *keep]) == 0
     readers = {".csv": pd.read_csv, ".jsonl": lambda path: pd.read_json(path, lines=True), ".parquet": pd.read_parquet}
     table = readers[suffix](output)
     assert table.columns.tolist() == ["row", "kind", "id", "predicted", "probability_no", "probability_yes"]
@@ -234,7 +237,7 @@ def replaced(text: str) -> str:
 def test_awkward_kept_cells_keep_their_rows_in_every_format(suffix, folder, tmp_path):
     source, output = tmp_path / "new.jsonl", tmp_path / f"out{suffix}"
     source.write_text("".join(json.dumps({"message": "hello", "note": cell}) + "\n" for cell in AWKWARD))
-    words = ["predict", f"--model={folder}", f"--data.source={source}", f"--output={output}", "--keep", "note"]
+    words = ["predict", str(folder), f"--data.source={source}", f"--output={output}", "--keep", "note"]
     assert main(words) == 0
     texts = [None if cell is None else replaced(str(cell)) for cell in AWKWARD]
     if suffix == ".csv":
@@ -260,7 +263,7 @@ def test_kept_columns_stay_beside_their_rows_in_a_large_file(folder, tmp_path):
     source, output = write(tmp_path / "large.csv", rows), tmp_path / "out.csv"
     command = [
         "predict",
-        f"--model={folder}",
+        str(folder),
         f"--data.source={source}",
         f"--output={output}",
         "--keep",
@@ -278,7 +281,7 @@ def test_kept_columns_stay_beside_their_rows_in_a_large_file(folder, tmp_path):
 def test_predictions_of_a_run_go_to_the_run(run, source, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert main(["predict", f"--model={run}", f"--data.source={source}"]) == 0
+    assert main(["predict", str(run), f"--data.source={source}"]) == 0
     assert len(pd.read_csv(run / "predictions" / "new.csv")) == 3
     assert list((tmp_path / "here").iterdir()) == []
 
@@ -297,7 +300,7 @@ def test_predictions_that_cannot_be_meant_are_one_line_and_lose_nothing(
     arguments, told, folder, source, tmp_path, capsys
 ):
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    assert main(["predict", f"--model={folder}", f"--data.source={source}", *arguments]) == 2
+    assert main(["predict", str(folder), f"--data.source={source}", *arguments]) == 2
     assert told in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
@@ -313,7 +316,7 @@ def test_a_fast_development_run_writes_nothing(command, folder, source, fit, tmp
         assert fit(tmp_path / "runs", "--trainer.fast_dev_run=true") == 0
     else:
         fast = ["--trainer.fast_dev_run=true", f"--output={tmp_path / 'out.csv'}"]
-        assert main(["predict", f"--model={folder}", f"--data.source={source}", *fast]) == 0
+        assert main(["predict", str(folder), f"--data.source={source}", *fast]) == 0
     told = caplog.text
     assert {"fit": "no model folder", "predict": "no predictions are written"}[command] in told
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == before | {"model"}

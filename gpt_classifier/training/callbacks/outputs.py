@@ -78,8 +78,8 @@ class FinishRun(Callback):
             return
         self._write_model(run, trainer, model)
         if data is not None and "test" in data.tables and data.source != IN_MEMORY:
-            rank_zero_info(f"next: gpt-classifier test --model {shlex.quote(str(run))}")
-        rank_zero_info(f'next: gpt-classifier classify --model {shlex.quote(str(run))} "a text"')
+            rank_zero_info(f"next: gpt-classifier test {shlex.quote(str(run))}")
+        rank_zero_info(f'next: gpt-classifier classify {shlex.quote(str(run))} "a text"')
 
     def _write_model(self, run: Path, trainer: Trainer, model: GPTClassifier) -> None:
         """Writes the best model so far, or the current one if there was no validation yet."""
