@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpt_classifier.models.lora import LoRAConfig
     from gpt_classifier.text.encoder import WindowsConfig
     from gpt_classifier.training.callbacks import default_callbacks
-    from gpt_classifier.training.estimator import GPTTextClassifier
+    from gpt_classifier.training.estimator import TextClassifierEstimator
     from gpt_classifier.training.module import GPTClassifier
     from gpt_classifier.training.network import ComputeConfig
     from gpt_classifier.training.optimization import OptimizerConfig
@@ -34,12 +34,12 @@ __all__ = [
     "FileFormat",
     "GPTClassifier",
     "GPTConfig",
-    "GPTTextClassifier",
     "InputError",
     "LoRAConfig",
     "OptimizerConfig",
     "SplittingConfig",
     "TextClassifier",
+    "TextClassifierEstimator",
     "TextDataModule",
     "WindowsConfig",
     "default_callbacks",
@@ -58,7 +58,7 @@ _HOMES = {
     "LoRAConfig": "gpt_classifier.models.lora",
     "WindowsConfig": "gpt_classifier.text.encoder",
     "default_callbacks": "gpt_classifier.training.callbacks",
-    "GPTTextClassifier": "gpt_classifier.training.estimator",
+    "TextClassifierEstimator": "gpt_classifier.training.estimator",
     "GPTClassifier": "gpt_classifier.training.module",
     "ComputeConfig": "gpt_classifier.training.network",
     "OptimizerConfig": "gpt_classifier.training.optimization",

@@ -23,11 +23,20 @@ from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.overrides import ONE_PROCESS, Settings, build, check_settings, quiet, read_yaml
 
 OWN_TOKENS: Settings = {"data.tokenizer": {"train": 4096}}  # the default settings, with which nothing is downloaded
+SETTINGS = {  # the settings that are arguments of the constructor, by their names on the command line
+    "backbone": "model.backbone",
+    "trainable": "model.trainable",
+    "learning_rate": "model.learning_rate",
+    "max_epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "max_length": "data.max_length",
+    "tokenizer": "data.tokenizer",
+}
 FROM_X_AND_Y = ("source", "val_source", "test_source", "class_names", "multi_label", "text_column", "label_column")
 
 
-class GPTTextClassifier(ClassifierMixin, BaseEstimator):
-    """Texts and their classes in, a trained GPT out: for pipelines, GridSearchCV and cross-validation.
+class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
+    """Texts and their classes in, a trained network out: for pipelines, GridSearchCV and cross-validation.
 
     A fit divides the texts into training and validation rows, near-duplicates together, trains by a configuration of
     this package and keeps the weights of the best epoch. ``classes_`` (K,) are the classes, in the order of
@@ -35,14 +44,22 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
 
     Examples:
         >>> from sklearn.model_selection import GridSearchCV
-        >>> settings = [{"model.learning_rate": rate} for rate in (5e-4, 1e-3)]
-        >>> search = GridSearchCV(GPTTextClassifier(), {"settings": settings}, cv=3)  # doctest: +SKIP
+        >>> grid = {"learning_rate": [5e-4, 1e-3], "max_epochs": [5, 10]}
+        >>> search = GridSearchCV(TextClassifierEstimator(), grid, cv=3)
 
     Args:
-        config: Name of a configuration of the package, such as ``scratch`` or ``spam``, or the path of a file.
-        settings: Settings that replace those of ``config``, by their names on the command line:
-            ``{"model.learning_rate": 1e-3, "trainer.max_epochs": 3}``. By default, 4,096 tokens are learned from the
-            texts, and nothing is downloaded.
+        config: Name of a built-in configuration, such as ``scratch`` or ``spam``, or the path of a file. By default
+            ``encoder`` with a ``backbone``; else ``scratch``, with 4,096 tokens that are learned from the texts unless
+            ``tokenizer`` or ``settings`` say otherwise, so that nothing is downloaded.
+        backbone: Published network: its name on the Hugging Face hub, or its folder.
+        trainable: Which parameters are trained: ``head``, ``last_block``, ``lora``, ``all``, a number of last blocks.
+        learning_rate: Peak learning rate.
+        max_epochs: Number of epochs.
+        batch_size: Number of texts in a training batch.
+        max_length: Maximum number of tokens per text.
+        tokenizer: ``gpt2``, ``bytes``, ``{"train": 4096}``, or that of a published network.
+        settings: Further settings that replace those of ``config``, by their names on the command line:
+            ``{"model.pooling": "mean"}``. Arguments that are None leave theirs to ``config``.
         validation_fraction: Share of the texts that choose the best epoch, and are not trained on.
         random_state: Seed of the division, the initial weights and the order of the texts.
         verbose: Whether to print a line for each epoch.
@@ -50,13 +67,27 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        config: str | Path = "scratch",
+        config: str | Path | None = None,
+        backbone: str | None = None,
+        trainable: str | int | None = None,
+        learning_rate: float | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        max_length: int | None = None,
+        tokenizer: str | Mapping[str, int] | None = None,
         settings: Mapping[str, Any] | None = None,
         validation_fraction: float = 0.1,
         random_state: int = 0,
         verbose: bool = False,
     ) -> None:
         self.config = config
+        self.backbone = backbone
+        self.trainable = trainable
+        self.learning_rate = learning_rate
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.tokenizer = tokenizer
         self.settings = settings
         self.validation_fraction = validation_fraction
         self.random_state = random_state
@@ -94,7 +125,8 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
 
     def _trained(self, texts: list[str | None], labels: list[str], names: list[str], folder: Path) -> TextClassifier:
         asked = self._settings()
-        cli = build(_contents(self.config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
+        config = self.config or ("scratch" if self.backbone is None else "encoder")
+        cli = build(_contents(config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
         settings = {name: value for name, value in cli.datamodule.hparams.items() if name not in FROM_X_AND_Y}
         settings["splitting"] |= {"fractions": [1 - self.validation_fraction, self.validation_fraction, 0.0]}
         data = TextDataModule.from_lists(texts, labels, class_names=names, **settings)
@@ -119,13 +151,19 @@ class GPTTextClassifier(ClassifierMixin, BaseEstimator):
         return classifier
 
     def _settings(self) -> Settings:
-        settings = OWN_TOKENS if self.settings is None else self.settings
-        check_settings(settings, "settings")
-        if given := [key for key in settings if key.removeprefix("data.") in FROM_X_AND_Y and key.startswith("data.")]:
-            raise InputError(f"settings have {given[0]}, but the data are X and y: leave it out")
+        check_settings(self.settings or {}, "settings")
+        settings = dict(self.settings or {})
+        given = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
+        if twice := [name for name in given if SETTINGS[name] in settings]:
+            raise InputError(f"settings have {SETTINGS[twice[0]]}, which {twice[0]} sets too: leave it out of one")
+        settings |= {SETTINGS[name]: value for name, value in given.items()}
+        if self.config is None and self.backbone is None:
+            settings = OWN_TOKENS | settings
+        if of_data := [f"data.{name}" for name in FROM_X_AND_Y if f"data.{name}" in settings]:
+            raise InputError(f"settings have {of_data[0]}, but the data are X and y: leave it out")
         if not 0 < self.validation_fraction < 1:
             raise InputError(f"validation_fraction is {self.validation_fraction}, expected a share between 0 and 1")
-        return dict(settings)
+        return settings
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -158,14 +158,14 @@ def test_a_table_of_any_library_is_the_same_table(make):
 )
 def test_what_is_no_list_is_refused_everywhere(values, trained):
     from gpt_classifier import TextClassifier
-    from gpt_classifier.training.estimator import GPTTextClassifier
+    from gpt_classifier.training.estimator import TextClassifierEstimator
 
     with pytest.raises(InputError, match="the texts are"):
         TextDataModule.from_lists(values, LABEL)
     with pytest.raises(InputError, match="the labels are"):
         TextDataModule.from_lists(TEXT, values)
     with pytest.raises(InputError, match="the texts are"):
-        GPTTextClassifier().fit(values, LABEL)
+        TextClassifierEstimator().fit(values, LABEL)
     if not isinstance(values, str):
         with pytest.raises(InputError, match="the texts are"):
             TextClassifier.load(trained / "model").predict(values)

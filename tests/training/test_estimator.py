@@ -11,9 +11,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks
+from sklearn.utils.validation import check_is_fitted
 
-from gpt_classifier import GPTTextClassifier, TextClassifier
+from gpt_classifier import TextClassifier, TextClassifierEstimator
 from gpt_classifier.errors import InputError
+from gpt_classifier.training.estimator import SETTINGS
 
 TINY = {
     "data.tokenizer": "bytes",
@@ -38,8 +41,8 @@ def texts() -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def fitted(texts) -> GPTTextClassifier:
-    return GPTTextClassifier(settings=TINY | {"trainer.max_epochs": 6}).fit(*texts)
+def fitted(texts) -> TextClassifierEstimator:
+    return TextClassifierEstimator(settings=TINY | {"trainer.max_epochs": 6}).fit(*texts)
 
 
 def test_it_learns_and_answers_with_the_classes_given(fitted, texts):
@@ -58,7 +61,7 @@ def test_it_learns_and_answers_with_the_classes_given(fitted, texts):
 def test_classes_keep_their_type_and_scikit_learns_order(classes):
     texts, names = texts_of(*(f"class{value}" for value in classes))
     labels = [dict(zip((f"class{value}" for value in classes), classes, strict=True))[name] for name in names]
-    estimator = GPTTextClassifier(settings=TINY).fit(texts, labels)
+    estimator = TextClassifierEstimator(settings=TINY).fit(texts, labels)
     assert estimator.classes_.tolist() == sorted(classes)
     assert estimator.predict(texts).dtype == np.array(labels).dtype
 
@@ -67,7 +70,7 @@ def test_a_seed_decides_everything_and_the_callers_random_numbers_stay(texts):
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    first = GPTTextClassifier(settings=TINY).fit(*texts)
+    first = TextClassifierEstimator(settings=TINY).fit(*texts)
     assert torch.rand(1) == expected
     again = clone(first).fit(*texts)
     other = clone(first).set_params(random_state=1).fit(*texts)
@@ -76,12 +79,57 @@ def test_a_seed_decides_everything_and_the_callers_random_numbers_stay(texts):
 
 
 def test_it_drops_into_pipelines_grids_and_cross_validation(texts):
-    pipeline = make_pipeline(FunctionTransformer(_lower), GPTTextClassifier(settings=TINY))
+    pipeline = make_pipeline(FunctionTransformer(_lower), TextClassifierEstimator(settings=TINY))
     predicted = cross_val_predict(pipeline, *texts, cv=2, method="predict_proba")
     assert predicted.shape == (len(texts[0]), 2)
-    grid = GridSearchCV(pipeline, {"gpttextclassifier__settings": [TINY, TINY | {"trainer.max_epochs": 1}]}, cv=2)
+    grid = GridSearchCV(pipeline, {"textclassifierestimator__random_state": [0, 1]}, cv=2)
     found = grid.fit(*texts)
     assert found.best_estimator_.predict(["RED alpha"]).tolist()[0] in ("red", "green")
+
+
+def test_settings_of_daily_use_are_arguments_that_a_grid_names(texts):
+    named = {name: TINY[SETTINGS[name]] for name in SETTINGS if SETTINGS[name] in TINY}
+    further = {key: value for key, value in TINY.items() if key not in SETTINGS.values()}
+    by_name, by_key = TextClassifierEstimator(**named, settings=further), TextClassifierEstimator(settings=TINY)
+    assert (by_name.fit(*texts).predict_proba(texts[0]) == by_key.fit(*texts).predict_proba(texts[0])).all()
+    search = GridSearchCV(by_name, {"max_epochs": [1, 2], "learning_rate": [1e-3]}, cv=2).fit(*texts)
+    assert search.best_params_["max_epochs"] in (1, 2)
+    assert search.best_estimator_.classifier_.predict("red alpha").label in ("red", "green")
+
+
+CHECKS = [  # those of scikit-learn's check_estimator that need no numbers as X
+    estimator_checks.check_estimator_cloneable,
+    estimator_checks.check_estimator_repr,
+    estimator_checks.check_estimator_tags_renamed,
+    estimator_checks.check_valid_tag_types,
+    estimator_checks.check_no_attributes_set_in_init,
+    estimator_checks.check_parameters_default_constructible,
+    estimator_checks.check_get_params_invariance,
+    estimator_checks.check_set_params,
+    estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
+    estimator_checks.check_mixin_order,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_scikit_learns_checks_that_need_no_numbers_pass(check):
+    check("TextClassifierEstimator", TextClassifierEstimator())
+
+
+def test_fitting_again_forgets_the_first_fit_and_leaves_the_parameters(fitted, texts):
+    """As scikit-learn's check_fit_check_is_fitted, check_dict_unchanged and check_fit_idempotent, with texts."""
+    estimator = TextClassifierEstimator(settings=TINY)
+    before = dict(estimator.get_params())
+    with pytest.raises(NotFittedError):
+        check_is_fitted(estimator)
+    estimator.fit(*texts_of("blue", "black", "white"))
+    assert estimator.get_params() == before
+    fitted_attributes = dict(vars(estimator))
+    estimator.predict(texts[0])
+    assert vars(estimator) == fitted_attributes
+    assert estimator.fit(*texts).classes_.tolist() == ["green", "red"]
+    again = clone(estimator).fit(*texts)
+    assert (again.predict_proba(texts[0]) == estimator.predict_proba(texts[0])).all()
 
 
 def _lower(texts: list[str]) -> list[str]:
@@ -107,8 +155,8 @@ def test_the_model_is_that_of_fit(fitted, texts, tmp_path, monkeypatch):
     assert same == pytest.approx(fitted.predict_proba(texts[0]), abs=1e-6)
 
 
-def deciding(rule: dict[str, object], fraction: float = 0.5) -> GPTTextClassifier:
-    return GPTTextClassifier(settings=TINY | {"model.decide": rule}, validation_fraction=fraction)
+def deciding(rule: dict[str, object], fraction: float = 0.5) -> TextClassifierEstimator:
+    return TextClassifierEstimator(settings=TINY | {"model.decide": rule}, validation_fraction=fraction)
 
 
 def test_the_rule_of_the_model_decides():
@@ -131,19 +179,21 @@ def test_the_rule_of_the_model_decides():
         ({"settings": {"model.poling": "mean"}}, "poling"),
         ({"settings": {"data.source": "messages.csv"}}, "data.source.* X and y"),
         ({"settings": ["model.pooling"]}, "settings are .*, expected keys and values"),
+        ({"settings": TINY, "max_epochs": 3}, "settings have trainer.max_epochs, which max_epochs sets too"),
+        ({"learning_rate": -1}, "learning_rate"),
         ({"validation_fraction": 0}, "validation_fraction is 0.* 0 and 1"),
     ],
 )
 def test_a_mistake_is_one_clear_line(parameters, named, texts):
     with pytest.raises(InputError, match=named) as caught:
-        GPTTextClassifier(**parameters).fit(*texts)
+        TextClassifierEstimator(**parameters).fit(*texts)
     assert "\n" not in str(caught.value)
 
 
 def test_one_class_or_labels_of_another_length_are_refused(texts):
     with pytest.raises(InputError, match=r"y .*single class .*'red'"):
-        GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "red"])
+        TextClassifierEstimator(settings=TINY).fit(["a", "b"], ["red", "red"])
     with pytest.raises(InputError, match="2 texts and 3 labels"):
-        GPTTextClassifier(settings=TINY).fit(["a", "b"], ["red", "green", "red"])
+        TextClassifierEstimator(settings=TINY).fit(["a", "b"], ["red", "green", "red"])
     with pytest.raises(NotFittedError):
-        GPTTextClassifier().predict(texts[0])
+        TextClassifierEstimator().predict(texts[0])
