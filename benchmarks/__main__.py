@@ -16,7 +16,7 @@ PARTS = (
     "train; inference (messages per second); service (the app under load); start (cold starts); growth (time and "
     "memory for growing files)"
 )
-SYSTEMS = "cached; again (a second run on the same trunk); uncached; plain (the article's loop); transformers (Trainer)"
+SYSTEMS = "cached; again (a second run on the same cache); uncached; plain (the article's loop); transformers (Trainer)"
 MAX_STEPS = (
     "number of steps to time, without accuracies; less than an epoch is unfair to systems that begin with long texts"
 )

@@ -21,7 +21,7 @@ from gpt_classifier.models.weights import load_weights
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.text.encoder import Batch, batch_tokens
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.state_cache import TrunkCache
+from gpt_classifier.training.state_cache import HiddenStateCache
 from gpt_classifier.training.text_states import CacheConfig
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _to(device: str, batch: Batch) -> Batch:
 
 
 def train_ours(job: "Training") -> Result:
-    """gpt_classifier, its Lightning module and trainer, with or without the trunk cache."""
+    """gpt_classifier, its Lightning module and trainer, with or without the hidden-state cache."""
     L.seed_everything(job.seed, verbose=False)
     # If all blocks are trainable, texts are grouped by length, as in the Trainer of transformers.
     data = prepared_data(job, batching=BatchingConfig(group_by_length=job.policy == "all"))
@@ -93,34 +93,36 @@ def train_ours(job: "Training") -> Result:
     flops = flops_per_step(data.train_dataloader(), loss)
     result = measurements(job, steps, fitted - began, ended - fitted, flops, accuracy, data)
     result["bare_step_seconds"] = _bare_steps(job, model, data, loss)
-    if model.trunk is not None and model.trunk.seconds:
-        result["trunk"] = {"seconds": model.trunk.seconds} | _trunk_beside_peak(job, model.trunk, data)
+    if model.state_cache is not None and model.state_cache.seconds:
+        result["frozen_layers"] = {"seconds": model.state_cache.seconds} | _speed_beside_peak(
+            job, model.state_cache, data
+        )
     return result
 
 
-def _trunk_beside_peak(job: "Training", trunk: TrunkCache, data: TextDataModule, max_batches: int = 24) -> Result:
-    """FLOP/s of batches of the trunk's pass and of a matrix product, in turn, for the same load of the machine."""
-    encoded, config = data.encoded["train"], trunk.model.backbone.config
-    batches = trunk.text_encoder.rows_by_length(encoded.lengths, batch_tokens(job.device))
+def _speed_beside_peak(job: "Training", cache: HiddenStateCache, data: TextDataModule, max_batches: int = 24) -> Result:
+    """FLOP/s of the frozen layers and of a matrix product, in turn, for the same load of the machine."""
+    encoded, config = data.encoded["train"], cache.model.backbone.config
+    batches = cache.text_encoder.rows_by_length(encoded.lengths, batch_tokens(job.device))
     size = PEAK_SIZE[job.device]
     a, b = torch.randn(
         2, size, size, device=job.device, dtype=torch.bfloat16 if job.precision == "bf16-mixed" else torch.float32
     )
-    spent = {"trunk": 0.0, "peak": 0.0}
+    spent = {"frozen_layers": 0.0, "peak": 0.0}
     tokens, chosen = 0, batches[:: max(1, len(batches) // max_batches)]
     for rows in chosen:
         ids = [encoded.ids(row) for row in rows]
         moments = [now(job.device)]
-        trunk.states_of(ids)
+        cache.states_of(ids)
         moments.append(now(job.device))
         torch.mm(a, b)
         moments.append(now(job.device))
-        spent["trunk"] += moments[1] - moments[0]
+        spent["frozen_layers"] += moments[1] - moments[0]
         spent["peak"] += moments[2] - moments[1]
         tokens += sum(map(len, ids))
-    products = 2 * 12 * config.n_embd**2 * trunk.depth  # FLOPs per token, without attention
+    products = 2 * 12 * config.n_embd**2 * cache.start_layer  # FLOPs per token, without attention
     peak = 2 * size**3 * len(chosen) / spent["peak"]
-    return {"flops_per_second": products * tokens / spent["trunk"], "peak_flops_per_second": peak}
+    return {"flops_per_second": products * tokens / spent["frozen_layers"], "peak_flops_per_second": peak}
 
 
 def _bare_steps(

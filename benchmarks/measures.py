@@ -69,7 +69,7 @@ def flops_per_step(batches: Iterable[Any], loss: Callable[[Any], Tensor], max_ba
 def _positions(batch: Batch | Mapping[str, Tensor]) -> int:
     if isinstance(batch, Mapping):
         return batch["input_ids"].numel()
-    return batch.inputs.shape[0] * (1 if batch.depth == "pooled" else batch.inputs.shape[1])
+    return batch.inputs.shape[0] * (1 if batch.start_layer == "pooled" else batch.inputs.shape[1])
 
 
 def matrix_peak(device: str, precision: Precision, seconds: float = 1.0, n: int | None = None) -> float:

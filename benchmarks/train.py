@@ -10,7 +10,7 @@ from benchmarks.runner import Job, Key, Result, Runner, installed, median, say
 NAMES = {
     "cached": "gpt_classifier",
     "again": "gpt_classifier, second run",
-    "uncached": "gpt_classifier, no trunk cache",
+    "uncached": "gpt_classifier, no hidden-state cache",
     "plain": "plain loop, as in the article",
     "transformers": "transformers Trainer, grouped",
 }
@@ -100,16 +100,16 @@ def _print_table(results: dict[Key, list[Result]], compared: str) -> None:
 
 
 def _print_notes(results: dict[Key, list[Result]]) -> None:
-    """Prints the overhead of trainer and metrics, and the speed of the trunk's pass."""
+    """Prints the overhead of trainer and metrics, and the speed of the pass over the frozen layers."""
     for (policy, system), runs in results.items():
         if runs[0].get("bare_step_seconds"):
             bare, step = median(runs, "bare_step_seconds"), median(runs, "step_seconds")
             say(f"\n{policy}, {NAMES[system]}: a step takes {step:.5f} s, without trainer and metrics {bare:.5f} s")
-        if trunk := [run["trunk"] for run in runs if run.get("trunk")]:
+        if frozen := [run["frozen_layers"] for run in runs if run.get("frozen_layers")]:
             seconds, rate, peak = (
-                median(trunk, key) for key in ("seconds", "flops_per_second", "peak_flops_per_second")
+                median(frozen, key) for key in ("seconds", "flops_per_second", "peak_flops_per_second")
             )
             say(
-                f"\n{policy}, {NAMES[system]}: trunk pass {seconds:.1f} s; batches reach {rate / 1e9:.0f} GFLOP/s, "
+                f"\n{policy}, {NAMES[system]}: frozen layers {seconds:.1f} s; batches reach {rate / 1e9:.0f} GFLOP/s, "
                 f"{rate / peak:.0%} of a matrix product in turn with them ({peak / 1e9:.0f} GFLOP/s)"
             )

@@ -291,7 +291,8 @@ class TextDataModule(ResumableDataModule):
         if self.trainer is None or not self.trainer.training:
             return batch
         rows, trainer = self.count_rows_of_step(), self.trainer
-        return batch._replace(share=len(batch.labels) * trainer.accumulate_grad_batches * trainer.world_size / rows)
+        batches = trainer.accumulate_grad_batches * trainer.world_size
+        return batch._replace(loss_weight=len(batch.labels) * batches / rows)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.evaluation_dataloader("val")

@@ -48,7 +48,7 @@ def summary(
     lines += _long_texts(encoded)
     if augmentation and "train" in rows.tables:
         how = ", ".join(f"{name} {value:g}" for name, value in asdict(augmentation).items() if value)
-        lines.append(f"  training texts are changed at random ({how}); a frozen trunk runs for them in each epoch")
+        lines.append(f"  training texts are changed at random ({how}); the frozen layers run for them in each epoch")
     return "\n".join([*lines, *_copies(rows.tables, known)])
 
 

@@ -10,7 +10,7 @@ Another family is one file:
 Once that file is imported, ``GPTClassifier(backbone={"model_type": "mine", ...}, weights="random")`` trains such a
 network, and its model folders can be loaded; tests/models/test_build.py has an example.
 
-Shapes: B texts, T tokens, C channels.
+Shapes: B texts, T tokens, C hidden size.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -24,7 +24,7 @@ def trainable_blocks(policy: Policy, n_layer: int) -> int | None:
     return blocks
 
 
-def frozen_depth(model: SequenceClassifier, policy: Policy) -> int:
+def count_frozen_layers(model: SequenceClassifier, policy: Policy) -> int:
     """Number of first blocks that are frozen together with the embeddings below them."""
     blocks = (model.block_of(name) for name in trainable_names(model, policy))
     return max(0, min(blocks, default=model.backbone.config.n_layer))

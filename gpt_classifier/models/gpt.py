@@ -1,7 +1,7 @@
 """GPT-2 from scratch: turns token ids into hidden states.
 
 The architecture is that of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), with the
-parameter names of the released model. Shapes: B texts, T tokens, C channels, H heads.
+parameter names of the released model. Shapes: B texts, T tokens, C hidden size, H heads.
 """
 
 import math
@@ -24,10 +24,10 @@ class GPTConfig:
     Args:
         vocab_size: Number of token ids.
         context_length: Maximum number of tokens of one text.
-        n_embd: Number of channels of a hidden state.
+        n_embd: Hidden size, the width of a hidden state.
         n_layer: Number of transformer blocks.
         n_head: Number of attention heads per block; divides n_embd.
-        dropout: Dropout probability of the embeddings and of the outputs of attention and perceptron. There is no
+        dropout: Dropout probability of the embeddings and of the outputs of attention and MLP. There is no
             dropout of attention weights: PyTorch's CPU kernel for fused attention does not have it, and steps would
             take twice as long.
         causal: Whether a token attends only to itself and earlier tokens, as in GPT-2.
@@ -179,7 +179,7 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention and a two-layer perceptron, each with a residual connection."""
+    """A pre-norm transformer block: attention and an MLP, each with a residual connection."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()

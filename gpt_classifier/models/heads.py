@@ -1,6 +1,6 @@
 """Turns hidden states into class logits: pools one vector for each text and applies a replaceable head.
 
-Shapes: B texts, T tokens, C channels, K classes.
+Shapes: B texts, T tokens, C hidden size, K classes.
 """
 
 import sys
@@ -26,7 +26,7 @@ POOLINGS: dict[Pooling, str] = {
 
 PADDING_COUNTS = ("last_position", "mean_positions")
 # Where inputs enter the network: token ids at the embeddings, hidden states at a block, pooled ones at the head.
-Depth = int | Literal["ids", "pooled"]
+StartLayer = int | Literal["ids", "pooled"]
 BACKBONE = "backbone."  # prefix of the names of all parameters below the head
 
 
@@ -106,23 +106,23 @@ class SequenceClassifier(nn.Module):
         return self.backbone.config.n_layer
 
     def forward(
-        self, inputs: Tensor, lengths: Tensor, depth: Depth = "ids", with_states: bool = False
+        self, inputs: Tensor, lengths: Tensor, start_layer: StartLayer = "ids", with_states: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Computes the network from ``depth`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C).
+        """Computes the network from ``start_layer`` on: for ids (B, T), hidden states (B, T, C), or pooled ones (B, C).
 
         ``with_states``, also returns the hidden states (B, T, C) of all positions after the final norm, which a
         language model needs. The last block then computes every position, also if the pooling reads a single one.
         """
-        if depth == "pooled":
+        if start_layer == "pooled":
             return self.classify(inputs)
-        if depth == "ids":
-            x, depth = self.backbone.embed(inputs), 0
+        if start_layer == "ids":
+            x, start_layer = self.backbone.embed(inputs), 0
         else:  # cached hidden states may have another dtype
             x = inputs.to(next(self.backbone.parameters()).dtype) if inputs.is_floating_point() else inputs
         if not with_states:
-            return self.classify(self.pooled(x, lengths, depth))
+            return self.classify(self.pooled(x, lengths, start_layer))
         lengths = self.text_lengths(lengths, x.shape[1])
-        states = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths))
+        states = self.backbone.finish(self.backbone.run_blocks(x, start_layer, lengths=lengths))
         position = read_position(self.pooling, lengths)
         pooled = mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
         return self.classify(pooled), states
@@ -140,11 +140,11 @@ class SequenceClassifier(nn.Module):
             read.append(torch.stack(pooled, 1))
         return torch.stack(read[-blocks:], 1)
 
-    def pooled(self, x: Tensor, lengths: Tensor, depth: int = 0) -> Tensor:
-        """Hidden states (B, T, C) that enter block ``depth`` -> pooled ones for the head, (B, C) in float32."""
+    def pooled(self, x: Tensor, lengths: Tensor, start_layer: int = 0) -> Tensor:
+        """Hidden states (B, T, C) that enter block ``start_layer`` -> pooled ones for the head, (B, C) in float32."""
         lengths = self.text_lengths(lengths, x.shape[1])
         position = read_position(self.pooling, lengths)
-        x = self.backbone.finish(self.backbone.run_blocks(x, depth, lengths=lengths, position=position)).float()
+        x = self.backbone.finish(self.backbone.run_blocks(x, start_layer, lengths=lengths, position=position)).float()
         return mean(x, lengths) if position is None else x[:, 0]
 
     def text_lengths(self, lengths: Tensor, width: int) -> Tensor:
@@ -174,13 +174,13 @@ class StandardizedLinear(nn.Module):
     start_weight: Tensor  # (K, C)
     start_bias: Tensor  # (K,)
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, hidden_size: int, num_classes: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_classes, channels))
+        self.weight = nn.Parameter(torch.zeros(num_classes, hidden_size))
         self.bias = nn.Parameter(torch.zeros(num_classes))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("deviation", torch.ones(channels))
-        self.register_buffer("start_weight", torch.zeros(num_classes, channels))
+        self.register_buffer("mean", torch.zeros(hidden_size))
+        self.register_buffer("deviation", torch.ones(hidden_size))
+        self.register_buffer("start_weight", torch.zeros(num_classes, hidden_size))
         self.register_buffer("start_bias", torch.zeros(num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -212,18 +212,18 @@ def mean(x: Tensor, lengths: Tensor) -> Tensor:
     return (x * real[..., None]).sum(1) / lengths[:, None]
 
 
-def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -> nn.Module:
+def build_head(head: str | Mapping[str, Any], hidden_size: int, num_classes: int) -> nn.Module:
     """The head that ``head`` describes; see :class:`SequenceClassifier`.
 
     A class must belong to a module that is already imported: a model file of unknown origin must not choose which code
     is run.
     """
     if head == "linear":
-        return nn.Linear(channels, num_classes)
+        return nn.Linear(hidden_size, num_classes)
     if head == "standardized":
-        return StandardizedLinear(channels, num_classes)
+        return StandardizedLinear(hidden_size, num_classes)
     if head == "mlp":
-        return nn.Sequential(nn.Linear(channels, channels), nn.Tanh(), nn.Linear(channels, num_classes))
+        return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, num_classes))
     if not isinstance(head, Mapping) or "class_path" not in head:
         raise InputError(f"head is {head!r}, expected linear, mlp or a mapping with a class_path")
     module, _, name = head["class_path"].rpartition(".")
@@ -236,6 +236,6 @@ def build_head(head: str | Mapping[str, Any], channels: int, num_classes: int) -
     if not (isinstance(head_class, type) and issubclass(head_class, nn.Module)):
         raise InputError(f"the head {head['class_path']} is not a torch.nn.Module class")
     try:
-        return head_class(channels, num_classes, **head.get("init_args", {}))
+        return head_class(hidden_size, num_classes, **head.get("init_args", {}))
     except TypeError as error:
         raise InputError(f"the head {head['class_path']} does not take {head.get('init_args')}: {error}") from error

@@ -1,10 +1,10 @@
 """Computes a block of a decoder of ``transformers`` at one position of each text.
 
-Of all other positions only keys and values are needed, so queries, the output of attention and the perceptron are
+Of all other positions only keys and values are needed, so queries, the output of attention and the MLP are
 computed once a text. The block's own code runs, twice: up to its keys and values, which its attention hands to a cache,
 and then at the position, where that cache returns the keys and values of the whole text.
 
-Shapes: B texts, T tokens, C channels.
+Shapes: B texts, T tokens, C hidden size.
 """
 
 import inspect

@@ -3,7 +3,7 @@
 Knows no architecture. What a network computes before and after its blocks, and what it tells each block besides hidden
 states (positions, masks), is taken from its own ``forward``, run on a copy whose blocks only record their arguments.
 
-Shapes: B texts, T tokens, C channels.
+Shapes: B texts, T tokens, C hidden size.
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -1,6 +1,6 @@
 """Runs a network of ``transformers`` as a whole: one whose blocks cannot be run one by one, such as DeBERTa and BLOOM.
 
-Knows nothing about labels. Shapes: B texts, T tokens, C channels.
+Knows nothing about labels. Shapes: B texts, T tokens, C hidden size.
 """
 
 from collections.abc import Collection, Iterator

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
-    """Gives ``module`` class names, text encoder and class weights of ``data``, which then use its trunk cache."""
+    """Gives ``module`` class names, text encoder and class weights of ``data``, which then use its state cache."""
     if not hasattr(module, "model"):
         module.decision = replace(module.decision, multi_label=data.multi_label)
     check_labels(data, module.class_names, module.decision)
@@ -34,8 +34,8 @@ def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
         module.data_settings = dict(data.hparams)
         module.remember(training_fingerprints(data.training_texts()[0]))
         engage_teacher(module, data)
-    module.trunk = None  # the weights may have changed since the last setup
-    data.show_rows_as(module.behind_frozen_trunk)
+    module.state_cache = None  # the weights may have changed since the last setup
+    data.show_rows_as(module.behind_frozen_layers)
 
 
 def engage_teacher(module: "GPTClassifier", data: TextDataModule) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gpt_classifier.models.freezing import frozen_depth, trainable_names
+from gpt_classifier.models.freezing import count_frozen_layers, trainable_names
 from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
 from gpt_classifier.training.lm_loss import multiplications
 
@@ -58,7 +58,7 @@ def _costs_of_next_tokens(settings: Mapping[str, Any], model: SequenceClassifier
     """What the auxiliary loss adds to the work of a step, and, if so, that it changes nothing."""
     policy, pooling = settings["trainable"], settings["pooling"]
     one_position = pooling in ("last_token", "first_token", "last_position")
-    cached = frozen_depth(model, policy) if settings["cache"]["enabled"] else 0
+    cached = count_frozen_layers(model, policy) if settings["cache"]["enabled"] else 0
     alone, both = multiplications(model.backbone, cached, one_position)
     off = ["the last block computes every position, not only the one that classifies"] if one_position else []
     times = f", {both / alone:.1f} times as many as without" if alone else ""

@@ -32,12 +32,12 @@ class LanguageModelLoss(nn.Module):
     def of(cls, backbone: Backbone, weight: float, text_encoder: TextEncoder | None) -> "LanguageModelLoss":
         """For a network and the tokens that it reads; ``InputError`` if it predicts none, see :func:`output_layer`."""
         output = output_layer(backbone, weight)
-        known = None if text_encoder is None else text_encoder.byte_lengths()
+        known = None if text_encoder is None else text_encoder.tokenizer.byte_lengths()
         return cls(known if known is not None else torch.zeros(len(output)).long())
 
     def forward(self, states: Tensor, batch: Batch, output: Tensor, stage: str) -> Tensor:
         """The loss of hidden states (W, T, C) after the final norm, with the output layer (V, C)."""
-        ids = batch.inputs if batch.depth == "ids" else batch.ids
+        ids = batch.inputs if batch.start_layer == "ids" else batch.ids
         assert ids is not None, "cached hidden states bring the ids of their tokens"
         number = None if batch.rows is None else len(batch.rows)
         weights = weights_by_text(batch.lengths, ids.shape[1], batch.texts, number)
@@ -79,7 +79,7 @@ def multiplications(backbone: Backbone, first_block: int, single_position: bool)
     """
     config = backbone.config
     output = output_layer(backbone, 0.0)
-    block = 12 * config.n_embd**2  # 4 matrices of C x C in attention, 8 in the perceptron; those of scores are left out
+    block = 12 * config.n_embd**2  # 4 matrices of C x C in attention, 8 in the MLP; those of scores are left out
     run = config.n_layer - first_block
     alone = block * max(0, run - single_position)
     return alone, block * run + output.numel()

@@ -34,10 +34,10 @@ from gpt_classifier.training.network import ComputeConfig, check_network, downlo
 from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of, usual_learning_rate
 from gpt_classifier.training.probing import start_from_probe, trains_more, validate, wants_probe
 from gpt_classifier.training.runs import text_data
-from gpt_classifier.training.state_cache import TrunkCache
+from gpt_classifier.training.state_cache import HiddenStateCache
 from gpt_classifier.training.stored_module import StoredModule
 from gpt_classifier.training.teacher import Teacher, teacher_config
-from gpt_classifier.training.text_states import CacheConfig, Share
+from gpt_classifier.training.text_states import CacheConfig, Shard
 
 
 class GPTClassifier(StoredModule):
@@ -140,7 +140,7 @@ class GPTClassifier(StoredModule):
         self.class_names = class_names
         self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
-        self.trunk: TrunkCache | None = None  # created with the first data loader
+        self.state_cache: HiddenStateCache | None = None  # created with the first data loader
         self.teacher: Teacher | None = None  # hired when a fit is set up
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
@@ -219,16 +219,16 @@ class GPTClassifier(StoredModule):
             self.probed = start_from_probe(self, data)
             self.complete()
 
-    def behind_frozen_trunk(self, texts: EncodedTexts) -> Dataset[Any]:
-        """``texts``, or, where caching is exact, their hidden states after the frozen trunk."""
+    def behind_frozen_layers(self, texts: EncodedTexts) -> Dataset[Any]:
+        """``texts``, or, where caching is exact, their hidden states after the frozen layers."""
         assert self.text_encoder is not None
-        exact = TrunkCache.is_exact(self.model, self.hparams["trainable"], self.text_encoder)
+        exact = HiddenStateCache.is_exact(self.model, self.hparams["trainable"], self.text_encoder)
         if not (self.cache.enabled and exact and self.has_whole_weights()):
             return texts
-        if self.trunk is None:
+        if self.state_cache is None:
             parts = (self.cache, self.model, self.hparams["trainable"], self.text_encoder, self.trainer)
-            self.trunk = TrunkCache.of(*parts, self.hparams["lm_loss"] > 0)
-        return self.trunk.texts(texts, Share.of(self.trainer))
+            self.state_cache = HiddenStateCache.of(*parts, self.hparams["lm_loss"] > 0)
+        return self.state_cache.texts(texts, Shard.of(self.trainer))
 
     # ---------------------------------------------------------------- steps
 
@@ -236,8 +236,8 @@ class GPTClassifier(StoredModule):
         return self.task.loss(logits, labels, self.class_weights)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Logits (B, K), computed from the depth at which the batch enters the network."""
-        return batch.of_texts(self.model(batch.inputs, batch.lengths, batch.depth))
+        """Logits (B, K), computed from the layer at which the batch enters the network."""
+        return batch.aggregate_logits(self.model(batch.inputs, batch.lengths, batch.start_layer))
 
     def training_step(self, batch: Batch, batch_number: int) -> Tensor:
         loss, lm_loss = self._losses(batch, "train")
@@ -246,7 +246,7 @@ class GPTClassifier(StoredModule):
             if shown is not None:
                 losses = {"train/loss": loss} | ({} if lm_loss is None else {"train/lm_loss": lm_loss})
                 self.log_dict(losses, on_step=True, on_epoch=False, prog_bar=shown, batch_size=len(batch.lengths))
-        return (loss if lm_loss is None else loss + self.hparams["lm_loss"] * lm_loss) * batch.share
+        return (loss if lm_loss is None else loss + self.hparams["lm_loss"] * lm_loss) * batch.loss_weight
 
     def validation_step(self, batch: Batch, batch_number: int) -> None:
         self._losses(batch, "val")
@@ -264,8 +264,8 @@ class GPTClassifier(StoredModule):
         if self.language_model is None:
             logits = self.logits(batch)
         else:
-            logits, states = self.model(batch.inputs, batch.lengths, batch.depth, with_states=True)
-            logits = batch.of_texts(logits)
+            logits, states = self.model(batch.inputs, batch.lengths, batch.start_layer, with_states=True)
+            logits = batch.aggregate_logits(logits)
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
         self.predictions.add(stage, logits, batch)

@@ -21,7 +21,7 @@ from gpt_classifier.settings import check_choice, check_resumed
 Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
-# Peak learning rates of AdamW for a network of at most WIDTH channels; what chose them: docs/pages/measurements.md.
+# Peak learning rates of AdamW for a network of at most hidden size WIDTH; what chose them: docs/pages/measurements.md.
 ALL_RATE, FEW_RATE = 1e-4, 1e-3  # of all blocks; of one or two, low-rank updates and biases
 WIDTH = 384
 
@@ -29,7 +29,7 @@ WIDTH = 384
 def usual_learning_rate(trainable: str | int, width: int) -> float:
     """The peak learning rate for what trains of a pretrained network, in two digits.
 
-    Beyond WIDTH channels it falls as their number grows (G. Yang et al., "Tensor Programs V", 2022, table 3, for Adam).
+    Beyond a hidden size of WIDTH it falls as that grows (G. Yang et al., "Tensor Programs V", 2022, table 3, for Adam).
     """
     few = ("head", "last_block", "last_two_blocks", "lora", "biases", *range(3), *map(str, range(3)))
     rate = FEW_RATE if trainable in few else ALL_RATE
@@ -46,7 +46,7 @@ class OptimizerConfig:
         weight_decay: Weight decay of matrices.
         decay_norms_and_biases: Whether vectors (norms and biases) have weight decay too, as in the article.
         layer_decay: Factor of the learning rate from each block to the block below it; 1 for the same everywhere.
-        warmup: Share of all steps in which the learning rate rises from 0.
+        warmup: Fraction of all steps in which the learning rate rises from 0.
         schedule: The learning rate after the warm-up: ``constant``, or ``cosine`` down to 0.
         unfreeze_every: Epochs after which the next block from the top starts to train; 0 for all from the start.
     """
@@ -70,7 +70,7 @@ class OptimizerConfig:
                 f"layer_decay {self.layer_decay} must lie in (0, 1], unfreeze_every {self.unfreeze_every} be 0 or more"
             )
         if not 0 <= self.warmup <= 1:
-            raise InputError(f"warmup is {self.warmup}, expected a share of the steps between 0 and 1")
+            raise InputError(f"warmup is {self.warmup}, expected a fraction of the steps between 0 and 1")
 
     def optimizer_class(self) -> type[Optimizer]:
         cls = getattr(torch.optim, self.name, None)
@@ -183,7 +183,7 @@ def _check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 def learning_rate_schedule(
     optimizer: Optimizer, steps: int, config: OptimizerConfig, unfreeze_steps: int = 0
 ) -> LambdaLR:
-    """Linear warm-up over the first share of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
+    """Linear warm-up over the first part of ``steps``, then ``constant`` or half a ``cosine`` down to 0.
 
     A group of level n starts to train after n times ``unfreeze_steps``. Until then its learning rate is 0; its
     parameters are not frozen, because unfreezing in the middle of a run makes them differ between the processes of DDP.

@@ -10,7 +10,7 @@ from torch import Tensor
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.text.encoder import TextEncoder, texts_of_windows
-from gpt_classifier.training.text_states import Share, TextStates
+from gpt_classifier.training.text_states import Shard, TextStates
 
 MANY_BYTES = 2**30  # of states in float32, above which they are kept in half precision
 
@@ -66,9 +66,9 @@ class PooledStates(TextStates):
         limit = torch.finfo(self.store.dtype).max
         return list(read.flatten(1, 2).clamp(-limit, limit).to("cpu", self.store.dtype))
 
-    def of_rows(self, encoded: EncodedTexts, rows: Sequence[int], places: Sequence[int], share: Share) -> Tensor | None:
+    def of_rows(self, encoded: EncodedTexts, rows: Sequence[int], places: Sequence[int], shard: Shard) -> Tensor | None:
         """(N, len(places), C) of rows; of one with several windows, their mean. None if they would exceed the limit."""
-        states = self.of_windows(encoded, encoded.windows_of(rows), share)
+        states = self.of_windows(encoded, encoded.windows_of(rows), shard)
         if states is None:
             return None
         chosen = torch.tensor(places)

@@ -6,7 +6,7 @@ on is kept (G. Alain and Y. Bengio, "Understanding intermediate layers using lin
 arXiv:1610.01644). It may be the whole training, or where fine-tuning begins (A. Kumar et al., "Fine-Tuning can Distort
 Pretrained Features and Underperform Out-of-Distribution", 2022, arXiv:2202.10054).
 
-Shapes: N rows, K classes, C channels, L blocks, P poolings.
+Shapes: N rows, K classes, C hidden size, L blocks, P poolings.
 """
 
 import math
@@ -32,7 +32,7 @@ CHOICE_ROWS = 5_000  # training rows that the choice is made on at most
 ENOUGH_ROWS = 1_000  # validation rows that suffice for the choice; with fewer, folds of training rows are scored
 FOLDS = 5
 FEW_BLOCKS = 12  # up to which the head is solved behind each
-# A channel that varies less than this share of a usual channel's size is not enlarged to a deviation of 1: half
+# A feature that varies less than this fraction of the usual size of one is not enlarged to a deviation of 1: half
 # precision rounds to about as much, so that its variation would be that of other batches or another machine.
 STEADY = 1e-2
 TOLERANCE, ITERATIONS = 1e-3, 500  # of the gradient and of L-BFGS while choosing; the head itself is solved further
@@ -100,7 +100,7 @@ class Solver:
             tolerance: Largest component of the gradient at which L-BFGS ends.
         """
         deviation, mean = torch.std_mean(x.double(), 0, correction=0)
-        usual = float(x.double().square().mean(0).sqrt().median())  # size of a channel, whatever a few large ones are
+        usual = float(x.double().square().mean(0).sqrt().median())  # size of a feature, whatever a few large ones are
         deviation = deviation.clamp_min(max(1e-12, STEADY * usual))
         inputs = ((x.double() - mean) / deviation).float().numpy()
         solve = self._each_label if self.task.multi_label else self._multinomial

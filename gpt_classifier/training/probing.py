@@ -31,8 +31,8 @@ from gpt_classifier.training.probe import (
     sampled,
     scorer,
 )
-from gpt_classifier.training.state_cache import CachedTexts, TrunkCache
-from gpt_classifier.training.text_states import Share
+from gpt_classifier.training.state_cache import CachedTexts, HiddenStateCache
+from gpt_classifier.training.text_states import Shard
 
 if TYPE_CHECKING:
     from gpt_classifier.training.module import GPTClassifier
@@ -143,7 +143,7 @@ def validate(trainer: Trainer, monitor: str) -> float | None:
 def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, PooledStates, Probe] | None:
     assert module.text_encoder is not None
     assert module.class_names is not None
-    monitor, share = module.hparams["monitor"], Share.of(module.trainer)
+    monitor, shard = module.hparams["monitor"], Shard.of(module.trainer)
     train, val = data.encoded["train"], data.encoded.get("val")
     if val is not None and len(val) < ENOUGH_ROWS:
         val = None  # folds of the training rows are more
@@ -153,8 +153,8 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
     states = _pooled_states(module, len(chosen) + len(scored), kept, poolings)
     places = {place: i for i, place in enumerate(product(kept, poolings))}
     stored = [states.place(*place) for place in places]
-    of_train = states.of_rows(train, chosen.tolist(), stored, share)
-    of_val = None if val is None else states.of_rows(val, scored.tolist(), stored, share)
+    of_train = states.of_rows(train, chosen.tolist(), stored, shard)
+    of_val = None if val is None else states.of_rows(val, scored.tolist(), stored, shard)
     if of_train is None or (of_val is None) != (val is None):
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
@@ -231,10 +231,10 @@ def _solved(
     """The head for all training rows, behind the network as it is now."""
     assert module.text_encoder is not None
     train = data.encoded["train"]
-    trunk = TrunkCache.of(module.cache, module.model, "head", module.text_encoder, module.trainer, False)
-    if states.store.dtype == trunk.store.dtype:
-        trunk.take_over(states.store, states.place(best.blocks, best.pooling))
-    cached = trunk.texts(train, Share.of(module.trainer))
+    cache = HiddenStateCache.of(module.cache, module.model, "head", module.text_encoder, module.trainer, False)
+    if states.store.dtype == cache.store.dtype:
+        cache.take_over(states.store, states.place(best.blocks, best.pooling))
+    cached = cache.texts(train, Shard.of(module.trainer))
     if not isinstance(cached, CachedTexts):
         raise InputError("the probe's states exceed --model.cache.gigabytes: raise it, or set --model.probe false")
     x = mean_of_windows(torch.cat(cached.states).float(), train.windows)

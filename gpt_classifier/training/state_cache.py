@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.models.freezing import Policy, frozen_depth, trainable_names
-from gpt_classifier.models.heads import BACKBONE, PADDING_COUNTS, Depth, SequenceClassifier
+from gpt_classifier.models.freezing import Policy, count_frozen_layers, trainable_names
+from gpt_classifier.models.heads import BACKBONE, PADDING_COUNTS, SequenceClassifier, StartLayer
 from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
 from gpt_classifier.training.state_store import StateStore
-from gpt_classifier.training.text_states import CacheConfig, Share, TextStates
+from gpt_classifier.training.text_states import CacheConfig, Shard, TextStates
 
 
-class TrunkCache(TextStates):
-    """Cache of the hidden states of texts at the end of the frozen trunk of ``model``: (T, C), or (1, C) if pooled.
+class HiddenStateCache(TextStates):
+    """Cache of the hidden states of texts after the frozen layers of ``model``: (T, C), or (1, C) if pooled.
 
     Args:
         model: The network; its parameters below the first trained block must not change any more.
@@ -30,7 +30,7 @@ class TrunkCache(TextStates):
         text_encoder: Pads the texts if the pooling counts padding.
         dtype: Number format of the cached states.
         limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
-        precision: Name of the precision that ``context`` sets while the trunk runs.
+        precision: Name of the precision that ``context`` sets while the frozen layers run.
         next_tokens: Whether next tokens are predicted too: batches then have their ids and the states of all positions.
     """
 
@@ -46,11 +46,11 @@ class TrunkCache(TextStates):
         next_tokens: bool = False,
     ) -> None:
         self.next_tokens = next_tokens
-        self.depth = frozen_depth(model, policy)
+        self.start_layer = count_frozen_layers(model, policy)
         trains_backbone = any(name.startswith(BACKBONE) for name in trainable_names(model, policy))
         self.pooled = not (trains_backbone or next_tokens)
         text_encoder = text_encoder if model.pooling in PADDING_COUNTS else text_encoder.unpadded()
-        self.part = f"frozen trunk of {self.depth} of {model.backbone.config.n_layer} blocks"
+        self.part = f"frozen layers ({self.start_layer} of {model.backbone.config.n_layer} blocks)"
         super().__init__(model, text_encoder, dtype, limit, precision, context)
 
     @classmethod
@@ -62,7 +62,7 @@ class TrunkCache(TextStates):
         text_encoder: TextEncoder,
         trainer: Trainer,
         next_tokens: bool,
-    ) -> "TrunkCache":
+    ) -> "HiddenStateCache":
         """As ``config`` says, in the precision of ``trainer``."""
         dtype, context = getattr(torch, config.dtype), trainer.precision_plugin.forward_context
         return cls(
@@ -76,17 +76,17 @@ class TrunkCache(TextStates):
         The backbone must also be able to start with the first trained block. Frozen blocks drop nothing: see
         :meth:`SequenceClassifier.train`.
         """
-        depth = frozen_depth(model, policy)
+        start_layer = count_frozen_layers(model, policy)
         padded_by_batch = model.pooling in PADDING_COUNTS and text_encoder.pad_to is None
-        starts = depth > 0 and depth in model.backbone.starts_at
+        starts = start_layer > 0 and start_layer in model.backbone.starts_at
         return starts and not padded_by_batch
 
     def facts(self) -> tuple[object, ...]:
-        return self.depth, self.model.pooling if self.pooled else None
+        return self.start_layer, self.model.pooling if self.pooled else None
 
     def weights(self) -> dict[str, Tensor]:
         backbone = self.model.backbone
-        below = backbone.config.n_layer + 1 if self.pooled else self.depth
+        below = backbone.config.n_layer + 1 if self.pooled else self.start_layer
         return {name: tensor for name, tensor in backbone.state_dict().items() if backbone.block_of(name) < below}
 
     def numbers(self, texts: int, tokens: int) -> int:
@@ -98,21 +98,21 @@ class TrunkCache(TextStates):
         new = (key for key in other.keys() if key not in self.store)  # noqa: SIM118 - not a dict
         self.store.add({key: other[key][place : place + 1].clone() for key in new})
 
-    def texts(self, encoded: EncodedTexts, share: Share | None = None) -> "EncodedTexts | CachedTexts":
-        """The rows of ``encoded`` as hidden states after the trunk, which runs only for texts that are not cached yet.
+    def texts(self, encoded: EncodedTexts, shard: Shard | None = None) -> "EncodedTexts | CachedTexts":
+        """The rows of ``encoded`` as hidden states after the frozen layers, which run only for new texts.
 
-        Returns ``encoded`` itself if the states would exceed the limit: the trunk then runs for every batch.
+        Returns ``encoded`` itself if the states would exceed the limit: the frozen layers then run for every batch.
         """
-        states = self.of_windows(encoded, range(len(encoded.window_lengths)), share or Share())
+        states = self.of_windows(encoded, range(len(encoded.window_lengths)), shard or Shard())
         return (
             encoded
             if states is None
-            else CachedTexts(encoded, states, "pooled" if self.pooled else self.depth, self.next_tokens)
+            else CachedTexts(encoded, states, "pooled" if self.pooled else self.start_layer, self.next_tokens)
         )
 
     @torch.no_grad()
     def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
-        """Runs the trunk on one batch: (T, C) for each text of T tokens, or (1, C) if pooled."""
+        """Runs the frozen layers on one batch: (T, C) for each text of T tokens, or (1, C) if pooled."""
         device = self.device
         batch = self.text_encoder.batch(ids)
         lengths = self.model.text_lengths(batch.lengths, batch.inputs.shape[1]).to(device)
@@ -121,7 +121,7 @@ class TrunkCache(TextStates):
             if self.pooled:
                 x = self.model.pooled(x, lengths)[:, None]  # (B, 1, C)
             else:
-                x = self.model.backbone.run_blocks(x, 0, self.depth, lengths=lengths)
+                x = self.model.backbone.run_blocks(x, 0, self.start_layer, lengths=lengths)
         x = x.to("cpu", self.store.dtype)
         if self.pooled or self.text_encoder.pad_to is not None:
             return list(x)
@@ -131,8 +131,10 @@ class TrunkCache(TextStates):
 class CachedTexts(Dataset[Batch]):
     """Replaces :class:`EncodedTexts`: the same rows as hidden states instead of token ids."""
 
-    def __init__(self, texts: EncodedTexts, states: list[Tensor], depth: Depth, with_ids: bool = False) -> None:
-        self.texts, self.depth, self.with_ids = texts, depth, with_ids
+    def __init__(
+        self, texts: EncodedTexts, states: list[Tensor], start_layer: StartLayer, with_ids: bool = False
+    ) -> None:
+        self.texts, self.start_layer, self.with_ids = texts, start_layer, with_ids
         self.states = states  # of each window
 
     def __len__(self) -> int:
@@ -143,10 +145,10 @@ class CachedTexts(Dataset[Batch]):
         assert texts.labels is not None
         windows = texts.windows_of(rows)
         chosen = [self.states[window] for window in windows]
-        pooled = self.depth == "pooled"
+        pooled = self.start_layer == "pooled"
         states = torch.cat(chosen) if pooled else torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)
         lengths = torch.from_numpy(texts.window_lengths[windows])
-        batch = Batch(states, lengths, texts.labels[rows], texts.rows[rows], self.depth)
+        batch = Batch(states, lengths, texts.labels[rows], texts.rows[rows], self.start_layer)
         if self.with_ids:
             batch = batch._replace(ids=texts.text_encoder.batch([texts.ids(window) for window in windows]).inputs)
         if (config := texts.text_encoder.windows) is None:

@@ -28,7 +28,7 @@ from gpt_classifier.text.encoder import TextEncoder, batch_tokens
 from gpt_classifier.training.memory import physical_memory
 from gpt_classifier.training.state_store import KEY_BYTES, StateStore, sha256
 
-MEMORY_SHARE = 0.5  # maximum share of the machine's memory for states that are not written to a folder
+MEMORY_SHARE = 0.5  # maximum fraction of the machine's memory for states that are not written to a folder
 FILE_BYTES = 256 * 2**20  # size of a file; an interrupted pass loses at most the states of one file
 
 
@@ -37,7 +37,7 @@ StateType = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """The trunk cache: hidden states of the frozen blocks, which run once for each distinct text.
+    """The hidden-state cache: the output of the frozen layers, which run once for each distinct text.
 
     Args:
         enabled: Whether epochs start from cached states, where the results are the same.
@@ -61,15 +61,15 @@ class CacheConfig:
 
 
 @dataclass(frozen=True)
-class Share:
-    """The share of one process when several processes of a machine divide a pass."""
+class Shard:
+    """The shard of one process when several processes of a machine divide a pass."""
 
     rank: int = 0
     size: int = 1
     barrier: Callable[[], object] = lambda: None
 
     @classmethod
-    def of(cls, trainer: Trainer) -> "Share":
+    def of(cls, trainer: Trainer) -> "Shard":
         """That of this process among those of its machine."""
         return cls(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier)
 
@@ -124,7 +124,7 @@ class TextStates(ABC):
         weights = sha256(frozen[name].detach().cpu().contiguous() for name in sorted(frozen))
         return hashlib.sha256(f"{facts} {weights}".encode()).hexdigest()[:32]
 
-    def of_windows(self, encoded: EncodedTexts, windows: Sequence[int], share: Share) -> list[Tensor] | None:
+    def of_windows(self, encoded: EncodedTexts, windows: Sequence[int], shard: Shard) -> list[Tensor] | None:
         """The states of these windows of texts; the network runs only for those that are not kept yet.
 
         None, and a line that says so, if the states would exceed the limit.
@@ -134,8 +134,8 @@ class TextStates(ABC):
         store = self.store
         store.load(distinct)
         missing = {key: window for key, window in distinct.items() if key not in store}
-        share = share if store.folder else Share()  # without a folder, each process runs all texts
-        share.barrier()  # all processes have read the folder before one writes, so they agree on what is missing
+        shard = shard if store.folder else Shard()  # without a folder, each process runs all texts
+        shard.barrier()  # all processes have read the folder before one writes, so they agree on what is missing
         if not missing:
             rank_zero_info(f"{self.part}: the states of {len(distinct):,} distinct texts were cached")
         else:
@@ -149,30 +149,30 @@ class TextStates(ABC):
                 )
                 return None
             began = time.monotonic()
-            self._run(missing, encoded, share)
+            self._run(missing, encoded, shard)
             seconds = time.monotonic() - began
             self.tokens += tokens
             self.seconds += seconds
             rank_zero_info(
                 f"{self.part} ran once for {len(missing):,} distinct texts ({tokens:,} tokens): {seconds:.1f} s"
             )
-        share.barrier()
+        shard.barrier()
         store.load(distinct)
         left = {key: window for key, window in distinct.items() if key not in store}
-        self._run(left, encoded, Share())  # usually empty, unless the files of another run made the processes disagree
+        self._run(left, encoded, Shard())  # usually empty, unless the files of another run made the processes disagree
         return [store[key] for key in keys]
 
     def _key(self, ids: np.ndarray) -> bytes:
         facts = f"{len(ids)} {self.text_encoder.pad_to} ".encode()
         return hashlib.blake2b(facts + ids.astype(np.int32).tobytes(), digest_size=KEY_BYTES).digest()
 
-    def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, share: Share) -> None:
+    def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, shard: Shard) -> None:
         keys, windows = list(missing), np.array(list(missing.values()), dtype=np.int64)
         lengths = encoded.window_lengths[windows]
         batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self.device.type))
         computed: dict[bytes, Tensor] = {}
         size = 0
-        for batch in _progress(batches[share.rank :: share.size], self.part, share.rank == 0):
+        for batch in _progress(batches[shard.rank :: shard.size], self.part, shard.rank == 0):
             states = self.states_of([encoded.ids(windows[i]) for i in batch])
             computed |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)

@@ -20,7 +20,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.inference import adapter, bundle, model_folder
 from gpt_classifier.inference.classifier import quantized
 from gpt_classifier.models.build import Specification, build
-from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
+from gpt_classifier.models.freezing import count_frozen_layers, freeze, trainable_names
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.transformers_network import context_length, pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder
@@ -209,9 +209,7 @@ def test_hidden_states_are_cached_where_the_blocks_run_one_by_one_or_all_are_fro
     encoder = TextEncoder("bytes", 64)
     model = SequenceClassifier(random_network(ENCODERS[kind]), 2)
     assert HiddenStateCache.is_exact(model, "head", encoder)
-    assert HiddenStateCache.is_exact(model, "last_block", encoder) == (
-        kind != "deberta"
-    )  # blocks share relative positions
+    assert HiddenStateCache.is_exact(model, "last_block", encoder) == (kind != "deberta")  # shared positions
     assert not HiddenStateCache.is_exact(model, "all", encoder)
 
 

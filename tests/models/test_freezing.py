@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
+from gpt_classifier.models.freezing import count_frozen_layers, freeze, trainable_names
 from gpt_classifier.models.gpt import GPT
 from gpt_classifier.models.heads import SequenceClassifier
 

@@ -123,13 +123,11 @@ def test_embed_blocks_and_finish_compose_to_forward(gpt, ids):
     assert_close(steps, gpt(ids, LENGTHS), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("start_layer", range(4))
-def test_blocks_up_to_a_depth_and_from_there_compose_to_all_blocks(start_layer, gpt, ids):
+@pytest.mark.parametrize("layer", range(4))
+def test_blocks_up_to_a_depth_and_from_there_compose_to_all_blocks(layer, gpt, ids):
     x = gpt.embed(ids)
-    below = gpt.run_blocks(x, 0, start_layer, lengths=LENGTHS)
-    assert_close(
-        gpt.run_blocks(below, start_layer, lengths=LENGTHS), gpt.run_blocks(x, lengths=LENGTHS), rtol=0, atol=0
-    )
+    below = gpt.run_blocks(x, 0, layer, lengths=LENGTHS)
+    assert_close(gpt.run_blocks(below, layer, lengths=LENGTHS), gpt.run_blocks(x, lengths=LENGTHS), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("start", range(4))

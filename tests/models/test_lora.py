@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.freezing import freeze, count_frozen_layers, trainable_names
+from gpt_classifier.models.freezing import count_frozen_layers, freeze, trainable_names
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import POOLINGS, SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig, LoRALinear
