@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-ci nightly check docs tensorboard clean
+.PHONY: quickstart test test-ci nightly check docs settings tensorboard clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m gpt_classifier classify "You have won a prize, call 0900 123 4567 to claim it" "See you at five, love"
@@ -27,6 +27,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+settings: $(VENV)/installed-dev # after a change of a setting: what the command line knows before anything is imported
+	$(BIN)/python tests/training/test_declared.py
 
 docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml

@@ -19,7 +19,7 @@ from gpt_classifier.inference import bundle, model_folder, upload
 from gpt_classifier.inference.model_card import model_card
 from gpt_classifier.inference.trace import Trace, check_traceable, trace
 from gpt_classifier.models.backbone import Backbone
-from gpt_classifier.text.encoder import aggregated, batch_tokens, texts_of_windows
+from gpt_classifier.text.encoder import aggregate_logits, batch_tokens, texts_of_windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +28,13 @@ READ_AHEAD = 256  # texts of a stream that are classified together: enough to so
 
 
 class Prediction(NamedTuple):
-    """The answer for one text: the most probable class, unless the model has another rule to decide by."""
+    """The prediction for one text: the most probable class, unless the model has another rule to decide by.
 
-    label: str  # a class name, or ``unsure``; ``labels`` with ``|`` between them
-    probability: float  # of that class, of the most probable one where it is unsure or where there may be several
+    Of a text that may have any number of labels, ``labels`` are its labels, and ``label`` the most probable class.
+    """
+
+    label: str  # a class name, or ``unsure``
+    probability: float  # of that class, of the most probable one where the model is unsure
     probabilities: dict[str, float]  # by class name
     candidates: tuple[str, ...] = ()  # the classes that a rule which makes sets leaves
 
@@ -147,14 +150,16 @@ class TextClassifier:
     def predict_frame(self, texts: "pd.Series[str]", max_batch_tokens: int | None = None) -> "pd.DataFrame":
         """A table with the index of a column of pandas, to be joined to the column's table.
 
-        It has the column ``predicted``, and ``probability_NAME`` of each class, as the command ``predict`` writes them.
+        It has the column ``predicted``, of a list of labels where a text may have several, and ``probability_NAME`` of
+        each class.
         """
         import pandas as pd
 
         if not isinstance(texts, pd.Series):
             raise InputError(f"predict_frame takes a column of pandas, got {shown(texts)}: give predict other texts")
         predictions = self.predict(texts, max_batch_tokens)
-        table: dict[str, list[str | float]] = {"predicted": [each.label for each in predictions]}
+        several = self.decision.multi_label
+        table: dict[str, list[Any]] = {"predicted": [list(p.labels) if several else p.label for p in predictions]}
         for name in self.classes_:
             table[f"probability_{name}"] = [each.probabilities[name] for each in predictions]
         return pd.DataFrame(table, index=texts.index)
@@ -211,16 +216,17 @@ class TextClassifier:
 
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         probabilities = self._probabilities(texts, max_batch_tokens)
-        words = self.decision.words(probabilities, self._contents.class_names)
         sets = self.decision.sets(probabilities)
         several = self.decision.multi_label
         makes_sets = several or self.decision.set_threshold > 0
         predictions = []
-        for row, label, left in zip(probabilities, words, sets, strict=True):
+        for row, left in zip(probabilities, sets, strict=True):
             by_name = dict(zip(self.classes_, row.tolist(), strict=True))
-            probability = float(row.max() if several or label == UNSURE else row[left.argmax()])
+            unsure = not several and left.sum() != 1
+            number = int(row.argmax() if several or unsure else left.argmax())
+            label = UNSURE if unsure else self.classes_[number]
             candidates = tuple(self.classes_[left]) if makes_sets else ()
-            predictions.append(Prediction(label, probability, by_name, candidates))
+            predictions.append(Prediction(label, float(row[number]), by_name, candidates))
         return predictions
 
     def _probabilities(self, texts: list[str], max_batch_tokens: int | None) -> np.ndarray:
@@ -240,7 +246,7 @@ class TextClassifier:
         belongs = texts_of_windows([len(of_text) for of_text in windows])
         config = self.text_encoder.windows
         if belongs is not None and config is not None:
-            result = aggregated(result, belongs, len(texts), config.aggregate)
+            result = aggregate_logits(result, belongs, len(texts), config.aggregate)
         return result.numpy()
 
 

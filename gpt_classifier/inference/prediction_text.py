@@ -23,7 +23,7 @@ def parts(prediction: "Prediction", top_k: int | None, multi_label: bool) -> lis
     """The answer and its probability, or the most probable classes with theirs."""
     if multi_label and top_k is None:
         shares = SEPARATOR.join(f"{prediction.probabilities[name]:.3f}" for name in prediction.labels)
-        return [prediction.label, shares]
+        return [SEPARATOR.join(prediction.labels), shares]
     answers = [(prediction.label, prediction.probability)] if top_k is None else _ranked(prediction)[:top_k]
     return [part for name, share in answers for part in (name, f"{share:.3f}")]
 

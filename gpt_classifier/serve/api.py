@@ -1,4 +1,4 @@
-"""The service's addresses: what each takes and answers over HTTP; computes nothing itself.
+"""The service: its addresses, what each takes and answers over HTTP; computes nothing itself.
 
 Built on Starlette and uvicorn. LitServe passes every text through a queue to another process, and needs FastAPI, ZeroMQ
 and OpenTelemetry: with a small model on two cores it gave half as many answers per second, with GPT-2's 124 million
@@ -8,14 +8,16 @@ parameters about as many (docs/pages/measurements.md).
 import asyncio
 import json
 import re
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,7 +25,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import trace_text
@@ -32,6 +33,7 @@ from gpt_classifier.inference.prediction_text import fields
 from gpt_classifier.inference.trace import Trace
 from gpt_classifier.serve import table
 from gpt_classifier.serve.about import about
+from gpt_classifier.serve.access import allowed_hosts, listen
 from gpt_classifier.serve.batching import Batcher, QueueFull
 from gpt_classifier.serve.connections import limited_connections
 from gpt_classifier.serve.limits import Guard, Limits, whole_body
@@ -58,17 +60,50 @@ HEADERS = {  # nothing from elsewhere, no frames, nothing kept
 }
 
 
+def serve(
+    model: str, host: str, port: int, token: str | None, limits: Limits, *, device: str, int8: bool, base: str | None
+) -> None:
+    """Loads the model, says where it listens, and answers until SIGINT or SIGTERM.
+
+    Raises ``InputError`` for what cannot be served.
+    """
+    listening = listen(host, port)
+    classifier = TextClassifier.load(model, device, int8, base)
+    # uvicorn handles these signals while it runs and sends them again after its graceful end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    print(f"{address} classifies with {model}: {', '.join(classifier.classes_)}; Ctrl-C ends", flush=True)
+    with suppress(KeyboardInterrupt):
+        server(service(classifier, limits, token, allowed_hosts(host, token)), limits).run([listening])
+
+
+def server(app: Starlette, limits: Limits) -> uvicorn.Server:
+    """The server that runs the application, on the sockets that it is given, and adds HEADERS to every answer."""
+    config = uvicorn.Config(
+        app,
+        http=limited_connections(limits),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        headers=list(HEADERS.items()),
+        proxy_headers=False,  # whoever is on this machine could take on any address
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=limits.seconds,
+    )
+    return uvicorn.Server(config)
+
+
 def service(
     classifier: TextClassifier, limits: Limits = UNLESS_TOLD, token: str | None = None, hosts: tuple[str, ...] = ("*",)
 ) -> Starlette:
-    """The application, for any ASGI server.
+    """The application.
 
     ``token`` is asked for by all addresses but the page and /health. ``hosts`` are the names by which the service may
     be called: without a token they keep other sites' pages from reaching it under a name of their own.
     """
     metrics = Metrics()
     batcher = Batcher(classifier, limits.batch, limits.waiting, metrics.batch.observe)
-    metrics.watch(lambda: batcher.waiting)
+    metrics.waiting.set_function(lambda: batcher.waiting)
     endpoints = Endpoints(batcher, limits, metrics)
 
     @asynccontextmanager
@@ -76,9 +111,12 @@ def service(
         yield
         await batcher.close()
 
-    pages = [Route(path, page_file, methods=["GET"]) for path in PAGE]
+    folder = files("gpt_classifier.serve").joinpath("page")
     routes = [
-        *pages,
+        *(
+            Route(path, Response(folder.joinpath(name).read_bytes(), media_type=kind), methods=["GET"])
+            for path, (name, kind) in PAGE.items()
+        ),
         Route("/health", endpoints.health, methods=["GET"]),
         Route("/model", endpoints.model, methods=["GET"]),
         Route("/metrics", endpoints.metrics_text, methods=["GET"]),
@@ -87,33 +125,16 @@ def service(
         Route("/table", endpoints.table, methods=["POST"]),
         Route("/table/head", endpoints.table_head, methods=["POST"]),
     ]
-    open_paths = {*PAGE, "/health"}
     return Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[
-            Middleware(WithHeaders),
             Middleware(Counted, metrics=metrics, paths={route.path for route in routes}),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
-            Middleware(Guard, open_paths=open_paths, rate=limits.rate, token=token),
+            Middleware(Guard, open_paths={*PAGE, "/health"}, rate=limits.rate, token=token),
         ],
         exception_handlers={HTTPException: refused, InputError: refused, QueueFull: refused, Exception: failed},
     )
-
-
-def server(app: Starlette, limits: Limits) -> uvicorn.Server:
-    """The server that runs the application, on the sockets that it is given."""
-    config = uvicorn.Config(
-        app,
-        http=limited_connections(limits),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # whoever is on this machine could take on any address
-        limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=limits.seconds,
-    )
-    return uvicorn.Server(config)
 
 
 class Endpoints:
@@ -130,24 +151,23 @@ class Endpoints:
         return JSONResponse(about(self.classifier))
 
     async def metrics_text(self, _: Request) -> Response:
-        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def predict(self, request: Request) -> Response:
         """{"texts": [...]} -> {"predictions": [...]}, each as ``classify --json`` writes it, without the text."""
         texts = await self._field(request, "texts", '{"texts": ["a text", ...]}')
         if not isinstance(texts, list):
             raise InputError('texts is no list: expected {"texts": ["a text", ...]}')
-        predictions = await self._predictions(texts)
-        return await _aside(len(texts) > FEW, self._answer, predictions)
-
-    def _answer(self, predictions: list[Any]) -> Response:
-        several = self.classifier.decision.multi_label
-        return JSONResponse({"predictions": [fields(each, None, several) for each in predictions]})
+        predictions, several = await self._predictions(texts), self.classifier.decision.multi_label
+        return await _aside(
+            len(texts) > FEW,
+            lambda: JSONResponse({"predictions": [fields(each, None, several) for each in predictions]}),
+        )
 
     async def trace(self, request: Request) -> Response:
         """{"text": "..."} -> what ``classify --json --trace`` writes of it, with its words and sentences."""
         text = await self._field(request, "text", '{"text": "a text"}')
-        self._check("text", text)
+        self._check_text("text", text)
         return await asyncio.to_thread(_traced, await self.batcher.trace(text))
 
     async def table(self, request: Request) -> Response:
@@ -157,7 +177,8 @@ class Endpoints:
         table.check_columns(rows, names)
         texts = await asyncio.to_thread(table.text_column, rows, request.query_params.get("text_column"))
         predictions = await self._predictions(texts)
-        content = await asyncio.to_thread(table.with_predictions, rows, predictions, names, safe)
+        several = self.classifier.decision.multi_label
+        content = await asyncio.to_thread(table.with_predictions, rows, predictions, names, safe, several)
         return Response(content, media_type="text/csv")
 
     async def table_head(self, request: Request) -> Response:
@@ -170,7 +191,7 @@ class Endpoints:
             raise InputError(
                 f"there are {len(texts):,} texts, expected at most {self.limits.texts:,}: send them in parts"
             )
-        await _aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_all, texts)
+        await _aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_texts, texts)
         predictions = await self.batcher.predict(texts)
         several = self.classifier.decision.multi_label
         answers = Counter(label for each in predictions for label in (each.labels if several else (each.label,)))
@@ -178,11 +199,11 @@ class Endpoints:
             self.metrics.answers.labels(label).inc(number)
         return predictions
 
-    def _check_all(self, texts: list[Any]) -> None:
+    def _check_texts(self, texts: list[Any]) -> None:
         for number, text in enumerate(texts):
-            self._check(f"texts[{number}]", text)
+            self._check_text(f"texts[{number}]", text)
 
-    def _check(self, name: str, text: Any) -> None:
+    def _check_text(self, name: str, text: Any) -> None:
         if not isinstance(text, str):
             raise InputError(f"{name} is of type {type(text).__name__}, expected a text")
         if len(text) > self.limits.characters:
@@ -229,12 +250,6 @@ def _traced(trace: Trace) -> Response:
     return JSONResponse(trace.to_dict() | more)
 
 
-async def page_file(request: Request) -> Response:
-    """A file of the page, from the package."""
-    name, kind = PAGE[request.url.path]
-    return Response(files("gpt_classifier.serve").joinpath("page", name).read_bytes(), media_type=kind)
-
-
 async def refused(_: Request, error: Exception) -> Response:
     """What cannot be answered, in one line."""
     if isinstance(error, HTTPException):
@@ -247,19 +262,3 @@ async def refused(_: Request, error: Exception) -> Response:
 async def failed(_: Request, error: Exception) -> Response:
     """A mistake of ours; the server logs where it happened."""
     return JSONResponse({"error": f"the service failed ({type(error).__name__}): its log says where"}, 500)
-
-
-class WithHeaders:
-    """Adds HEADERS to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *more]}
-            await send(message)
-
-        await self.app(scope, receive, with_headers)

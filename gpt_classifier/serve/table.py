@@ -11,6 +11,7 @@ import pandas as pd
 from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.data.readers import read_columns
 from gpt_classifier.data.values import text_of
+from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.inference.classifier import Prediction
 
@@ -65,7 +66,11 @@ def text_column(table: pd.DataFrame, name: str | None) -> list[str]:
 
 
 def with_predictions(
-    table: pd.DataFrame, predictions: list[Prediction], class_names: list[str], for_spreadsheet: bool = False
+    table: pd.DataFrame,
+    predictions: list[Prediction],
+    class_names: list[str],
+    for_spreadsheet: bool = False,
+    multi_label: bool = False,
 ) -> bytes:
     """The table as CSV, with the columns that ``predict`` writes too: predicted, probability_NAME of each class.
 
@@ -76,7 +81,8 @@ def with_predictions(
     rows = [[*table.columns, "predicted", *(f"probability_{name}" for name in class_names)]]
     cells = table.astype(object).fillna("").itertuples(index=False, name=None)
     for row, each in zip(cells, predictions, strict=True):
-        rows.append([*row, each.label, *(f"{each.probabilities[name]:.6f}" for name in class_names)])
+        predicted = SEPARATOR.join(each.labels) if multi_label else each.label
+        rows.append([*row, predicted, *(f"{each.probabilities[name]:.6f}" for name in class_names)])
     if not for_spreadsheet:
         return b"".join(writers.csv_lines(rows))
     return spreadsheet.MARK + b"".join(writers.csv_lines(map(spreadsheet.no_formula, row) for row in rows))

@@ -1,10 +1,9 @@
-"""The settings of data, model and trainer with their defaults, read without importing what declares them."""
+"""The settings of data, model and trainer with their defaults, known without importing what declares them."""
 
-import ast
+import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,8 @@ OF_COMMANDS = ("output", "keep", "ray", "baselines", "report")  # options that o
 
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "seed_everything", "print_config", *OF_COMMANDS)
 
-CLASSIFICATION = {"data": ("data/datamodule.py", "TextDataModule"), "model": ("training/module.py", "GPTClassifier")}
-
-PRETRAINING = {
-    "data": ("pretraining/datamodule.py", "PretrainingData"),
-    "model": ("pretraining/module.py", "LanguageModel"),
-}
+CLASSIFICATION = {"data": "TextDataModule", "model": "GPTClassifier"}
+PRETRAINING = {"data": "PretrainingData", "model": "LanguageModel"}
 
 COMMAND = ContextVar("command", default="fit")  # whose settings are meant
 
@@ -42,36 +37,23 @@ OTHER_NAMES = {  # what users of other programs type
 
 
 def settings(section: str) -> Mapping[str, Any]:
-    """The settings of ``data``, ``model`` or ``trainer`` of the current command, as :func:`_declared` reads them."""
+    """The settings of ``data``, ``model`` or ``trainer`` of the current command with their defaults.
+
+    None stands for a default that is no plain value. Settings of a group have dotted keys: ``optimizer.weight_decay``.
+    """
     if section == "trainer":
-        lightning = find_spec("lightning")
-        assert lightning is not None
-        assert lightning.origin is not None
-        return _declared(Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py", "Trainer")
-    file, name = (PRETRAINING if COMMAND.get() == "pretrain" else CLASSIFICATION)[section]
-    return _declared(PACKAGE / file, name)
+        return _declared()["Trainer"]
+    return _declared()[(PRETRAINING if COMMAND.get() == "pretrain" else CLASSIFICATION)[section]]
 
 
 @cache
-def _declared(file: Path, name: str) -> Mapping[str, Any]:
-    """The settings of a class with their defaults, None where they are no plain values.
+def _declared() -> dict[str, dict[str, Any]]:
+    """The settings by the class that declares them, from a file that ``make settings`` writes and a test compares.
 
-    Those of a group have dotted keys: ``optimizer.weight_decay``. All are read from the source of the constructor and
-    of the groups' dataclasses, which declare them: importing these takes seconds.
+    To import the classes takes seconds.
     """
-    module = ast.parse(file.read_text(encoding="utf-8"))
-    body = next(n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name).body
-    arguments = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults = dict(zip([a.arg for a in positional[::-1]], arguments.defaults[::-1], strict=False))
-    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    found: dict[str, Any] = {}
-    for argument in [*positional, *arguments.kwonlyargs][1:]:  # without self
-        if (group := _group(module, argument.annotation)) is None:
-            found[argument.arg] = _plain(defaults.get(argument.arg))
-        else:
-            found |= {f"{argument.arg}.{name}": value for name, value in group.items()}
-    return found
+    declared: dict[str, dict[str, Any]] = json.loads((PACKAGE / "training/declared.json").read_text(encoding="utf-8"))
+    return declared
 
 
 def groups(section: str) -> Mapping[str, tuple[str, ...]]:
@@ -81,27 +63,6 @@ def groups(section: str) -> Mapping[str, tuple[str, ...]]:
         if field:
             found[group] = (*found.get(group, ()), field)
     return found
-
-
-def _group(module: ast.Module, annotation: ast.expr | None) -> dict[str, Any] | None:
-    """Fields and defaults of the dataclass of the package that an argument of this type takes, if it takes one."""
-    names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} if annotation is not None else set()
-    for node in module.body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gpt_classifier."):
-            for name in names & {alias.name for alias in node.names}:
-                path = PACKAGE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
-                for defined in ast.parse(path.read_text(encoding="utf-8")).body:
-                    if isinstance(defined, ast.ClassDef) and defined.name == name:
-                        declared = [n for n in defined.body if isinstance(n, ast.AnnAssign)]
-                        return {n.target.id: _plain(n.value) for n in declared if isinstance(n.target, ast.Name)}
-    return None
-
-
-def _plain(node: ast.expr | None) -> Any:
-    try:
-        return None if node is None else ast.literal_eval(node)
-    except ValueError:
-        return None
 
 
 def is_setting(section: str, key: str, whole: bool = True) -> bool:

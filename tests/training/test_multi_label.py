@@ -113,7 +113,7 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     assert np.allclose(shares, logits.sigmoid())
     for prediction, row in zip(predictions, shares, strict=True):
         assert prediction.labels == tuple(name for name, share in zip(NAMES, row, strict=True) if share >= 0.5)
-        assert prediction.label == "|".join(prediction.labels)
+        assert prediction.label == NAMES[row.argmax()]
         assert prediction.probability == row.max()
     assert sum(prediction.labels == row for prediction, row in zip(predictions, true, strict=True)) >= 10
     capsys.readouterr()
@@ -123,7 +123,7 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     assert "label" not in objects[0]
     assert main(["classify", str(model), *texts]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [line[0] for line in lines] == [p.label for p in predictions]
+    assert [line[0] for line in lines] == ["|".join(p.labels) for p in predictions]
     for prediction, line in zip(predictions, lines, strict=True):
         assert line[1] == "|".join(f"{prediction.probabilities[name]:.3f}" for name in prediction.labels)
     assert any(line[0] == line[1] == "" for line in lines)
@@ -133,7 +133,9 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     command = ["predict", str(model), f"--data.source={source}", f"--output={output}"]
     assert main([*command, f"--trainer.default_root_dir={tmp_path}"]) == 0
     written = pd.read_csv(output, keep_default_na=False)
-    assert written["predicted"].tolist() == [p.label for p in predictions]
+    assert written["predicted"].tolist() == ["|".join(p.labels) for p in predictions]
+    frame = classifier.predict_frame(pd.Series(texts))
+    assert frame["predicted"].tolist() == [list(p.labels) for p in predictions]
     assert np.allclose(written[[f"probability_{name}" for name in NAMES]], shares, atol=1e-6)
 
 
