@@ -7,7 +7,7 @@ import torch
 
 from gpt_classifier import TextClassifier
 from gpt_classifier.data.datasets import load
-from gpt_classifier.data.splits import split_grouped
+from gpt_classifier.data.splits import split_rows
 from gpt_classifier.data.task import Task
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
@@ -24,9 +24,9 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert table.iloc[0].to_dict() == {"text": "See you at five", "label": "ham", "row": 0}
 
     # A split: data/splits.py. Every row is in exactly one part, the same every time.
-    parts = split_grouped(table, (0.4, 0.3, 0.3), seed=1)
+    parts = split_rows(table, "grouped", (0.4, 0.3, 0.3), seed=1)
     assert sorted(row for part in parts.values() for row in part["row"]) == list(range(7))
-    assert all(part.equals(split_grouped(table, (0.4, 0.3, 0.3), seed=1)[name]) for name, part in parts.items())
+    assert all(part.equals(split_rows(table, "grouped", (0.4, 0.3, 0.3), seed=1)[name]) for name, part in parts.items())
 
     # Ids: encoding.py. With the bytes tokenizer, an id is a byte.
     text_encoder = TextEncoder("bytes", max_length=12)

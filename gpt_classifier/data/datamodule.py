@@ -14,8 +14,7 @@ from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.balance import Balance
 from gpt_classifier.data.datasets import Columns
 from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
-from gpt_classifier.data.encoding import Encoding, encode_texts
-from gpt_classifier.data.fitted_text import UNFITTED
+from gpt_classifier.data.encoding import UNFITTED, Encoding, encode_table
 from gpt_classifier.data.labels import declared_names
 from gpt_classifier.data.preparation import Empty, Preparation, Rows
 from gpt_classifier.data.rare_classes import RareClasses
@@ -24,8 +23,8 @@ from gpt_classifier.data.resumable import ResumableDataModule, training_seed
 from gpt_classifier.data.samplers import BatchingConfig, EvaluationBatches, loader
 from gpt_classifier.data.sources import IN_MEMORY, Sources, check_sources, in_memory, table_of_lists
 from gpt_classifier.data.splits import OF_THE_BOOK, Split, Splits, SplittingConfig
-from gpt_classifier.data.summary import summary
-from gpt_classifier.data.unlabelled import usable
+from gpt_classifier.data.summary import summarize
+from gpt_classifier.data.unlabelled import choose_unlabelled
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice, grouped, plain
 from gpt_classifier.text.bpe import TrainTokenizer
@@ -122,18 +121,10 @@ class TextDataModule(ResumableDataModule):
         self.preparation = Preparation(
             names or None, multi_label is not None, empty, rare_classes, split, self.splitting, balance
         )
-        columns = Columns(
-            text_column,
-            label_column,
-            self.splitting.group_column,
-            self.splitting.split_column,
-            text_separator,
-            multi_label,
-        )
-        as_the_book = split in OF_THE_BOOK
-        self.sources = Sources(
-            source, val_source, test_source, unlabelled_source, columns, self.file_format, as_the_book
-        )
+        group, part = self.splitting.group_column, self.splitting.split_column
+        columns = Columns(text_column, label_column, group, part, text_separator, multi_label)
+        others, as_the_book = (val_source, test_source, unlabelled_source), split in OF_THE_BOOK
+        self.sources = Sources(source, *others, columns, self.file_format, as_the_book)
         check_sources(self.sources, split, self.splitting)
         self.source, self.val_source, self.test_source = source, val_source, test_source
         self.multi_label = multi_label is not None
@@ -203,9 +194,7 @@ class TextDataModule(ResumableDataModule):
     def setup(self, stage: str) -> None:
         """Reads, divides and encodes the rows of the stage, unless they are there, and prints a summary."""
         if stage == "predict":
-            self.text_encoder = self.fitted.text_encoder or self.encoding.text_encoder(
-                self.encoding.new_tokenizer(None)[0]
-            )
+            self.text_encoder = self.fitted.text_encoder or self.encoding.encode({}, [], None)[0]
         elif (needed := self._needed(stage)) not in self.encoded:
             self.prepare_rows(*self.read_rows(needed), whole=needed == "train")
             self.text_encoder, self.encoded, notes = self.encoding.encode(
@@ -215,15 +204,12 @@ class TextDataModule(ResumableDataModule):
             rank_zero_info(self.summary())
         if stage == "fit":
             if self.sources.unlabelled is not None and "unlabelled" not in self.encoded:
-                self._read_unlabelled()
+                title = datasets.title(self.sources.unlabelled)
+                self.rows.unlabelled, note = choose_unlabelled(self.sources.unlabelled_chunks(), self.tables, title)
+                self.rows.notes.append(note)
+                rank_zero_info(f"  {note}")  # below the summary
+                self.encoded["unlabelled"] = encode_table(self.rows.unlabelled, self.text_encoder)
             self.begin_fit()
-
-    def _read_unlabelled(self) -> None:
-        chunks, title = self.sources.unlabelled_chunks(), datasets.title(self.sources.unlabelled or "")
-        self.rows.unlabelled, note = usable(chunks, self.tables, title)
-        self.rows.notes.append(note)
-        rank_zero_info(f"  {note}")  # below the summary
-        self.encoded["unlabelled"] = encode_texts(self.rows.unlabelled, self.text_encoder)
 
     def _needed(self, stage: str) -> str:
         """The split to load: the evaluated one if it has its own source, else ``train``, which is split."""
@@ -232,7 +218,10 @@ class TextDataModule(ResumableDataModule):
 
     def read_rows(self, split: str = "train") -> tuple[Splits, list[str]]:
         """The rows of all splits, or of one other than train alone, as they are in their sources, and remarks."""
-        return self.sources.read(split, self.fitted.class_names or self.preparation.class_names)
+        return self.sources.read(split, self._known_names())
+
+    def _known_names(self) -> list[str] | None:
+        return self.fitted.class_names or self.preparation.class_names
 
     def prepare_rows(self, read: Splits, notes: list[str], whole: bool = True) -> None:
         """Cleans, divides and balances the rows that :meth:`read_rows` gave."""
@@ -248,15 +237,17 @@ class TextDataModule(ResumableDataModule):
     def summary(self) -> str:
         """A line for each split, then a line for each change to rows and texts."""
         title, how = self.sources.title("train"), self.preparation
-        return summary(title, how.split, how.empty, self.rows, self.encoded, self.augmentation, self.fitted.trained_on)
+        return summarize(
+            title, how.split, how.empty, self.rows, self.encoded, self.augmentation, self.fitted.trained_on
+        )
 
     def identity(self) -> dict[str, Any]:
         """Rows with their labels and tokens, in their order, and what is made of them."""
         texts = self.tables if self.augmentation else {}  # which is made of the texts, also of what is truncated
         rows = {
-            f"the {name} rows": self.encoded[name].identity(texts[name]["text"] if name in texts else ())
-            for name in ("train", "val", "unlabelled")
-            if name in self.encoded
+            f"the {name} rows": encoded.identity(texts[name]["text"] if name in texts else ())
+            for name, encoded in self.encoded.items()
+            if name != "test"
         }
         batches = {"data.batch_size": self.batch_size, "data.batching.group_by_length": self.batching.group_by_length}
         weights = None if self.class_weights is None else self.class_weights.tolist()
@@ -310,7 +301,7 @@ class TextDataModule(ResumableDataModule):
 
     def predict_dataloader(self) -> DataLoader[list[Batch]]:
         """All rows of ``source`` in order, read as a stream; labels are not needed."""
-        chunks, notes = self.sources.chunks(self.fitted.class_names or self.preparation.class_names)
+        chunks, notes = self.sources.chunks(self._known_names())
         for note in notes:
             rank_zero_info(note)
         return loader(StreamedTexts(chunks, self.text_encoder, self._max_batch_tokens(), *self.process()))

@@ -76,11 +76,7 @@ class Columns:
         return replace(self, label=None, group=None, split=None)
 
     def names(self) -> list[str]:
-        labels = [self.label] if isinstance(self.label, str) else self.label or []
-        return [*self._texts(), *labels, *filter(None, (self.group, self.split))]
-
-    def _texts(self) -> list[str]:
-        return [self.text] if isinstance(self.text, str) else list(self.text)
+        return [*_as_list(self.text), *_as_list(self.label or []), *filter(None, (self.group, self.split))]
 
     def table(self, frame: pd.DataFrame, first_row: int = 0, where: str = "the given table") -> pd.DataFrame:
         """Builds a table from a frame, with ``group`` and ``split`` only if they have a column.
@@ -91,8 +87,8 @@ class Columns:
         def place(column: str) -> Callable[[int], str]:
             return lambda position: f"{column} in row {first_row + position} of {where}"
 
-        parts = [texts_of(frame[name], place(name)) for name in self._texts()]
-        texts = parts[0] if len(parts) == 1 else [self._joined(row) for row in zip(*parts, strict=True)]
+        parts = [texts_of(frame[name], place(name)) for name in _as_list(self.text)]
+        texts = parts[0] if len(parts) == 1 else [self._join(row) for row in zip(*parts, strict=True)]
         table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, place)}
         for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
@@ -107,7 +103,7 @@ class Columns:
         if self.label is None:
             return [None] * len(frame)
         if self.multi_label == COLUMNS:
-            names = [self.label] if isinstance(self.label, str) else self.label
+            names = _as_list(self.label)
             flags = [[_flag(value, place(name)(n)) for n, value in enumerate(frame[name])] for name in names]
             return [tuple(sorted(itertools.compress(names, row))) for row in zip(*flags, strict=True)]
         assert isinstance(self.label, str), "checked when this was made"
@@ -120,7 +116,7 @@ class Columns:
         each = iter(names_of(labels, lambda n: f"a label of {where(rows[n])}", self.known))
         return [None if cell is None else _label_set(itertools.islice(each, len(cell))) for cell in cells]
 
-    def _joined(self, parts: Iterable[str | None]) -> str | None:
+    def _join(self, parts: Iterable[str | None]) -> str | None:
         there = [part for part in parts if part and not part.isspace()]
         return self.separator.join(there) if there else None
 
@@ -135,7 +131,7 @@ def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: F
             raise InputError(f"{source} has no column {extra!r}: give group_column and split_column for files only")
         return NAMED[str(source)]()
     check_files(source)
-    frame = pd.concat(read_columns(source, columns.names(), 10_000, HINT, file_format), ignore_index=True)
+    frame = pd.concat(read_columns(source, columns.names(), hint=HINT, file_format=file_format), ignore_index=True)
     return by_split(columns.table(frame, 0, title(source)), columns, title(source))
 
 
@@ -162,13 +158,13 @@ def is_named(source: str | Sequence[str]) -> bool:
 
 def title(source: str | Sequence[str]) -> str:
     """The name of a source in messages."""
-    names = [source] if isinstance(source, str) else source
+    names = _as_list(source)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def stem(source: str | Sequence[str]) -> str:
     """Stem for names of output files: that of the first file, or the folder of a pattern."""
-    first = Path(source if isinstance(source, str) else source[0])
+    first = Path(_as_list(source)[0])
     return re.sub(r"[*?\[\]]+", "", first.name.split(".")[0]).strip("-_") or first.resolve().parent.name
 
 
@@ -178,11 +174,12 @@ def prepare(source: str | Sequence[str]) -> None:
         DOWNLOADS[str(source)]()
 
 
+def _as_list(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
 def read_chunks(
-    source: str | Sequence[str],
-    columns: Columns = DEFAULT,
-    file_format: FileFormat = AS_NAMED,
-    rows: int = 10_000,
+    source: str | Sequence[str], columns: Columns = DEFAULT, file_format: FileFormat = AS_NAMED, rows: int = 10_000
 ) -> Iterator[pd.DataFrame]:
     """Reads a source in tables of at most ``rows`` rows, so that files of any size can be read.
 
@@ -245,12 +242,15 @@ def load_sms_spam() -> Tables:
 def load_sms_spam_as_the_book() -> Tables:
     """The same file as read in the book: pandas' default quoting merges three lines, which results in 5,572 rows."""
     with zipfile.ZipFile(fetch_sms_spam()) as archive, archive.open("SMSSpamCollection") as stream:
-        frame = pd.read_csv(stream, sep="\t", header=None, names=["label", "text"], dtype=object)
-    return {"train": frame.assign(row=range(len(frame)))[["text", "label", "row"]]}
+        return {"train": _table(pd.read_csv(stream, sep="\t", header=None, names=["label", "text"], dtype=object))}
 
 
 def _label_tab_text(text: str) -> pd.DataFrame:
-    rows = [line.split("\t", 1) for line in text.removesuffix("\n").split("\n")]
+    return _table([line.split("\t", 1) for line in text.removesuffix("\n").split("\n")])
+
+
+def _table(rows: Any) -> pd.DataFrame:
+    """A table of rows of label and text."""
     frame = pd.DataFrame(rows, columns=["label", "text"], dtype=object)
     return frame.assign(row=range(len(frame)))[["text", "label", "row"]]
 
@@ -262,20 +262,19 @@ def _sms_spam_bytes(path: Path) -> bytes:
             content = archive.read("SMSSpamCollection")
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(f"{path} is not the SMS Spam Collection ({error}): delete it and fetch it again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != SMS_SPAM_SHA256:
-        raise InputError(
-            f"SMSSpamCollection in {path} has SHA-256 {found}, expected {SMS_SPAM_SHA256}: delete it and fetch it again"
-        )
+    _check_hash(f"SMSSpamCollection in {path}", hashlib.sha256(content).hexdigest(), SMS_SPAM_SHA256)
     return content
+
+
+def _check_hash(what: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise InputError(f"{what} has the hash {found}, expected {expected}: delete it and fetch it again")
 
 
 def fetch_imdb() -> Path:
     def verify(path: Path) -> None:
         with open(path, "rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
-        if found != IMDB_MD5:
-            raise InputError(f"{path} has MD5 {found}, expected {IMDB_MD5}: delete it and fetch it again")
+            _check_hash(str(path), hashlib.file_digest(stream, "md5").hexdigest(), IMDB_MD5)
 
     return fetch("aclImdb_v1.tar.gz", IMDB_URLS, verify, NO_DOWNLOAD)
 
@@ -295,13 +294,7 @@ def read_imdb(path: Path) -> Tables:
                 stream = archive.extractfile(member)
                 assert stream is not None  # as the member is a file
                 rows[parts[1]].append((parts[2], parts[3], stream.read().decode("utf-8")))
-    return {
-        split: pd.DataFrame(
-            [(text, label, row) for row, (label, _, text) in enumerate(sorted(members))],
-            columns=["text", "label", "row"],
-        ).astype({"text": object, "label": object})
-        for split, members in rows.items()
-    }
+    return {split: _table([(label, text) for label, _, text in sorted(members)]) for split, members in rows.items()}
 
 
 NAMED: dict[str, Callable[[], Tables]] = {"sample": load_sample, "sms_spam": load_sms_spam, "imdb": load_imdb}

@@ -1,17 +1,18 @@
 """How the texts of tables become token ids: the settings of a text encoder, and the making of one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.labels import encode_labels
 from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
 from gpt_classifier.text.encoder import TextEncoder, Truncation, WindowsConfig
-from gpt_classifier.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -32,45 +33,48 @@ class Encoding:
     windows: WindowsConfig | None
     pad_to: int | str
 
-    def new_tokenizer(self, texts: Iterable[str] | None) -> tuple[Tokenizer, list[str]]:
-        """The tokenizer that is named, or learned from the training ``texts``, and a remark on one of fewer tokens."""
-        tokenizer = tokenizer_for(self.tokenizer, texts)
-        asked, learned = getattr(self.tokenizer, "train", 0), tokenizer.vocab_size - 1
-        if learned >= asked:
-            return tokenizer, []
-        why = "no further pair occurs twice in the training rows"
-        return tokenizer, [f"tokenizer: {learned:,} tokens learned, not {asked:,}, as {why}"]
-
-    def text_encoder(self, tokenizer: Tokenizer, longest_train: int | None = None) -> TextEncoder:
-        """An encoder that pads to ``longest_train`` tokens where the settings say so."""
-        width = {"longest": None, "longest_train": longest_train}.get(str(self.pad_to), self.pad_to)
-        pad_to = None if width is None else int(width)
-        return TextEncoder(tokenizer, self.max_length, self.truncation, pad_to, self.windows)
-
     def encode(
         self, tables: Mapping[str, pd.DataFrame], class_names: Sequence[str], given: TextEncoder | None
     ) -> tuple[TextEncoder, dict[str, EncodedTexts], list[str]]:
-        """The encoder, ``given`` or made for the training texts, the texts of each table as ids, and remarks."""
+        """The text encoder, ``given`` or made for the training texts, the texts of each table as ids, and remarks."""
         notes: list[str] = []
-        if given is None:
-            tokenizer, notes = self.new_tokenizer(tables["train"]["text"] if "train" in tables else None)
-        encoder = given or self.text_encoder(tokenizer)
+        encoder = given
+        if encoder is None:
+            tokenizer = tokenizer_for(self.tokenizer, tables["train"]["text"] if "train" in tables else None)
+            size, learned = getattr(self.tokenizer, "train", 0), tokenizer.vocab_size - 1
+            if learned < size:
+                why = "no further pair occurs twice in the training rows"
+                notes.append(f"tokenizer: {learned:,} tokens learned, not {size:,}, as {why}")
+            pad_to = int(self.pad_to) if str(self.pad_to).isdigit() else None
+            encoder = TextEncoder(tokenizer, self.max_length, self.truncation, pad_to, self.windows)
         encoded = {}
         if "train" in tables:
-            encoded["train"] = encode_table(tables["train"], class_names, encoder)
-        if given is None and self.pad_to == "longest_train":
-            encoder = self.text_encoder(tokenizer, int(encoded["train"].lengths.max()))
-            encoded["train"].text_encoder = encoder
+            encoded["train"] = encode_table(tables["train"], encoder, class_names)
+            if given is None and self.pad_to == "longest_train":
+                width = int(encoded["train"].lengths.max())
+                encoder = TextEncoder(encoder.tokenizer, self.max_length, self.truncation, width, self.windows)
+                encoded["train"].text_encoder = encoder
         others = (name for name in tables if name != "train")
-        return encoder, encoded | {n: encode_table(tables[n], class_names, encoder) for n in others}, notes
+        return encoder, encoded | {n: encode_table(tables[n], encoder, class_names) for n in others}, notes
 
 
-def encode_texts(table: pd.DataFrame, text_encoder: TextEncoder) -> EncodedTexts:
-    """The texts and row numbers of a table without labels."""
-    return EncodedTexts(table["text"], text_encoder, None, torch.tensor(table["row"].to_numpy(np.int64)))
-
-
-def encode_table(table: pd.DataFrame, class_names: Sequence[str], text_encoder: TextEncoder) -> EncodedTexts:
-    """The texts, labels and row numbers of a table."""
-    labels = encode_labels(table["label"], class_names)
+def encode_table(
+    table: pd.DataFrame, text_encoder: TextEncoder, class_names: Sequence[str] | None = None
+) -> EncodedTexts:
+    """The texts and row numbers of a table, and its labels where there are ``class_names``."""
+    labels = None if class_names is None else encode_labels(table["label"], class_names)
     return EncodedTexts(table["text"], text_encoder, labels, torch.tensor(table["row"].to_numpy(np.int64)))
+
+
+class FittedText(NamedTuple):
+    """What a model knows about texts, for data that are encoded as those were that it was trained on.
+
+    Handed to a data module by the model that it is used with. Each is None where the model does not know it yet.
+    """
+
+    text_encoder: TextEncoder | None = None
+    class_names: list[str] | None = None  # in the order of the logits
+    trained_on: Tensor | None = None  # (M,) int64, fingerprints of the training texts
+
+
+UNFITTED = FittedText()

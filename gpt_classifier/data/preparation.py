@@ -10,7 +10,7 @@ from torch import Tensor
 from gpt_classifier.data import splits
 from gpt_classifier.data.balance import Balance, chosen_rows, class_weights
 from gpt_classifier.data.labels import class_names, label_conflicts, without_empty
-from gpt_classifier.data.rare_classes import RareClasses, without_rare_classes
+from gpt_classifier.data.rare_classes import RareClasses, handle_rare_classes
 from gpt_classifier.data.splits import Split, Splits, SplittingConfig
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice
@@ -72,7 +72,7 @@ class Preparation:
             InputError: Rows have no text, no label or an unknown one, or are too few to be divided.
         """
         tables, without_text = without_empty(read, self.empty)
-        kept = without_rare_classes(
+        kept = handle_rare_classes(
             tables, self.rare_classes, known or self.class_names, known, self.split, self.splitting
         )
         names = class_names(kept.tables, kept.names, titles)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from gpt_classifier.data.datasets import Tables
 from gpt_classifier.data.labels import in_order
-from gpt_classifier.data.splits import Split, SplittingConfig, units_of, units_of_classes
+from gpt_classifier.data.splits import Split, SplittingConfig, count_units, find_units
 from gpt_classifier.errors import InputError
 
 OTHER = "other"  # class into which rare classes are merged
@@ -22,7 +22,7 @@ class Kept(NamedTuple):
     note: str = ""  # on what was dropped or merged
 
 
-def without_rare_classes(
+def handle_rare_classes(
     tables: Tables,
     how: RareClasses,
     declared: list[str] | None,
@@ -40,37 +40,33 @@ def without_rare_classes(
         split: How rows will be divided.
         config: Settings of that.
     """
-    if how == "error":
-        return Kept(tables, declared)
     merge = how == "merge"
+    if how == "error" or (known is not None and merge and OTHER not in known):
+        return Kept(tables, declared)
     if known is not None:
-        return Kept(tables, declared) if merge and OTHER not in known else _kept(tables, known, merge, declared)
+        kept, note = _drop_or_merge(tables, known, merge)
+        return Kept(kept, declared, note)
     train = tables["train"]
-    units, needed = units_of(train, split), config.parts(tables)
-    counts = units_of_classes(train, units)
+    units, needed = find_units(train, split), config.count_parts(tables)
+    counts = count_units(train, units)
     keep = [name for name in counts.index[counts >= needed] if name != ""]
-    kept = _kept(tables, keep, merge, declared)
-    if not kept.note:
-        return kept
+    kept, note = _drop_or_merge(tables, keep, merge)
+    if not note:
+        return Kept(kept, declared)
     names = [name for name in declared or in_order(keep) if name in keep or name not in counts.index]
     if not merge:
-        return kept._replace(names=names)
+        return Kept(kept, names, note)
     if OTHER in counts.index:
         raise InputError(f"rare_classes merge makes a class {OTHER!r}, but there is one: rename it, or use drop")
-    if (number := units[kept.tables["train"]["label"] == OTHER].nunique()) < needed:
+    if (number := units[kept["train"]["label"] == OTHER].nunique()) < needed:
         raise InputError(
             f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-duplicates "
             "and rows of one group count once): use --data.rare_classes drop, or add rows"
         )
-    return kept._replace(names=list(dict.fromkeys([*names, OTHER])))
+    return Kept(kept, list(dict.fromkeys([*names, OTHER])), note)
 
 
-def _kept(tables: Tables, keep: Collection[str], merge: bool, names: list[str] | None) -> Kept:
-    kept, note = without_rare(tables, keep, merge)
-    return Kept(kept, names, note)
-
-
-def without_rare(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
+def _drop_or_merge(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:
     """The tables with rows of classes not in ``keep`` dropped, or merged into :data:`OTHER`, and a summary.
 
     Rows without label are unchanged.

@@ -6,13 +6,14 @@ import glob
 import itertools
 import json
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO, cast
 
 import fsspec
 import pandas as pd
@@ -52,13 +53,10 @@ class FileFormat:
     def is_utf8(self) -> bool:
         return codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
 
-    def open(self, path: str) -> AbstractContextManager[TextIO]:
+    def open(self, path: str) -> TextIO:
         """Opens the file as decompressed text, with its line ends unchanged."""
         encoding = "utf-8-sig" if self.is_utf8() else self.encoding  # drops a byte order mark
-        opened: AbstractContextManager[TextIO] = fsspec.open(
-            path, "rt", compression="infer", encoding=encoding, newline=""
-        )
-        return opened
+        return cast(TextIO, fsspec.open(path, "rt", compression="infer", encoding=encoding, newline=""))
 
 
 OBJECTS = (
@@ -88,12 +86,11 @@ def paths(source: str | Sequence[str]) -> list[str]:
     """Expands a file name, a pattern such as ``data/*.csv``, or a list of these to file names, in order."""
     found: list[str] = []
     for name in [source] if isinstance(source, str) else source:
-        if Path(name).is_file() or not any(wild in name for wild in "*?["):
-            found.append(name)
-        elif matches := sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file()):
-            found += matches
-        else:
+        is_plain = Path(name).is_file() or not glob.has_magic(name)
+        matches = [name] if is_plain else sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
+        if not matches:
             raise InputError(f"no file matches {name}: expected {', '.join(FORMATS)} files")
+        found += matches
     if repeated := [path for path in found if found.count(path) > 1]:
         raise InputError(f"{repeated[0]} is named twice as a source: its rows would be duplicated")
     if not found:
@@ -109,7 +106,10 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
         with _named(path, kind, file_format):
             if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
-            if kind != ".parquet" and not file_format.is_utf8() and seems_utf8(path):
+            if kind == ".parquet" or file_format.is_utf8():
+                continue
+            # Valid UTF-8 that is not pure ASCII is rare in other encodings.
+            if _decodes(start := _beginning(path), "utf-8") and not start.isascii():
                 utf8 = "it seems to be UTF-8 (--data.file_format.encoding utf-8)"
                 sentences.append(f"{path}: read as {file_format.encoding}, but {utf8}")
     return [sentence for sentence in sentences if sentence]
@@ -129,9 +129,8 @@ def _read_file(
                     trouble = "has two columns" if column in frame.columns else "has no column"
                     if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
                         hint += ", or the separator of columns with --data.file_format.delimiter"
-                    raise InputError(
-                        f"{path} {trouble} {column!r}; its columns are {', '.join(map(str, frame.columns))}. {hint}"
-                    )
+                    names = ", ".join(map(str, frame.columns))
+                    raise InputError(f"{path} {trouble} {column!r}; its columns are {names}. {hint}")
             if len(frame):
                 # One column may be the text and the label.
                 yield frame if columns is None else frame[list(dict.fromkeys(columns))]
@@ -150,9 +149,11 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         raise
     except UnicodeDecodeError as error:
         where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
-        others = [encoding for encoding in ("utf-8", "utf-16", "cp1252") if _is_readable_as(path, encoding)]
+        own = "utf-8" if file_format.is_utf8() else codecs.lookup(file_format.encoding).name
+        others = (encoding for encoding in ("utf-8", "utf-16", "cp1252") if encoding != own)
+        likely = next((encoding for encoding in others if _decodes(_beginning(path), encoding)), None)
         option = "--data.file_format.encoding"
-        way_out = f"set its encoding, probably {option} {others[0]}" if others else f"name its encoding with {option}"
+        way_out = f"set its encoding, probably {option} {likely}" if likely else f"name its encoding with {option}"
         raise InputError(f"{path} is not valid {where}: {way_out}, or save it as UTF-8") from error
     except RecursionError as error:
         raise InputError(f"{path} is not a readable {kind} file: lists or objects are nested too deep") from error
@@ -183,19 +184,16 @@ class Dialect(NamedTuple):
 
 
 def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
+    delimiter = file_format.delimiter
     if kind == ".tsv":
-        delimiter = file_format.delimiter or "\t"
-        quoted = _quotes_enclose_fields(path, delimiter, file_format)
-        if quoted is None:
-            return Dialect(delimiter, False)
+        quoted = _quotes_enclose_fields(path, delimiter or "\t", file_format)
         what = "enclose fields, as in a CSV file" if quoted else "are ordinary characters"
-        return Dialect(delimiter, quoted, f"{path}: quotation marks {what}")
-    if file_format.delimiter is not None or not file_format.header:
-        return Dialect(file_format.delimiter or ",", True)
-    found = next((mark for mark in ",;\t" if len(_header(path, mark, file_format)) > 1), ",")
-    if found == ",":
-        return Dialect(",", True)
-    return Dialect(found, True, f"{path}: columns are separated by {found!r}, as its header has no comma")
+        return Dialect(delimiter or "\t", bool(quoted), "" if quoted is None else f"{path}: quotation marks {what}")
+    note = ""
+    if delimiter is None and file_format.header:
+        delimiter = next((mark for mark in ",;\t" if len(_header(path, mark, file_format)) > 1), ",")
+        note = "" if delimiter == "," else f"{path}: columns are separated by {delimiter!r}, as its header has no comma"
+    return Dialect(delimiter or ",", True, note)
 
 
 def _header(path: str, delimiter: str, file_format: FileFormat) -> list[str]:
@@ -298,14 +296,13 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
         size = max(rows, 10_000)  # the first rows need not have all keys
         while chunk := list(itertools.islice(objects, size)):
             if (bad := next((item for item in chunk if not isinstance(item, dict)), chunk)) is not chunk:
-                raise ValueError(
-                    f"expected {'an array of objects' if whole else 'an object in each line'}, found {bad!r}"
-                )
+                expected = "an array of objects" if whole else "an object in each line"
+                raise ValueError(f"expected {expected}, found {bad!r}")
             if not columns and len(chunk) == 1 and _holds_columns(chunk[0]):
                 raise ValueError(f"it is one object of columns, {OBJECTS}")
             columns = list(dict.fromkeys([*columns, *(key for item in chunk for key in item)]))
-            for part in (chunk[start : start + rows] for start in range(0, len(chunk), rows)):
-                yield pd.DataFrame([[item.get(c) for c in columns] for item in part], columns=columns, dtype=object)
+            table = pd.DataFrame([[item.get(c) for c in columns] for item in chunk], columns=columns, dtype=object)
+            yield from (table[start : start + rows] for start in range(0, len(table), rows))
 
 
 def _holds_columns(item: dict[str, Any]) -> bool:
@@ -337,37 +334,26 @@ FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
 }
 
 
-def seems_utf8(path: str) -> bool:
-    """Whether the file begins with valid UTF-8 that is not pure ASCII, which is rare in other encodings."""
+def _beginning(path: str) -> bytes:
     with fsspec.open(path, "rb", compression="infer") as stream:
-        beginning = stream.read(2**20)
+        return stream.read(2**20)
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
+    """Whether ``content``, which may end within a character, can be decoded.
+
+    As UTF-16 only with its mark, as nearly all bytes can be read so.
+    """
+    if encoding == "utf-16" and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
     try:
-        return not codecs.getincrementaldecoder("utf-8")().decode(beginning).isascii()
+        codecs.getincrementaldecoder(encoding)().decode(content)
     except UnicodeDecodeError:
         return False
-
-
-def _is_readable_as(path: str, encoding: str) -> bool:
-    """Whether all of the file can be decoded; as UTF-16 only with its mark, as nearly all bytes can be read so."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    with fsspec.open(path, "rb", compression="infer") as stream:
-        if encoding == "utf-16" and stream.read(2) not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return False
-        stream.seek(0)
-        try:
-            for chunk in iter(lambda: stream.read(2**20), b""):
-                decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
     return True
 
 
 def _first_bad_line(path: str) -> str:
     with fsspec.open(path, "rb", compression="infer") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                bytes(line).decode("utf-8")
-            except UnicodeDecodeError:
-                return f"line {number} (data row {number - 1} if no text spans several lines)"
-    return "an unknown line"
+        number = next((n for n, line in enumerate(lines, start=1) if not _decodes(line, "utf-8")), None)
+    return f"line {number} (data row {number - 1} if no text spans several lines)" if number else "the last line"

@@ -54,16 +54,13 @@ class ResumableDataModule(L.LightningDataModule):
             self.batches_begun = 0
         if getattr(self.trainer, "overfit_batches", 0):  # Lightning sets it but does not declare it
             raise InputError("trainer.overfit_batches replaces the batches: use --trainer.limit_train_batches instead")
-        self.fit_identity = self.identity() | self._trainers_part()
-
-    def _trainers_part(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"seed_everything": training_seed()}
+        self.fit_identity = self.identity() | {"seed_everything": training_seed()}
         if isinstance(trainer := self.trainer, L.Trainer):
-            found |= {f"trainer.{name}": str(getattr(trainer, name)) for name in OF_THE_TRAINER}  # 1 is not 1.0 here
+            settings = {name: str(getattr(trainer, name)) for name in OF_THE_TRAINER}  # 1 is not 1.0 here
+            self.fit_identity |= {f"trainer.{name}": value for name, value in settings.items()}
             algorithm = trainer.gradient_clip_algorithm
-            found["trainer.gradient_clip_algorithm"] = None if algorithm is None else algorithm.value
-            found["the number of processes"] = trainer.world_size
-        return found
+            self.fit_identity["trainer.gradient_clip_algorithm"] = None if algorithm is None else algorithm.value
+            self.fit_identity["the number of processes"] = trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
         return {"batches_begun": self.batches_begun, "identity": self.fit_identity}
@@ -83,23 +80,18 @@ class ResumableDataModule(L.LightningDataModule):
         )
         return self.training_batches
 
-    def count_batch(self) -> int:
-        """The number of the next training batch within its epoch, from 0; the one after it is the next from now on."""
-        number = self.batches_begun % self.epoch_length()
-        self.batches_begun += 1
-        return number
-
     def count_rows_of_step(self) -> int:
         """Counts a training batch; the number of rows, over all processes, of the optimizer step that it is part of.
 
         Lightning averages over ``accumulate_grad_batches`` batches even if the last step of an epoch has fewer or
-        smaller ones (transformers #34191 is the same bug), and over processes with batches of unequal size. So a batch
-        is weighted by its share of these rows.
+        smaller ones (transformers #34191 is the same bug), and over processes with batches of unequal size. So a
+        batch's loss is weighted by its part of these rows.
         """
         assert self.trainer is not None, "batches are counted in a fit"
         batches = self.trainer.accumulate_grad_batches
-        start = self.count_batch() // batches * batches
+        start = self.batches_done() // batches * batches
         end = min(start + batches, self.epoch_length())
+        self.batches_begun += 1
         return sum(self.training_batches.round_lengths[start:end])
 
     def batches_done(self) -> int:

@@ -47,17 +47,21 @@ class Sources:
 
     def all(self, splits: Collection[str] = NAMES) -> list[Source]:
         """Those of these splits that are read from files or downloaded."""
-        named = zip(NAMES, (self.train, self.val, self.test), strict=True)
-        return [source for name, source in named if source is not None and self.tables is None and name in splits]
+        named = {"train": self.train} | self._others if self.tables is None else {}
+        return [source for name, source in named.items() if name in splits]
+
+    @property
+    def _others(self) -> dict[str, Source]:
+        """The sources of val and test that are given."""
+        return {name: source for name, source in (("val", self.val), ("test", self.test)) if source is not None}
 
     def has_own(self, split: str) -> bool:
         """Whether a split has a source of its own, and is no part of ``train``."""
-        own = {"val": self.val, "test": self.test} if self.tables is None else self.tables
-        return own.get(split) is not None
+        return split in (self._others if self.tables is None else self.tables)
 
     def title(self, split: str) -> str:
         """Where the rows of a split come from, in messages."""
-        return datasets.title({"val": self.val, "test": self.test}.get(split) or self.train)
+        return datasets.title(self._others.get(split, self.train))
 
     def prepare(self) -> None:
         """Downloads what is missing."""
@@ -73,18 +77,15 @@ class Sources:
         """
         if self.tables is not None:
             return self._given(split), []
-        sources = {"val": self.val, "test": self.test}
         if split != "train":
-            return {split: self._load(split, sources[split], known)["train"]}, self._notes(sources[split])
+            source = self._others[split]
+            return {split: self._load(split, source, known)["train"]}, self._notes(source)
         if self.as_the_book:
             return datasets.load_sms_spam_as_the_book(), []
         tables = self._load("train", self.train, known)
-        others = {
-            name: self._load(name, source, known or class_names_in(tables["train"]))["train"]
-            for name, source in sources.items()
-            if source is not None
-        }
-        notes = [note for source in (self.train, *sources.values()) for note in self._notes(source)]
+        known = known or find_class_names(tables["train"])
+        others = {name: self._load(name, source, known)["train"] for name, source in self._others.items()}
+        notes = [note for source in self.all() for note in self._notes(source)]
         return tables | others if datasets.is_named(self.train) else self.joined(tables, others), notes
 
     def joined(self, tables: Tables, others: Tables) -> Tables:
@@ -97,9 +98,9 @@ class Sources:
     def chunks(self, known: Collection[str] | None) -> tuple[Iterator[pd.DataFrame], list[str]]:
         """The rows to predict, which need no labels, in order, table by table; and remarks on them."""
         if self.tables is not None:
-            if not (given := self.tables.get("predict", self.tables.get("train"))) is not None:
+            if not (given := [self.tables[name] for name in ("predict", "train") if name in self.tables]):
                 raise InputError("no rows to predict were given")
-            return iter([given]), []
+            return iter(given[:1]), []
         if datasets.is_named(self.train):
             return iter([datasets.load(self.train)["train"]]), []
         columns = self._columns("predict", known)
@@ -133,37 +134,33 @@ class Sources:
         names = NAMES if split == "train" else (split,)
         return {name: table for name, table in self.tables.items() if name in names}
 
-    def _load(self, split: str, source: Source | None, known: Collection[str] | None) -> Tables:
-        assert source is not None, "the caller has seen to it"
+    def _load(self, split: str, source: Source, known: Collection[str] | None) -> Tables:
         return datasets.load(source, self._columns(split, known), self.file_format)
 
-    def _notes(self, source: Source | None) -> list[str]:
-        return [] if source is None or datasets.is_named(source) else readers.notes(source, self.file_format)
+    def _notes(self, source: Source) -> list[str]:
+        return [] if datasets.is_named(source) else readers.notes(source, self.file_format)
 
 
-def found_again(settings: Mapping[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
+def find_sources(settings: Mapping[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
     """Settings of data whose files are named where they lie: here, or else in the first of ``folders`` that has them.
 
     A fit that was called in another working folder may have named them by relative paths.
     """
-    found = dict(settings)
-    folders = list(folders)
+    found, folders = dict(settings), [Path(), *folders]
     for name in ("source", "val_source", "test_source", "unlabelled_source"):
         given = settings.get(name)
         if given is None or given == IN_MEMORY or datasets.is_named(given):
             continue
-        files = [given] if isinstance(given, str) else list(given)
-        for folder in (Path(), *folders):
-            if all(_there(folder / file) for file in files):
-                placed = [str(folder / file) for file in files]
-                found[name] = placed[0] if isinstance(given, str) else placed
-                break
+        files = [given] if isinstance(given, str) else given
+        places = ([str(folder / file) for file in files] for folder in folders)
+        if placed := next((each for each in places if all(map(_exists, each))), None):
+            found[name] = placed[0] if isinstance(given, str) else placed
     return found
 
 
-def _there(path: Path) -> bool:
+def _exists(path: str) -> bool:
     """Whether it is a file, or a pattern that matches one."""
-    return path.is_file() or (any(wild in path.name for wild in "*?[") and bool(glob.glob(str(path), recursive=True)))
+    return Path(path).is_file() or (glob.has_magic(path) and bool(glob.glob(path, recursive=True)))
 
 
 def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) -> None:
@@ -179,8 +176,8 @@ def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) ->
         raise InputError(
             f"split {split} is a division of sms_spam, but source is {sources.train}: use grouped or random"
         )
-    others = split in OF_THE_BOOK or sources.test is not None or splitting.split_column is not None
-    if splitting.folds and others:
+    has_test = split in OF_THE_BOOK or sources.test is not None or splitting.split_column is not None
+    if splitting.folds and has_test:
         raise InputError(
             "folds divide one source by split grouped or random: leave out test_source and split_column, or change "
             "split"
@@ -192,7 +189,7 @@ def in_memory(sources: Sources, frames: Mapping[str, Any], known: Collection[str
     tables: Tables = {}
     for split, frame in frames.items():
         if frame is not None:
-            of_train = class_names_in(tables["train"]) if "train" in tables else None
+            of_train = find_class_names(tables["train"]) if "train" in tables else None
             columns = sources._columns(split, known or of_train)
             tables[split] = _table(frame, columns, f"the given {split} table")
     if "train" in tables:
@@ -210,7 +207,7 @@ def table_of_lists(texts: Any, labels: Any, text_column: str, label_column: str)
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
 
 
-def class_names_in(table: pd.DataFrame) -> Collection[str]:
+def find_class_names(table: pd.DataFrame) -> Collection[str]:
     """The distinct labels of a table."""
     return table["label"].explode().dropna().unique()
 

@@ -1,6 +1,6 @@
 """Splits a table into train, val and test, reproducibly."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +13,8 @@ from gpt_classifier.errors import InputError
 
 Splits = dict[str, pd.DataFrame]
 NAMES = ("train", "val", "test")
-Split = Literal["grouped", "random", "chapter6", "article_table"]  # keys of BY_FRACTIONS and OF_THE_BOOK below
+Split = Literal["grouped", "random", "chapter6", "article_table"]
+OF_THE_BOOK = {"chapter6": 1, "article_table": 2}  # how often the rows are shuffled
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,15 @@ class SplittingConfig:
     split_column: str | None = None
     train_fraction: float = 1.0
 
-    def as_fold(self) -> "Fold | None":
-        """The fold to test on; None without cross-validation."""
-        return Fold(self.fold, self.folds) if self.folds else None
-
-    def of_splits(self, given: Collection[str]) -> tuple[float, ...]:
+    def fractions_beside(self, given: Collection[str]) -> tuple[float, ...]:
         """The fractions with 0 for the splits that are ``given`` besides train, sum 1."""
         named = zip(NAMES, self.fractions, strict=True)
         fractions = [0.0 if name in given and name != "train" else fraction for name, fraction in named]
         return tuple(fraction / sum(fractions) for fraction in fractions)
 
-    def parts(self, given: Collection[str]) -> int:
+    def count_parts(self, given: Collection[str]) -> int:
         """Number of splits or folds in each of which every class should occur."""
-        return self.folds or sum(fraction > 0 for fraction in self.of_splits(given))
+        return self.folds or sum(fraction > 0 for fraction in self.fractions_beside(given))
 
     def __post_init__(self) -> None:
         shares = list(self.fractions)
@@ -78,37 +75,32 @@ class Fold:
 def divide(tables: Splits, split: Split, config: SplittingConfig) -> Splits:
     """The rows of ``train`` divided, unless all splits are given already."""
     if split in OF_THE_BOOK:
-        return OF_THE_BOOK[split](tables["train"])
+        return split_as_the_book(tables["train"], split)
     if not is_divided(tables, split, config):
         return tables
-    fractions = config.of_splits(tables)
-    parts = BY_FRACTIONS[split](tables["train"], fractions, config.seed, config.as_fold())
+    fold = Fold(config.fold, config.folds) if config.folds else None
+    parts = split_rows(tables["train"], split, config.fractions_beside(tables), config.seed, fold)
     return parts | {name: table for name, table in tables.items() if name != "train"}
 
 
 def is_divided(given: Collection[str], split: Split, config: SplittingConfig) -> bool:
     """Whether train is divided, where tables of the ``given`` splits were read."""
-    return split in OF_THE_BOOK or config.folds > 0 or any(config.of_splits(given)[1:])
+    return split in OF_THE_BOOK or config.folds > 0 or any(config.fractions_beside(given)[1:])
 
 
-def units_of(table: pd.DataFrame, split: Split) -> pd.Series:
+def split_rows(
+    table: pd.DataFrame, split: Split, fractions: Sequence[float], seed: int, fold: Fold | None = None
+) -> Splits:
+    """Splits rows stratified by class or label, ``grouped`` with near-duplicates and rows of a group in the same split.
+
+    In a ``random`` split, copies of a text may be in different splits.
+    """
+    return _split_units(table, find_units(table, split), fractions, seed, fold)
+
+
+def find_units(table: pd.DataFrame, split: Split) -> pd.Series:
     """The unit of each row that ``split`` does not divide."""
-    return linked_rows(table) if split == "grouped" else single_rows(table)
-
-
-def split_random(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class or label. Copies of a text may be in different splits."""
-    return _split_units(table, single_rows(table), fractions, seed, fold)
-
-
-def split_grouped(table: pd.DataFrame, fractions: Sequence[float], seed: int, fold: Fold | None = None) -> Splits:
-    """A split stratified by class or label, with near-duplicates and rows of a group in the same split."""
-    return _split_units(table, linked_rows(table), fractions, seed, fold)
-
-
-def single_rows(table: pd.DataFrame) -> pd.Series:
-    """A unit of its own for each row."""
-    return table["row"].astype(str)
+    return linked_rows(table) if split == "grouped" else table["row"].astype(str)
 
 
 def linked_rows(table: pd.DataFrame) -> pd.Series:
@@ -128,7 +120,7 @@ def linked_rows(table: pd.DataFrame) -> pd.Series:
     return pd.Series(components[key_of], index=table.index)
 
 
-def units_of_classes(table: pd.DataFrame, units: pd.Series) -> pd.Series:
+def count_units(table: pd.DataFrame, units: pd.Series) -> pd.Series:
     """Number of units with rows of each class."""
     return units.groupby(table["label"].to_numpy()).nunique()
 
@@ -142,7 +134,7 @@ def _split_units(
     if is_multi_label(table["label"]):
         return _split_multi_label(table, units, fractions, seed, fold)
     needed = sum(f > 0 for f in fractions) if fold is None else fold.count
-    counts = units_of_classes(table, units)
+    counts = count_units(table, units)
     if counts.min() < needed:
         what = "splits with every class in each" if fold is None else "folds"
         once = "near-duplicates and rows of one group count once" if "group" in table else "near-duplicates count once"
@@ -253,36 +245,19 @@ def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int
     return part
 
 
-def split_chapter6(table: pd.DataFrame) -> Splits:
-    """The split of the book's chapter 6; ``table`` is that of :func:`~sources.load_sms_spam_as_the_book`."""
-    return _by_position(_shuffle(_balance_as_the_book(table)))
+def split_as_the_book(table: pd.DataFrame, split: Split) -> Splits:
+    """The split of the book's chapter 6, or of the 19 experiments in its repository, which shuffle twice.
+
+    ``table`` is that of :func:`~gpt_classifier.data.datasets.load_sms_spam_as_the_book`.
+    """
+    rows = balance_as_the_book(table)
+    for _ in range(OF_THE_BOOK[split]):
+        rows = rows.sample(frac=1, random_state=123).reset_index(drop=True)
+    first = int(len(rows) * 0.7)
+    second = first + int(len(rows) * 0.1)
+    return {"train": rows[:first], "val": rows[first:second], "test": rows[second:]}
 
 
-def split_article_table(table: pd.DataFrame) -> Splits:
-    """The split of the 19 experiments in the book's repository, which shuffle twice."""
-    return _by_position(_shuffle(_shuffle(_balance_as_the_book(table))))
-
-
-def _balance_as_the_book(table: pd.DataFrame) -> pd.DataFrame:
+def balance_as_the_book(table: pd.DataFrame) -> pd.DataFrame:
     ham, spam = table[table["label"] == "ham"], table[table["label"] == "spam"]
     return pd.concat([ham.sample(len(spam), random_state=123), spam])
-
-
-def _shuffle(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sample(frac=1, random_state=123).reset_index(drop=True)
-
-
-def _by_position(table: pd.DataFrame) -> Splits:
-    first = int(len(table) * 0.7)
-    second = first + int(len(table) * 0.1)
-    return {"train": table[:first], "val": table[first:second], "test": table[second:]}
-
-
-BY_FRACTIONS: dict[str, Callable[[pd.DataFrame, Sequence[float], int, Fold | None], Splits]] = {
-    "grouped": split_grouped,
-    "random": split_random,
-}
-OF_THE_BOOK: dict[str, Callable[[pd.DataFrame], Splits]] = {
-    "chapter6": split_chapter6,
-    "article_table": split_article_table,
-}

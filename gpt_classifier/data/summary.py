@@ -17,7 +17,7 @@ MAX_CLASSES = 10  # with more classes than this, a summary names only the most f
 SHOWN = 3  # most frequent classes that are listed if there are too many for all
 
 
-def summary(
+def summarize(
     title: str,
     split: str,
     empty: str,
@@ -26,16 +26,9 @@ def summary(
     augmentation: AugmentationConfig,
     known: Tensor | None,
 ) -> str:
-    """A line for each split, then a line for each change to rows and texts.
+    """A line for each split of the data ``title``, then a line for each change to rows and texts.
 
-    Args:
-        title: Where the rows come from.
-        split: How they were divided.
-        empty: What was done with rows without text.
-        rows: The tables.
-        encoded: Their texts as ids.
-        augmentation: How training texts are changed.
-        known: Fingerprints of the training texts of a trained model; by default those of the training rows.
+    ``known`` are fingerprints of the training texts of a trained model, by default those of the training rows.
     """
     few = len(rows.class_names) <= MAX_CLASSES
     classes = f"classes {', '.join(rows.class_names)}" if few else f"{len(rows.class_names)} classes"
@@ -49,13 +42,18 @@ def summary(
     if augmentation and "train" in rows.tables:
         how = ", ".join(f"{name} {value:g}" for name, value in asdict(augmentation).items() if value)
         lines.append(f"  training texts are changed at random ({how}); the frozen layers run for them in each epoch")
-    return "\n".join([*lines, *_copies(rows.tables, known)])
+    if known is None and "train" in rows.tables:
+        known = training_fingerprints(rows.tables["train"]["text"])
+    for name, copies in ({} if known is None else _count_leaks(rows.tables, known)).items():
+        what = "text is a near-duplicate" if copies == 1 else "texts are near-duplicates"
+        lines.append(f"  {copies} {name} {what} of training texts: {name} scores are optimistic")
+    return "\n".join(lines)
 
 
 def _split_line(name: str, rows: Rows, encoded: EncodedTexts) -> str:
     table = rows.tables[name]
     counts = count_classes(table, rows.class_names)
-    by_class = class_counts(dict(zip(rows.class_names, counts.tolist(), strict=True)), MAX_CLASSES)
+    by_class = format_class_counts(dict(zip(rows.class_names, counts.tolist(), strict=True)), MAX_CLASSES)
     if is_multi_label(table["label"]):
         by_class += f", {(table['label'].str.len() == 0).sum():,} without label"
     return f"  {name:5} {len(table):7,} rows ({by_class}), longest {encoded.lengths.max()} tokens"
@@ -64,47 +62,38 @@ def _split_line(name: str, rows: Rows, encoded: EncodedTexts) -> str:
 def _long_texts(encoded: Mapping[str, EncodedTexts]) -> Iterator[str]:
     """How many texts are read in windows, and how many not to their end."""
     encoder = next(iter(encoded.values())).text_encoder
-    if windowed := _counts({name: int((texts.windows > 1).sum()) for name, texts in encoded.items()}):
+    if windowed := _join_counts({name: int((texts.windows > 1).sum()) for name, texts in encoded.items()}):
         yield f"  texts longer than {encoder.max_length} tokens, read in windows: {windowed}"
-    if truncated := _counts({name: texts.truncated for name, texts in encoded.items()}):
+    if truncated := _join_counts({name: texts.truncated for name, texts in encoded.items()}):
         how = f"truncated to {encoder.max_length} tokens ({encoder.truncation} kept)"
         if encoder.windows:
             how = f"read in {encoder.windows.limit} windows with gaps"
         yield f"  texts {how}: {truncated}"
 
 
-def _copies(tables: Splits, known: Tensor | None) -> Iterator[str]:
-    """How many rows that will be scored are among the training texts."""
-    if known is None and "train" in tables:
-        known = training_fingerprints(tables["train"]["text"])
-    for name in NAMES[1:]:
-        if known is not None and name in tables and (copies := int(trained_on(tables[name]["text"], known).sum())):
-            what = "text is a near-duplicate" if copies == 1 else "texts are near-duplicates"
-            yield f"  {copies} {name} {what} of training texts: {name} scores are optimistic"
+def _count_leaks(tables: Splits, known: Tensor) -> dict[str, int]:
+    """How many val and test rows are among the texts with the fingerprints ``known``, where any are."""
+    counts = {name: int(trained_on(tables[name]["text"], known).sum()) for name in NAMES[1:] if name in tables}
+    return {name: count for name, count in counts.items() if count}
 
 
-def leaks_of(tables: Splits, before: Tensor, weights: str) -> str:
+def describe_leaks(tables: Splits, before: Tensor, weights: str) -> str:
     """A warning of rows that will be scored among the texts ``before`` that ``weights`` were trained on, or ``""``."""
-    copies = {name: int(trained_on(tables[name]["text"], before).sum()) for name in NAMES[1:] if name in tables}
-    counts = " and ".join(f"{count:,} {name}" for name, count in copies.items() if count)
-    if not counts:
-        return ""
-    return (
-        f"warning: {counts} rows, or near-duplicates of them, are among the texts that {weights} was trained on: their "
-        "scores are optimistic"
-    )
+    counts = " and ".join(f"{count:,} {name}" for name, count in _count_leaks(tables, before).items())
+    what = f"rows, or near-duplicates of them, are among the texts that {weights} was trained on"
+    return f"warning: {counts} {what}: their scores are optimistic" if counts else ""
 
 
-def _counts(by_split: dict[str, int]) -> str:
+def _join_counts(by_split: dict[str, int]) -> str:
     return ", ".join(f"{count:,} in {name}" for name, count in by_split.items() if count)
 
 
-def class_counts(counts: Mapping[str, int], maximum: int = 10) -> str:
+def format_class_counts(counts: Mapping[str, int], maximum: int = 10) -> str:
     """Rows of each class in the given order; of more than ``maximum`` classes, the range and some of them.
 
-    >>> class_counts({"ham": 4825, "spam": 747})
+    >>> format_class_counts({"ham": 4825, "spam": 747})
     '4,825 ham, 747 spam'
-    >>> class_counts({"a": 5, "b": 1, "c": 9, "d": 3, "e": 7, "f": 0}, maximum=3)
+    >>> format_class_counts({"a": 5, "b": 1, "c": 9, "d": 3, "e": 7, "f": 0}, maximum=3)
     '6 classes, 5 of 1 to 9 rows: 9 c, 7 e, 5 a, ..., 1 b; without rows: f'
     """
     if len(counts) <= maximum:

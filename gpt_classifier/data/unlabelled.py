@@ -10,7 +10,7 @@ from gpt_classifier.data.splits import Splits
 from gpt_classifier.errors import InputError
 
 
-def usable(chunks: Iterable[pd.DataFrame], tables: Splits, title: str) -> tuple[pd.DataFrame, str]:
+def choose_unlabelled(chunks: Iterable[pd.DataFrame], tables: Splits, title: str) -> tuple[pd.DataFrame, str]:
     """Those of the read texts that are new, numbered after all rows of ``tables``, and a remark on the others.
 
     Near-duplicates of rows of any split are left out: those of val and test rows must not train, and those of training
@@ -28,5 +28,5 @@ def usable(chunks: Iterable[pd.DataFrame], tables: Splits, title: str) -> tuple[
     first = 1 + max(int(rows["row"].max()) for rows in tables.values())
     counts = {"without text": len(read) - len(table), "near-duplicates of others": len(table) - len(left)}
     without = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    said = f"{len(left):,} texts without labels from {title}" + (f", {without} left out" if without else "")
-    return left.assign(row=range(first, first + len(left))), said
+    note = f"{len(left):,} texts without labels from {title}" + (f", {without} left out" if without else "")
+    return left.assign(row=range(first, first + len(left))), note

@@ -4,7 +4,6 @@ A text is a ``str``, or bytes that are UTF-8. A value is missing if it is None, 
 have for it. Everything else is refused by its type: what ``str`` makes of a list or a number is seldom what was meant.
 """
 
-import math
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
@@ -17,17 +16,14 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.text.normalize import valid
 
 MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported for their sake
+TEXTS = (str, bytes, bytearray, memoryview)
 CONVERT = "convert the column to strings first"
 
 
 def is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in MISSING_TYPES:
-        return True
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return bool(np.isnat(value))
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    return value is np.ma.masked or (isinstance(value, float | np.floating) and math.isnan(value))
+    if isinstance(value, float | Decimal | np.generic):
+        return bool(value != value)  # as only NaN and NaT are
+    return value is None or value is np.ma.masked or type(value).__name__ in MISSING_TYPES
 
 
 def text_of(value: Any, where: Callable[[], str]) -> str | None:
@@ -42,7 +38,11 @@ def text_of(value: Any, where: Callable[[], str]) -> str | None:
         if is_missing(value):
             return None
         if isinstance(value, bytes | bytearray | memoryview):
-            return _decoded(bytes(value), where)
+            try:
+                return bytes(value).decode("utf-8")
+            except UnicodeDecodeError as error:
+                problem = f"which is not UTF-8 at byte {error.start}: decode the column first"
+                raise InputError(f"{where()} is {shown(bytes(value))}, {problem}") from error
         if not isinstance(value, str):
             raise InputError(f"{where()} is {shown(value)}, expected a str: {CONVERT}")
     # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
@@ -66,29 +66,21 @@ def names_of(values: Iterable[Any], where: Callable[[int], str], known: Collecti
         known: Names that numbers are to meet: 1 is ``1.0`` if that is a known class and ``1`` is none.
     """
     values = [_plain(value) for value in values]
-    numeric = all(is_missing(value) or _is_number(value) for value in values)
-    whole = numeric and all(is_missing(value) or _whole(value) is not None for value in values)
-    names = (_name(value, lambda n=n: where(n), whole) for n, value in enumerate(values))  # type: ignore[misc]
-    if not (numeric and known):
-        return list(names)
-    return [name if name is None else _met(name, value, known) for name, value in zip(names, values, strict=True)]
+    present = [value for value in values if not is_missing(value)]
+    numeric = all(isinstance(value, Number) and not isinstance(value, bool) for value in present)
+    whole = numeric and all(_whole(value) is not None for value in present)
 
+    def to_name(value: Any, position: int) -> str | None:
+        if isinstance(value, TEXTS) or is_missing(value):
+            return text_of(value, lambda: where(position))
+        if isinstance(value, Iterable):  # a list, a dictionary, an array
+            raise InputError(f"{where(position)} is {shown(value)}, expected one name: {CONVERT}")
+        number = _whole(value) if numeric else None
+        name = str(number if whole else value)
+        forms = [name] if number is None else [name, str(number), f"{number}.0"]
+        return next((form for form in forms if form in known), name)
 
-def _name(value: Any, where: Callable[[], str], whole: bool) -> str | None:
-    if isinstance(value, str | bytes | bytearray | memoryview) or is_missing(value):
-        return text_of(value, where)
-    if isinstance(value, Iterable):  # a list, a dictionary, an array
-        raise InputError(f"{where()} is {shown(value)}, expected one name: {CONVERT}")
-    return str(_whole(value)) if whole else str(value)
-
-
-def _met(name: str, number: Any, known: Collection[str]) -> str:
-    ways = [name] if (whole := _whole(number)) is None else [name, str(whole), f"{whole}.0"]
-    return next((way for way in ways if way in known), name)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Number) and not isinstance(value, bool)
+    return [to_name(value, position) for position, value in enumerate(values)]
 
 
 def _whole(number: Any) -> int | None:
@@ -109,9 +101,7 @@ def listed(values: Any, what: str) -> list[Any]:
     """
     if hasattr(values, "columns") and hasattr(values, "shape"):  # a table of pandas, polars or pyarrow
         raise InputError(f"{what} are a {type(values).__name__}: give one of its columns, such as frame['text']")
-    if isinstance(values, str | bytes | bytearray | memoryview | Mapping | set | frozenset) or not isinstance(
-        values, Iterable
-    ):
+    if isinstance(values, (*TEXTS, Mapping, set, frozenset)) or not isinstance(values, Iterable):
         raise InputError(f"{what} are {shown(values)}, expected a list")
     if len(shape := tuple(getattr(values, "shape", (0,)))) != 1:
         raise InputError(f"{what} are an array of shape {shape}, expected one dimension")
@@ -135,12 +125,3 @@ def _plain(value: Any) -> Any:
         return value  # whose item is a number
     is_scalar = isinstance(value, np.generic) or getattr(value, "shape", None) == ()
     return value.item() if is_scalar and hasattr(value, "item") else value
-
-
-def _decoded(content: bytes, where: Callable[[], str]) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where()} is {shown(content)}, which is not UTF-8 at byte {error.start}: decode the column first"
-        ) from error

@@ -51,7 +51,7 @@ class Bundle:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors besides the weights: the tokenizer's vocabulary and the fingerprints of the training texts."""
         kept = {} if self.trained_on is None else {TRAINED_ON: self.trained_on}
-        return {VOCABULARY: self.text_encoder.vocabulary()} | kept
+        return {VOCABULARY: self.text_encoder.tokenizer.vocabulary()} | kept
 
     def merged(self) -> "Bundle":
         """Itself, or a copy in which low-rank updates and a standardized head are merged into plain layers."""

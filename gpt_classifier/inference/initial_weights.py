@@ -43,7 +43,7 @@ def check_fits(weights: str | Path, specification: Specification, text_encoder: 
     vocabulary = _own_tensor(weights, VOCABULARY)
     if vocabulary is None:
         raise InputError(f"the weights in {weights} have no vocabulary of a tokenizer: fetch or train them again")
-    if text_encoder is not None and not torch.equal(text_encoder.vocabulary(), vocabulary):
+    if text_encoder is not None and not torch.equal(text_encoder.tokenizer.vocabulary(), vocabulary):
         raise InputError(
             f"texts are encoded with the tokenizer {text_encoder.settings()['tokenizer']}, but {weights} was trained "
             f"with another one ({config['text_encoder']['tokenizer']}): give --data.tokenizer {weights}"

@@ -120,7 +120,7 @@ def trace(
         )
     return Trace(
         text=text,
-        tokens=tuple(encoder.decode([number]) for number in ids),
+        tokens=tuple(encoder.tokenizer.decode([number]) for number in ids),
         spans=tuple(encoder.spans(text)),
         probabilities=decision.probabilities(_logits(model, encoder, ids)),
         class_names=tuple(class_names),

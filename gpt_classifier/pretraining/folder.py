@@ -61,4 +61,4 @@ def save(
     write_config(folder, contents)
     state = backbone.state_dict()
     tensors = {f"{BACKBONE}{name}": tensor for name, tensor in state.items()}
-    write_tensors(folder / WEIGHTS, tensors | {VOCABULARY: text_encoder.vocabulary(), TRAINED_ON: trained_on})
+    write_tensors(folder / WEIGHTS, tensors | {VOCABULARY: text_encoder.tokenizer.vocabulary(), TRAINED_ON: trained_on})

@@ -9,8 +9,8 @@ from gpt_classifier.errors import InputError, reason
 
 # Of the tokens' own patterns, none repeats a group or refers to one, which may take a time exponential in a text.
 UNBOUNDED = re.compile(r"\)[*+?{]|(?<!\\)\\[1-9k]")
-MOST_PATTERN = 1000  # characters
-MOST_GROWTH, MOST_STEPS = 16, 100  # of a text by the steps of a normalizer, and how many there may be
+MAX_PATTERN = 1000  # characters
+MAX_GROWTH, MAX_STEPS = 16, 100  # of a text by the steps of a normalizer, and their number
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def without_panic(name: str) -> Iterator[None]:
 
 
 def check_pattern(pattern: str) -> None:
-    if not isinstance(pattern, str) or len(pattern) > MOST_PATTERN or UNBOUNDED.search(pattern):
+    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN or UNBOUNDED.search(pattern):
         raise InputError(f"the tokenizer's pattern is {str(pattern)[:60]!r}, which may take very long: fetch it again")
 
 
@@ -43,7 +43,7 @@ def check_growth(normalizer: Any, name: str) -> None:
             pattern = step["pattern"].get("String")
             # A regular expression may match nothing, between any two characters.
             growth *= max(1.0, len(step["content"]) / len(pattern) if pattern else 1.0 + len(step["content"]))
-    if len(steps) > MOST_STEPS or growth > MOST_GROWTH:
+    if len(steps) > MAX_STEPS or growth > MAX_GROWTH:
         raise InputError(
             f"the tokenizer {name} normalizes in {len(steps)} steps, which may make texts {growth:,.0f} times as long: "
             "fetch it again"
@@ -54,7 +54,7 @@ def _steps(normalizer: Any) -> list[dict[str, Any]]:
     """The steps of a normalizer, those of sequences within sequences too."""
     found: list[dict[str, Any]] = []
     waiting = [normalizer]
-    while waiting and len(found) <= MOST_STEPS:
+    while waiting and len(found) <= MAX_STEPS:
         step = waiting.pop()
         inner = step.get("normalizers") if isinstance(step, dict) else None
         if inner is not None:

@@ -7,13 +7,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import tiktoken
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.text.normalize import valid
-from gpt_classifier.text.tokenizers import BytePairs, Tokenizer, tokenizer_named
+from gpt_classifier.text.tokenizers import BytePairs, Tokenizer, new_encoding, tokenizer_named
 
 BYTES = 256
 MOST = 200_000  # about as many tokens as the encoding of GPT-4o has, which is for all languages
@@ -93,8 +92,7 @@ def from_library(library: tokenizers.Tokenizer) -> BytePairs:
     ranks = {b"".join(byte_of[symbol] for symbol in token): number for token, number in library.get_vocab().items()}
     identity = b"".join(len(token).to_bytes() + token for token in sorted(ranks, key=ranks.__getitem__))
     name = f"bpe-{len(ranks)}-{hashlib.sha256(WORDS.encode() + identity).hexdigest()[:8]}"
-    special = {"<|endoftext|>": len(ranks)}
-    return BytePairs(tiktoken.Encoding(name, pat_str=WORDS, mergeable_ranks=ranks, special_tokens=special))
+    return BytePairs(new_encoding(name, WORDS, ranks, len(ranks)))
 
 
 def to_library(tokenizer: BytePairs) -> tokenizers.Tokenizer:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice
-from gpt_classifier.text.tokenizers import Tokenizer, end_of_text, restore_tokenizer, tokenizer_named
+from gpt_classifier.text.tokenizers import Tokenizer, restore_tokenizer, tokenizer_named
 
 Truncation = Literal["head", "tail", "head+tail"]
 TRUNCATIONS = get_args(Truncation)
-FAR = 100_000  # characters that a cut may move back to a place between two words
+FAR = 100_000  # characters by which the beginning of a tail may move back to a place between two words
 Aggregate = Literal["mean", "max"]
 
 
@@ -49,7 +49,7 @@ class WindowsConfig:
 class Batch(NamedTuple):
     """A right-padded batch. ``lengths`` says where padding begins; its token id does not, as real tokens have it too.
 
-    ``depth`` says what ``inputs`` are: ``ids`` for token ids (W, T) in int64, a number n for the hidden states
+    ``start_layer`` says what ``inputs`` are: ``ids`` for token ids (W, T) in int64, a number n for the hidden states
     (W, T, C) that enter block n, or ``pooled`` for the pooled hidden states (W, C) that enter the head. Usually each of
     the B texts is one input, W = B; a text that is read in windows is several, one after the other.
     """
@@ -59,18 +59,18 @@ class Batch(NamedTuple):
     # (B,) int64, class numbers; or (B, K) float32, 1 for each label that a text has; -1 where they are not known
     labels: Tensor | None = None
     rows: Tensor | None = None  # (B,) int64, row numbers
-    depth: int | Literal["ids", "pooled"] = "ids"
-    share: float = 1.0  # weight of the batch's mean loss in its optimizer step
+    start_layer: int | Literal["ids", "pooled"] = "ids"
+    loss_weight: float = 1.0  # weight of the batch's mean loss in its optimizer step
     texts: Tensor | None = None  # (W,) int64, which of the B texts each input is a window of; None if each is a text
     aggregate: Aggregate = "mean"
     ids: Tensor | None = None  # (W, T) int64, token ids of inputs that are hidden states, for a language-model loss
 
-    def of_texts(self, logits: Tensor) -> Tensor:
+    def aggregate_logits(self, logits: Tensor) -> Tensor:
         """Logits (W, K) of the inputs -> (B, K) of the texts."""
         if self.texts is None:
             return logits
         assert self.rows is not None, "data give every text a row number"
-        return aggregated(logits, self.texts, len(self.rows), self.aggregate)
+        return aggregate_logits(logits, self.texts, len(self.rows), self.aggregate)
 
 
 def texts_of_windows(counts: Sequence[int] | np.ndarray) -> Tensor | None:
@@ -80,7 +80,7 @@ def texts_of_windows(counts: Sequence[int] | np.ndarray) -> Tensor | None:
     return torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
 
 
-def aggregated(logits: Tensor, texts: Tensor, number: int, aggregate: Aggregate) -> Tensor:
+def aggregate_logits(logits: Tensor, texts: Tensor, number: int, aggregate: Aggregate) -> Tensor:
     """Logits (W, K) of windows -> (B, K) of the ``number`` texts that ``texts`` (W,) says they belong to."""
     index, how = texts[:, None].expand_as(logits), {"mean": "mean", "max": "amax"}[aggregate]
     return logits.new_zeros(number, logits.shape[1]).scatter_reduce(0, index, logits, how, include_self=False)
@@ -110,56 +110,30 @@ class TextEncoder:
         check_choice("truncation", truncation, Truncation)
         if pad_to is not None:
             max_length = min(max_length, pad_to)
-        self._tokenizer = tokenizer_named(tokenizer) if isinstance(tokenizer, str) else tokenizer
-        self._max_text_tokens = max_length - len(self._tokenizer.before) - len(self._tokenizer.after)
-        if self._max_text_tokens < 1:
-            minimum = max_length - self._max_text_tokens + 1
+        self.tokenizer = tokenizer_named(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        special = len(self.tokenizer.before) + len(self.tokenizer.after)
+        self._max_text_tokens = room = max_length - special
+        if room < 1:
             raise InputError(
-                f"texts cannot be truncated to {max_length} tokens: max_length and pad_to must be at least {minimum}"
+                f"texts cannot be truncated to {max_length} tokens: "
+                f"max_length and pad_to must be at least {special + 1}"
             )
-        self.max_length = max_length
-        self.truncation = truncation
-        self.pad_to = pad_to
-        self.windows = windows
-        room = self._max_text_tokens
+        self.max_length, self.truncation, self.pad_to, self.windows = max_length, truncation, pad_to, windows
         if windows is not None and windows.stride > room:
             raise InputError(
                 f"windows.stride is {windows.stride}, expected at most {room}, the tokens of text in a window: "
                 "those between windows would be left out"
             )
         # max_length tokens cover at most this many characters, so the rest of a huge text need not be tokenized.
-        self._max_characters = max_length * self._tokenizer.longest
+        self._max_characters = max_length * self.tokenizer.longest
 
     @property
     def vocab_size(self) -> int:
-        return self._tokenizer.vocab_size
+        return self.tokenizer.vocab_size
 
     @property
     def padding_id(self) -> int:
-        """Token id of padding."""
-        return self._tokenizer.padding_id
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """What turns texts into ids before they are truncated."""
-        return self._tokenizer
-
-    def byte_lengths(self) -> Tensor:
-        """(V,) number of bytes that each token id stands for; 0 for special tokens."""
-        return self._tokenizer.byte_lengths()
-
-    @property
-    def end_of_text(self) -> int:
-        """The token that begins a document: GPT-2's, or what ends (or else begins) a text of a published tokenizer."""
-        return end_of_text(self._tokenizer)
-
-    def tokens(self, text: str) -> list[int]:
-        """All token ids of the text, without special tokens."""
-        return self._tokenizer.ids(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of these token ids."""
-        return self._tokenizer.decode(ids)
+        return self.tokenizer.padding_id
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The text's token ids, at least one and at most ``max_length``, and whether the text was truncated.
@@ -169,7 +143,7 @@ class TextEncoder:
         """
         parts = self._parts(text)
         # Tokens before the end of a head may not be those of the whole text: truncation drops them below.
-        ids = [token for start, end in parts for token in self._tokenizer.ids(text[start:end])]
+        ids = [token for start, end in parts for token in self.tokenizer.ids(text[start:end])]
         kept = self._kept(ids)
         return self._completed(kept), parts != [(0, len(text))] or len(kept) < len(ids)
 
@@ -181,10 +155,11 @@ class TextEncoder:
         spans = [
             (begin + start, begin + end)
             for begin, stop in self._parts(text)
-            for start, end in self._tokenizer.spans(text[begin:stop])
+            for start, end in self.tokenizer.spans(text[begin:stop])
         ]
-        before, after = (len(added) for added in (self._tokenizer.before, self._tokenizer.after))
-        return [None] * before + self._kept(spans) + [None] * after or [None]
+        return [None for _ in self.tokenizer.before] + self._kept(spans) + [None for _ in self.tokenizer.after] or [
+            None
+        ]
 
     def _parts(self, text: str) -> list[tuple[int, int]]:
         """Start and end of the parts of a text that have the tokens which truncation keeps; usually it is whole."""
@@ -211,17 +186,16 @@ class TextEncoder:
         if self.windows is None:
             ids, truncated = self.encode(text)
             return [ids], truncated
-        ids, length = self._tokenizer.ids(text), self._max_text_tokens
+        ids, length = self.tokenizer.ids(text), self._max_text_tokens
         last = max(0, len(ids) - length)
         starts = [*range(0, last, self.windows.stride), last]
         if self.windows.limit is not None and len(starts) > self.windows.limit:
-            spread = np.linspace(0, len(starts) - 1, self.windows.limit).round()
-            starts = [starts[int(i)] for i in spread]
+            starts = [starts[int(i)] for i in np.linspace(0, len(starts) - 1, self.windows.limit).round()]
         truncated = any(end - start > length for start, end in pairwise([*starts, len(ids)]))
         return [self._completed(ids[start : start + length]) for start in starts], truncated
 
     def _completed(self, ids: list[int]) -> list[int]:
-        return [*self._tokenizer.before, *ids, *self._tokenizer.after] or [self.padding_id]
+        return [*self.tokenizer.before, *ids, *self.tokenizer.after] or [self.padding_id]
 
     def batch(
         self,
@@ -244,12 +218,6 @@ class TextEncoder:
         unpadded = copy.copy(self)
         unpadded.pad_to = None
         return unpadded
-
-    def read_in(self, windows: WindowsConfig | None) -> "TextEncoder":
-        """The same text encoder, except that longer texts are read in these windows, or truncated."""
-        other = copy.copy(self)
-        other.windows = windows
-        return other
 
     def rows_by_length(
         self, lengths: Sequence[int] | np.ndarray, tokens: int, windows: Sequence[int] | np.ndarray | None = None
@@ -276,31 +244,17 @@ class TextEncoder:
         return batches
 
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values, without the vocabulary; :meth:`restore` takes both."""
-        return {
-            **self._tokenizer.settings(),
-            "max_length": self.max_length,
-            "truncation": self.truncation,
-            "pad_to": self.pad_to,
-            "windows": None if self.windows is None else asdict(self.windows),
-        }
-
-    def vocabulary(self) -> Tensor:
-        """The tokenizer's vocabulary as one uint8 tensor."""
-        return self._tokenizer.vocabulary()
+        """All settings as plain values, without the tokenizer's vocabulary; :meth:`restore` takes both."""
+        windows = self.windows and asdict(self.windows)
+        own = {"max_length": self.max_length, "truncation": self.truncation, "pad_to": self.pad_to, "windows": windows}
+        return self.tokenizer.settings() | own
 
     @classmethod
     def restore(cls, settings: dict[str, Any], vocabulary: Tensor) -> "TextEncoder":
-        """The text encoder that returned these ``settings()`` and this ``vocabulary()``; needs no download."""
+        """The text encoder with these ``settings()`` and this ``tokenizer.vocabulary()``; needs no download."""
         tokenizer = restore_tokenizer(settings, vocabulary)
-        windows = settings.get("windows")
-        return cls(
-            tokenizer,
-            settings["max_length"],
-            settings["truncation"],
-            settings["pad_to"],
-            None if windows is None else WindowsConfig(**windows),
-        )
+        windows = settings.get("windows") and WindowsConfig(**settings["windows"])
+        return cls(tokenizer, settings["max_length"], settings["truncation"], settings["pad_to"], windows)
 
 
 def batch_tokens(device: str) -> int:

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named, stem
 from gpt_classifier.data.readers import paths
-from gpt_classifier.data.sources import IN_MEMORY, found_again
+from gpt_classifier.data.sources import IN_MEMORY, find_sources
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.files import folders_around
@@ -147,7 +147,7 @@ class ClassifierCLI(RunCLI):
         if self.given_model is None and not self.given_checkpoint:
             rank_zero_info(f"model: {self.trained_path}; {self.called} RUN takes another")
         if (run := run_of(self.trained_path)) is not None:
-            self.trained.data_settings = found_again(self.trained.data_settings, folders_around(run))
+            self.trained.data_settings = find_sources(self.trained.data_settings, folders_around(run))
 
     def _check_data(self, configured: Namespace) -> None:
         """Raises ``InputError`` if no data were named, and logs which configured settings those of the run override."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import trained_on
-from gpt_classifier.data.sources import IN_MEMORY, found_again
+from gpt_classifier.data.sources import IN_MEMORY, find_sources
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import folders_around, whole_file
 from gpt_classifier.inference import model_folder
@@ -36,7 +36,7 @@ def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: 
     rule = None if decide is None else parse_yaml(decide, "--decide")
     shares = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
     known = None if shares is None else class_shares(shares, contents.class_names)
-    placed = replace(contents, data=found_again(contents.data, folders_around(folder.parent)))
+    placed = replace(contents, data=find_sources(contents.data, folders_around(folder.parent)))
     rows = _validation_rows(placed, changes)
     contents, lines = calibrated(contents, rows, rule, known)
     model_folder.save_config(folder, contents)

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from gpt_classifier.audit.inspection import new_warnings
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.data.fitted_text import FittedText
-from gpt_classifier.data.summary import leaks_of
+from gpt_classifier.data.encoding import FittedText
+from gpt_classifier.data.summary import describe_leaks
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
@@ -26,10 +26,9 @@ from gpt_classifier.settings import grouped, plain
 from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.connection import check_training, connect
 from gpt_classifier.training.divergence import LossWatch, check_logits
-from gpt_classifier.training.epoch_scores import StagePredictions, logged_scores
 from gpt_classifier.training.hints import hints, size
 from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
-from gpt_classifier.training.monitor import DEFAULT_MONITOR
+from gpt_classifier.training.monitor import DEFAULT_MONITOR, StagePredictions, logged_scores
 from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network, keep
 from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of, usual_learning_rate
 from gpt_classifier.training.probing import start_from_probe, trains_more, validate, wants_probe
@@ -206,7 +205,7 @@ class GPTClassifier(StoredModule):
                 rank_zero_info(f"learning rate {rate:g}: the usual one for {self.hparams['trainable']} of this network")
         if before is not None:
             data, found = text_data(self.trainer), str(find_weights(weights))
-            if data is not None and (leaks := leaks_of(data.tables, before, found)):
+            if data is not None and (leaks := describe_leaks(data.tables, before, found)):
                 rank_zero_info(leaks)
             self.remember(before)
         self.complete()

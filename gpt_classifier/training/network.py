@@ -155,7 +155,7 @@ def _check_own(network: str, text_encoder: TextEncoder) -> None:
         own = tokenizer_named(network).vocabulary()
     except InputError:  # a folder without a tokenizer
         return
-    if not torch.equal(own, text_encoder.vocabulary()):
+    if not torch.equal(own, text_encoder.tokenizer.vocabulary()):
         raise InputError(
             f"the tokens are those of {given}, which mean others to the weights of {network}: give --data.tokenizer "
             f"{network}"

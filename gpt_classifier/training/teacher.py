@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.pace import Pace
-from gpt_classifier.data.summary import leaks_of
+from gpt_classifier.data.summary import describe_leaks
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import model_folder
@@ -107,7 +107,7 @@ def hire(config: TeacherConfig, data: TextDataModule, device: torch.device) -> t
     """
     contents, began = model_folder.load(config.folder), monotonic()
     _check_classes(contents, data, config.folder)
-    if contents.trained_on is not None and (leaks := leaks_of(data.tables, contents.trained_on, config.folder)):
+    if contents.trained_on is not None and (leaks := describe_leaks(data.tables, contents.trained_on, config.folder)):
         rank_zero_info(f"  {leaks}")
     weights = sha256(tensor.cpu().contiguous() for tensor in contents.model.state_dict().values())
     data.fit_identity["the teacher's weights"] = weights[:16]  # a folder of runs may have a newer one by now

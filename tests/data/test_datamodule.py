@@ -10,9 +10,9 @@ import pytest
 
 from gpt_classifier.audit.inspection import inspect
 from gpt_classifier.cli.main import main
-from gpt_classifier.data import duplicates, splits
+from gpt_classifier.data import duplicates
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.fitted_text import FittedText
+from gpt_classifier.data.encoding import FittedText
 from gpt_classifier.errors import InputError
 from gpt_classifier.text.encoder import TextEncoder
 
@@ -266,7 +266,7 @@ def test_a_part_with_the_fraction_0_is_missed_when_it_is_needed():
         data.val_dataloader()
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 def test_over_all_folds_every_row_is_tested_on_once(split):
     tested = []
     for fold in range(4):

@@ -111,7 +111,7 @@ def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
 @given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Fold(1, 3)]))
 def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
     try:
-        parts = splits.split_grouped(table, (0.5, 0.25, 0.25), seed, fold)
+        parts = splits.split_rows(table, "grouped", (0.5, 0.25, 0.25), seed, fold)
     except InputError:  # the rows of a class hang together too much
         event("refused")
         return
@@ -127,7 +127,7 @@ def test_classes_are_divided_although_every_author_wrote_of_all():
     labels = ["ham", "spam", "eggs"]
     rows = [(f"{author} {'x' * n}", labels[n % 3], f"author {author}") for author in "abcdefghij" for n in range(6)]
     table = pd.DataFrame(rows, columns=["text", "label", "group"], dtype=object).assign(row=range(60))
-    parts = splits.split_grouped(table, FRACTIONS, 0)
+    parts = splits.split_rows(table, "grouped", FRACTIONS, 0)
     assert {name: part["group"].nunique() for name, part in parts.items()} == {"train": 7, "val": 1, "test": 2}
     assert all(set(part["label"]) == set(labels) for part in parts.values())
 
@@ -137,53 +137,53 @@ def test_a_class_that_few_groups_have_is_named():
     table = pd.DataFrame(rows, columns=["text", "label", "group"], dtype=object).assign(row=range(100))
     message = r"'spam' has 2 distinct texts, too few for 3 splits .*rows of one group count once.*rare_classes"
     with pytest.raises(InputError, match=message):
-        splits.split_grouped(table, FRACTIONS, 0)
+        splits.split_rows(table, "grouped", FRACTIONS, 0)
 
 
 @given(table=tables(), seed=st.integers(0, 9))
 def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
-    parts = splits.split_grouped(table, FRACTIONS, seed)
+    parts = splits.split_rows(table, "grouped", FRACTIONS, seed)
     sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 @given(table=tables(), seed=st.integers(0, 9))
 def test_every_row_is_in_one_part_the_same_every_time_and_in_its_former_order(split, table, seed):
-    parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed)
+    parts = splits.split_rows(table, split, FRACTIONS, seed)
     assert list(parts) == ["train", "val", "test"]
     assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
     assert all(part["row"].is_monotonic_increasing for part in parts.values())
-    assert rows_of(splits.BY_FRACTIONS[split](table.copy(), FRACTIONS, seed)) == rows_of(parts)
+    assert rows_of(splits.split_rows(table.copy(), split, FRACTIONS, seed)) == rows_of(parts)
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 def test_another_seed_is_another_split(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
-    first, second = (rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed)) for seed in (1, 2))
+    first, second = (rows_of(splits.split_rows(table, split, FRACTIONS, seed)) for seed in (1, 2))
     assert first != second
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 @pytest.mark.parametrize("fractions", [FRACTIONS, (0.5, 0.25, 0.25), (0.8, 0.0, 0.2), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)])
 @settings(max_examples=10, deadline=None)
 @given(order=st.integers(0, 999))
 def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come(split, fractions, order):
     labels = ["ham"] * 100 + ["spam"] * 40 + ["eggs"] * 20
     table = table_of([("x" * number, label) for number, label in enumerate(labels)]).sample(frac=1, random_state=order)
-    parts = splits.BY_FRACTIONS[split](table, fractions, 123)
+    parts = splits.split_rows(table, split, fractions, 123)
     assert parts.keys() == {name for name, fraction in zip(splits.NAMES, fractions, strict=True) if fraction}
     for fraction, name in zip(fractions, splits.NAMES, strict=True):
         for label, count in table["label"].value_counts().items() if fraction else ():
             assert abs((parts[name]["label"] == label).sum() - fraction * count) <= 1  # whole rows only
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 @given(table=tables(), seed=st.integers(0, 9), folds=st.integers(2, 5))
 def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(split, table, seed, folds):
     tested = []
     for number in range(folds):
-        parts = splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Fold(number, folds))
+        parts = splits.split_rows(table, split, FRACTIONS, seed, splits.Fold(number, folds))
         assert list(parts) == ["train", "val", "test"]
         assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
         assert all(part["row"].is_monotonic_increasing for part in parts.values())
@@ -194,12 +194,12 @@ def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(
     assert_frame_equal(pd.concat(tested).sort_values("row"), table)
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 @pytest.mark.parametrize(("fractions", "share"), [(FRACTIONS, 1 / 8), ((0.6, 0.2, 0.2), 1 / 4), ((0.8, 0.0, 0.2), 0.0)])
 def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split, fractions, share):
     table = table_of([("x" * number, "ham" if number < 100 else "spam") for number in range(140)])
     for number in range(5):
-        parts = splits.BY_FRACTIONS[split](table, fractions, 123, splits.Fold(number, 5))
+        parts = splits.split_rows(table, split, fractions, 123, splits.Fold(number, 5))
         assert ("val" in parts) == (share > 0)
         for label, count in (("ham", 100), ("spam", 40)):
             assert (parts["test"]["label"] == label).sum() == count / 5
@@ -207,11 +207,11 @@ def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split
                 assert (parts["val"]["label"] == label).sum() == pytest.approx(0.8 * count * share, abs=1)
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
     first, again, other = (
-        rows_of(splits.BY_FRACTIONS[split](table, FRACTIONS, seed, splits.Fold(1, 3))) for seed in (1, 1, 2)
+        rows_of(splits.split_rows(table, split, FRACTIONS, seed, splits.Fold(1, 3))) for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -220,9 +220,9 @@ def test_a_class_with_fewer_texts_than_folds_is_named():
     rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
     rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
     with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 folds"):
-        splits.split_grouped(table_of(rows), FRACTIONS, 0, splits.Fold(0, 3))
+        splits.split_rows(table_of(rows), "grouped", FRACTIONS, 0, splits.Fold(0, 3))
     with pytest.raises(InputError, match=r"'spam' .*3 distinct texts.* 4 folds"):
-        splits.split_random(table_of(rows), FRACTIONS, 0, splits.Fold(0, 4))
+        splits.split_rows(table_of(rows), "random", FRACTIONS, 0, splits.Fold(0, 4))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -238,16 +238,16 @@ def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_th
 def test_a_class_with_fewer_texts_than_parts_is_named():
     table = table_of([(f"ham {'x' * number}", "ham") for number in range(9)] + [("Win 1", "spam"), ("win 2", "spam")])
     with pytest.raises(InputError, match=r"'spam' .*1 distinct texts.* 3 splits"):
-        splits.split_grouped(table, FRACTIONS, 0)
+        splits.split_rows(table, "grouped", FRACTIONS, 0)
     with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 splits"):
-        splits.split_random(table, FRACTIONS, 0)
+        splits.split_rows(table, "random", FRACTIONS, 0)
 
 
-@pytest.mark.parametrize("split", splits.BY_FRACTIONS)
+@pytest.mark.parametrize("split", ["grouped", "random"])
 def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
     with pytest.raises(InputError, match=r"8 distinct texts .*2 classes .*fractions \[0.9, 0.05, 0.05\]"):
-        splits.BY_FRACTIONS[split](table, (0.9, 0.05, 0.05), 0)
+        splits.split_rows(table, split, (0.9, 0.05, 0.05), 0)
 
 
 # The numbers below are those of FACTS.md: published with the book, or counted in the collection.
@@ -280,7 +280,7 @@ def test_the_book_reads_5572_messages(book):
 
 
 def test_the_book_balances_to_these_first_rows(book):
-    balanced = splits._balance_as_the_book(book)
+    balanced = splits.balance_as_the_book(book)
     assert balanced["label"].value_counts().to_dict() == {"ham": 747, "spam": 747}
     assert balanced["row"].tolist()[:5] == [4307, 4138, 4831, 4461, 5440]
 
@@ -292,18 +292,18 @@ def test_the_class_mix_before_balancing_is_known(book):
 
 
 def test_chapter6_trains_on_these_first_rows(book):
-    assert splits.split_chapter6(book)["train"]["row"].tolist()[:3] == [2087, 4694, 881]
+    assert splits.split_as_the_book(book, "chapter6")["train"]["row"].tolist()[:3] == [2087, 4694, 881]
 
 
 @pytest.mark.parametrize("split", splits.OF_THE_BOOK)
 def test_the_splits_of_the_book_have_1045_149_and_300_rows_of_the_balanced_table(split, book):
-    parts = splits.OF_THE_BOOK[split](book)
+    parts = splits.split_as_the_book(book, split)
     assert {name: len(part) for name, part in parts.items()} == {"train": 1045, "val": 149, "test": 300}
-    assert sorted(pd.concat(parts.values())["row"]) == sorted(splits._balance_as_the_book(book)["row"])
+    assert sorted(pd.concat(parts.values())["row"]) == sorted(splits.balance_as_the_book(book)["row"])
 
 
 def test_37_test_texts_of_chapter6_are_exact_copies_of_training_texts(book):
-    parts = splits.split_chapter6(book)
+    parts = splits.split_as_the_book(book, "chapter6")
     assert parts["test"]["text"].isin(set(parts["train"]["text"])).sum() == 37
 
 
@@ -311,7 +311,7 @@ def test_37_test_texts_of_chapter6_are_exact_copies_of_training_texts(book):
 def test_the_longest_training_text_of_the_book_has_120_tokens(split, book, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(ASSETS / "tiktoken"))
     text_encoder = TextEncoder("gpt2")
-    lengths = [len(text_encoder.encode(text)[0]) for text in splits.OF_THE_BOOK[split](book)["train"]["text"]]
+    lengths = [len(text_encoder.encode(text)[0]) for text in splits.split_as_the_book(book, split)["train"]["text"]]
     assert max(lengths) == 120
     if split == "article_table":
         assert round(sum(lengths) / len(lengths), 1) == 30.7

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt_classifier.data.summary import class_counts
+from gpt_classifier.data.summary import format_class_counts
 
 
 @pytest.mark.parametrize(
@@ -14,22 +14,25 @@ from gpt_classifier.data.summary import class_counts
     ],
 )
 def test_few_classes_are_all_named_in_their_order(counts, line):
-    assert class_counts(counts) == line
+    assert format_class_counts(counts) == line
 
 
 def test_of_many_classes_the_most_frequent_and_the_rarest_are_named():
     counts = {"currency": 3, "person": 401, "location": 1812, "city": 95} | {f"class {n}": 50 for n in range(46)}
-    assert class_counts(counts) == "50 classes of 3 to 1,812 rows: 1,812 location, 401 person, 95 city, ..., 3 currency"
+    assert (
+        format_class_counts(counts)
+        == "50 classes of 3 to 1,812 rows: 1,812 location, 401 person, 95 city, ..., 3 currency"
+    )
 
 
 def test_of_many_classes_those_without_rows_are_named():
     counts = {f"class {n}": 5 for n in range(11)} | {"date": 0}
     expected = "12 classes, 11 of 5 rows each: 5 class 0, 5 class 1, 5 class 2, ..., 5 class 10; without rows: date"
-    assert class_counts(counts) == expected
+    assert format_class_counts(counts) == expected
     nothing = dict.fromkeys(map(str, range(60)), 0)
-    assert class_counts(nothing) == "60 classes; without rows: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 50 more"
+    assert format_class_counts(nothing) == "60 classes; without rows: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 50 more"
 
 
 @pytest.mark.parametrize("classes", [11, 77, 1000])
 def test_the_line_stays_short(classes):
-    assert len(class_counts({f"a_name_of_25_letters_{n:05}": n for n in range(classes)})) < 250
+    assert len(format_class_counts({f"a_name_of_25_letters_{n:05}": n for n in range(classes)})) < 250

@@ -22,7 +22,7 @@ READING = [name for name in LEARNING if name != "decision_tree"]  # what a text 
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Rows]:
     """The sample messages."""
-    tables = splits.split_grouped(datasets.load("sample")["train"], (0.7, 0.1, 0.2), 123)
+    tables = splits.split_rows(datasets.load("sample")["train"], "grouped", (0.7, 0.1, 0.2), 123)
     return {name: Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object)) for name, table in tables.items()}
 
 

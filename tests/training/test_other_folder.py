@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from gpt_classifier.cli.main import main
-from gpt_classifier.data.sources import found_again
+from gpt_classifier.data.sources import find_sources
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_files_are_taken_from_the_first_folder_that_has_all_of_them(tmp_path, mo
     monkeypatch.chdir(tmp_path / "here")
     folders = [tmp_path / "one", tmp_path / "two"]
     given = {"source": ["a.csv", "b.csv"], "val_source": "*.csv", "test_source": "none.csv", "tokenizer": "bytes"}
-    found = found_again(given, folders)
+    found = find_sources(given, folders)
     assert found["source"] == [str(tmp_path / "two" / name) for name in ("a.csv", "b.csv")]
     assert found | {"source": given["source"]} == given  # which is not there
-    assert found_again({"source": "sample", "test_source": None}, folders) == {"source": "sample", "test_source": None}
+    assert find_sources({"source": "sample", "test_source": None}, folders) == {"source": "sample", "test_source": None}
