@@ -1,6 +1,6 @@
-"""Takes the pictures of the documentation anew: the page, the report of a run, TensorBoard, the README's times.
+"""Takes the pictures of the documentation again: the page, the report of a run, TensorBoard, the README's times.
 
-The run is that of the shipped model:
+The run is that of the built-in model:
 
     gpt-classifier pretrain --config sms-pretrain && gpt-classifier fit --config sms && gpt-classifier test --config sms
     python docs/pictures.py checkpoints/sms/version_0
