@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--top-k is {options.top_k}, expected at least 1")
     model, texts = model_and_texts([*options.texts, *arguments[end + 1 :]])
     from gpt_classifier.inference.classifier import TextClassifier
-    from gpt_classifier.reporting.predictions import PredictionPrinter
+    from gpt_classifier.reporting.predictions import print_predictions
 
-    printer = PredictionPrinter(options.json, options.top_k, options.trace)
     classifier = TextClassifier.load(model, options.device, options.int8, options.base)
-    printer.print(classifier, [list(map(decoded, texts))] if texts else waiting_lines())
+    lists = [list(map(decoded, texts))] if texts else waiting_lines()
+    print_predictions(classifier, lists, options.json, options.top_k, options.trace)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from gpt_classifier.errors import CommandParser, InputError
-from gpt_classifier.reporting.comparison import DESCRIPTION, compared, document, same_rows
+from gpt_classifier.reporting.comparison import DESCRIPTION, align_rows, build_comparison, compare_tests
 
 ABOUT = (
     "With one run: render report.html and report.md of its test again, from scores.json and predictions.csv. "
@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> None:
                 raise InputError(
                     "--json and --html compare two runs, as in report version_0 version_1 --html page.html"
                 )
-            from gpt_classifier.reporting.report_files import write
+            from gpt_classifier.reporting.report import write_report
 
-            print(f"report: {write(run)}")
+            print(f"report: {write_report(run)}")
         case [first, second]:
             compare(first, second, options.json, options.html)
         case runs:
@@ -40,16 +40,17 @@ def main(arguments: list[str]) -> None:
 def compare(first: Path, second: Path, as_json: bool, page: Path | None) -> None:
     """Prints the comparison of two runs, and writes it as a page."""
     from gpt_classifier.files import whole_file
-    from gpt_classifier.reporting.html import html
-    from gpt_classifier.reporting.saved import read
-    from gpt_classifier.reporting.terminal import lines
+    from gpt_classifier.reporting.render import render_html, render_terminal
+    from gpt_classifier.reporting.saved import read_test
 
-    results = {"first": str(first), "second": str(second)} | compared(*same_rows(read(first), read(second)))
+    results = {"first": str(first), "second": str(second)} | compare_tests(
+        *align_rows(read_test(first), read_test(second))
+    )
     if as_json:
         told = json.dumps(results, indent=2, ensure_ascii=False)
     else:
-        told = lines(document(results), shutil.get_terminal_size().columns)
+        told = render_terminal(build_comparison(results), shutil.get_terminal_size().columns)
     print(told.encode("utf-8", "backslashreplace").decode())  # of a text with half a surrogate pair
     if page is not None:
         with whole_file(page) as path:
-            path.write_text(html(document(results)), encoding="utf-8", errors="backslashreplace")
+            path.write_text(render_html(build_comparison(results)), encoding="utf-8", errors="backslashreplace")

@@ -1,9 +1,11 @@
-"""The parts of a report, whatever they are about and however they are shown."""
+"""The parts of a report, whatever they are about and however they are shown, and how they write numbers and names."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 DASH = "\N{EN DASH}"  # between the ends of an interval, and where there is no value
+INTERVAL = "95 % interval"
 
 
 class Measured(NamedTuple):
@@ -17,8 +19,6 @@ Cell = str | Measured
 
 
 class Paragraph(NamedTuple):
-    """Text."""
-
     text: str
 
 
@@ -47,8 +47,6 @@ class Example(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Several of them."""
-
     examples: Sequence[Example]
 
 
@@ -71,11 +69,33 @@ class Section(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A report."""
-
     title: str
     headline: str  # the result, shown large
     evidence: str  # how sure it is
     lead: str  # what follows from it
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
+
+
+# ---------------------------------------------------------------- numbers and names
+
+
+def format_percent(share: float | None, digits: int = 1) -> str:
+    return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def measured_share(share: float | None, interval: Sequence[float] | None, digits: int = 1) -> Measured:
+    """In percent."""
+    bounds = "" if interval is None else DASH.join(f"{100 * bound:.1f}" for bound in interval)
+    return Measured(format_percent(share, digits), bounds)
+
+
+def measured_score(value: float | None, interval: Sequence[float] | None = None, digits: int = 4) -> Measured:
+    bounds = "" if interval is None else DASH.join(f"{bound:.3f}" for bound in interval)
+    return Measured(DASH if value is None else f"{value:.{digits}f}", bounds)
+
+
+def isolate(name: str) -> str:
+    """A name within a sentence, whose direction of writing must not reach beyond it (Unicode's isolates)."""
+    to_the_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}" if to_the_left else name

@@ -27,9 +27,9 @@ class SavedTest(NamedTuple):
     run: Path = Path()
 
 
-def read(path: Path) -> SavedTest:
+def read_test(path: Path) -> SavedTest:
     """From a run, a folder of runs (the newest tested one), or a file of scores, such as ``scores-new.json``."""
-    scores = scores_file(path)
+    scores = find_scores_file(path)
     if not scores.is_file():
         raise InputError(f"no scores at {scores}: gpt-classifier test {scores.parent} writes them")
     if not scores.name.startswith("scores"):
@@ -53,8 +53,8 @@ def read(path: Path) -> SavedTest:
             results,
             names,
             np.array([int(line[0]) for line in lines]),
-            _which([line[1] for line in lines], names, several),
-            _which([line[2] for line in lines], names, several),
+            _named_classes([line[1] for line in lines], names, several),
+            _named_classes([line[2] for line in lines], names, several),
             np.array([[float(value) for value in line[3:]] for line in lines]),
             scores.parent,
         )
@@ -62,12 +62,12 @@ def read(path: Path) -> SavedTest:
         raise InputError(f"{predictions} does not hold the predictions of a test ({error!r}): test again") from error
 
 
-def scores_file(path: Path) -> Path:
+def find_scores_file(path: Path) -> Path:
     """``path`` itself, or the scores of the run, or of the newest tested run, in this folder."""
     return (find_in_run(path, "scores.json") or path / "scores.json") if path.is_dir() else path
 
 
-def _which(cells: list[str], names: list[str], several: bool) -> np.ndarray:
+def _named_classes(cells: list[str], names: list[str], several: bool) -> np.ndarray:
     """(N, K) booleans, the classes that each of N cells names."""
     numbers = {name: number for number, name in enumerate(names)}
     which = np.zeros((len(cells), len(names)), dtype=bool)

@@ -14,7 +14,7 @@ from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
-from gpt_classifier.reporting.test_tables import tables
+from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics.intervals import clustered, wilson
 
 
@@ -84,7 +84,7 @@ def test_a_report_is_json_and_has_both_intervals():
 def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
     logits, labels = predictions(3)
     clusters = [n % (300 - copies) for n in range(300)]
-    text = tables(of_test(report(EpochOutputs.of(logits, labels), named(3), clusters)))
+    text = format_results(of_test(report(EpochOutputs.of(logits, labels), named(3), clusters)))
     assert (f"{copies}\n  texts are near-duplicates of other test texts" in text) == told
 
 
@@ -93,7 +93,7 @@ def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
     labels = torch.arange(300) % k
     logits = torch.randn(300, k) + 1.5 * torch.nn.functional.one_hot(labels)
     result = report(EpochOutputs.of(logits, labels), named(k))
-    told = tables(of_test(result))
+    told = format_results(of_test(result))
     assert "95 % intervals by stratified bootstrap: macro F1 0." in told
     for name in ("f1_macro", "auroc", "average_precision") if k == 2 else ("f1_macro",):
         low, high = getattr(result, f"{name}_interval")
@@ -106,7 +106,7 @@ def test_perfect_predictions_get_no_resampled_interval():
     labels = torch.arange(40) % 2
     result = report(EpochOutputs.of(5.0 * torch.nn.functional.one_hot(labels), labels), named(2))
     assert result.f1_macro_interval is None
-    assert "bootstrap" not in tables(of_test(result))
+    assert "bootstrap" not in format_results(of_test(result))
 
 
 def with_baselines(skipped: dict[str, str]) -> str:
@@ -121,7 +121,7 @@ def with_baselines(skipped: dict[str, str]) -> str:
     compared = against_baselines(
         names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
     )
-    return tables(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
+    return format_results(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
 
 
 def test_baselines_stand_below_the_network_with_one_verdict():
@@ -142,7 +142,9 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
     names = ["ham", "spam"]
     mix = at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
-    told = " ".join(tables(of_test(report(EpochOutputs.of(logits, labels), names), natural_mix=mix), width=100).split())
+    told = " ".join(
+        format_results(of_test(report(EpochOutputs.of(logits, labels), names), natural_mix=mix), width=100).split()
+    )
     low, high = mix.precision_interval["spam"]
     assert "The test rows were balanced. At the natural class mix (86.6% ham, 13.4% spam): accuracy " in told
     assert f"precision of spam {100 * mix.precision['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
@@ -150,7 +152,7 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
 
 def test_where_there_are_no_baselines_the_reason_is_one_line():
     scores = report(EpochOutputs.of(*predictions(3)), named(3))
-    assert tables(of_test(scores, baselines=Missing(missing="the rows are gone"))).endswith(
+    assert format_results(of_test(scores, baselines=Missing(missing="the rows are gone"))).endswith(
         "\n\nno baselines: the rows are gone"
     )
 
@@ -159,7 +161,7 @@ def test_where_there_are_no_baselines_the_reason_is_one_line():
 @pytest.mark.parametrize("length", [25, 150])
 def test_names_are_never_cut_and_lines_not_longer_than_the_width(width, length):
     names = [f"[b]{n}:smile:" + "x" * (length - 12) for n in range(5)]  # neither is rich's markup obeyed
-    text = tables(of_test(report(EpochOutputs.of(*predictions(5)), names)), width)
+    text = format_results(of_test(report(EpochOutputs.of(*predictions(5)), names)), width)
     assert all(len(line) <= width for line in text.splitlines()[3:])
     table = text.partition("\n\n")[2].partition("true class")[0]
     first_column = "".join(line[: line.find("  ")] if "  " in line else line for line in table.splitlines())
@@ -170,7 +172,7 @@ def test_of_many_confusions_ten_are_printed_and_of_many_classes_the_largest():
     logits, labels = predictions(120, n=5000)
     logits = logits / 3
     result = report(EpochOutputs.of(logits, labels), named(120))
-    text = tables(of_test(result))
+    text = format_results(of_test(result))
     assert len(result.confusions) > 10
     assert len(text.partition("true class")[2].splitlines()) == 2 + 10
     assert "20 more classes" in text
@@ -183,4 +185,4 @@ def test_rows_without_a_prediction_are_counted_and_nothing_else_is():
     result = report(EpochOutputs.of(logits, labels), named(3))
     assert result == NotFinite(rows=300, rows_with_logits_not_finite=4)
     assert result.to_json() == {"rows": 300, "rows_with_logits_not_finite": 4}
-    assert tables(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"
+    assert format_results(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"

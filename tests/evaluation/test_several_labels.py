@@ -27,7 +27,7 @@ from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
-from gpt_classifier.reporting.test_tables import tables
+from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics import resampling
 
 
@@ -137,7 +137,7 @@ def test_every_report_is_json_and_a_table():
         told = TestResults(scores=result, loss=0.5, training_seconds=None, test_seconds=1.0, natural_mix=None)
         content = json.loads(json.dumps(told.to_json(), allow_nan=False))
         assert TestResults.from_json(content) == told
-        assert all(name in tables(told, 100) for name in names)
+        assert all(name in format_results(told, 100) for name in names)
         assert result.accuracy == (labels.bool() == (logits >= 0)).all(1).double().mean()
         scores = classification_scores(EpochOutputs.of(logits, labels), names)
         for name in ("f1_macro", "f1_micro", "auroc", "average_precision_micro"):

@@ -6,13 +6,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gpt_classifier.cli.main import main
 from gpt_classifier.experiments.study import figures, learning_curve
+from gpt_classifier.experiments.study.learning_curve import describe_curves, format_curves
 from gpt_classifier.experiments.study.plan import Row, Run, read_study, with_classical
-from gpt_classifier.experiments.study.runner import read_results
-from gpt_classifier.reporting.plots import learning_curves
+from gpt_classifier.experiments.study.runner import combine_results, read_results
+from gpt_classifier.experiments.study.table import build_table
+from gpt_classifier.reporting.plots import choose_ticks
 from gpt_classifier.statistics.paired_tests import holm, paired_p_value
 
 N = 400  # test texts
@@ -59,9 +62,12 @@ def study_of(correct: dict, sizes=SIZES, val=None, seeds=1):
     return rows, runs, results
 
 
+def table_of(rows, runs, results) -> pd.DataFrame:
+    return build_table(rows, combine_results(runs, results), {})
+
+
 def said_of(*arguments, **settings) -> list[str]:
-    rows, runs, results = study_of(*arguments, **settings)
-    return learning_curve.sentences(learning_curve.curves(rows, runs, results, {}), results)
+    return describe_curves(table_of(*study_of(*arguments, **settings)))
 
 
 # ---------------------------------------------------------------- sentences
@@ -103,13 +109,13 @@ def test_more_labels_may_help_or_not_or_make_worse():
 
 def test_p_values_are_corrected_for_all_rows_and_sizes():
     rows, runs, results = study_of({"a": [350, 358], "b": [350, 351], "svm": [350, 350]}, sizes=(100, 1000))
-    by_row = learning_curve.row_curves(learning_curve.curves(rows, runs, results, {}))
-    sizes = learning_curve._between_sizes(by_row, results)
+    curves = learning_curve.read_curves(table_of(rows, runs, results))
+    sizes = learning_curve.compare_sizes(curves)
     eight, one, none = (paired_p_value(np.ones((1, n)), np.zeros((1, n))) for n in (8, 1, 0))
-    assert [pair.p for pair in sizes] == pytest.approx(holm([eight, one, none]))
-    assert sizes[0].p == pytest.approx(3 * eight)
-    against = learning_curve._against_classical(by_row, results)
-    assert [pair.p for pair in against] == pytest.approx(holm([none, eight, none, one]))
+    assert [pair.p_corrected for pair in sizes] == pytest.approx(holm([eight, one, none]))
+    assert sizes[0].p_corrected == pytest.approx(3 * eight)
+    against = learning_curve.compare_with_classical(curves)
+    assert [pair.p_corrected for pair in against] == pytest.approx(holm([none, eight, none, one]))
     # six more of the 400 are significant by themselves, but not among these rows
     said = " ".join(said_of({f"row {n}": [350, 356] for n in range(5)} | {"svm": [350, 350]}, sizes=(100, 1000)))
     assert "More labels may help" not in said
@@ -125,8 +131,8 @@ def test_the_classical_model_to_beat_is_the_best_on_validation_rows_not_on_test_
 def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
     correct = {"net": [[200, 210], [330, None], [None, None]], "other": [[300, 300]] * 3, "svm": [300, None, 350]}
     rows, runs, results = study_of(correct, seeds=2)
-    found = learning_curve.curves(rows, runs, results, {})
-    said = learning_curve.sentences(found, results)
+    found = table_of(rows, runs, results)
+    said = describe_curves(found)
     assert "at none of the measured sizes, and less at 1 of 1: with 100 labels -23.8 points against" in said[0]
     assert said[0].endswith("svm (p < 0.001).")
     assert "with 100 labels 0.0" in said[1]
@@ -137,9 +143,9 @@ def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
         "net at 100 % of the training rows (not run); svm at 55 % of the training rows (not run)."
     )
     assert said[-1].startswith("n = 400 test texts, 1 or 2 seeds; ")
-    (axes,) = figures.learning_curve(found).axes
+    (axes,) = figures.draw_learning_curve(found).axes
     assert [len(container.lines[0].get_xdata()) for container in axes.containers] == [1, 3, 2]
-    shown = learning_curve.markdown(found)
+    shown = format_curves(found)
     assert "| net | GPT | 51.25 [" in shown
     assert "(1 of 2 runs) | not run |" in shown
 
@@ -150,16 +156,16 @@ def test_without_a_complete_classical_model_the_network_is_compared_with_none():
     rows, runs, results = study_of({"net": [200, 300, 390], "svm": [100] * 3})
     for run in runs[:3]:
         results[run.key]["test_rows"] = "others"
-    said = learning_curve.sentences(learning_curve.curves(rows, runs, results, {}), results)
+    said = describe_curves(table_of(rows, runs, results))
     assert said[0].startswith("net is compared with no classical model")
 
 
 def test_nothing_is_said_of_a_study_that_has_not_begun():
     rows, runs, results = study_of({"net": [None] * 3, "svm": [None] * 3})
-    found = learning_curve.curves(rows, runs, results, {})
-    (sentence,) = learning_curve.sentences(found, results)
+    found = table_of(rows, runs, results)
+    (sentence,) = describe_curves(found)
     assert sentence.count("(not run)") == 6
-    assert figures.learning_curve(found).axes[0].get_title("left") == "no size is complete"
+    assert figures.draw_learning_curve(found).axes[0].get_title("left") == "no size is complete"
 
 
 # ---------------------------------------------------------------- table and figure
@@ -169,13 +175,11 @@ def test_sizes_are_those_of_each_row_after_balancing():
     rows, runs, results = study_of({"net": [200, 300, 390], "svm": [200, 300, 390]})
     for run in runs[3:]:
         results[run.key]["accuracy"]["train"] = [10, 10 + int(100 * run.fraction)]
-    found = learning_curve.curves(rows, runs, results, {})
-    assert [line.training_texts for lines in found.values() for line in lines] == [100, 20, 300, 65, 1000, 110]
-    assert "with 100 labels 0.0 points against svm with 20 (p = 1.000)" in "".join(
-        learning_curve.sentences(found, results)
-    )
-    assert "| 20 or 100 labels (10 %) | 65 or 300 labels (55 %) |" in learning_curve.markdown(found)
-    lines = [container.lines[0].get_xdata() for container in figures.learning_curve(found).axes[0].containers]
+    found = table_of(rows, runs, results)
+    assert list(found["training_texts"]) == [100, 20, 300, 65, 1000, 110]
+    assert "with 100 labels 0.0 points against svm with 20 (p = 1.000)" in "".join(describe_curves(found))
+    assert "| 20 or 100 labels (10 %) | 65 or 300 labels (55 %) |" in format_curves(found)
+    lines = [container.lines[0].get_xdata() for container in figures.draw_learning_curve(found).axes[0].containers]
     assert lines[0] == pytest.approx(SIZES, rel=0.03)
     assert lines[1] == pytest.approx([20, 65, 110], rel=0.03)
 
@@ -189,7 +193,7 @@ def test_rows_of_a_figure_can_be_told_apart_and_nothing_is_clipped(count):
     rows, runs, results = study_of(correct)
     for found in results.values():
         found["trained"] = LONG
-    figure = figures.learning_curve(learning_curve.curves(rows, runs, results, {}))
+    figure = figures.draw_learning_curve(table_of(rows, runs, results))
     figure.canvas.draw()
     (axes,) = figure.axes
     lines = [container.lines[0] for container in axes.containers]
@@ -209,8 +213,8 @@ def test_rows_of_a_figure_can_be_told_apart_and_nothing_is_clipped(count):
 
 def test_numbers_of_labels_on_the_axis_do_not_overlap():
     sizes = [39, 42, 78, 195, 390, 391, 780]
-    assert learning_curves._ticks(sizes) == [42, 78, 195, 391, 780]
-    assert learning_curves._ticks([100]) == [100]
+    assert choose_ticks(sizes) == [42, 78, 195, 391, 780]
+    assert choose_ticks([100]) == [100]
 
 
 # ---------------------------------------------------------------- the command

@@ -18,11 +18,9 @@ from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.records import to_json
-from gpt_classifier.reporting.contents import document
-from gpt_classifier.reporting.html import folded, html
-from gpt_classifier.reporting.markdown import escaped, markdown
-from gpt_classifier.reporting.report_files import write
-from gpt_classifier.reporting.saved import read
+from gpt_classifier.reporting.render import escape_markdown, fold_text, render_html, render_markdown
+from gpt_classifier.reporting.report import build_report, write_report
+from gpt_classifier.reporting.saved import read_test
 
 ODD = [
     "<script>alert(1)</script>",
@@ -156,7 +154,7 @@ def folder(request, tmp_path) -> Path:
 
 
 def test_a_page_needs_no_other_file_and_no_script(folder):
-    page = write(folder).read_text(encoding="utf-8")
+    page = write_report(folder).read_text(encoding="utf-8")
     found = Page(page)
     assert not {"script", "link", "img", "iframe", "object", "base", "form"} & set(found.elements)
     assert [name for name, _ in found.attributes if name.startswith("on")] == []
@@ -168,16 +166,16 @@ def test_a_page_needs_no_other_file_and_no_script(folder):
 
 
 def test_every_name_and_text_of_the_data_is_shown_as_it_is(folder):
-    test = read(folder)
-    page = Page(write(folder).read_text(encoding="utf-8"))
+    test = read_test(folder)
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
     for name in test.names:
         assert name in page.text
     for error in test.results.errors:
-        assert folded(error.text)[0] in page.text
+        assert fold_text(error.text)[0] in page.text
 
 
 def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
-    found = document(read(folder))
+    found = build_report(read_test(folder))
     assert [section.title for section in found.sections] == [
         "Baselines",
         "Scores",
@@ -192,7 +190,7 @@ def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
         "Operating point",
         "Settings",
     ]
-    page, text = Page(html(found)), markdown(found)
+    page, text = Page(render_html(found)), render_markdown(found)
     for section in found.sections:
         assert section.how_to_read.endswith(".")
         assert section.how_to_read in page.text
@@ -207,15 +205,15 @@ def test_what_nothing_is_known_about_has_no_section(tmp_path):
                  "decision", "baselines", "training", "network", "configuration", "versions", "machine"):  # fmt: skip
         del facts[name]
     (folder / "scores.json").write_text(json.dumps(facts))
-    found = document(read(folder))
+    found = build_report(read_test(folder))
     assert [section.title for section in found.sections] == ["Scores", "Classes", "Confusions", "Ranking"]
-    Page(html(found))
+    Page(render_html(found))
 
 
 def test_the_head_says_the_verdict_and_the_accuracy_with_its_interval(tmp_path):
     folder = saved(tmp_path, 2)
-    test = read(folder)
-    found = document(test)
+    test = read_test(folder)
+    found = build_report(test)
     assert found.headline.startswith(f"{100 * test.results.scores.accuracy:.2f} %")
     assert found.lead == "On 300 test texts the network is better: the test tells them apart."
     low, high = test.results.scores.accuracy_interval
@@ -223,7 +221,7 @@ def test_the_head_says_the_verdict_and_the_accuracy_with_its_interval(tmp_path):
 
 
 def test_markdown_shows_markup_of_the_data_and_does_not_obey_it(folder):
-    write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text(encoding="utf-8")
     outside, inside = text.split("```")[::2], text.split("```")[1::2]
     assert len(inside) == 1  # the configuration, in a fence of its own
@@ -240,46 +238,46 @@ def test_markdown_shows_markup_of_the_data_and_does_not_obey_it(folder):
 
 def test_a_fence_is_longer_than_any_in_its_text(tmp_path):
     folder = saved(tmp_path, 2, configuration={"data": {"text_separator": "```\n<b>"}})
-    write(folder)
+    write_report(folder)
     assert "\n````\n" in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_markup_is_escaped_for_markdown():
-    assert escaped("a|b <i> *c* `d`\n# e") == "a&#124;b &#60;i&#62; &#42;c&#42; &#96;d&#96; &#35; e"
+    assert escape_markdown("a|b <i> *c* `d`\n# e") == "a&#124;b &#60;i&#62; &#42;c&#42; &#96;d&#96; &#35; e"
 
 
 def test_a_text_with_half_a_surrogate_pair_which_no_file_can_hold_is_shown_escaped(tmp_path):
     error = {"row": 0, "text": "half \ud800 a pair", "true": "a", "predicted": "b", "probability": 0.9}
-    page = write(saved(tmp_path, 2, errors=[error]))
+    page = write_report(saved(tmp_path, 2, errors=[error]))
     assert "half \\ud800 a pair" in page.read_text(encoding="utf-8")
 
 
 def test_an_underscore_within_a_word_is_no_markup():
-    assert escaped("bbc_news _emphasis_") == "bbc_news &#95;emphasis&#95;"
+    assert escape_markdown("bbc_news _emphasis_") == "bbc_news &#95;emphasis&#95;"
 
 
 def test_a_long_text_is_folded_behind_a_word_and_nothing_of_it_is_lost():
     text = "word " * 100
-    shown, rest = folded(text)
+    shown, rest = fold_text(text)
     assert shown + rest == text
     assert shown.endswith("word")
-    assert folded("short") == ("short", "")
-    assert len(folded("w" * 1000)[0]) == 240
+    assert fold_text("short") == ("short", "")
+    assert len(fold_text("w" * 1000)[0]) == 240
 
 
 def test_of_a_folder_of_runs_the_newest_tested_one_is_meant(tmp_path):
     for number, classes in ((2, 3), (10, 4)):
         saved(tmp_path / f"version_{number}", classes)
     (tmp_path / "version_11").mkdir()  # not tested
-    assert len(read(tmp_path).names) == 4
-    assert write(tmp_path) == tmp_path / "version_10" / "report.html"
+    assert len(read_test(tmp_path).names) == 4
+    assert write_report(tmp_path) == tmp_path / "version_10" / "report.html"
 
 
 def test_other_rows_have_a_report_of_their_own(tmp_path):
     folder = saved(tmp_path, 2)
     for name, ending in (("scores", "json"), ("predictions", "csv")):
         (folder / f"{name}.{ending}").rename(folder / f"{name}-new.{ending}")
-    assert write(folder / "scores-new.json") == folder / "report-new.html"
+    assert write_report(folder / "scores-new.json") == folder / "report-new.html"
     assert (folder / "report-new.md").is_file()
 
 
@@ -313,8 +311,8 @@ def test_what_is_no_result_of_a_test_is_refused_in_one_line(tmp_path, capsys, br
 
 
 def test_a_test_of_one_row_and_of_one_class_has_a_page(tmp_path):
-    Page(write(saved(tmp_path / "one", 2, n=1)).read_text(encoding="utf-8"))
-    Page(write(saved(tmp_path / "same", 2, n=40)).read_text(encoding="utf-8"))
+    Page(write_report(saved(tmp_path / "one", 2, n=1)).read_text(encoding="utf-8"))
+    Page(write_report(saved(tmp_path / "same", 2, n=40)).read_text(encoding="utf-8"))
 
 
 def test_scores_of_a_diverged_network_are_refused(tmp_path, capsys):

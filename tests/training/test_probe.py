@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gpt_classifier.training.callbacks.probe import kept_probe
 from sklearn.linear_model import LogisticRegression
 from torch.testing import assert_close
 
@@ -20,12 +21,11 @@ from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import SequenceClassifier, StandardizedLinear
 from gpt_classifier.models.transformers_network import random_network
 from gpt_classifier.reporting.document import Table
-from gpt_classifier.reporting.probe import of_probe
+from gpt_classifier.reporting.score_sections import probe_section
 from gpt_classifier.training import probing
 from gpt_classifier.training.callbacks import default_callbacks
-from gpt_classifier.training.callbacks.probe import kept_probe
-from gpt_classifier.training.pooled_states import PooledStates, mean_of_windows
 from gpt_classifier.training.probe import Probe, Rows, Solver, folds, sampled, scorer
+from gpt_classifier.training.state_cache import PooledStates, mean_of_windows
 
 BERT = {
     **{"model_type": "bert", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
@@ -288,7 +288,7 @@ def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, ti
     assert "each scored by folds" in caplog.text
     assert kept_probe(run) == module.probed
     test = SimpleNamespace(results=SimpleNamespace(run=SimpleNamespace(probe=kept_probe(run))))
-    section = of_probe(test)
+    section = probe_section(test)
     assert "training rows, each scored by folds" in section.how_to_read
     (table,) = (block for block in section.blocks if isinstance(block, Table))
     kept = [(each.pooling.replace("_", " "), str(each.blocks)) for each in module.probed.places.values()]

@@ -13,15 +13,14 @@ from gpt_classifier.data import writers
 from gpt_classifier.errors import InputError
 from gpt_classifier.experiments.search.space import Choices, Search
 from gpt_classifier.files import whole_file
-from gpt_classifier.reporting.plots import trial_scores
+from gpt_classifier.reporting import plots
 from gpt_classifier.training.monitor import mode
 from gpt_classifier.training.overrides import overrides
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.figure import Figure
     from optuna.trial import FrozenTrial
-
-    from gpt_classifier.reporting.plots.figure import Figure
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
@@ -105,7 +104,7 @@ def as_text(value: Any) -> str:
 
 def draw(search: Search, trials: "Sequence[FrozenTrial]") -> "Figure":
     """A figure of the score of each trial with the best so far, and below it of the scores against each setting."""
-    scores = trial_scores.Scores(_values(trials, "COMPLETE"), _values(trials, "PRUNED"), list(_values(trials, "FAIL")))
+    scores = plots.TrialScores(_values(trials, "COMPLETE"), _values(trials, "PRUNED"), list(_values(trials, "FAIL")))
     best: list[float] = []
     for value in scores.complete.values():
         best.append(value if not best or search.better(value, best[-1]) else best[-1])
@@ -114,10 +113,10 @@ def draw(search: Search, trials: "Sequence[FrozenTrial]") -> "Figure":
         values = [search.decode(trial.params)[key] for trial in trials]
         if isinstance(part, Choices):
             values, names = [part.choices.index(value) for value in values], [as_text(each) for each in part.choices]
-            settings.append(trial_scores.Setting(key, values, choices=names))
+            settings.append(plots.TrialSetting(key, values, choices=names))
         else:
-            settings.append(trial_scores.Setting(key, values, (part.low, part.high), logarithmic=part.log))
-    return trial_scores.trial_scores(search.monitor, scores, best, len(trials), settings)
+            settings.append(plots.TrialSetting(key, values, (part.low, part.high), logarithmic=part.log))
+    return plots.draw_trials(search.monitor, scores, best, len(trials), settings)
 
 
 def _values(trials: "Sequence[FrozenTrial]", state: str) -> dict[int, float]:

@@ -3,14 +3,27 @@
 from gpt_classifier.evaluation.groups import Group
 from gpt_classifier.evaluation.results import Missing, Scores, Truncation
 from gpt_classifier.evaluation.verdict import BaselineScores
-from gpt_classifier.reporting.document import DASH, Block, Cell, Example, Examples, Paragraph, Section, Table
+from gpt_classifier.reporting.document import (
+    DASH,
+    INTERVAL,
+    Block,
+    Cell,
+    Example,
+    Examples,
+    Paragraph,
+    Section,
+    Table,
+    format_percent,
+    isolate,
+    measured_score,
+    measured_share,
+)
 from gpt_classifier.reporting.saved import SavedTest
-from gpt_classifier.reporting.words import INTERVAL, isolated, measured, percent, score
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.statistics.paired_tests import signed
 
 
-def of_baselines(test: SavedTest) -> Section | None:
+def baselines_section(test: SavedTest) -> Section | None:
     results, baselines = test.results, test.results.baselines
     if baselines is None:
         return None
@@ -20,28 +33,31 @@ def of_baselines(test: SavedTest) -> Section | None:
     )
     if isinstance(baselines, Missing):
         return Section("Baselines", how, [Paragraph(f"There are none: {baselines.missing}.")])
-    rows = [_model("the network", results.seconds, results.scores)]
-    rows += [_model(each.name, each.seconds, each) for each in baselines.models]
+    rows = [_model_row("the network", results.seconds, results.scores)]
+    rows += [_model_row(each.name, each.seconds, each) for each in baselines.models]
     blocks: list[Block] = [Table(["model", "accuracy", "macro F1", "seconds"], rows)]
     blocks += [Paragraph(f"Without {name}: {why}.") for name, why in baselines.skipped.items()]
     return Section("Baselines", how, blocks)
 
 
-def _model(name: str, seconds: float | None, scores: Scores | BaselineScores) -> list[Cell]:
+def _model_row(name: str, seconds: float | None, scores: Scores | BaselineScores) -> list[Cell]:
     return [
         name,
-        measured(scores.accuracy, scores.accuracy_interval),
-        score(scores.f1_macro, scores.f1_macro_interval, digits=3),
+        measured_share(scores.accuracy, scores.accuracy_interval),
+        measured_score(scores.f1_macro, scores.f1_macro_interval, digits=3),
         DASH if seconds is None else f"{seconds:,.1f}",
     ]
 
 
-def _group(name: str, group: Group) -> list[Cell]:
-    rate = measured(group.error_rate, group.error_rate_interval)
-    return [name, rate, f"{group.errors:,}", f"{group.rows:,}"]
+def _groups_table(title: str, groups: list[tuple[str, Group]]) -> Table:
+    rows: list[list[Cell]] = [
+        [name, measured_share(group.error_rate, group.error_rate_interval), f"{group.errors:,}", f"{group.rows:,}"]
+        for name, group in groups
+    ]
+    return Table([title, "error rate", "errors", "number"], rows)
 
 
-def of_class_mix(test: SavedTest) -> Section | None:
+def natural_mix_section(test: SavedTest) -> Section | None:
     if (mix := test.results.natural_mix) is None:
         return None
     how = (
@@ -50,18 +66,18 @@ def of_class_mix(test: SavedTest) -> Section | None:
         "class over that among the test rows, which leaves recall as it is. Intervals are by bootstrap."
     )
     scores: list[list[Cell]] = [
-        ["accuracy", measured(mix.accuracy, mix.accuracy_interval)],
-        ["macro F1", score(mix.f1_macro, mix.f1_macro_interval, digits=3)],
+        ["accuracy", measured_share(mix.accuracy, mix.accuracy_interval)],
+        ["macro F1", measured_score(mix.f1_macro, mix.f1_macro_interval, digits=3)],
     ]
     scores += [
-        [f"precision of {isolated(name)}", measured(value, mix.precision_interval[name])]
+        [f"precision of {isolate(name)}", measured_share(value, mix.precision_interval[name])]
         for name, value in mix.precision.items()
     ]
-    shares = ", ".join(f"{percent(share)} {isolated(name)}" for name, share in mix.shares.items())
+    shares = ", ".join(f"{format_percent(share)} {isolate(name)}" for name, share in mix.shares.items())
     return Section("At the natural class mix", how, [Paragraph(f"{shares}."), Table(["score", "value"], scores)])
 
 
-def of_leaks(test: SavedTest) -> Section | None:
+def leaks_section(test: SavedTest) -> Section | None:
     if (leaks := test.results.leaks) is None:
         return None
     how = (
@@ -69,29 +85,29 @@ def of_leaks(test: SavedTest) -> Section | None:
         "They are recognised by fingerprints that the model keeps of its training texts."
     )
     seen, unseen = leaks.seen, leaks.unseen
+    blocks: list[Block] = []
     if not seen.rows:
-        said = "No test text is a training text or a near-duplicate of one."
-        return Section("Training texts among the test texts", how, [Paragraph(said)])
-    rows = [_group("seen in training", seen), _group("not seen", unseen)]
-    blocks: list[Block] = [Table(["texts", "error rate", "errors", "number"], rows)]
-    if unseen.rows:
+        blocks.append(Paragraph("No test text is a training text or a near-duplicate of one."))
+    elif unseen.rows:
         accuracy, scores = wilson(unseen.rows - unseen.errors, unseen.rows), test.results.scores
         f1 = "" if unseen.f1_macro is None else f", macro F1 {unseen.f1_macro:.4f} ({scores.f1_macro:.4f})"
-        said = f"Without them the accuracy is {accuracy} ({percent(scores.accuracy, 2)} with them){f1}."
-        blocks.insert(0, Paragraph(said))
+        with_them = format_percent(scores.accuracy, 2)
+        blocks.append(Paragraph(f"Without them the accuracy is {accuracy} ({with_them} with them){f1}."))
+    if seen.rows:
+        blocks.append(_groups_table("texts", [("seen in training", seen), ("not seen", unseen)]))
     return Section("Training texts among the test texts", how, blocks)
 
 
-def of_errors(test: SavedTest) -> Section | None:
+def errors_section(test: SavedTest) -> Section | None:
     errors = test.results.errors
     if not errors:
         return None
     examples = []
     for error in errors:
-        about = [("true", error.true), ("predicted", f"{isolated(error.predicted)}, {error.probability:.4f}")]
+        about = [("true", error.true), ("predicted", f"{isolate(error.predicted)}, {error.probability:.4f}")]
         if neighbour := error.neighbour:
             alike = "near-duplicate" if neighbour.near_duplicate else f"similarity {neighbour.similarity:.2f}"
-            about.append(("in training", f"{isolated(neighbour.class_)} ({alike}): {isolated(neighbour.text)}"))
+            about.append(("in training", f"{isolate(neighbour.class_)} ({alike}): {isolate(neighbour.text)}"))
         examples.append(Example(error.text, about))
     how = (
         "The most confident errors come first. The training text that is most alike (cosine of tf-idf of runs of 3 "
@@ -101,16 +117,13 @@ def of_errors(test: SavedTest) -> Section | None:
     return Section("Most confident errors", how, [Examples(examples)])
 
 
-def of_groups(test: SavedTest) -> Section | None:
-    blocks: list[Block] = []
-    if truncation := test.results.truncation:
-        blocks += _truncation(truncation)
+def groups_section(test: SavedTest) -> Section | None:
+    blocks: list[Block] = [] if test.results.truncation is None else _truncation_blocks(test.results.truncation)
     if len(lengths := test.results.lengths or []) > 1:
-        rows = [_group(_span(each.from_, each.to), each.group) for each in lengths]
-        blocks.append(Table(["tokens", "error rate", "errors", "number"], rows))
+        spans = [f"{each.from_:,}" if each.from_ == each.to else f"{each.from_:,}{DASH}{each.to:,}" for each in lengths]
+        blocks.append(_groups_table("tokens", [(span, each.group) for span, each in zip(spans, lengths, strict=True)]))
     if len(scripts := test.results.scripts or []) > 1:
-        rows = [_group(each.script, each.group) for each in scripts]
-        blocks.append(Table(["script", "error rate", "errors", "number"], rows))
+        blocks.append(_groups_table("script", [(each.script, each.group) for each in scripts]))
     elif scripts:
         blocks.append(Paragraph(f"All texts are in one script, {scripts[0].script}."))
     how = (
@@ -120,37 +133,33 @@ def of_groups(test: SavedTest) -> Section | None:
     return Section("Errors by length and script", how, blocks) if blocks else None
 
 
-def _truncation(found: Truncation) -> list[Block]:
+def _truncation_blocks(found: Truncation) -> list[Block]:
     limit, longer = f"{found.max_length:,} tokens", found.longer
     if not longer.rows:
         return [Paragraph(f"No text is longer than {limit}: none was truncated.")]
-    windows = found.windows
-    how = f"read in windows every {windows['stride']:,} tokens" if windows else f"truncated ({found.kept} kept)"
-    rows = [_group(f"longer than {limit}", longer), _group("not longer", found.whole)]
+
+    def read(windows: dict[str, int] | None) -> str:
+        return f"read in windows every {windows['stride']:,} tokens" if windows else f"truncated ({found.kept} kept)"
+
     blocks: list[Block] = [
-        Paragraph(f"Longer than {limit} and {how}: {longer.rows:,} texts."),
-        Table(["texts", "error rate", "errors", "number"], rows),
+        Paragraph(f"Longer than {limit} and {read(found.windows)}: {longer.rows:,} texts."),
+        _groups_table("texts", [(f"longer than {limit}", longer), ("not longer", found.whole)]),
     ]
     if (other := found.otherwise) is not None:
-        value, low, high = (100 * share for share in other.difference)
-        told = other.windows
-        what = f"Read in windows every {told['stride']:,} tokens" if told else f"Truncated ({found.kept} kept)"
-        rates = [percent(group.error_rate) for group in (other.otherwise, other.as_read)]
+        value, low, high = (signed(100 * share) for share in other.difference)
+        what = read(other.windows)
+        rates = [format_percent(group.error_rate) for group in (other.otherwise, other.as_read)]
         blocks.append(
             Paragraph(
-                f"{what} instead, without training again, {other.as_read.rows:,} of them have an error rate of "
-                f"{rates[0]}, not {rates[1]}: {signed(value)} points of accuracy (paired {INTERVAL} {signed(low)} to "
-                f"{signed(high)})."
+                f"{what[0].upper()}{what[1:]} instead, without training again, {other.as_read.rows:,} of them have an "
+                f"error rate of {rates[0]}, not {rates[1]}: {value} points of accuracy (paired {INTERVAL} {low} to "
+                f"{high})."
             )
         )
     return blocks
 
 
-def _span(low: int, high: int) -> str:
-    return f"{low:,}" if low == high else f"{low:,}{DASH}{high:,}"
-
-
-def of_decision(test: SavedTest) -> Section | None:
+def decision_section(test: SavedTest) -> Section | None:
     if (decision := test.results.decision) is None:
         return None
     rule = ", ".join(f"{name} {value}" for name, value in decision.asked.items())
@@ -158,8 +167,5 @@ def of_decision(test: SavedTest) -> Section | None:
         "The model answers by a rule of its own, which was fitted on validation rows. All scores above are of the most "
         "probable class; these are of its answers."
     )
-    said = [
-        Paragraph(f"Asked for: {rule}."),
-        *(Paragraph(f"{line[:1].upper()}{line[1:]}.") for line in decision.on_these_rows),
-    ]
-    return Section("Operating point", how, said)
+    said = [f"Asked for: {rule}.", *(f"{line[:1].upper()}{line[1:]}." for line in decision.on_these_rows)]
+    return Section("Operating point", how, [Paragraph(each) for each in said])

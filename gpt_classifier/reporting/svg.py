@@ -30,12 +30,12 @@ class Line(NamedTuple):
     intervals: Sequence[tuple[float, float]] = ()  # of each y; then no line joins the points
 
 
-def colour(number: int) -> str:
+def choose_colour(number: int) -> str:
     """The class of a colour."""
     return f"c{number % COLOURS}"
 
 
-def chart(
+def draw_chart(
     lines: Sequence[Line],
     labels: tuple[str, str],
     x_range: tuple[float, float],
@@ -52,11 +52,11 @@ def chart(
         return f"{LEFT + width * across:.1f} {TOP + height * (1 - min(1.0, max(0.0, up))):.1f}"
 
     parts = []
-    for value in ticks(*x_range):
+    for value in choose_ticks(*x_range):
         x = place(value, y_range[0]).split()[0]
         parts.append(f'<path class="grid" d="M{x} {TOP}v{height}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{TOP + height + 14}" text-anchor="middle">{value:,.4g}</text>')
-    for value in ticks(*y_range):
+    for value in choose_ticks(*y_range):
         y = place(x_range[0], value).split()[1]
         parts.append(f'<path class="grid" d="M{LEFT} {y}h{width}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y}" dy="3.5" text-anchor="end">{value:,.4g}</text>')
@@ -72,7 +72,7 @@ def chart(
         )
     for line in lines:
         every_x, every_y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
-        xs, ys = thinned(every_x, every_y)
+        xs, ys = thin_line(every_x, every_y)
         if line.intervals:
             bars = [
                 f"M{place(x, low)}L{place(x, high)}" for x, (low, high) in zip(every_x, line.intervals, strict=True)
@@ -93,7 +93,7 @@ def chart(
     return _svg(WIDTH, HEIGHT, f"{labels[1]} against {labels[0]}", parts, "chart")
 
 
-def ticks(low: float, high: float) -> list[float]:
+def choose_ticks(low: float, high: float) -> list[float]:
     """Round numbers in a range, four to eight of them."""
     unit = 10 ** math.floor(math.log10((high - low) / 4))
     step = next(unit * factor for factor in (1, 2, 5, 10) if (high - low) / (unit * factor) <= 6)
@@ -101,7 +101,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(number * step, 10) for number in range(first, last + 1)]
 
 
-def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def thin_line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """At most about twice MAX_POINTS points: of a longer line, the lowest and the highest one of each stretch."""
     if len(x) <= 2 * MAX_POINTS:
         return x, y
@@ -111,7 +111,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[order], y[order]
 
 
-def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
+def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
     """Counts (K, K), a row for each true class, each cell coloured by its share of the row."""
     k = len(names)
     cell = 46 if k <= 5 else 30 if k <= 12 else 22 if k <= 30 else 12
