@@ -1,7 +1,6 @@
 """A study runs what is not done yet, survives failures and SIGKILL, and says no more than its numbers carry."""
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_curve
 
@@ -22,11 +22,12 @@ from gpt_classifier.cli import study as command
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import CLASSICAL
-from gpt_classifier.experiments.study import figures, runner, sentences
-from gpt_classifier.experiments.study import table as tables
+from gpt_classifier.experiments.study import figures, runner
 from gpt_classifier.experiments.study.job import Scored, _result, description, perform
 from gpt_classifier.experiments.study.plan import Question, Row, Run, read_study
-from gpt_classifier.experiments.study.runner import read_results
+from gpt_classifier.experiments.study.runner import combine_results, read_results
+from gpt_classifier.experiments.study.sentences import answer_questions
+from gpt_classifier.experiments.study.table import RATES, RECALLS, build_table, format_csv, format_markdown
 from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
@@ -139,8 +140,8 @@ def other(correct: str, seed: int = 1, **others) -> dict:
 WHAT = {"what": Question("What?", about="model.pooling", first="gpt")}
 
 
-def table_of(*results: list[dict], wanted: int = 0, **settings) -> list[tables.Line]:
-    """The lines of rows 1, 2, ... with the given results, one for each seed, of at least ``wanted`` runs."""
+def table_of(*results: list[dict], wanted: int = 0, **settings) -> pd.DataFrame:
+    """The table of rows 1, 2, ... with the given results, one for each seed, of at least ``wanted`` runs."""
     rows, runs, found = [], [], {}
     for number, of_row in enumerate(results, 1):
         changed = {"model.pooling": "mean"} if number > 1 else {}
@@ -150,7 +151,15 @@ def table_of(*results: list[dict], wanted: int = 0, **settings) -> list[tables.L
             runs.append(run)
             if "none" not in one:
                 found[run.key] = one
-    return tables.lines(rows, runs, found, WHAT)
+    return build_table(rows, combine_results(runs, found), WHAT)
+
+
+def csv_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(format_csv(table))))
+
+
+def answers(table: pd.DataFrame) -> list[str]:
+    return answer_questions(table, WHAT)
 
 
 GOOD, BAD = "1" * 90 + "0" * 10, "1" * 60 + "0" * 40
@@ -158,139 +167,138 @@ FIRST = "row 1 (GPT-2 124M, last block)"
 
 
 def test_a_clear_difference_is_claimed_and_an_unclear_one_is_not():
-    lines = table_of([result(GOOD)], [other(BAD)], [other("0" + "1" * 90 + "0" * 9)])
-    assert lines[1].difference == pytest.approx(-30)
-    assert lines[1].p_corrected < 0.001
-    assert lines[2].p_corrected == 1
-    (sentence,) = sentences.sentences(lines, WHAT)
-    assert sentence == (
+    table = table_of([result(GOOD)], [other(BAD)], [other("0" + "1" * 90 + "0" * 9)])
+    assert table["difference_points"][1] == pytest.approx(-30)
+    assert table["p_corrected"][1] < 0.001
+    assert table["p_corrected"][2] == 1
+    assert answers(table) == [
         f"What? Row 2 scored 30.0 points less than {FIRST} (p < 0.001); "
         "no evidence either way for row 3 (0.0 points); n = 100, 1 seed."
-    )
-    (sentence,) = sentences.sentences([lines[0], lines[2]], WHAT)
+    ]
+    (sentence,) = answers(table.iloc[[0, 2]])
     assert f"No evidence either way for row 3 (0.0 points), compared with {FIRST}; n = 100" in sentence
 
 
 def test_a_row_is_compared_with_the_row_that_it_names():
     outcomes = {"high": result(GOOD), "low": other(BAD), "lower": other("0" * 90 + "1" * 10)}
 
-    def table(*names):
+    def compared(*names):
         changed = {"model.pooling": "mean"}
         rows = [Row(name, name, "what", changed, against="low" if name == "lower" else None) for name in names]
         runs = [Run(name, 1, None, "", changed, None, "last") for name in names]
-        return tables.lines(rows, runs, {run.key: outcomes[run.row] for run in runs}, WHAT)
+        return build_table(rows, combine_results(runs, {run.key: outcomes[run.row] for run in runs}), WHAT)
 
-    lines = table("high", "low", "lower")
-    assert [line.against and line.against.row.name for line in lines] == [None, "high", "low"]
-    assert [line.difference for line in lines] == [None, pytest.approx(-30), pytest.approx(-50)]
-    assert [row.split(" | ")[-3] for row in tables.markdown(lines).splitlines()[2:5]] == [
-        "",
-        "< 0.001 against high",
-        "< 0.001 against low",
-    ]
-    said = sentences.sentences(lines, WHAT)
+    table = compared("high", "low", "lower")
+    assert list(table["against"]) == ["", "high", "low"]
+    assert list(table["difference_points"][1:]) == pytest.approx([-30, -50])
+    shown = [row.split(" | ")[-3] for row in format_markdown(table).splitlines()[2:5]]
+    assert shown == ["", "< 0.001 against high", "< 0.001 against low"]
+    said = answers(table)
     assert any(sentence.startswith("What? Low scored 30.0 points less than high") for sentence in said)
     assert "Row lower gives no answer to 'What?', because model.pooling is the same in row low." in said
-    labels = [label.get_text() for label in figures.forest_plot(lines).axes[0].get_yticklabels()]
+    labels = [label.get_text() for label in figures.forest_plot(table).axes[0].get_yticklabels()]
     assert any(label.endswith("(lower, against low)") for label in labels)
-    without = table("high", "lower")
-    assert "p against row high" in tables.markdown(without)
-    assert without[1].difference == pytest.approx(-80)
-    (sentence,) = sentences.sentences(without, WHAT)
+    assert [row["against"] for row in csv_rows(table)] == ["", "high", "low"]
+    without = compared("high", "lower")
+    assert "p against row high" in format_markdown(without)
+    assert without["difference_points"][1] == pytest.approx(-80)
+    (sentence,) = answers(without)
     assert sentence.endswith("gives no answer to 'What?', because row low did not run.")
-    rivals = [row["against"] for row in csv.DictReader(io.StringIO(tables.comma_separated(lines)))]
-    assert rivals == ["", "high", "low"]
 
 
 # ---------------------------------------------------------------- what may be said
 
 
-def test_a_question_about_gpt_is_not_answered_where_the_first_row_is_none():
-    svm = {"family": "classical", "trained": "svm", "settings": {"data.split": "random"}}
-    lines = table_of([result(GOOD, **svm)], [result(BAD, **svm)])
-    assert [line.title for line in lines] == ["row 1", "row 2"]
-    (sentence,) = sentences.sentences(lines, WHAT)
-    assert not sentence.startswith("What?")
-    assert sentence.endswith("gives no answer to 'What?', because row 1 is classical, not gpt.")
+SVM = {"family": "classical", "trained": "svm", "settings": {"data.split": "random"}}
+OTHERS = {"model.pooling": "mean", "model.gpt": {"n_layer": 1}}
 
 
-def test_a_question_is_not_answered_by_a_row_that_does_not_differ_in_what_it_asks():
-    (sentence,) = sentences.sentences(table_of([result(GOOD)], [result(GOOD)]), WHAT)
-    assert sentence == "Row 2 gives no answer to 'What?', because model.pooling is the same in row 1."
-
-
-def test_a_row_that_differs_in_other_settings_too_is_described_by_what_was_trained():
-    settings = {"model.pooling": "mean", "model.gpt": {"n_layer": 1}}
-    lines = table_of([result(GOOD)], [other(BAD, settings=settings, trained="GPT, 1 block x 64 channels, mean")])
-    assert lines[1].title == "GPT, 1 block x 64 channels, mean"
-    (sentence,) = sentences.sentences(lines, WHAT)
-    assert sentence == (
-        f"Row 2: GPT, 1 block x 64 channels, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
-        "It gives no answer to 'What?', because it differs from row 1 in model.gpt too."
-    )
+@pytest.mark.parametrize(
+    ("first", "second", "title", "sentence"),
+    [
+        (result(GOOD, **SVM), result(BAD, **SVM), "row 2", "Row 2 REFUSED row 1 is classical, not gpt."),
+        (result(GOOD), result(GOOD), FIRST[7:-1], "Row 2 REFUSED model.pooling is the same in row 1."),
+        (
+            result(GOOD),
+            other(BAD, settings=OTHERS, trained="GPT, 1 block, mean"),
+            "GPT, 1 block, mean",
+            f"Row 2: GPT, 1 block, mean scored 30.0 points less than {FIRST} (p < 0.001); n = 100, 1 seed. "
+            "It REFUSED it differs from row 1 in model.gpt too.",
+        ),
+        (
+            result(GOOD),
+            other("1" * 100, test_rows="others"),
+            "row 2",
+            "Row 2 is not compared with row 1: it was tested on other texts.",
+        ),
+        (result(GOOD), {"seed": 1, "error": "broken"}, "row 2", None),
+        (
+            {"seed": 1, "error": "broken"},
+            other(GOOD),
+            "GPT-2 124M, last block, mean",
+            "Nothing is compared with row 1, as it is incomplete (failed: broken).",
+        ),
+    ],
+    ids=["first row of another family", "nothing differs", "more differs", "other texts", "failed", "first failed"],
+)
+def test_what_does_not_answer_a_question_says_why(first, second, title, sentence):
+    table = table_of([first], [second])
+    assert table["title"][1] == title
+    expected = [] if sentence is None else [sentence.replace("REFUSED", "gives no answer to 'What?', because")]
+    assert answers(table) == expected
 
 
 def test_what_a_row_sets_besides_what_is_asked_is_said():
     settings = {"model.pooling": "mean", "model.learning_rate": 1.0, **{f"model.gpt.{n}": 1 for n in "abc"}}
     rows = [Row("1", "row 1"), Row("2", "row 2", "what", settings)]
     runs = [Run(row.name, 1, None, "", row.settings, None, "last") for row in rows]
-    lines = tables.lines(rows, runs, {runs[0].key: result(GOOD), runs[1].key: other(BAD, settings=settings)}, WHAT)
-    (sentence,) = sentences.sentences(lines, WHAT)
+    found = {runs[0].key: result(GOOD), runs[1].key: other(BAD, settings=settings)}
+    (sentence,) = answers(build_table(rows, combine_results(runs, found), WHAT))
     described = "Row 2 (with model.gpt.a, model.gpt.b, model.gpt.c and 1 more of its own) scored 30.0 points less"
     assert sentence.startswith(f"What? {described}")
 
 
-def test_nothing_is_said_where_nothing_can_be_compared():
-    assert sentences.sentences(table_of([result(GOOD)]), WHAT) == []
-    assert sentences.sentences(table_of([result(GOOD)], [{"seed": 1, "error": "broken"}]), WHAT) == []
-    (sentence,) = sentences.sentences(table_of([{"seed": 1, "error": "broken"}], [other(GOOD)]), WHAT)
-    assert sentence == "Nothing is compared with row 1, as it is incomplete (failed: broken)."
-    (sentence,) = sentences.sentences(table_of([], [other(GOOD)], wanted=1), WHAT)
-    assert sentence.endswith("(not run).")
-
-
 def test_nothing_is_claimed_of_rows_with_some_of_their_runs():
+    assert answers(table_of([result(GOOD)])) == []
+    (sentence,) = answers(table_of([], [other(GOOD)], wanted=1))
+    assert sentence.endswith("(not run).")
     first = [result(GOOD, seed) for seed in range(5)]
-    lines = table_of(first, [other(BAD, 0), other(BAD, 1)], wanted=5)
-    assert sentences.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
-    assert "(2 of 5 runs)" in tables.markdown(lines)
-    lines = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
-    assert "Nothing is compared with row 1, as it is incomplete (2 of 5 runs)" in sentences.sentences(lines, WHAT)[0]
+    table = table_of(first, [other(BAD, 0), other(BAD, 1)], wanted=5)
+    assert answers(table) == ["Row 2 is not compared with row 1: 2 of 5 runs."]
+    assert "(2 of 5 runs)" in format_markdown(table)
+    table = table_of(first[:2], [other(BAD, seed) for seed in range(5)], wanted=5)
+    assert "Nothing is compared with row 1, as it is incomplete (2 of 5 runs)" in answers(table)[0]
 
 
 def test_sentences_and_table_tell_the_seeds_and_folds_that_there_are():
     def folds(of, seed):
         return [of("1" * 25 + "0" * 25, seed, fold=fold, test_rows=str(fold)) for fold in range(2)]
 
-    lines = table_of(folds(result, 1) + folds(result, 2), folds(other, 1))
-    assert [line.seeds for line in lines] == [2, 1]
-    assert sentences.sentences(lines, WHAT)[0].endswith("; n = 100, 1 or 2 seeds, 2 folds.")
-    assert "(1 or 2 seeds, 2 folds)" in tables.markdown(lines)
+    table = table_of(folds(result, 1) + folds(result, 2), folds(other, 1))
+    assert list(table["seeds"]) == [2, 1]
+    assert answers(table)[0].endswith("; n = 100, 1 or 2 seeds, 2 folds.")
+    assert "(1 or 2 seeds, 2 folds)" in format_markdown(table)
 
 
 def test_a_smoke_test_says_that_it_is_one_and_answers_nothing():
-    lines = table_of([result(GOOD)], [other(BAD)], smoke=True)
-    assert sentences.sentences(lines, WHAT) == ["A smoke test answers no question."]
-    assert tables.markdown(lines).startswith("**Smoke test: tiny models")
-    assert "true" in tables.comma_separated(lines).splitlines()[1].split(",")
-    assert figures.forest_plot(lines).axes[0].get_title("left") == "Smoke test: tiny models"
+    table = table_of([result(GOOD)], [other(BAD)], smoke=True)
+    assert answers(table) == ["A smoke test answers no question."]
+    assert format_markdown(table).startswith("**Smoke test: tiny models")
+    assert {row["smoke"] for row in csv_rows(table)} == {"true"}
+    assert figures.forest_plot(table).axes[0].get_title("left") == "Smoke test: tiny models"
 
 
 def test_a_title_is_not_used_where_a_smoke_test_replaced_what_it_names():
     padded = [row for row in read_study(CONFIGS / "study" / "article.yaml")[0].rows if row.name in ("1", "13")]
     for smoke, title in ((True, "GPT, 2 blocks"), (False, "padded to 1,024")):
-        width = 64 if smoke else 1024
         runs = [Run(row.name, 1, None, "", row.settings | (row.smoke if smoke else {}), None, "last") for row in padded]
-        found = dict(zip([run.key for run in runs], [result(GOOD), result(GOOD)], strict=True))
-        found[runs[1].key] |= {
-            "trained": "GPT, 2 blocks",
-            "settings": {"model.pooling": "last_token", "data.batching.pad_to": width},
-        }
-        assert tables.lines(padded, runs, found, {})[1].title == title
+        settings = {"model.pooling": "last_token", "data.batching.pad_to": 64 if smoke else 1024}
+        found = {runs[0].key: result(GOOD), runs[1].key: result(GOOD, trained="GPT, 2 blocks", settings=settings)}
+        assert build_table(padded, combine_results(runs, found), {})["title"][1] == title
 
 
 def test_settings_of_the_command_line_are_named():
-    text = tables.markdown(table_of([result(GOOD)], [other(BAD)], given={"model.gpt": {"n_layer": 1}}))
+    text = format_markdown(table_of([result(GOOD)], [other(BAD)], given={"model.gpt": {"n_layer": 1}}))
     assert '- With --model.gpt {"n_layer": 1}: rows 1, 2' in text
 
 
@@ -340,12 +348,12 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     rows = [plan.rows[0], plan.rows[1], plan.rows[3]]
     runs = plan.runs(rows, base, 1, 0, given, smoke=False)
     found = {run.key: perform(run, tmp_path, tmp_path) | {"seed": run.seed, "peak_memory": 1} for run in runs}
-    lines = tables.lines(rows, runs, found, plan.questions)
+    table = build_table(rows, combine_results(runs, found), plan.questions)
     trained = "GPT, 1 block x 8 channels, random weights, all layers, mean"
-    assert [line.title for line in lines] == [f"everything ({trained})", "head only", "character SVM"]
-    assert [line.family for line in lines] == ["gpt", "gpt", "classical"]
-    assert [line.obstacle for line in lines] == ["", "", ""]
-    said = sentences.sentences(lines, plan.questions)
+    assert list(table["title"]) == [f"everything ({trained})", "head only", "character SVM"]
+    assert list(table["family"]) == ["gpt", "gpt", "classical"]
+    assert list(table["obstacle"]) == ["", "", ""]
+    said = answer_questions(table, plan.questions)
     assert [sentence.split("?")[0] for sentence in said] == ["Which layers", "Is it worth it"]
     assert all(trained in sentence for sentence in said)
 
@@ -354,7 +362,7 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     data.setup("fit")
     train, test = data.tables["train"], data.tables["test"]
     predicted = CLASSICAL["character_svm"]().fit(train["text"], train["label"]).predict(test["text"])
-    assert lines[2].f1 == pytest.approx(f1_score(test["label"], predicted, average="macro"))
+    assert table["test_f1_macro"][2] == pytest.approx(f1_score(test["label"], predicted, average="macro"))
 
 
 def test_a_study_of_texts_with_several_labels_is_refused(study, tmp_path):
@@ -382,11 +390,11 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
             runs.append(result("", seed, fold=fold) | _result({"test": scored}, ["a", "b", "c"]))
             for split in ("train", "val"):
                 runs[-1]["accuracy"][split] = [1, 1]
-    (line,) = table_of(runs)
-    assert line.f1 == pytest.approx(np.mean(by_seed))
-    assert f"| {100 * line.f1:.2f} |" in tables.markdown([line])
-    (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
-    assert float(row["test_f1_macro"]) == line.f1
+    table = table_of(runs)
+    f1 = table["test_f1_macro"][0]
+    assert f1 == pytest.approx(np.mean(by_seed))
+    assert f"| {100 * f1:.2f} |" in format_markdown(table)
+    assert float(csv_rows(table)[0]["test_f1_macro"]) == f1
 
 
 @pytest.mark.parametrize("names", [["ham", "spam"], ["spam", "ham"]])
@@ -397,7 +405,7 @@ def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
     for seed in (1, 2):
         scores = rng.normal(3 * spam).round(5)
         fpr, tpr, _ = roc_curve(spam, scores, drop_intermediate=False)
-        recalls.append([tpr[fpr <= rate].max() for rate in tables.RATES])
+        recalls.append([tpr[fpr <= rate].max() for rate in RATES])
         precisions.append(average_precision_score(spam, scores))
         labels = np.where(spam, "spam", "ham").astype(object)
         log_odds = scores if names[1] == "spam" else -scores
@@ -405,28 +413,28 @@ def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
             scored = Scored(labels[part], labels[part], np.arange(1500)[part], log_odds[part])
             runs.append(result("", seed, fold=fold) | _result({"test": scored}, names))
             runs[-1]["accuracy"] |= {split: [1, 1] for split in ("train", "val")}
-    (line,) = table_of(runs)
-    assert line.rarer == "spam"
-    assert [line.recalls[rate].value for rate in tables.RATES] == pytest.approx(np.mean(recalls, axis=0))
-    assert line.average_precision.value == pytest.approx(np.mean(precisions))
-    assert line.average_precision.low < line.average_precision.value < line.average_precision.high
-    shown = tables.markdown([line])
-    assert f"| {str(line.average_precision).replace(' %', '')} |" in shown
+    table = table_of(runs)
+    line = table.iloc[0]
+    assert line["rarer"] == "spam"
+    assert list(line[list(RECALLS)]) == pytest.approx(np.mean(recalls, axis=0))
+    assert line["average_precision"] == pytest.approx(np.mean(precisions))
+    assert line["average_precision_low"] < line["average_precision"] < line["average_precision_high"]
+    shown, (row,) = format_markdown(table), csv_rows(table)
+    assert f"| {100 * line['average_precision']:.2f} [" in shown
     assert "| recall at FPR 0.1% | recall at FPR 1.0% |" in shown
-    assert f"| {str(line.recalls[0.01]).replace(' %', '')} |" in shown
+    assert f"| {100 * line[RECALLS[1]]:.2f} [" in shown
     assert "% of class spam found" in shown
-    (row,) = csv.DictReader(io.StringIO(tables.comma_separated([line])))
-    assert float(row["average_precision"]) == line.average_precision.value
-    assert float(row["recall_at_fpr_0.001"]) == line.recalls[0.001].value
-    (few,) = table_of(runs[:1])
-    assert set(few.recalls) == {0.01}  # of fewer than 1,000 others one is already more than 0.1 %
+    assert float(row["average_precision"]) == line["average_precision"]
+    assert float(row["recall_at_fpr_0.001"]) == line[RECALLS[0]]
+    few = table_of(runs[:1]).iloc[0]  # of fewer than 1,000 others one is already more than 0.1 %
+    assert list(few[list(RECALLS)].isna()) == [True, False]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 25])
 def test_labels_of_a_figure_do_not_overlap(rows):
     long = "ModernBERT-base 149M, random weights, LoRA, rank 16, alpha 16, last position"
-    lines = table_of(*([result("1" * 99 + "0", trained=long)] for _ in range(rows))) if rows else []
-    figure = figures.forest_plot(lines)
+    table = table_of(*([result("1" * 99 + "0", trained=long)] for _ in range(max(1, rows))))[:rows]
+    figure = figures.forest_plot(table)
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(boxes) == rows or not rows
@@ -436,31 +444,24 @@ def test_labels_of_a_figure_do_not_overlap(rows):
 
 def test_p_values_are_corrected_for_the_number_of_rows():
     base, worse = result("1" * 100), result("1" * 92 + "0" * 8)  # exact McNemar: 2 * 0.5 ** 8
-    alone = table_of([base], [worse])[1]
-    assert alone.p == alone.p_corrected == pytest.approx(2 * 0.5**8)
-    among = table_of([base], [worse], [base], [base])[1]
-    assert among.p_corrected == pytest.approx(3 * 2 * 0.5**8)
-
-
-def test_rows_with_other_test_texts_are_not_paired():
-    lines = table_of([result("1" * 10)], [other("1" * 10, test_rows="others")])
-    assert lines[1].p is None
-    assert sentences.sentences(lines, WHAT) == ["Row 2 is not compared with row 1: it was tested on other texts."]
+    alone = table_of([base], [worse]).iloc[1]
+    assert alone["p"] == alone["p_corrected"] == pytest.approx(2 * 0.5**8)
+    assert table_of([base], [worse], [base], [base])["p_corrected"][1] == pytest.approx(3 * 2 * 0.5**8)
 
 
 def test_a_failed_row_shows_its_error_and_an_unfinished_one_how_much_is_there():
-    lines = table_of([result("10", 1), {"seed": 2, "error": "out of memory"}], [{"seed": 1, "error": "no such | file"}])
-    text = tables.markdown(lines)
+    table = table_of([result("10", 1), {"seed": 2, "error": "out of memory"}], [{"seed": 1, "error": "no such | file"}])
+    text = format_markdown(table)
     assert "(1 of 2 runs; failed: out of memory)" in text
     assert "failed: no such / file" in text
-    assert sentences.sentences(lines, WHAT) == []
+    assert answers(table) == []
 
 
 def test_seeds_widen_the_interval():
-    calm = table_of([result("1" * 50 + "0" * 50, 1), result("1" * 50 + "0" * 50, 2)])[0].test
-    wild = table_of([result("1" * 90 + "0" * 10, 1), result("1" * 10 + "0" * 90, 2)])[0].test
-    assert calm.value == wild.value == 0.5
-    assert wild.high - wild.low > 2 * (calm.high - calm.low)
+    calm = table_of([result("1" * 50 + "0" * 50, 1), result("1" * 50 + "0" * 50, 2)]).iloc[0]
+    wild = table_of([result("1" * 90 + "0" * 10, 1), result("1" * 10 + "0" * 90, 2)]).iloc[0]
+    assert calm["test"] == wild["test"] == 0.5
+    assert wild["test_high"] - wild["test_low"] > 2 * (calm["test_high"] - calm["test_low"])
 
 
 def test_a_half_written_line_is_no_result(tmp_path):
@@ -487,14 +488,3 @@ def test_a_wrong_option_is_refused_before_anything_is_written(study, tmp_path, a
 def test_a_table_needs_a_study(tmp_path, capsys):
     assert main(["study", "table", str(tmp_path)]) == 2
     assert "no study in" in capsys.readouterr().err
-
-
-def test_results_that_do_not_tell_what_was_trained_are_made_again(tmp_path, capsys):
-    run = {"row": "1", "seed": 1, "fold": None, "base": "", "settings": {}, "classical": None, "weights": "last"}
-    before = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
-    plan = {"questions": {"what": "What?"}, "rows": [{"name": "1", "title": "first"}], "runs": [run]}
-    (tmp_path / "study.json").write_text(json.dumps(plan))
-    old = {name: value for name, value in result(GOOD).items() if name not in ("family", "trained", "test_classes")}
-    (tmp_path / "results.jsonl").write_text(json.dumps(old | {"key": before}) + "\n")
-    assert main(["study", "table", str(tmp_path)]) == 0
-    assert "not run" in capsys.readouterr().out

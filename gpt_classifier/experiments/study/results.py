@@ -1,13 +1,16 @@
 """Writes what a study plans, and its results as tables, figures and sentences."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from gpt_classifier.experiments.study import figures, learning_curve, sentences
-from gpt_classifier.experiments.study import table as tables
+from gpt_classifier.experiments.study import figures
+from gpt_classifier.experiments.study.learning_curve import describe_curves, format_curves
 from gpt_classifier.experiments.study.plan import Question, Row, Run, Study
-from gpt_classifier.experiments.study.runner import results_of
+from gpt_classifier.experiments.study.runner import collect_results
+from gpt_classifier.experiments.study.sentences import answer_questions
+from gpt_classifier.experiments.study.table import build_table, format_csv, format_markdown, largest_fraction
 from gpt_classifier.files import whole_file
 
 
@@ -40,39 +43,31 @@ def write_results(folder: Path, printed: str = "markdown") -> None:
     """
     plan = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
-    questions = {  # earlier versions wrote texts
-        key: Question(value) if isinstance(value, str) else Question(**value)
-        for key, value in plan["questions"].items()
-    }
-    results = results_of(runs, folder)
-    found = learning_curve.curves(rows, runs, results, questions)
-    lines = next(reversed(found.values()))
-    answers = "".join(f"- {sentence}\n" for sentence in sentences.sentences(lines, questions))
-    content = {
-        "markdown": tables.markdown(lines) + (f"\n{answers}" if answers else ""),
-        "csv": tables.comma_separated(lines),
-    }
-    if len(found) > 1:
-        more = "".join(f"- {sentence}\n" for sentence in learning_curve.sentences(found, results))
-        content["markdown"] += f"\n{learning_curve.markdown(found)}\n{more}"
-        content["csv"] = tables.comma_separated([line for part in found.values() for line in part if line.runs])
-    for name, text in (("table.md", content["markdown"]), ("table.csv", content["csv"])):
+    questions = {key: Question(**value) for key, value in plan["questions"].items()}
+    points = build_table(rows, collect_results(runs, folder), questions)
+    table = largest_fraction(points)
+    markdown, csv = format_markdown(table), format_csv(table)
+    drawn = {"intervals": ("test accuracy", figures.forest_plot(table))}
+    if sentences := answer_questions(table, questions):
+        markdown += "\n" + _list(sentences)
+    if len(points) > len(table):
+        markdown += f"\n{format_curves(points)}\n{_list(describe_curves(points))}"
+        csv = format_csv(points[points["runs_wanted"] > 0])
+        drawn["learning_curve"] = ("learning curve", figures.draw_learning_curve(points))
+    for name, text in (("table.md", markdown), ("table.csv", csv)):
         with whole_file(folder / name) as path:
             path.write_bytes(text.encode())  # with line ends as they are
-    drawn = {"intervals": figures.forest_plot(lines)}
-    if len(found) > 1:
-        drawn["learning_curve"] = figures.learning_curve(found)
-    for name, figure in drawn.items():
-        with whole_file(folder / f"{name}.png") as path:
-            figure.savefig(path, format="png")
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard" / "table")) as writer:
-        writer.add_figure("test accuracy", drawn["intervals"])
-        if "learning_curve" in drawn:
-            writer.add_figure("learning curve", drawn["learning_curve"])
-        writer.add_text("table", content["markdown"])
-    if printed == "markdown":
-        print(f"\n{content[printed]}\n{folder / 'table.md'}, table.csv, {', '.join(f'{name}.png' for name in drawn)}")
-    else:
-        print(content[printed], end="")
+        for name, (title, figure) in drawn.items():
+            with whole_file(folder / f"{name}.png") as path:
+                figure.savefig(path, format="png")
+            writer.add_figure(title, figure)
+        writer.add_text("table", markdown)
+    names = ", ".join(f"{name}.png" for name in drawn)
+    print(csv if printed == "csv" else f"\n{markdown}\n{folder / 'table.md'}, table.csv, {names}\n", end="")
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "".join(f"- {sentence}\n" for sentence in sentences)

@@ -6,7 +6,7 @@ from pathlib import Path
 from gpt_classifier.errors import InputError
 from gpt_classifier.experiments.study.plan import checked_fractions, chosen_rows
 from gpt_classifier.experiments.study.results import write_plan, write_results
-from gpt_classifier.experiments.study.runner import Runner, results_of
+from gpt_classifier.experiments.study.runner import Runner, collect_results
 from gpt_classifier.training.overrides import Settings
 
 
@@ -42,7 +42,7 @@ def run_study(
     write_plan(folder, study, chosen, runs)
     runner.perform(runs)
     write_results(folder)
-    if runs and all("error" in result for result in results_of(runs, folder).values()):
+    if runs and collect_results(runs, folder)["error"].all():
         raise InputError(f"no run has a result: {folder / 'table.md'} has the reasons")
 
 

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
+
+import pandas as pd
 
 from gpt_classifier.experiments.study.plan import Result, Run
 from gpt_classifier.files import writable_folder
@@ -125,7 +127,22 @@ def _gpus() -> list[str]:
     return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
 
 
-def results_of(runs: Iterable[Run], folder: Path) -> dict[str, Result]:
-    """The newest result of each of ``runs`` that has one, by key."""
-    keys = {run.key for run in runs}
-    return {result["key"]: result for result in read_results(folder) if result["key"] in keys}
+def collect_results(runs: Sequence[Run], folder: Path) -> pd.DataFrame:
+    """A row for each of ``runs`` with its newest result: ``done`` tells whether there is one, ``error`` why it failed.
+
+    Counts of a split are in two columns, such as ``test_hits``, texts classified correctly, and ``test_texts``.
+    """
+    return combine_results(runs, {result["key"]: result for result in read_results(folder)})
+
+
+def combine_results(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
+    rows = []
+    for run in runs:
+        result = results.get(run.key, {"error": ""})
+        counts: Result = {}
+        for split, (hits, texts) in result.get("accuracy", {}).items():
+            counts |= {f"{split}_hits": hits, f"{split}_texts": texts}
+        planned = vars(run) | {"asked": run.settings, "done": "error" not in result, "error": ""}
+        rows.append(planned | result | counts)
+    frame = pd.DataFrame(rows, dtype=object)  # whole numbers stay whole beside missing ones
+    return frame.astype({"done": bool})

@@ -2,65 +2,65 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from gpt_classifier.experiments.study.plan import Question
-from gpt_classifier.experiments.study.table import Line, seeds_and_folds
+from gpt_classifier.experiments.study.table import Line, count_seeds_and_folds, read_lines
 from gpt_classifier.statistics.paired_tests import ALPHA, number, signed
 
 
-def sentences(table: Sequence[Line], questions: Mapping[str, Question]) -> list[str]:
+def answer_questions(table: pd.DataFrame, questions: Mapping[str, Question]) -> list[str]:
     """One sentence for each question that is answered, then one for each row that answers none, with the reason."""
-    if any(run.smoke for line in table for run in line.runs):
+    if (table["smoke"] == "true").any():
         return ["A smoke test answers no question."]
-    others = [line for line in table[1:] if line.test is not None and line.row.question is not None]
-    compared = [line for line in others if line.p_corrected is not None]
-    rivals = [line for line in table if any(other.against is line for other in others)]
-    said = []
+    lines = read_lines(table)
+    others = [line for line in lines[1:] if line.seeds and line.question]
+    compared = [line for line in others if pd.notna(line.p)]
+    rivals = [line for line in lines if any(other.against == line.row for other in others)]
+    sentences = []
     for key, question in questions.items():
         for rival in rivals:
-            answers = [line for line in compared if line.row.question == key and line.against is rival]
+            answers = [line for line in compared if (line.question, line.against) == (key, rival.row)]
             if answers := [line for line in answers if not line.obstacle]:
                 claims = _claims(answers, rival)
-                said.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
+                sentences.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
     for line in compared:
-        if line.obstacle and line.against is not None:
+        if line.obstacle:
             # Rows with equal descriptions differ in settings that the sentence would not name.
-            fact = "" if line.trained == line.against.trained else f": {_claims([line], line.against)} It"
-            asked = questions[line.row.question or ""].ask
-            said.append(f"Row {line.row.name}{fact} gives no answer to {asked!r}, because {line.obstacle}.")
+            rival = next(rival for rival in rivals if rival.row == line.against)
+            claim = "" if line.trained == rival.trained else f": {_claims([line], rival)} It"
+            asked = questions[line.question].ask
+            sentences.append(f"Row {line.row}{claim} gives no answer to {asked!r}, because {line.obstacle}.")
     for rival in rivals:
-        if rival.test is None or not rival.complete:
-            said.append(f"Nothing is compared with row {rival.row.name}, as it is incomplete ({rival.state}).")
+        if not rival.seeds or not rival.complete:
+            sentences.append(f"Nothing is compared with row {rival.row}, as it is incomplete ({rival.state}).")
             continue
         for line in others:
-            if line.against is rival and line.p_corrected is None:
+            if line.against == rival.row and pd.isna(line.p):
                 why = "it was tested on other texts" if line.complete else line.state
-                said.append(f"Row {line.row.name} is not compared with row {rival.row.name}: {why}.")
-    return said
+                sentences.append(f"Row {line.row} is not compared with row {rival.row}: {why}.")
+    return sentences
 
 
-def _claims(answers: list[Line], first: Line) -> str:
-    """Which of ``answers`` differ significantly from ``first``, and which show no evidence either way."""
-    claims = []
-    unclear = []
+def _claims(answers: Sequence[Line], rival: Line) -> str:
+    """Which of ``answers`` differ significantly from ``rival``, and which show no evidence either way."""
+    claims, unclear = [], []
     for line in answers:
-        assert line.difference is not None
-        assert line.p_corrected is not None
         if line.p_corrected < ALPHA:
-            more = "more" if line.difference > 0 else "less"
+            more = "more" if line.difference_points > 0 else "less"
             claims.append(
-                f"{_described(line)} scored {abs(line.difference):.1f} points {more} than {first.title} "
+                f"{_describe(line)} scored {abs(line.difference_points):.1f} points {more} than {rival.title} "
                 f"(p {number(line.p_corrected)})"
             )
         else:
-            unclear.append(f"{_described(line)} ({signed(line.difference)} points)")
+            unclear.append(f"{_describe(line)} ({signed(line.difference_points)} points)")
     if unclear:
-        against = "" if claims else f", compared with {first.title}"
+        against = "" if claims else f", compared with {rival.title}"
         claims.append(f"no evidence either way for {', '.join(unclear)}{against}")
-    text = "; ".join(claims)
-    return f"{text}; n = {first.texts:,}, {seeds_and_folds([first, *answers])}."
+    return f"{'; '.join(claims)}; n = {rival.texts:,}, {count_seeds_and_folds([rival, *answers])}."
 
 
-def _described(line: Line) -> str:
+def _describe(line: Line) -> str:
     """Its title, and the settings that differ besides the one in question: the answer is about all of them together."""
     if not line.also:
         return line.title
