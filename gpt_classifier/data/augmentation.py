@@ -42,7 +42,7 @@ class AugmentationConfig:
     def __bool__(self) -> bool:
         return self.crop > 0 or self.delete > 0 or self.case > 0
 
-    def changed(self, text: str, rng: np.random.Generator) -> str:
+    def change(self, text: str, rng: np.random.Generator) -> str:
         """A random version of the text."""
         words = WORD.findall(text)
         if len(words) > MINIMUM and rng.random() < self.crop:
@@ -57,6 +57,7 @@ class AugmentationConfig:
         return CASES[rng.integers(len(CASES))](text) if rng.random() < self.case else text
 
 
+@dataclass(eq=False)
 class AugmentedTexts(Dataset[Batch]):
     """The rows of ``encoded``, made of random versions of their ``texts``, which are tokenized as they are read.
 
@@ -64,23 +65,19 @@ class AugmentedTexts(Dataset[Batch]):
     more processes, sees the same.
     """
 
-    def __init__(
-        self,
-        encoded: EncodedTexts,
-        texts: Sequence[str],
-        config: AugmentationConfig,
-        seed: int,
-        epoch: Callable[[], int],
-    ) -> None:
-        self.encoded, self.texts, self.config, self.seed, self.epoch_now = encoded, texts, config, seed, epoch
+    encoded: EncodedTexts
+    texts: Sequence[str]
+    config: AugmentationConfig
+    seed: int
+    epoch: Callable[[], int]
 
     def __len__(self) -> int:
         return len(self.encoded)
 
     def __getitem__(self, rows: list[int]) -> Batch:
-        epoch, numbers = self.epoch_now(), self.encoded.rows[rows]
+        epoch, numbers = self.epoch(), self.encoded.rows[rows]
         texts = [
-            self.config.changed(self.texts[row], np.random.default_rng([self.seed, epoch, number]))
+            self.config.change(self.texts[row], np.random.default_rng([self.seed, epoch, number]))
             for row, number in zip(rows, numbers.tolist(), strict=True)
         ]
         labels = None if self.encoded.labels is None else self.encoded.labels[rows]

@@ -14,7 +14,7 @@ from gpt_classifier.errors import InputError
 Balance = Literal["none", "undersample", "class_weights"]
 
 
-def chosen_rows(
+def choose_training_rows(
     train: pd.DataFrame, names: Sequence[str], balance: Balance, fraction: float, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """The training rows that are used, undersampled and then in part, and a sentence on each choice."""
@@ -25,13 +25,13 @@ def chosen_rows(
         if counts := ", ".join(f"{dropped[name]:,} {name}" for name in names if dropped.get(name)):
             notes.append(f"training rows dropped by undersampling: {counts}")
     if fraction < 1:  # of balanced rows: else subsets would not be nested
-        all_rows, train = train, nested_subset(train, fraction, seed)
+        all_rows, train = train, choose_subset(train, fraction, seed)
         used = f"{len(train):,} of {len(all_rows):,}"
         notes.append(f"training rows used: {used} (splitting.train_fraction {fraction:g})")
     return train, notes
 
 
-def class_weights(train: pd.DataFrame, names: Sequence[str]) -> Tensor:
+def compute_class_weights(train: pd.DataFrame, names: Sequence[str]) -> Tensor:
     """(K,) the weight of each class in the loss: 1 / its frequency, on average 1 over training rows.
 
     Where a text may have several labels, that of its texts beside those without it, as of
@@ -59,7 +59,7 @@ def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table.groupby("label").sample(smallest, random_state=seed).sort_index()
 
 
-def nested_subset(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
+def choose_subset(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """This share of the rows of each class, in their order, and the first row of each class or label.
 
     Rows are shuffled by the seed alone and the first ones of each class are taken, so the rows of a smaller fraction

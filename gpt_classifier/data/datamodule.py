@@ -13,18 +13,16 @@ from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.augmentation import AugmentationConfig, AugmentedTexts
 from gpt_classifier.data.balance import Balance
 from gpt_classifier.data.datasets import Columns
-from gpt_classifier.data.encoded import EncodedTexts, StreamedTexts
-from gpt_classifier.data.encoding import UNFITTED, Encoding, encode_table
-from gpt_classifier.data.labels import declared_names
-from gpt_classifier.data.preparation import Empty, Preparation, Rows
+from gpt_classifier.data.encoded import UNFITTED, EncodedTexts, Encoding, StreamedTexts, encode_table
+from gpt_classifier.data.labels import check_class_names
+from gpt_classifier.data.preparation import Empty, Preparation, Rows, choose_unlabelled
 from gpt_classifier.data.rare_classes import RareClasses
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule, training_seed
 from gpt_classifier.data.samplers import BatchingConfig, EvaluationBatches, loader
-from gpt_classifier.data.sources import IN_MEMORY, Sources, check_sources, in_memory, table_of_lists
+from gpt_classifier.data.sources import IN_MEMORY, Sources, build_table, check_sources, use_tables
 from gpt_classifier.data.splits import OF_THE_BOOK, Split, Splits, SplittingConfig
 from gpt_classifier.data.summary import summarize
-from gpt_classifier.data.unlabelled import choose_unlabelled
 from gpt_classifier.errors import InputError
 from gpt_classifier.settings import check_choice, grouped, plain
 from gpt_classifier.text.bpe import TrainTokenizer
@@ -115,7 +113,7 @@ class TextDataModule(ResumableDataModule):
         check_choice("truncation", truncation, Truncation)
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
-        names = declared_names(class_names)
+        names = check_class_names(class_names)
         if multi_label == datasets.COLUMNS:
             names = names or ([label_column] if isinstance(label_column, str) else list(label_column))
         self.preparation = Preparation(
@@ -153,7 +151,7 @@ class TextDataModule(ResumableDataModule):
         """
         data = cls(source=IN_MEMORY, **settings)
         given = {"train": train, "val": val, "test": test, "predict": predict}
-        data.sources = in_memory(data.sources, given, data.preparation.class_names)
+        data.sources = use_tables(data.sources, given, data.preparation.class_names)
         return data
 
     @classmethod
@@ -165,7 +163,7 @@ class TextDataModule(ResumableDataModule):
         With ``multi_label="lists"``, for texts and the list of labels of each.
         """
         columns = {"text_column": "text", "label_column": "label"} | settings
-        table = table_of_lists(texts, labels, columns["text_column"], columns["label_column"])
+        table = build_table(texts, labels, columns["text_column"], columns["label_column"])
         return cls.from_tables(table, **columns)
 
     # ---------------------------------------------------------------- rows

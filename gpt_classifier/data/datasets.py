@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gpt_classifier.data.readers import AS_NAMED, FORMATS, FileFormat, paths, read_columns
-from gpt_classifier.data.values import is_missing, names_of, text_of, texts_of
+from gpt_classifier.data.readers import AS_NAMED, FORMATS, FileFormat, expand_paths, read_columns
+from gpt_classifier.data.values import is_missing, to_names, to_text, to_texts
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import fetch
 
@@ -87,12 +87,12 @@ class Columns:
         def place(column: str) -> Callable[[int], str]:
             return lambda position: f"{column} in row {first_row + position} of {where}"
 
-        parts = [texts_of(frame[name], place(name)) for name in _as_list(self.text)]
+        parts = [to_texts(frame[name], place(name)) for name in _as_list(self.text)]
         texts = parts[0] if len(parts) == 1 else [self._join(row) for row in zip(*parts, strict=True)]
         table: dict[str, Sequence[Any]] = {"text": texts, "label": self._labels(frame, place)}
         for name, column in (("group", self.group), ("split", self.split)):
             if column is not None:
-                table[name] = names_of(frame[column], place(column))
+                table[name] = to_names(frame[column], place(column))
         result = pd.DataFrame(table, dtype=object)  # otherwise pandas converts None to NaN
         result.insert(2, "row", range(first_row, first_row + len(frame)))
         return result
@@ -109,11 +109,11 @@ class Columns:
         assert isinstance(self.label, str), "checked when this was made"
         where = place(self.label)
         if self.multi_label is None:
-            return names_of(frame[self.label], where, self.known)
+            return to_names(frame[self.label], where, self.known)
         cells = [_several(value, self.multi_label, where(n)) for n, value in enumerate(frame[self.label])]
         rows = [n for n, cell in enumerate(cells) for _ in (() if cell is None else cell)]
         labels = itertools.chain.from_iterable(cell for cell in cells if cell is not None)
-        each = iter(names_of(labels, lambda n: f"a label of {where(rows[n])}", self.known))
+        each = iter(to_names(labels, lambda n: f"a label of {where(rows[n])}", self.known))
         return [None if cell is None else _label_set(itertools.islice(each, len(cell))) for cell in cells]
 
     def _join(self, parts: Iterable[str | None]) -> str | None:
@@ -132,10 +132,10 @@ def load(source: str | Sequence[str], columns: Columns = DEFAULT, file_format: F
         return NAMED[str(source)]()
     check_files(source)
     frame = pd.concat(read_columns(source, columns.names(), hint=HINT, file_format=file_format), ignore_index=True)
-    return by_split(columns.table(frame, 0, title(source)), columns, title(source))
+    return divide_by_column(columns.table(frame, 0, title(source)), columns, title(source))
 
 
-def by_split(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
+def divide_by_column(table: pd.DataFrame, columns: Columns, where: str) -> Tables:
     """Divides the table by its split column; without one, all rows are ``train``."""
     if columns.split is None:
         return {"train": table}
@@ -194,7 +194,7 @@ def read_chunks(
 
 def check_files(source: str | Sequence[str]) -> None:
     """Raises ``InputError`` if a file does not exist."""
-    for path in paths(source):
+    for path in expand_paths(source):
         if not Path(path).is_file():
             raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
@@ -214,7 +214,7 @@ def _several(value: Any, multi_label: str, where: str) -> Sequence[Any] | None:
         raise InputError(f"multi_label is {multi_label!r}, but {where} is {value!r}: {way_out}")
     if is_list:
         return value
-    return [value] if isinstance(value, Number) else str(text_of(value, lambda: where)).split(multi_label)
+    return [value] if isinstance(value, Number) else str(to_text(value, lambda: where)).split(multi_label)
 
 
 def _flag(value: Any, where: str) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def fingerprints(texts: Iterable[str]) -> np.ndarray:
+def compute_fingerprints(texts: Iterable[str]) -> np.ndarray:
     """(N,) int64, equal for near-duplicates."""
     # A lone surrogate, which is invalid in UTF-8, is hashed unchanged.
     digests = (blake2b(near_duplicate_key(t).encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
@@ -23,17 +23,17 @@ def fingerprints(texts: Iterable[str]) -> np.ndarray:
 
 def training_fingerprints(texts: Iterable[str]) -> Tensor:
     """(M,) int64, the sorted distinct fingerprints, as stored with a model."""
-    return torch.from_numpy(np.unique(fingerprints(texts)))
+    return torch.from_numpy(np.unique(compute_fingerprints(texts)))
 
 
-def digest(texts: Iterable[str]) -> str:
+def compute_digest(texts: Iterable[str]) -> str:
     """A short hash of texts in their order, the same for texts that differ only as near-duplicates do."""
-    return blake2b(fingerprints(texts).astype("<i8").tobytes(), digest_size=8).hexdigest()
+    return blake2b(compute_fingerprints(texts).astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
-def trained_on(texts: Iterable[str], known: Tensor) -> np.ndarray:
+def find_trained_on(texts: Iterable[str], known: Tensor) -> np.ndarray:
     """(N,) bool, whether a text or a near-duplicate of it has one of the fingerprints ``known`` (M,)."""
-    return np.isin(fingerprints(texts), known.numpy())
+    return np.isin(compute_fingerprints(texts), known.numpy())
 
 
 NUMBER = re.compile(r"\d+")

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from gpt_classifier.data.datasets import Tables
 from gpt_classifier.data.duplicates import near_duplicate_key
-from gpt_classifier.data.values import names_of
+from gpt_classifier.data.values import to_names
 from gpt_classifier.errors import InputError
 
 INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
-def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
+def handle_empty_texts(tables: Tables, empty: str) -> tuple[Tables, int]:
     """The tables, their missing texts as ``""``, and the number of rows without text.
 
     Args:
@@ -40,19 +40,19 @@ def without_empty(tables: Tables, empty: str) -> tuple[Tables, int]:
     return result, total
 
 
-def declared_names(given: Sequence[str | int | float | bool] | None) -> list[str]:
+def check_class_names(given: Sequence[str | int | float | bool] | None) -> list[str]:
     """The class names that a setting declares, as texts. Raises ``InputError`` unless they are distinct names."""
     if any(isinstance(name, bool) for name in given or []):
         raise InputError(
             f"class_names are {given}: write names such as yes and no in quotes, or YAML reads true and false"
         )
-    names = [str(name) for name in names_of(given or [], lambda n: f"class_names[{n}]")]
+    names = [str(name) for name in to_names(given or [], lambda n: f"class_names[{n}]")]
     if len(set(names)) != len(names):
         raise InputError(f"class_names are {given}, expected distinct names")
     return names
 
 
-def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
+def decide_class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, str]) -> list[str]:
     """The declared names, or the sorted labels of the training rows; ``files`` are the sources for messages, by split.
 
     Raises ``InputError`` for rows with another label or none, and for training rows of a single class.
@@ -64,7 +64,7 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
                 f"{files[name]}"
             )
     train: pd.Series | None = tables["train"]["label"] if "train" in tables else None
-    names = list(declared or ([] if train is None else in_order(train.explode().dropna().unique())))
+    names = list(declared or ([] if train is None else sort_class_names(train.explode().dropna().unique())))
     for name, table in tables.items():
         labels = table["label"].explode().dropna()  # one at a time, where a text has several
         if (unknown := ~labels.isin(names)).any():
@@ -78,14 +78,14 @@ def class_names(tables: Tables, declared: list[str] | None, files: Mapping[str, 
     return names
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_class_names(names: Iterable[str]) -> list[str]:
     """Class names sorted, numerically if all are integers."""
     names = list(names)
     numbers = all(INTEGER.fullmatch(name) for name in names)
     return sorted(names, key=lambda name: (int(name), name) if numbers else (0, name))
 
 
-def label_conflicts(tables: Tables) -> list[str]:
+def describe_label_conflicts(tables: Tables) -> list[str]:
     """A sentence on texts labelled in two ways, and one on near-duplicates labelled in two ways if these are more."""
     rows = pd.concat([table.assign(part=name) for name, table in tables.items()], ignore_index=True)
     what = "labels that differ" if is_multi_label(rows["label"]) else "more than one label"

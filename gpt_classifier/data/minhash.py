@@ -40,7 +40,7 @@ class Words(NamedTuple):
     maximum: int  # maximum number of words of each text
 
 
-def words(texts: Collection[str]) -> Words:
+def find_words(texts: Collection[str]) -> Words:
     """The first words of each text, in lower case."""
     maximum = min(MAX_WORDS, max(10, MAX_ALL_WORDS // max(1, len(texts))))
     numbers: defaultdict[str, int] = defaultdict()
@@ -55,7 +55,7 @@ def words(texts: Collection[str]) -> Words:
     )
 
 
-def similar(texts: Words, known: int | None = None) -> np.ndarray:
+def find_similar(texts: Words, known: int | None = None) -> np.ndarray:
     """(N,) for each text the index of a similar one, or -1.
 
     Similar texts have a Jaccard similarity of at least :data:`SIMILAR`, where all numbers are equal. Only earlier texts

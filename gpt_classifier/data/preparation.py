@@ -1,15 +1,17 @@
 """Rows as they were read -> cleaned, classed, divided, balanced tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from gpt_classifier.data import splits
-from gpt_classifier.data.balance import Balance, chosen_rows, class_weights
-from gpt_classifier.data.labels import class_names, label_conflicts, without_empty
+from gpt_classifier.data.balance import Balance, choose_training_rows, compute_class_weights
+from gpt_classifier.data.duplicates import compute_fingerprints
+from gpt_classifier.data.labels import decide_class_names, describe_label_conflicts, handle_empty_texts
 from gpt_classifier.data.rare_classes import RareClasses, handle_rare_classes
 from gpt_classifier.data.splits import Split, Splits, SplittingConfig
 from gpt_classifier.errors import InputError
@@ -23,9 +25,9 @@ class Rows:
     """The tables of a fit, or of another use of a trained model."""
 
     tables: Splits
-    class_names: list[str]  # in the order of the logits
+    decide_class_names: list[str]  # in the order of the logits
     without_text: int  # number of rows
-    class_weights: Tensor | None = None  # (K,) of the loss
+    compute_class_weights: Tensor | None = None  # (K,) of the loss
     natural_counts: dict[str, int] = field(default_factory=dict)  # rows of each class, where the split balances them
     notes: list[str] = field(default_factory=list)  # on what was dropped, merged or found
     given: tuple[str, ...] = ()  # splits that were read, before train was divided
@@ -37,7 +39,7 @@ class Rows:
 class Preparation:
     """What is done with rows before they are encoded; see :class:`~gpt_classifier.data.datamodule.TextDataModule`."""
 
-    class_names: list[str] | None
+    decide_class_names: list[str] | None
     multi_label: bool
     empty: Empty
     rare_classes: RareClasses
@@ -71,11 +73,11 @@ class Preparation:
         Raises:
             InputError: Rows have no text, no label or an unknown one, or are too few to be divided.
         """
-        tables, without_text = without_empty(read, self.empty)
+        tables, without_text = handle_empty_texts(read, self.empty)
         kept = handle_rare_classes(
             tables, self.rare_classes, known or self.class_names, known, self.split, self.splitting
         )
-        names = class_names(kept.tables, kept.names, titles)
+        names = decide_class_names(kept.tables, kept.names, titles)
         rows = Rows(kept.tables, names, without_text, notes=[kept.note] if kept.note else [], given=tuple(read))
         return self._divided(rows) if whole else rows
 
@@ -84,11 +86,33 @@ class Preparation:
             counts = rows.tables["train"]["label"].value_counts()
             rows.natural_counts = {str(name): int(n) for name, n in counts.items()}
         rows.tables = splits.divide(rows.tables, self.split, self.splitting)
-        rows.notes += label_conflicts(rows.tables)
-        train, notes = chosen_rows(
+        rows.notes += describe_label_conflicts(rows.tables)
+        train, notes = choose_training_rows(
             rows.tables["train"], rows.class_names, self.balance, self.splitting.train_fraction, self.splitting.seed
         )
         rows.tables["train"], rows.notes = train, rows.notes + notes
         if self.balance == "class_weights":
-            rows.class_weights = class_weights(train, rows.class_names)
+            rows.class_weights = compute_class_weights(train, rows.class_names)
         return rows
+
+
+def choose_unlabelled(chunks: Iterable[pd.DataFrame], tables: Splits, title: str) -> tuple[pd.DataFrame, str]:
+    """Those of the read texts that are new, numbered after all rows of ``tables``, and a remark on the others.
+
+    Near-duplicates of rows of any split are left out: those of val and test rows must not train, and those of training
+    rows have a label. Raises ``InputError`` if no text is left.
+    """
+    read = pd.concat(chunks, ignore_index=True)
+    texts = read["text"].fillna("")
+    table = read.assign(text=texts)[texts.str.strip() != ""]
+    known = np.concatenate([compute_fingerprints(rows["text"]) for rows in tables.values()])
+    keys = compute_fingerprints(table["text"])
+    new = ~np.isin(keys, known) & ~pd.Series(keys).duplicated().to_numpy()
+    left = table[new].reset_index(drop=True)
+    if not len(left):
+        raise InputError(f"{title} has no text that is not among the labelled rows: leave out data.unlabelled_source")
+    first = 1 + max(int(rows["row"].max()) for rows in tables.values())
+    counts = {"without text": len(read) - len(table), "near-duplicates of others": len(table) - len(left)}
+    without = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    note = f"{len(left):,} texts without labels from {title}" + (f", {without} left out" if without else "")
+    return left.assign(row=range(first, first + len(left))), note

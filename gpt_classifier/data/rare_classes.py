@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from gpt_classifier.data.datasets import Tables
-from gpt_classifier.data.labels import in_order
+from gpt_classifier.data.labels import sort_class_names
 from gpt_classifier.data.splits import Split, SplittingConfig, count_units, find_units
 from gpt_classifier.errors import InputError
 
@@ -53,7 +53,7 @@ def handle_rare_classes(
     kept, note = _drop_or_merge(tables, keep, merge)
     if not note:
         return Kept(kept, declared)
-    names = [name for name in declared or in_order(keep) if name in keep or name not in counts.index]
+    names = [name for name in declared or sort_class_names(keep) if name in keep or name not in counts.index]
     if not merge:
         return Kept(kept, names, note)
     if OTHER in counts.index:

@@ -78,11 +78,11 @@ def read_columns(
     The file name determines the format: ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet``. All but
     Parquet files can be compressed (``.gz``, ``.bz2``, ``.xz``). ``hint`` ends the error message for a missing column.
     """
-    for path in paths(source):
+    for path in expand_paths(source):
         yield from _read_file(path, columns, rows, hint, file_format)
 
 
-def paths(source: str | Sequence[str]) -> list[str]:
+def expand_paths(source: str | Sequence[str]) -> list[str]:
     """Expands a file name, a pattern such as ``data/*.csv``, or a list of these to file names, in order."""
     found: list[str] = []
     for name in [source] if isinstance(source, str) else source:
@@ -98,11 +98,11 @@ def paths(source: str | Sequence[str]) -> list[str]:
     return found
 
 
-def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
+def describe_files(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
     """A sentence for each file whose content determined how it is read, or seems to have another encoding."""
     sentences = []
-    for path in paths(source):
-        kind = kind_of(path)
+    for path in expand_paths(source):
+        kind = find_format(path)
         with _named(path, kind, file_format):
             if kind in (".csv", ".tsv"):
                 sentences.append(_dialect(path, kind, file_format).note)
@@ -118,7 +118,7 @@ def notes(source: str | Sequence[str], file_format: FileFormat) -> list[str]:
 def _read_file(
     path: str, columns: Sequence[str] | None, rows: int, hint: str, file_format: FileFormat
 ) -> Iterator[pd.DataFrame]:
-    kind = kind_of(path)
+    kind = find_format(path)
     if Path(path).stat().st_size == 0:
         raise InputError(f"{path} is empty: expected rows with the columns {', '.join(columns or ['text', 'label'])}")
     count, pace = 0, Pace()
@@ -161,7 +161,7 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
         raise InputError(f"{path} is not a readable {kind} file: {reason(error)}") from error
 
 
-def kind_of(path: str) -> str:
+def find_format(path: str) -> str:
     """The file's extension, without that of its compression. Raises ``InputError`` if the file does not exist."""
     if not Path(path).is_file():
         raise InputError(f"no file {path}: expected a {', '.join(FORMATS)} file")
@@ -236,7 +236,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
 
     With several columns, blank lines are skipped, as in :class:`csv.DictReader`.
     """
-    dialect = _dialect(path, kind_of(path), file_format)
+    dialect = _dialect(path, find_format(path), file_format)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     # Fields may exceed the module's default limit of 131,072 characters. The limit is global to the process.
     csv.field_size_limit(2**31 - 1)
@@ -286,8 +286,8 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
     with file_format.open(path) as stream:
         lines = (line for line in stream if line.strip())
         first = next(lines, "")
-        whole = first.lstrip().startswith("[") and kind_of(path) == ".json"
-        if kind_of(path) == ".json" and not whole and first.strip() == "{":
+        whole = first.lstrip().startswith("[") and find_format(path) == ".json"
+        if find_format(path) == ".json" and not whole and first.strip() == "{":
             raise ValueError(f"it is one object over several lines, {OBJECTS}")
         decode = json.JSONDecoder(object_pairs_hook=with_each_key_once).decode
         content = decode(first + stream.read()) if whole else map(decode, itertools.chain([first], lines))

@@ -127,8 +127,4 @@ def loader(rows: Dataset[Any], batches: BatchesOfRows | None = None) -> DataLoad
     Without worker processes: texts are already tokenized, so only padding is left to do, and the position in a resumed
     epoch is read from the data module's own object, not from a copy, when the first batch is requested.
     """
-    return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=_as_it_is)
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
+    return DataLoader(rows, sampler=batches, batch_size=None, collate_fn=lambda batch: batch)

@@ -12,7 +12,7 @@ from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datasets import Columns, Tables
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.splits import NAMES, OF_THE_BOOK, Split, SplittingConfig
-from gpt_classifier.data.values import listed, shown
+from gpt_classifier.data.values import format_value, to_list
 from gpt_classifier.errors import InputError
 
 IN_MEMORY = "the given table"  # stands for a source that is no file
@@ -138,7 +138,7 @@ class Sources:
         return datasets.load(source, self._columns(split, known), self.file_format)
 
     def _notes(self, source: Source) -> list[str]:
-        return [] if datasets.is_named(source) else readers.notes(source, self.file_format)
+        return [] if datasets.is_named(source) else readers.describe_files(source, self.file_format)
 
 
 def find_sources(settings: Mapping[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) ->
         )
 
 
-def in_memory(sources: Sources, frames: Mapping[str, Any], known: Collection[str] | None) -> Sources:
+def use_tables(sources: Sources, frames: Mapping[str, Any], known: Collection[str] | None) -> Sources:
     """``sources`` with tables of pandas, polars or pyarrow in their place, by split; None where there is no table."""
     tables: Tables = {}
     for split, frame in frames.items():
@@ -193,13 +193,13 @@ def in_memory(sources: Sources, frames: Mapping[str, Any], known: Collection[str
             columns = sources._columns(split, known or of_train)
             tables[split] = _table(frame, columns, f"the given {split} table")
     if "train" in tables:
-        tables = sources.joined(datasets.by_split(tables["train"], sources.columns, IN_MEMORY), tables)
+        tables = sources.joined(datasets.divide_by_column(tables["train"], sources.columns, IN_MEMORY), tables)
     return replace(sources, tables=tables)
 
 
-def table_of_lists(texts: Any, labels: Any, text_column: str, label_column: str) -> pd.DataFrame:
+def build_table(texts: Any, labels: Any, text_column: str, label_column: str) -> pd.DataFrame:
     """A table of these columns. Raises ``InputError`` unless there is one label for each text."""
-    texts, labels = listed(texts, "the texts"), listed(labels, "the labels")
+    texts, labels = to_list(texts, "the texts"), to_list(labels, "the labels")
     if len(texts) != len(labels):
         raise InputError(f"{len(texts)} texts and {len(labels)} labels were given, expected one label for each text")
     # As objects, and each column by itself: pandas would make floats of whole numbers among which one is missing.
@@ -228,9 +228,9 @@ def _as_pandas(table: Any, where: str) -> pd.DataFrame:
         return table
     names = getattr(table, "column_names", getattr(table, "columns", None))  # of pyarrow, and of polars
     if isinstance(table, Mapping) or not isinstance(names, list):
-        raise InputError(f"{where} is {shown(table)}, expected a DataFrame")
+        raise InputError(f"{where} is {format_value(table)}, expected a DataFrame")
     by_number = hasattr(table, "column_names")  # in pyarrow, two columns may have one name
     columns = [table.column(number) if by_number else table[name] for number, name in enumerate(names)]
-    frame = pd.DataFrame({n: pd.Series(listed(v, where), dtype=object) for n, v in enumerate(columns)})
+    frame = pd.DataFrame({n: pd.Series(to_list(v, where), dtype=object) for n, v in enumerate(columns)})
     frame.columns = pd.Index(names)
     return frame

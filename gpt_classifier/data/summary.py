@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gpt_classifier.data.augmentation import AugmentationConfig
 from gpt_classifier.data.balance import count_classes
-from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.duplicates import find_trained_on, training_fingerprints
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.data.labels import is_multi_label
 from gpt_classifier.data.preparation import Rows
@@ -73,7 +73,7 @@ def _long_texts(encoded: Mapping[str, EncodedTexts]) -> Iterator[str]:
 
 def _count_leaks(tables: Splits, known: Tensor) -> dict[str, int]:
     """How many val and test rows are among the texts with the fingerprints ``known``, where any are."""
-    counts = {name: int(trained_on(tables[name]["text"], known).sum()) for name in NAMES[1:] if name in tables}
+    counts = {name: int(find_trained_on(tables[name]["text"], known).sum()) for name in NAMES[1:] if name in tables}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 
 MISSING_TYPES = ("NAType", "NaTType")  # of pandas, which is not imported for their sake
 TEXTS = (str, bytes, bytearray, memoryview)
@@ -26,7 +26,7 @@ def is_missing(value: Any) -> bool:
     return value is None or value is np.ma.masked or type(value).__name__ in MISSING_TYPES
 
 
-def text_of(value: Any, where: Callable[[], str]) -> str | None:
+def to_text(value: Any, where: Callable[[], str]) -> str | None:
     """The text that a value is, None if it is missing.
 
     Args:
@@ -42,19 +42,19 @@ def text_of(value: Any, where: Callable[[], str]) -> str | None:
                 return bytes(value).decode("utf-8")
             except UnicodeDecodeError as error:
                 problem = f"which is not UTF-8 at byte {error.start}: decode the column first"
-                raise InputError(f"{where()} is {shown(bytes(value))}, {problem}") from error
+                raise InputError(f"{where()} is {format_value(bytes(value))}, {problem}") from error
         if not isinstance(value, str):
-            raise InputError(f"{where()} is {shown(value)}, expected a str: {CONVERT}")
+            raise InputError(f"{where()} is {format_value(value)}, expected a str: {CONVERT}")
     # Lone surrogates, which JSON can hold and strings of pandas cannot, are replaced, as by the tokenizers.
-    return valid(str.__str__(value))  # a plain str also of NumPy's and of an enumeration's
+    return replace_surrogates(str.__str__(value))  # a plain str also of NumPy's and of an enumeration's
 
 
-def texts_of(values: Iterable[Any], where: Callable[[int], str]) -> list[str | None]:
+def to_texts(values: Iterable[Any], where: Callable[[int], str]) -> list[str | None]:
     """The text of each value of a column, None where it is missing; ``where`` gives a value's place by its position."""
-    return [text_of(value, lambda n=n: where(n)) for n, value in enumerate(values)]  # type: ignore[misc]
+    return [to_text(value, lambda n=n: where(n)) for n, value in enumerate(values)]  # type: ignore[misc]
 
 
-def names_of(values: Iterable[Any], where: Callable[[int], str], known: Collection[str] = ()) -> list[str | None]:
+def to_names(values: Iterable[Any], where: Callable[[int], str], known: Collection[str] = ()) -> list[str | None]:
     """The classes, groups or splits that the values of a whole column name, None where one is missing.
 
     Where all are whole numbers, 1.0 names what 1 names: libraries make floats of whole numbers among which one is
@@ -72,9 +72,9 @@ def names_of(values: Iterable[Any], where: Callable[[int], str], known: Collecti
 
     def to_name(value: Any, position: int) -> str | None:
         if isinstance(value, TEXTS) or is_missing(value):
-            return text_of(value, lambda: where(position))
+            return to_text(value, lambda: where(position))
         if isinstance(value, Iterable):  # a list, a dictionary, an array
-            raise InputError(f"{where(position)} is {shown(value)}, expected one name: {CONVERT}")
+            raise InputError(f"{where(position)} is {format_value(value)}, expected one name: {CONVERT}")
         number = _whole(value) if numeric else None
         name = str(number if whole else value)
         forms = [name] if number is None else [name, str(number), f"{number}.0"]
@@ -92,7 +92,7 @@ def _whole(number: Any) -> int | None:
         return None
 
 
-def listed(values: Any, what: str) -> list[Any]:
+def to_list(values: Any, what: str) -> list[Any]:
     """The values of a list, iterator, or column of numpy, pandas, polars, pyarrow or torch.
 
     Args:
@@ -102,7 +102,7 @@ def listed(values: Any, what: str) -> list[Any]:
     if hasattr(values, "columns") and hasattr(values, "shape"):  # a table of pandas, polars or pyarrow
         raise InputError(f"{what} are a {type(values).__name__}: give one of its columns, such as frame['text']")
     if isinstance(values, (*TEXTS, Mapping, set, frozenset)) or not isinstance(values, Iterable):
-        raise InputError(f"{what} are {shown(values)}, expected a list")
+        raise InputError(f"{what} are {format_value(values)}, expected a list")
     if len(shape := tuple(getattr(values, "shape", (0,)))) != 1:
         raise InputError(f"{what} are an array of shape {shape}, expected one dimension")
     for method in ("to_pylist", "to_list", "tolist"):  # of pyarrow; of polars and pandas; of numpy and torch
@@ -111,7 +111,7 @@ def listed(values: Any, what: str) -> list[Any]:
     return list(values)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in a message: shortened, on one line, with its type unless that is plain to see."""
     kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
     return " ".join(reprlib.repr(value).split()) + kind

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gpt_classifier.files import whole_file
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 
 # Some reader takes these for the end of a cell, of a line or of the whole file's byte order mark. And pandas skips a
 # line of blanks, so blanks at either end are enclosed as well.
@@ -33,7 +33,7 @@ def csv_lines(rows: Iterable[Iterable[object]]) -> Iterator[bytes]:
     """
     for row in rows:
         line = ",".join(map(_field, row)) or '""'  # an empty line would be no row
-        yield f"{valid(line)}\n".encode()
+        yield f"{replace_surrogates(line)}\n".encode()
 
 
 def _field(cell: object) -> str:
@@ -61,7 +61,7 @@ def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
             for row in _rows(frame):
                 content = dict(zip(frame.columns, row, strict=True))
                 text = json.dumps(content, ensure_ascii=False, default=str)
-                stream.write(valid(text).translate(ESCAPES) + "\n")
+                stream.write(replace_surrogates(text).translate(ESCAPES) + "\n")
             count += len(frame)
     return count
 
@@ -88,7 +88,9 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
                 numbers = pa.Table.from_pandas(frame.drop(columns=kept), preserve_index=False).schema
                 schema = pa.schema([numbers.field(n) if n not in kept else pa.field(n, pa.string()) for n in frame])
                 writer = stack.enter_context(pq.ParquetWriter(path, schema))
-            texts = {name: frame[name].map(lambda value: valid(str(value)), na_action="ignore") for name in kept}
+            texts = {
+                name: frame[name].map(lambda value: replace_surrogates(str(value)), na_action="ignore") for name in kept
+            }
             writer.write_table(pa.Table.from_pandas(frame.assign(**texts), schema=schema, preserve_index=False))
             count += len(frame)
     return count

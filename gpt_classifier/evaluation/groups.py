@@ -7,7 +7,7 @@ import numpy as np
 
 from gpt_classifier.records import INLINE
 from gpt_classifier.statistics.intervals import Interval, wilson
-from gpt_classifier.text.scripts import letters
+from gpt_classifier.text.scripts import count_letters
 
 GROUPS = 5  # of lengths
 NO_LETTERS = "no letters"
@@ -71,7 +71,7 @@ def by_length(right: np.ndarray, lengths: np.ndarray, groups: int = GROUPS) -> l
 
 def by_script(right: np.ndarray, texts: Sequence[str]) -> list[ScriptGroup]:
     """A group for each script that most letters of a text belong to, the largest first."""
-    found = letters(texts)
+    found = count_letters(texts)
     names = [*found.names, NO_LETTERS]  # whose number is -1
     numbers, rows = np.unique(found.main, return_counts=True)
     largest_first = numbers[np.argsort(-rows, kind="stable")]

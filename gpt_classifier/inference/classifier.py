@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gpt_classifier import files
-from gpt_classifier.data.values import listed, shown, text_of
+from gpt_classifier.data.values import format_value, to_list, to_text
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.inference import bundle, model_folder, upload
@@ -156,7 +156,9 @@ class TextClassifier:
         import pandas as pd
 
         if not isinstance(texts, pd.Series):
-            raise InputError(f"predict_frame takes a column of pandas, got {shown(texts)}: give predict other texts")
+            raise InputError(
+                f"predict_frame takes a column of pandas, got {format_value(texts)}: give predict other texts"
+            )
         predictions = self.predict(texts, max_batch_tokens)
         several = self.decision.multi_label
         table: dict[str, list[Any]] = {"predicted": [list(p.labels) if several else p.label for p in predictions]}
@@ -179,7 +181,7 @@ class TextClassifier:
         """
         if isinstance(texts, str):
             raise InputError(
-                f"predict_proba takes a list of texts, got the single text {shown(texts)}: put it into a list"
+                f"predict_proba takes a list of texts, got the single text {format_value(texts)}: put it into a list"
             )
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
 
@@ -200,7 +202,7 @@ class TextClassifier:
             ('spam', (17, 2))
         """
         if not isinstance(text, str):
-            raise InputError(f"the text is {shown(text)}, expected one str to trace")
+            raise InputError(f"the text is {format_value(text)}, expected one str to trace")
         self.check_traceable()
         return trace(self.model, self.text_encoder, self.decision, self.classes_.tolist(), text)
 
@@ -253,8 +255,8 @@ class TextClassifier:
 def _checked(texts: Any) -> Iterator[str]:
     """The texts, each known to be one when it is reached, empty where it is missing."""
     # Refuses at once what cannot be a sequence of texts; an iterator is not read ahead.
-    values = texts if isinstance(texts, Iterator) else listed(texts, "the texts")
-    return (text_of(value, lambda n=n: f"texts[{n}]") or "" for n, value in enumerate(values))  # type: ignore[misc]
+    values = texts if isinstance(texts, Iterator) else to_list(texts, "the texts")
+    return (to_text(value, lambda n=n: f"texts[{n}]") or "" for n, value in enumerate(values))  # type: ignore[misc]
 
 
 def _usable_device(device: str | torch.device, int8: bool) -> torch.device:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpt_classifier.decision.rule import UNSURE
 from gpt_classifier.inference.trace import Trace
-from gpt_classifier.text.normalize import ESCAPES, shortened
+from gpt_classifier.text.normalize import ESCAPES, shorten
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -45,7 +45,7 @@ def _where(trace: Trace, token: int) -> str:
 
 def _shown_word(trace: Trace, number: int, columns: int) -> str:
     word = trace.words[number]
-    return shortened(trace.text[word.start : word.end].translate(ESCAPES), columns)
+    return shorten(trace.text[word.start : word.end].translate(ESCAPES), columns)
 
 
 def table(trace: Trace) -> list[str]:

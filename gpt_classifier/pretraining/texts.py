@@ -14,13 +14,13 @@ PLAIN = ".txt"
 SOURCES = f"a {', '.join(readers.FORMATS)} or {PLAIN} file, or a folder of {PLAIN} files"
 
 
-def files(source: str | Sequence[str]) -> list[str]:
+def find_files(source: str | Sequence[str]) -> list[str]:
     """The files of a source, in order: a folder means all .txt files below it."""
     found: list[str] = []
     for name in [source] if isinstance(source, str) else source:
         path = Path(name)
         if not path.is_dir():
-            found += readers.paths(name)
+            found += readers.expand_paths(name)
             continue
         inside = sorted(str(file) for file in path.rglob(f"*{PLAIN}") if file.is_file())
         if not inside:
@@ -42,17 +42,17 @@ def is_plain(path: str | Path) -> bool:
     return Path(path).suffix.lower() == PLAIN
 
 
-def documents(source: str | Sequence[str], columns: Columns, file_format: FileFormat) -> Iterator[str]:
+def read_documents(source: str | Sequence[str], columns: Columns, file_format: FileFormat) -> Iterator[str]:
     """All texts of a source, file by file, without empty ones."""
-    for path in files(source):
+    for path in find_files(source):
         if is_plain(path):
-            yield from plain_documents(path, file_format.encoding)
+            yield from read_plain_documents(path, file_format.encoding)
         else:
             for table in datasets.read_chunks(path, columns, file_format):
                 yield from (text for text in table["text"] if text and not text.isspace())
 
 
-def plain_documents(path: str, encoding: str = "utf-8") -> Iterator[str]:
+def read_plain_documents(path: str, encoding: str = "utf-8") -> Iterator[str]:
     """The documents of a text file: a blank line ends each."""
     lines: list[str] = []
     try:
@@ -89,7 +89,7 @@ def has_labels(source: str | Sequence[str], label_column: str | list[str] | None
     if label_column is None:
         return False
     wanted = [label_column] if isinstance(label_column, str) else label_column
-    for path in files(source):
+    for path in find_files(source):
         frame = None if is_plain(path) else next(readers.read_columns(path, None, 1, file_format=file_format))
         columns = () if frame is None else frame.columns
         if missing := [name for name in wanted if name not in columns]:

@@ -101,7 +101,9 @@ def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
 
 
 def _scores(results: "TestResults") -> dict[str, Any]:
-    content = results.to_json()
+    from gpt_classifier.records import to_json
+
+    content = to_json(results)
     names = [*SCORES, *(f"{name}_interval" for name in SCORES), "training_seconds", "test_seconds"]
     return {name: content[name] for name in names if content.get(name) is not None}
 
@@ -129,7 +131,7 @@ def _differing_settings(first: "TestResults", second: "TestResults") -> dict[str
 def _texts(test: "SavedTest") -> list[str]:
     """The texts of the rows in the order of their source, read again. Raises ``InputError`` if that cannot be done."""
     from gpt_classifier.data.datamodule import TextDataModule
-    from gpt_classifier.data.duplicates import digest
+    from gpt_classifier.data.duplicates import compute_digest
     from gpt_classifier.data.sources import IN_MEMORY, find_sources
     from gpt_classifier.files import folders_around
 
@@ -139,7 +141,7 @@ def _texts(test: "SavedTest") -> list[str]:
         raise InputError("they were given in memory, or as data loaders")
     table = TextDataModule(**find_sources(settings, folders_around(test.run))).read_tables()["test"]
     texts = table.set_index("row")["text"].reindex(np.sort(test.rows))
-    if texts.isna().any() or tested is None or digest(texts) != tested.test_fingerprint:
+    if texts.isna().any() or tested is None or compute_digest(texts) != tested.test_fingerprint:
         raise InputError("they are not those any more that the runs were tested on")
     return texts.tolist()
 
@@ -194,10 +196,11 @@ def build_comparison(found: dict[str, Any]) -> "Document":
 
 def _scores_section(found: dict[str, Any]) -> "Section":
     from gpt_classifier.evaluation.results import TestResults
+    from gpt_classifier.records import from_json
     from gpt_classifier.reporting.document import Section, Table
     from gpt_classifier.reporting.score_sections import score_rows
 
-    one, other = (dict(score_rows(TestResults.from_json(run))) for run in found["scores"])
+    one, other = (dict(score_rows(from_json(TestResults, run))) for run in found["scores"])
     rows = [[name, one[name], other[name]] for name in one if name in other]
     how = "Each score with its 95 % interval; scores of the same rows."
     return Section("Scores", how, [Table(["score", "A", "B"], rows)])

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
-from gpt_classifier.text.normalize import shortened
+from gpt_classifier.text.normalize import shorten
 
 MAX_NAME = 32  # columns of a name; longer ones lose their middle
 
@@ -21,7 +21,7 @@ def drawable_names(names: Sequence[str]) -> tuple[list[str], list[str], list[str
             rest = "".join(c for c in name if c not in lacking)
             name = " ".join([f"class {n}", *(rest.split() if 2 * len(rest) > len(name) else ())])
             unnamed = True
-        name = shortened(name, MAX_NAME)
+        name = shorten(name, MAX_NAME)
         to_the_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
         shown.append(f"\u200e{name}\u200e" if to_the_left else name)  # what stands beside it still runs to the right
     return shown, families, ['"class n" is the n-th: no font here has all letters of its name'] * unnamed

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt_classifier.text.normalize import columns, shortened
+from gpt_classifier.text.normalize import count_columns, shorten
 
 WIDTH, HEIGHT = 340, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 36  # margins of a chart, for its axes
@@ -115,9 +115,9 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
     """Counts (K, K), a row for each true class, each cell coloured by its share of the row."""
     k = len(names)
     cell = 46 if k <= 5 else 30 if k <= 12 else 22 if k <= 30 else 12
-    shown = [shortened(" ".join(name.split()), MAX_NAME) for name in names]
-    room = LETTER * max(map(columns, shown)) + 8
-    upright = max(map(columns, shown)) * LETTER < cell
+    shown = [shorten(" ".join(name.split()), MAX_NAME) for name in names]
+    room = LETTER * max(map(count_columns, shown)) + 8
+    upright = max(map(count_columns, shown)) * LETTER < cell
     above = 16 if upright else room
     rows = counts.sum(1)
     size = min(11.0, 0.85 * cell)

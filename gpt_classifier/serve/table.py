@@ -10,7 +10,7 @@ import pandas as pd
 
 from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.data.readers import read_columns
-from gpt_classifier.data.values import text_of
+from gpt_classifier.data.values import to_text
 from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.inference.classifier import Prediction
@@ -27,7 +27,7 @@ OTHER_FILES = {  # by their first bytes
 }
 
 
-def read(content: bytes, rows: int) -> pd.DataFrame:
+def read_table(content: bytes, rows: int) -> pd.DataFrame:
     """All columns, read as those of any file. Raises ``InputError`` for more than ``rows`` rows or MAX_COLUMNS."""
     if kind := next((kind for start, kind in OTHER_FILES.items() if content.startswith(start)), None):
         raise InputError(f"the table is {kind}, expected CSV: save it as CSV UTF-8")
@@ -52,7 +52,7 @@ def read(content: bytes, rows: int) -> pd.DataFrame:
     return pd.concat(chunks, ignore_index=True)
 
 
-def text_column(table: pd.DataFrame, name: str | None) -> list[str]:
+def find_texts(table: pd.DataFrame, name: str | None) -> list[str]:
     """The texts; without a ``name`` those of the column ``text``, or of the only one. A missing text is empty."""
     columns = list(table.columns)
     if name is None:
@@ -62,10 +62,10 @@ def text_column(table: pd.DataFrame, name: str | None) -> list[str]:
         hint = did_you_mean(name, columns) or f"; its columns are {', '.join(columns)}: name one as text_column"
         raise InputError(f"the table has {trouble} {name!r}{hint}")
     rows = enumerate(table[name].tolist())
-    return [text_of(value, lambda row=row: f"{name} in row {row} of the table") or "" for row, value in rows]  # type: ignore[misc]
+    return [to_text(value, lambda row=row: f"{name} in row {row} of the table") or "" for row, value in rows]  # type: ignore[misc]
 
 
-def with_predictions(
+def add_predictions(
     table: pd.DataFrame,
     predictions: list[Prediction],
     class_names: list[str],
@@ -95,7 +95,7 @@ def check_columns(table: pd.DataFrame, class_names: list[str]) -> None:
         raise InputError(f"the table has {', '.join(taken)}, which predictions have themselves: leave it out")
 
 
-def head(table: pd.DataFrame) -> dict[str, Any]:
+def preview(table: pd.DataFrame) -> dict[str, Any]:
     """Its columns, its number of rows and the first of them, shortened, to choose a column by."""
     first = table.head(FIRST_ROWS).astype(object).fillna("").astype(str)
     rows = [[cell[:SHOWN] for cell in row] for row in first.to_numpy().tolist()]

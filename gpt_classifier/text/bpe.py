@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 from gpt_classifier.text.tokenizers import BytePairs, Tokenizer, new_encoding, tokenizer_named
 
 BYTES = 256
@@ -59,10 +59,10 @@ def tokenizer_for(setting: str | TrainTokenizer, texts: Iterable[str] | None) ->
             f"tokenizer {{train: {setting.train}}} is learned from training rows, but there are none: fit first, or "
             "name a tokenizer"
         )
-    return learn(texts, setting.train)
+    return train_bpe(texts, setting.train)
 
 
-def learn(texts: Iterable[str], size: int) -> BytePairs:
+def train_bpe(texts: Iterable[str], size: int) -> BytePairs:
     """Byte pairs of at most ``size`` tokens; fewer if the texts have no more pairs that occur twice.
 
     The same texts in the same order give the same tokens in every process.
@@ -72,7 +72,7 @@ def learn(texts: Iterable[str], size: int) -> BytePairs:
         vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=alphabet, max_token_length=LONGEST
     )
     library = untrained()
-    library.train_from_iterator(map(valid, texts), trainer)
+    library.train_from_iterator(map(replace_surrogates, texts), trainer)
     return from_library(library)
 
 

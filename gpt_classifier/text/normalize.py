@@ -8,21 +8,21 @@ STEERING = (*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066,
 ESCAPES = {c: chr(c).encode("unicode_escape").decode() for c in STEERING}
 
 
-def valid(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Without lone surrogates, which UTF-8 cannot hold and which are replaced as tiktoken does; a pair becomes one."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def shortened(name: str, maximum: int) -> str:
+def shorten(name: str, maximum: int) -> str:
     """A name of at most so many columns; a longer one loses its middle."""
     if len(name) > 3 * maximum + 1:  # so that the time for a long one grows with its length alone
         name = f"{name[: 2 * maximum]}…{name[-maximum:]}"
-    while columns(name) > maximum:
+    while count_columns(name) > maximum:
         middle = len(name) * 2 // 3
         name = f"{name[: middle - 1].removesuffix('…')}…{name[middle + 1 :].removeprefix('…')}"
     return name
 
 
-def columns(text: str) -> int:
+def count_columns(text: str) -> int:
     """In columns of a fixed-width font: letters of East Asia are twice as wide."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -20,7 +20,7 @@ class Letters(NamedTuple):
     main: np.ndarray  # (N,) index of the most frequent script of each text, -1 for a text without letters
 
 
-def letters(texts: Sequence[str]) -> Letters:
+def count_letters(texts: Sequence[str]) -> Letters:
     """Counts letters by their property Script (Unicode Standard Annex 24); those that scripts share are none."""
     script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point seen so far
     numbers: dict[str, int] = {}
@@ -44,7 +44,7 @@ def letters(texts: Sequence[str]) -> Letters:
     return Letters(names, totals, np.concatenate(main))
 
 
-def shares(found: Letters) -> dict[str, float]:
+def compute_shares(found: Letters) -> dict[str, float]:
     """Shares of the letters by script, in descending order."""
     total = max(1, int(found.counts.sum()))
     ranked = sorted(zip(found.names, found.counts.tolist(), strict=True), key=lambda pair: -pair[1])

@@ -24,7 +24,7 @@ from torch import Tensor
 from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, named_model, published_at, tokenizer_folder
 from gpt_classifier.text.bounds import check_growth, check_numbers, check_pattern, without_panic
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece for one byte of a character that it does not know
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # stands for a space in SentencePiece's tokens
@@ -54,7 +54,7 @@ class BytePairs:
 
         A token that is a part of a character has the span of the whole one.
         """
-        characters, borders = valid(text), _borders(text)
+        characters, borders = replace_surrogates(text), _borders(text)
         of_byte = [place for place, c in enumerate(characters) for _ in c.encode()]  # the character of each byte
         ends = accumulate(map(len, self._encoding.decode_tokens_bytes(self.ids(text))), initial=0)
         return [(borders[of_byte[start]], borders[of_byte[end - 1] + 1]) for start, end in pairwise(ends)]
@@ -136,7 +136,7 @@ class Published:
 
     def _encoded(self, text: str, special: bool = False) -> Any:
         with without_panic(self._name):
-            return self._tokenizer.encode(valid(text), add_special_tokens=special)
+            return self._tokenizer.encode(replace_surrogates(text), add_special_tokens=special)
 
     def without_special_tokens(self) -> "Published":
         """The same tokenizer, except that it adds nothing to a text."""

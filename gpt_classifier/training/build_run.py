@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named, stem
-from gpt_classifier.data.readers import paths
+from gpt_classifier.data.readers import expand_paths
 from gpt_classifier.data.sources import IN_MEMORY, find_sources
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.baselines import LIMIT
@@ -221,7 +221,7 @@ class ClassifierCLI(RunCLI):
             if (run := run_of(self.trained_path)) is None:
                 raise InputError(f"{self.trained_path} lies in no run: name a file for the predictions with --output")
             output = run / "predictions" / f"{stem(source)}.csv"
-        if not is_named(source) and Path(output).resolve() in [Path(path).resolve() for path in paths(source)]:
+        if not is_named(source) and Path(output).resolve() in [Path(path).resolve() for path in expand_paths(source)]:
             raise InputError(f"--output {output} is the source itself, which predictions would replace: name another")
         return callbacks.PredictionsFile(output, self.datamodule.columns, keep)
 

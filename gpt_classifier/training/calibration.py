@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.duplicates import trained_on
+from gpt_classifier.data.duplicates import find_trained_on
 from gpt_classifier.data.sources import IN_MEMORY, find_sources
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import folders_around, whole_file
@@ -77,7 +77,7 @@ def _validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.DataFra
         raise InputError("there are no validation rows: name a file with labels, --data.val_source FILE")
     table = tables[name]
     if contents.trained_on is not None:
-        seen = trained_on(table["text"], contents.trained_on)
+        seen = find_trained_on(table["text"], contents.trained_on)
         if seen.any():
             print(f"left out: {int(seen.sum()):,} rows that the model was trained on, or near-duplicates of such")
             table = table[~seen]

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import is_named
 from gpt_classifier.data.pace import Pace
-from gpt_classifier.data.readers import paths
+from gpt_classifier.data.readers import expand_paths
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.engines import predictions
 from gpt_classifier.training.callbacks.predictions import PredictionsFile, line
@@ -36,7 +36,7 @@ class ClusterTrainer(Trainer):
         file = next(callback for callback in given if isinstance(callback, PredictionsFile))
         file.check(contents.class_names)
         columns = datamodule.sources.columns.of_texts()
-        answers = predictions(contents, paths(datamodule.source), columns, datamodule.file_format, self.workers)
+        answers = predictions(contents, expand_paths(datamodule.source), columns, datamodule.file_format, self.workers)
         file.write(_at_a_pace(line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpt_classifier import files
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.values import listed, names_of, texts_of
+from gpt_classifier.data.values import to_list, to_names, to_texts
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.training.callbacks import BestCheckpoint, EpochLines, default_callbacks
@@ -102,7 +102,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
         """
-        texts = texts_of(listed(X, "the texts"), lambda position: f"X[{position}]")
+        texts = to_texts(to_list(X, "the texts"), lambda position: f"X[{position}]")
         y, y_names = _classes_of(y)
         self.classes_, first, numbers = np.unique(y, return_index=True, return_inverse=True)
         if len(self.classes_) < 2:
@@ -173,9 +173,9 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
 
 def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:
     """(N,) the classes, of a type that can be sorted, and the name of each."""
-    values = y.tolist() if getattr(y, "ndim", 1) == 2 else listed(y, "the classes")  # scikit-learn also takes (N, 1)
+    values = y.tolist() if getattr(y, "ndim", 1) == 2 else to_list(y, "the classes")  # scikit-learn also takes (N, 1)
     values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
-    names = names_of(values, lambda position: f"y[{position}]")
+    names = to_names(values, lambda position: f"y[{position}]")
     if None in names:
         raise InputError(f"y[{names.index(None)}] is missing, expected a class for each text: leave out those without")
     if any(isinstance(value, float) and not value.is_integer() for value in values):

@@ -14,7 +14,7 @@ ALL = {"crop": 0.5, "delete": 0.1, "case": 0.2}
 
 def versions(number=300, text=TEXT, **settings):
     config, rng = AugmentationConfig(**settings), np.random.default_rng(0)
-    return [config.changed(text, rng) for _ in range(number)]
+    return [config.change(text, rng) for _ in range(number)]
 
 
 def test_a_crop_is_a_part_of_the_text_and_as_often_its_beginning():

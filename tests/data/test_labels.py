@@ -208,14 +208,14 @@ def test_an_audit_counts_a_text_for_each_of_its_labels():
     for name in words:
         counted = {split: (table["label"].explode() == name).sum() for split, table in tables.items()}
         assert {split: audit.classes[name][split] for split in tables} == counted
-        assert audit.words[name]["word"] == words[name]
-        assert audit.words[name]["precision"] > 0.97  # also where texts have other labels beside
+        assert audit.words[name].word == words[name]
+        assert audit.words[name].precision > 0.97  # also where texts have other labels beside
     kinds = {finding.kind: finding for finding in audit.findings}
     assert kinds["label_conflicts"].sentence == "1 text has labels that differ, near-duplicates counting as one"
     assert kinds["class_names"].count == sum("Music" in row for row in labels)
     assert "the word 'bread' tells the class 'food'" in " ".join(map(str, audit.findings))
     most_frequent = tables["train"]["label"].mode()[0]
-    assert audit.trivial["nothing"] == np.mean([row == most_frequent for row in tables["test"]["label"]])
+    assert audit.baselines["nothing"] == np.mean([row == most_frequent for row in tables["test"]["label"]])
 
 
 def test_an_audit_names_labels_of_too_few_texts():

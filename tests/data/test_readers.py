@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_classifier.data.readers import AS_NAMED, FileFormat, notes, paths, read_columns
+from gpt_classifier.data.readers import AS_NAMED, FileFormat, describe_files, expand_paths, read_columns
 from gpt_classifier.errors import InputError
 
 ROWS = [["hi; you", "ham"], ["naïve, 5 €", "spam"], ["", "ham"]]
@@ -44,7 +44,7 @@ def test_a_tab_may_be_typed_as_backslash_t(tmp_path):
 def test_the_delimiter_of_a_header_without_comma_is_guessed_and_said(tmp_path, mark):
     path = write(tmp_path / "a.csv", f"text{mark}label\na, b{mark}ham\n")
     assert read(path) == [["a, b", "ham"]]
-    assert notes(path, AS_NAMED) == [f"{path}: columns are separated by {mark!r}, as its header has no comma"]
+    assert describe_files(path, AS_NAMED) == [f"{path}: columns are separated by {mark!r}, as its header has no comma"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_between_quotation_marks_a_name_separates_no_columns(tmp_path, content, 
 def test_a_header_with_a_comma_is_that_of_an_ordinary_csv_file(tmp_path, header):
     path = write(tmp_path / "a.csv", f"{header}\na;b,ham\n")
     assert read(path, ["text"]) == [["a;b"]]
-    assert notes(path, AS_NAMED) == []
+    assert describe_files(path, AS_NAMED) == []
 
 
 def test_without_header_columns_are_numbered_and_no_delimiter_is_guessed(tmp_path):
@@ -102,7 +102,7 @@ def test_a_file_that_is_read_in_another_encoding_although_it_seems_to_be_utf_8_i
     ):
         path = write(tmp_path / f"{number}.csv", f"text,label\n{content},ham\n", encoding)
         said = [f"{path}: read as cp1252, but it seems to be UTF-8 (--data.file_format.encoding utf-8)"]
-        assert notes(path, old) == (said if seems else [])
+        assert describe_files(path, old) == (said if seems else [])
 
 
 def test_a_file_in_another_encoding_is_told_how_to_name_it(tmp_path):
@@ -155,12 +155,12 @@ def test_quotation_marks_of_a_tsv_file_enclose_fields_where_they_balance_and_it_
     path = write(tmp_path / "a.tsv", f"text\tlabel\n{content}")
     assert read(path, rows=rows) == expected
     said = {True: "enclose fields, as in a CSV file", False: "are ordinary characters"}
-    assert notes(path, AS_NAMED) == ([] if quoted is None else [f"{path}: quotation marks {said[quoted]}"])
+    assert describe_files(path, AS_NAMED) == ([] if quoted is None else [f"{path}: quotation marks {said[quoted]}"])
 
 
 def test_a_mark_that_is_never_closed_does_not_make_a_large_file_one_text(tmp_path):
     path = write(tmp_path / "a.tsv", "text\tlabel\n" + '"open\tham\n' + "hi\tham\n" * 20_000 + 'there"\tham\textra\n')
-    assert notes(path, AS_NAMED) == [f"{path}: quotation marks are ordinary characters"]
+    assert describe_files(path, AS_NAMED) == [f"{path}: quotation marks are ordinary characters"]
 
 
 FIELD = st.text('ab "\N{NO-BREAK SPACE},', max_size=6)
@@ -180,7 +180,7 @@ def test_a_tsv_file_without_line_ends_in_texts_has_a_row_for_each_line_whatever_
     found = read(path)
     assert [label for _, label in found] == [label for _, label in rows]
     plain = [text for text, _ in found] == [text for text, _ in rows]
-    assert plain == (not notes(path, AS_NAMED) or "ordinary" in notes(path, AS_NAMED)[0])
+    assert plain == (not describe_files(path, AS_NAMED) or "ordinary" in describe_files(path, AS_NAMED)[0])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 10_000])
@@ -210,11 +210,11 @@ def test_several_files_are_those_of_a_list_in_its_order_or_of_a_pattern_sorted(t
     assert [text for text, _ in read([*names, other])] == ["b.csv", "a.csv", "c.csv", "d.jsonl"]
     assert [text for text, _ in read(str(tmp_path / "*.csv"))] == ["a.csv", "b.csv", "c.csv"]
     assert [text for text, _ in read([other, str(tmp_path / "[ab].csv")])] == ["d.jsonl", "a.csv", "b.csv"]
-    assert paths(str(tmp_path / "**" / "*.jsonl")) == [other]
+    assert expand_paths(str(tmp_path / "**" / "*.jsonl")) == [other]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
-    assert paths(write(tmp_path / "a[1].csv", "text\n")) == [str(tmp_path / "a[1].csv")]
+    assert expand_paths(write(tmp_path / "a[1].csv", "text\n")) == [str(tmp_path / "a[1].csv")]
 
 
 @pytest.mark.parametrize(

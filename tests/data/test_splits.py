@@ -16,6 +16,7 @@ from gpt_classifier.text.encoder import TextEncoder
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets"
 FRACTIONS = (0.7, 0.1, 0.2)
+SPLITS = pytest.mark.parametrize("split", ["grouped", "random"])
 
 
 def table_of(rows):
@@ -140,31 +141,25 @@ def test_a_class_that_few_groups_have_is_named():
         splits.split_rows(table, "grouped", FRACTIONS, 0)
 
 
-@given(table=tables(), seed=st.integers(0, 9))
-def test_in_a_grouped_split_no_near_copies_stand_on_two_sides(table, seed):
-    parts = splits.split_rows(table, "grouped", FRACTIONS, seed)
-    sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
-    assert sum(map(len, sides)) == len(set.union(*sides))
-
-
-@pytest.mark.parametrize("split", ["grouped", "random"])
-@given(table=tables(), seed=st.integers(0, 9))
-def test_every_row_is_in_one_part_the_same_every_time_and_in_its_former_order(split, table, seed):
-    parts = splits.split_rows(table, split, FRACTIONS, seed)
+def check_parts(parts, table, split):
+    """Every row is in one part, in its former order, and with a grouped split no near-copies are in two."""
     assert list(parts) == ["train", "val", "test"]
     assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
     assert all(part["row"].is_monotonic_increasing for part in parts.values())
+    if split == "grouped":
+        sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
+        assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+@SPLITS
+@given(table=tables(), seed=st.integers(0, 9))
+def test_every_row_is_in_one_part_the_same_every_time(split, table, seed):
+    parts = splits.split_rows(table, split, FRACTIONS, seed)
+    check_parts(parts, table, split)
     assert rows_of(splits.split_rows(table.copy(), split, FRACTIONS, seed)) == rows_of(parts)
 
 
-@pytest.mark.parametrize("split", ["grouped", "random"])
-def test_another_seed_is_another_split(split):
-    table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
-    first, second = (rows_of(splits.split_rows(table, split, FRACTIONS, seed)) for seed in (1, 2))
-    assert first != second
-
-
-@pytest.mark.parametrize("split", ["grouped", "random"])
+@SPLITS
 @pytest.mark.parametrize("fractions", [FRACTIONS, (0.5, 0.25, 0.25), (0.8, 0.0, 0.2), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)])
 @settings(max_examples=10, deadline=None)
 @given(order=st.integers(0, 999))
@@ -178,23 +173,18 @@ def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come
             assert abs((parts[name]["label"] == label).sum() - fraction * count) <= 1  # whole rows only
 
 
-@pytest.mark.parametrize("split", ["grouped", "random"])
+@SPLITS
 @given(table=tables(), seed=st.integers(0, 9), folds=st.integers(2, 5))
-def test_over_all_folds_every_row_is_tested_once_and_near_copies_never_straddle(split, table, seed, folds):
+def test_over_all_folds_every_row_is_tested_once(split, table, seed, folds):
     tested = []
     for number in range(folds):
         parts = splits.split_rows(table, split, FRACTIONS, seed, splits.Fold(number, folds))
-        assert list(parts) == ["train", "val", "test"]
-        assert_frame_equal(pd.concat(parts.values()).sort_values("row"), table)
-        assert all(part["row"].is_monotonic_increasing for part in parts.values())
-        if split == "grouped":
-            sides = [set(part["text"].map(duplicates.near_duplicate_key)) for part in parts.values()]
-            assert sum(map(len, sides)) == len(set.union(*sides))
+        check_parts(parts, table, split)
         tested.append(parts["test"])
     assert_frame_equal(pd.concat(tested).sort_values("row"), table)
 
 
-@pytest.mark.parametrize("split", ["grouped", "random"])
+@SPLITS
 @pytest.mark.parametrize(("fractions", "share"), [(FRACTIONS, 1 / 8), ((0.6, 0.2, 0.2), 1 / 4), ((0.8, 0.0, 0.2), 0.0)])
 def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split, fractions, share):
     table = table_of([("x" * number, "ham" if number < 100 else "spam") for number in range(140)])
@@ -207,22 +197,12 @@ def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split
                 assert (parts["val"]["label"] == label).sum() == pytest.approx(0.8 * count * share, abs=1)
 
 
-@pytest.mark.parametrize("split", ["grouped", "random"])
-def test_folds_are_the_same_every_time_and_others_with_another_seed(split):
+@SPLITS
+@pytest.mark.parametrize("fold", [None, splits.Fold(1, 3)])
+def test_another_seed_is_another_split(split, fold):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(30)])
-    first, again, other = (
-        rows_of(splits.split_rows(table, split, FRACTIONS, seed, splits.Fold(1, 3))) for seed in (1, 1, 2)
-    )
+    first, again, other = (rows_of(splits.split_rows(table, split, FRACTIONS, seed, fold)) for seed in (1, 1, 2))
     assert first == again != other
-
-
-def test_a_class_with_fewer_texts_than_folds_is_named():
-    rows = [(f"ham {'x' * number}", "ham") for number in range(9)]
-    rows += [("Win 1", "spam"), ("win 2", "spam"), ("call", "spam")]
-    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 folds"):
-        splits.split_rows(table_of(rows), "grouped", FRACTIONS, 0, splits.Fold(0, 3))
-    with pytest.raises(InputError, match=r"'spam' .*3 distinct texts.* 4 folds"):
-        splits.split_rows(table_of(rows), "random", FRACTIONS, 0, splits.Fold(0, 4))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -235,15 +215,21 @@ def test_undersampling_keeps_as_many_rows_of_each_class_as_of_the_smallest_in_th
     assert_frame_equal(sample, balance.undersample(table, seed))
 
 
-def test_a_class_with_fewer_texts_than_parts_is_named():
-    table = table_of([(f"ham {'x' * number}", "ham") for number in range(9)] + [("Win 1", "spam"), ("win 2", "spam")])
-    with pytest.raises(InputError, match=r"'spam' .*1 distinct texts.* 3 splits"):
-        splits.split_rows(table, "grouped", FRACTIONS, 0)
-    with pytest.raises(InputError, match=r"'spam' .*2 distinct texts.* 3 splits"):
-        splits.split_rows(table, "random", FRACTIONS, 0)
+@pytest.mark.parametrize(
+    ("split", "fold", "message"),
+    [
+        ("grouped", None, r"'spam' .*2 distinct texts.* 3 splits"),
+        ("grouped", splits.Fold(0, 3), r"'spam' .*2 distinct texts.* 3 folds"),
+        ("random", splits.Fold(0, 4), r"'spam' .*3 distinct texts.* 4 folds"),
+    ],
+)
+def test_a_class_with_fewer_texts_than_parts_is_named(split, fold, message):
+    table = table_of([(f"ham {'x' * n}", "ham") for n in range(9)] + [(t, "spam") for t in ("Win 1", "win 2", "call")])
+    with pytest.raises(InputError, match=message):
+        splits.split_rows(table, split, FRACTIONS, 0, fold)
 
 
-@pytest.mark.parametrize("split", ["grouped", "random"])
+@SPLITS
 def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
     with pytest.raises(InputError, match=r"8 distinct texts .*2 classes .*fractions \[0.9, 0.05, 0.05\]"):
@@ -267,22 +253,16 @@ def book(collection):
     return collection.load_sms_spam_as_the_book()["train"]
 
 
-def test_the_collection_has_5574_messages(collection):
+def test_the_collection_has_5574_messages_and_the_book_reads_5572(collection, book):
     table = collection.load("sms_spam")["train"]
-    assert len(table) == 5574
-    assert (table["label"] == "spam").sum() == 747
-    assert table["text"].nunique() == 5171
-
-
-def test_the_book_reads_5572_messages(book):
-    assert len(book) == 5572
-    assert (book["label"] == "ham").sum() == 4825
-
-
-def test_the_book_balances_to_these_first_rows(book):
+    assert (len(table), (table["label"] == "spam").sum(), table["text"].nunique()) == (5574, 747, 5171)
+    assert (len(book), (book["label"] == "ham").sum()) == (5572, 4825)
     balanced = splits.balance_as_the_book(book)
     assert balanced["label"].value_counts().to_dict() == {"ham": 747, "spam": 747}
     assert balanced["row"].tolist()[:5] == [4307, 4138, 4831, 4461, 5440]
+    parts = splits.split_as_the_book(book, "chapter6")
+    assert parts["train"]["row"].tolist()[:3] == [2087, 4694, 881]
+    assert parts["test"]["text"].isin(set(parts["train"]["text"])).sum() == 37, "exact copies of training texts"
 
 
 def test_the_class_mix_before_balancing_is_known(book):
@@ -291,20 +271,11 @@ def test_the_class_mix_before_balancing_is_known(book):
     assert data.rows.natural_counts == {"ham": 4825, "spam": 747} == book["label"].value_counts().to_dict()
 
 
-def test_chapter6_trains_on_these_first_rows(book):
-    assert splits.split_as_the_book(book, "chapter6")["train"]["row"].tolist()[:3] == [2087, 4694, 881]
-
-
 @pytest.mark.parametrize("split", splits.OF_THE_BOOK)
 def test_the_splits_of_the_book_have_1045_149_and_300_rows_of_the_balanced_table(split, book):
     parts = splits.split_as_the_book(book, split)
     assert {name: len(part) for name, part in parts.items()} == {"train": 1045, "val": 149, "test": 300}
     assert sorted(pd.concat(parts.values())["row"]) == sorted(splits.balance_as_the_book(book)["row"])
-
-
-def test_37_test_texts_of_chapter6_are_exact_copies_of_training_texts(book):
-    parts = splits.split_as_the_book(book, "chapter6")
-    assert parts["test"]["text"].isin(set(parts["train"]["text"])).sum() == 37
 
 
 @pytest.mark.parametrize("split", splits.OF_THE_BOOK)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpt_classifier.data.balance import nested_subset
+from gpt_classifier.data.balance import choose_subset
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.splits import SplittingConfig
 from gpt_classifier.errors import InputError
@@ -16,31 +16,31 @@ FRACTIONS = [0.001, 0.05, 0.1, 0.25, 0.5, 1.0]
 
 
 def test_smaller_shares_are_among_larger_ones():
-    parts = [set(nested_subset(TABLE, fraction, 1)["text"]) for fraction in FRACTIONS]
+    parts = [set(choose_subset(TABLE, fraction, 1)["text"]) for fraction in FRACTIONS]
     assert all(fewer <= more for fewer, more in pairwise(parts))
     assert len(parts[-1]) == len(TABLE)
 
 
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_each_class_has_its_share_and_at_least_one_row(fraction):
-    counts = nested_subset(TABLE, fraction, 1)["label"].value_counts()
+    counts = choose_subset(TABLE, fraction, 1)["label"].value_counts()
     assert len(counts) == 50
     assert (counts == max(1, round(10 * fraction))).all()
 
 
 def test_a_class_of_two_rows_keeps_one_at_five_percent():
     table = pd.DataFrame({"text": list("abcdefghijklmnopqrstuv"), "label": ["rare"] * 2 + ["often"] * 20})
-    assert nested_subset(table, 0.05, 1)["label"].tolist() == ["rare", "often"]
+    assert choose_subset(table, 0.05, 1)["label"].tolist() == ["rare", "often"]
 
 
 def test_rows_depend_on_the_seed_alone():
-    assert nested_subset(TABLE, 0.1, 1).equals(nested_subset(TABLE, 0.1, 1))
-    assert not nested_subset(TABLE, 0.1, 1).equals(nested_subset(TABLE, 0.1, 2))
+    assert choose_subset(TABLE, 0.1, 1).equals(choose_subset(TABLE, 0.1, 1))
+    assert not choose_subset(TABLE, 0.1, 1).equals(choose_subset(TABLE, 0.1, 2))
 
 
 def test_texts_with_several_labels_count_for_the_rarest():
     table = pd.DataFrame({"text": list("abcdefghij"), "label": [("x",)] * 8 + [("x", "y")] + [()]})
-    assert ("x", "y") in nested_subset(table, 0.1, 1)["label"].tolist()
+    assert ("x", "y") in choose_subset(table, 0.1, 1)["label"].tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -50,7 +50,7 @@ def test_every_label_of_texts_with_several_is_in_every_nested_subset(seed):
     has[0] = True
     labels = [tuple(f"label {n}" for n in np.flatnonzero(row)) for row in has]
     table = pd.DataFrame({"text": [str(n) for n in range(300)], "label": labels})
-    parts = [nested_subset(table, fraction, seed) for fraction in FRACTIONS]
+    parts = [choose_subset(table, fraction, seed) for fraction in FRACTIONS]
     assert all({name for names in part["label"] for name in names} == set(labels[0]) for part in parts)
     assert all(set(fewer["text"]) <= set(more["text"]) for fewer, more in pairwise(parts))
     assert len(parts[0]) <= 12 < len(parts[2]) <= 30 + 12

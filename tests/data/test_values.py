@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gpt_classifier import TextDataModule
 from gpt_classifier.data.datasets import Columns, load
-from gpt_classifier.data.values import is_missing, listed, names_of, text_of
+from gpt_classifier.data.values import is_missing, to_list, to_names, to_text
 from gpt_classifier.errors import InputError
 
 TEXT = ["See you at five", "WIN a car", "later", "CALL now"]
@@ -214,12 +214,12 @@ def test_labels_of_a_csv_file_stay_as_they_are_written(tmp_path):
     ],
 )
 def test_names_of_a_column(values, names):
-    assert names_of(values, str) == names
+    assert to_names(values, str) == names
 
 
 def test_numbers_meet_the_classes_that_are_known(tmp_path):
-    assert names_of([1, 0.0, 2], str, {"1.0", "0"}) == ["1.0", "0", "2"]
-    assert names_of([0.5, 1.0], str, {"1", "0.5"}) == ["0.5", "1"]
+    assert to_names([1, 0.0, 2], str, {"1.0", "0"}) == ["1.0", "0", "2"]
+    assert to_names([0.5, 1.0], str, {"1", "0.5"}) == ["0.5", "1"]
     train = written(tmp_path, "jsonl", {"text": TEXT, "label": ["1.0", "0.0"] * 2})
     test = written(tmp_path, "parquet", {"text": TEXT, "label": [1, 0, 1, 0]})
     data = TextDataModule(train, test_source=test, tokenizer="bytes", splitting={"fractions": [1.0, 0.0, 0.0]})
@@ -238,7 +238,7 @@ def test_whether_a_column_is_of_whole_numbers_is_told_by_all_its_rows(tmp_path):
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, np.zeros(2), torch.zeros(2), ("a",)])
 def test_a_list_is_no_label(value):
     with pytest.raises(InputError, match=r"label.* row 3 .*one name"):
-        names_of([value], lambda n: "label in row 3")
+        to_names([value], lambda n: "label in row 3")
 
 
 def test_the_estimator_refuses_what_names_no_class():
@@ -329,5 +329,5 @@ def test_five_thousand_tables_of_any_values_are_read_as_they_are_or_refused(tmp_
 
 
 def test_a_text_keeps_what_is_no_surrogate():
-    assert text_of("a\ud83d\U0001f600\0\u2028", str) == "a\N{REPLACEMENT CHARACTER}\U0001f600\0\u2028"
-    assert listed(pa.array(["a", None]), "the texts") == ["a", None]
+    assert to_text("a\ud83d\U0001f600\0\u2028", str) == "a\N{REPLACEMENT CHARACTER}\U0001f600\0\u2028"
+    assert to_list(pa.array(["a", None]), "the texts") == ["a", None]

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from gpt_classifier import TextDataModule
 from gpt_classifier.cli.main import main
-from gpt_classifier.data.duplicates import digest
+from gpt_classifier.data.duplicates import compute_digest
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.statistics.paired_tests import paired_difference
 
@@ -169,7 +169,7 @@ def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, ca
         file.write_text("text,label\n" + "".join(f"{texts[n]},{NAMES[labels[n]]}\n" for n in which))
         data = {"source": str(file), "test_source": str(file), "tokenizer": "bytes"}
         data |= {"splitting": {"fractions": [0.8, 0.0, 0.2]}}
-        about = {"data": data, "test_fingerprint": digest([texts[n] for n in which])}
+        about = {"data": data, "test_fingerprint": compute_digest([texts[n] for n in which])}
         about |= {"version": "", "trained_steps": None, "rows_trained_on": None}
         runs.append(write(tmp_path / name, [labels[n] for n in which], answers[name], **about))
     found = as_json(runs, capsys)

@@ -20,7 +20,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.model_folder import load
-from gpt_classifier.text.bpe import LONGEST, WORDS, TrainTokenizer, from_library, learn, untrained
+from gpt_classifier.text.bpe import LONGEST, WORDS, TrainTokenizer, from_library, train_bpe, untrained
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.text.tokenizers import tokenizer_named
 from gpt_classifier.training.overrides import build
@@ -42,8 +42,7 @@ def in_library(rows, size):
     library = untrained()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     library.train_from_iterator(
-        rows,
-        trainers.BpeTrainer(vocab_size=size, min_frequency=2, initial_alphabet=alphabet, show_progress=False),
+        rows, trainers.BpeTrainer(vocab_size=size, min_frequency=2, initial_alphabet=alphabet, show_progress=False)
     )
     return library
 
@@ -66,12 +65,12 @@ def test_tiktoken_gives_the_ids_of_the_library_whatever_was_learned(rows, text, 
         assert ours.ids(each) == library.encode(each, add_special_tokens=False).ids
     assert ours.ids(text) == ours.ids(whole)
     assert ours.vocab_size == library.get_vocab_size() + 1
-    assert ours.settings() == learn(rows, size).settings()
+    assert ours.settings() == train_bpe(rows, size).settings()
 
 
 @given(text=st.text() | texts)
 def test_the_bytes_of_the_tokens_are_those_of_the_text(text):
-    ours = learn(SCRIPTS, 350)
+    ours = train_bpe(SCRIPTS, 350)
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert ours._encoding.decode_bytes(ours.ids(text)) == whole.encode()
     assert sum(ours.byte_lengths()[ours.ids(text)]) == len(whole.encode())
@@ -95,7 +94,7 @@ def test_both_libraries_know_the_same_letters_marks_numbers_and_spaces(kind):
 def test_the_same_rows_give_the_same_tokens_in_every_process(sample):
     code = "import sys, json; from gpt_classifier.text.bpe import learn\n"
     code += "print(learn(json.load(sys.stdin), 600).settings()['tokenizer'])"
-    names = {learn(sample, 600).settings()["tokenizer"]}
+    names = {train_bpe(sample, 600).settings()["tokenizer"]}
     for seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(
@@ -103,21 +102,18 @@ def test_the_same_rows_give_the_same_tokens_in_every_process(sample):
         )
         names.add(done.stdout.strip())
     assert len(names) == 1
-    assert re.fullmatch(r"bpe-600-[0-9a-f]{8}", names.pop())
-
-
-def test_other_rows_give_another_name(sample):
-    assert learn(sample, 400).settings()["tokenizer"] != learn(sample[:-9], 400).settings()["tokenizer"]
+    assert re.fullmatch(r"bpe-600-[0-9a-f]{8}", name := names.pop())
+    assert train_bpe(sample[:-9], 600).settings()["tokenizer"] != name
 
 
 def test_a_token_is_never_longer_than_a_folder_can_store():
-    ours = learn(["=" * 5000] * 9, 4096)
+    ours = train_bpe(["=" * 5000] * 9, 4096)
     assert max(ours.byte_lengths()) <= LONGEST
     assert ours.longest > 8
 
 
 def test_what_is_stored_is_restored(assert_restored_alike, sample):
-    assert_restored_alike(TextEncoder(learn(sample, 500), 32), texts)
+    assert_restored_alike(TextEncoder(train_bpe(sample, 500), 32), texts)
 
 
 @pytest.mark.parametrize("size", [0, 256, 200_001, 300.0, True, "300"])
@@ -125,9 +121,6 @@ def test_an_impossible_number_of_tokens_is_one_line(size):
     expected = "257 to 200,0" if type(size) is int else "a whole number"
     with pytest.raises(InputError, match=rf"tokenizer.train is {size!r}.* {expected}"):
         TextDataModule(tokenizer={"train": size})
-
-
-def test_a_misspelt_field_is_named():
     with pytest.raises(InputError, match=r"tokenizer .*'trian'.* train.* train"):
         TextDataModule(tokenizer={"trian": 300})
 
@@ -145,10 +138,20 @@ def made(**others):
     return data
 
 
-def test_only_training_rows_are_learned_from():
+def test_only_training_rows_are_learned_from_and_few_give_fewer_tokens_and_a_note():
     other = pd.DataFrame({"text": ["zzzzzz qqqqqq zzzzzz qqqqqq"] * 20, "label": ["a", "b"] * 10})
-    assert made(val=other, test=other).text_encoder.settings() == made().text_encoder.settings()
-    assert len(made(val=other, test=other).text_encoder.encode("zzzz")[0]) == 4
+    data = made(val=other, test=other, tokenizer=TrainTokenizer(300))
+    assert data.hparams["tokenizer"] == made().hparams["tokenizer"] == {"train": 300}
+    assert data.text_encoder.settings() == made().text_encoder.settings()
+    assert len(data.text_encoder.encode("zzzz")[0]) == 4
+    few = made(tokenizer={"train": 4096})
+    number = few.text_encoder.vocab_size - 1
+    assert 256 < number < 4096
+    assert f"tokenizer: {number} tokens learned, not 4,096, as no further pair occurs twice" in few.summary()
+    assert "tokens learned" not in made(tokenizer={"train": 260}).summary()
+    none = TextDataModule.from_tables(predict=pd.DataFrame({"text": ["a"]}), tokenizer={"train": 300})
+    with pytest.raises(InputError, match=r"tokenizer \{train: 300\} .*training rows.* none"):
+        none.setup("predict")
 
 
 def test_each_fold_learns_its_own(sample):
@@ -156,35 +159,16 @@ def test_each_fold_learns_its_own(sample):
         data = TextDataModule("sample", tokenizer={"train": 600}, splitting={"folds": 3, "fold": fold})
         data.setup("fit")
         rows = list(data.tables["train"]["text"])
-        assert data.text_encoder.settings()["tokenizer"] == learn(rows, 600).settings()["tokenizer"]
+        assert data.text_encoder.settings()["tokenizer"] == train_bpe(rows, 600).settings()["tokenizer"]
         return data.text_encoder.settings()["tokenizer"]
 
     assert len({of_fold(fold) for fold in range(3)}) == 3
-
-
-def test_few_rows_give_fewer_tokens_and_a_note():
-    data = made(tokenizer={"train": 4096})
-    number = data.text_encoder.vocab_size - 1
-    assert 256 < number < 4096
-    assert f"tokenizer: {number} tokens learned, not 4,096, as no further pair occurs twice" in data.summary()
-    assert "tokens learned" not in made(tokenizer={"train": 260}).summary()
-
-
-def test_the_settings_are_plain_values():
-    for given_ in ({"train": 300}, TrainTokenizer(300)):
-        assert made(tokenizer=given_).hparams["tokenizer"] == {"train": 300}
 
 
 def test_padding_to_the_longest_training_text_learns_once_and_alike():
     data = made(batching={"pad_to": "longest_train"})
     assert data.text_encoder.pad_to == max(data.encoded["train"].lengths)
     assert data.text_encoder.tokenizer.vocabulary().equal(made().text_encoder.tokenizer.vocabulary())
-
-
-def test_without_training_rows_there_is_nothing_to_learn_from():
-    data = TextDataModule.from_tables(predict=pd.DataFrame({"text": ["a"]}), tokenizer={"train": 300})
-    with pytest.raises(InputError, match=r"tokenizer \{train: 300\} .*training rows.* none"):
-        data.setup("predict")
 
 
 def test_an_audit_counts_its_tokens(sample):
@@ -207,12 +191,15 @@ def run(tmp_path_factory, fit):
 
 def test_a_fit_keeps_it_in_its_folder_and_uses_it_from_there(run, capsys):
     bundle = load(run / "model")
-    assert bundle.text_encoder.settings()["tokenizer"].startswith("bpe-300-")
+    name = bundle.text_encoder.settings()["tokenizer"]
+    assert name.startswith("bpe-300-")
     assert bundle.text_encoder.vocab_size == bundle.model.backbone.config.vocab_size == 301
+    for folder in (run / "model", run, run.parent):
+        assert tokenizer_named(str(folder)).settings()["tokenizer"] == name
     assert main(["classify", str(run / "model"), "WIN a car now", "see you at five"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["test", str(run), "--baselines=none", "--report=none"]) == 0
-    assert bundle.text_encoder.settings()["tokenizer"] in (run / "model" / "README.md").read_text()
+    assert name in (run / "model" / "README.md").read_text()
 
 
 def test_a_resumed_fit_learns_the_same_tokens(run, tmp_path, fit):
@@ -250,12 +237,6 @@ def test_the_weights_of_a_folder_with_another_tokenizer_are_refused(run, tmp_pat
     assert f"give --data.tokenizer {folder}" in error
 
 
-def test_a_run_or_a_folder_of_runs_gives_the_tokenizer_of_its_model(run):
-    kept = load(run).text_encoder.settings()["tokenizer"]
-    for folder in (run / "model", run, run.parent):
-        assert tokenizer_named(str(folder)).settings()["tokenizer"] == kept
-
-
 @pytest.mark.parametrize("broken", ["config.json", "model.safetensors"])
 def test_a_damaged_model_folder_is_named(broken, run, tmp_path):
     copy = shutil.copytree(run / "model", tmp_path / "model")
@@ -272,12 +253,9 @@ def test_published_weights_need_their_own_tokens(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [[OWN], ["--data.tokenizer.train=300"], ["--data.tokenizer.train", "300"]])
-def test_the_command_line_takes_a_mapping_or_its_field(words, capsys):
+def test_the_command_line_takes_a_mapping_or_its_field(words, tmp_path, fit, capsys):
     assert main(["audit", "sample", "--json", *words]) == 0
     assert json.loads(capsys.readouterr().out)["needed"]["50"] > 20
-
-
-def test_a_field_that_is_no_number_is_named(tmp_path, fit, capsys):
     assert fit(tmp_path, "--data.tokenizer.train=many") != 0
     assert "data.tokenizer.train is 'many'" in capsys.readouterr().err
 

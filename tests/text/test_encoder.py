@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import tokenizer_folder
-from gpt_classifier.text.bpe import learn
+from gpt_classifier.text.bpe import train_bpe
 from gpt_classifier.text.encoder import TRUNCATIONS, TextEncoder
 
 ASSETS = Path(__file__).resolve().parents[3] / "shared" / "assets" / "tiktoken"
@@ -63,7 +63,7 @@ RUNS = [
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("text", RUNS, ids=lambda text: text[:5])
 def test_a_run_without_blanks_has_the_tokens_of_the_whole_text(text, truncation, tokenizer):
-    learned = learn([*RUNS, "see you at five, haha !!! 1234 " * 50], 400)
+    learned = train_bpe([*RUNS, "see you at five, haha !!! 1234 " * 50], 400)
     for each in (tokenizer, learned):
         whole, _ = TextEncoder(each, NO_LIMIT).encode(text)
         ids, cut = TextEncoder(each, 8, truncation).encode(text)

@@ -18,11 +18,11 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gpt_classifier import TextClassifier, TextDataModule, default_callbacks
 from gpt_classifier.cli.main import main
-from gpt_classifier.data.duplicates import fingerprints, near_duplicate_key
-from gpt_classifier.evaluation.baselines import CLASSICAL, NAMES
+from gpt_classifier.data.duplicates import compute_fingerprints, near_duplicate_key
+from gpt_classifier.evaluation.baselines import BASELINES, build_baseline
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
-from gpt_classifier.training.callbacks import baselines, curves
-from gpt_classifier.training.callbacks.curves import Curves, learning_curves
+from gpt_classifier.training.callbacks import history, training_rows
+from gpt_classifier.training.callbacks.history import Curves, learning_curves
 from gpt_classifier.training.module import GPTClassifier
 
 ALONE = ("--report=none", "--baselines=none")  # of tests that look at neither
@@ -151,9 +151,9 @@ def test_epoch_lines_show_macro_f1(fit, tmp_path, caplog):
 
 def assert_are_scikit_learns(found: list[dict], train, test) -> None:
     """That accuracies and macro F1 are those of scikit-learn alone, trained on the table ``train``."""
-    assert [each["name"] for each in found] == [NAMES[name] for name in CLASSICAL]
-    for each, make in zip(found, CLASSICAL.values(), strict=True):
-        predicted = make().fit(train["text"], train["label"]).predict(test["text"])
+    assert [each["name"] for each in found] == [baseline.name for baseline in BASELINES.values()]
+    for each, key in zip(found, BASELINES, strict=True):
+        predicted = build_baseline(key).fit(train["text"], train["label"]).predict(test["text"])
         assert each["accuracy"] == pytest.approx(sk.accuracy_score(test["label"], predicted))
         assert each["f1_macro"] == pytest.approx(sk.f1_score(test["label"], predicted, average="macro"))
         assert each["accuracy_interval"][0] <= each["accuracy"] <= each["accuracy_interval"][1]
@@ -213,9 +213,9 @@ def test_baselines_none_leaves_them_out(run, caplog):
 )
 def test_a_limit_of_estimated_seconds_is_the_users_choice(given, limit, run, monkeypatch):
     """However long the fit took: the same rows have the same baselines."""
-    train, limits = baselines.train_baselines, []
+    train, limits = training_rows.train_baselines, []
     monkeypatch.setattr(GPTClassifier, "trained_seconds", lambda self: 7200.0)
-    monkeypatch.setattr(baselines, "train_baselines", lambda *words: limits.append(words[-1]) or train(*words))
+    monkeypatch.setattr(training_rows, "train_baselines", lambda *words: limits.append(words[-1]) or train(*words))
     assert main(["test", str(run), "--report=none", *given]) == 0
     assert limits == [limit]
 
@@ -287,7 +287,7 @@ def test_undersampled_and_weighted_rows_train_baselines_as_they_train_the_networ
             names = dict(zip(data.class_names, data.class_weights.tolist(), strict=True))
             train, test = data.tables["train"], data.tables["test"]
             weights = train["label"].map(names).to_numpy()
-            by_hand = CLASSICAL["naive_bayes"]().fit(
+            by_hand = build_baseline("naive_bayes").fit(
                 train["text"], train["label"], multinomialnb__sample_weight=weights
             )
             assert bayes["accuracy"] == np.mean(by_hand.predict(test["text"]) == test["label"])
@@ -360,7 +360,7 @@ def test_the_facts_of_the_run_are_those_of_the_fit(tested):
     data.setup("fit")
     for split, counts in found["training"]["rows"].items():
         assert counts == data.tables[split]["label"].value_counts().reindex(data.class_names).to_dict()
-    known = np.unique(fingerprints(data.tables["train"]["text"]))
+    known = np.unique(compute_fingerprints(data.tables["train"]["text"]))
     assert found["training"]["distinct_texts"] == len(known)
     assert found["training"]["fingerprint"] == digest_of(known)
     assert found["training"]["seed"] == 123
@@ -497,7 +497,7 @@ def test_a_test_says_where_it_does_not_agree_with_the_validation(fit, tmp_path, 
 
 
 def test_of_a_long_fit_every_second_training_loss_goes(monkeypatch, fit, tmp_path):
-    monkeypatch.setattr(curves, "MAX_POINTS", 8)
+    monkeypatch.setattr(history, "MAX_POINTS", 8)
     assert fit(tmp_path, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1") == 0
     steps = [step for step, _ in read_curves(tmp_path / "version_0")["train"]]
     assert len(steps) <= 8
