@@ -113,7 +113,7 @@ def _speed_beside_peak(job: "Training", cache: HiddenStateCache, data: TextDataM
     for rows in chosen:
         ids = [encoded.ids(row) for row in rows]
         moments = [now(job.device)]
-        cache.states_of(ids)
+        cache.run_batch(ids)
         moments.append(now(job.device))
         torch.mm(a, b)
         moments.append(now(job.device))

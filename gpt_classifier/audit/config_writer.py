@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import yaml
 
 from gpt_classifier import files
 from gpt_classifier.audit import networks
-from gpt_classifier.audit.columns import FoundColumns, found_columns, labels_in, sample, texts_in
+from gpt_classifier.audit.columns import FoundColumns, find_columns, read_labels, read_texts, sample_rows
 from gpt_classifier.audit.findings import MARKUP, MARKUP_ADVICE
+from gpt_classifier.data.duplicates import near_duplicate_key
 from gpt_classifier.data.splits import SplittingConfig
 from gpt_classifier.errors import InputError
-from gpt_classifier.files import tokenizer_folder
-from gpt_classifier.models.sentence_folder import usual_length
+from gpt_classifier.models.transformers_config import usual_length
+from gpt_classifier.text import scripts
+from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
 
 UNEQUAL = 5  # ratio of the largest to the smallest class above which classes are called unequal
 CONTEXT = 1024  # GPT-2's
-LEARNED = {"train": 4096}  # tokenizer for scripts that GPT-2's does not know
+TRAINED = {"train": 4096}  # tokenizer for scripts that GPT-2's does not know
 CHARACTERS_OF_A_TOKEN = 4  # of English, in GPT-2's tokens
 FOREIGN = (
     "most letters are not Latin: GPT-2 was hardly trained on them and needs a token for every byte or two; compare "
@@ -37,16 +40,13 @@ FROM_SCRATCH = (
 NO_NETWORK = f"{UNREACHED}: the configuration names GPT-2, which fit has to download"
 
 
-# ---------------------------------------------------------------- inspecting the file
-
-
 @dataclass
-class Seen:
-    """Properties of a file, for a model that is trained from ``weights``."""
+class FileStatistics:
+    """Statistics of a file, for a model that is trained from ``weights``."""
 
     file: str
     weights: str
-    unreached: bool  # whether no network lies here or can be reached
+    has_no_network: bool  # whether no network lies here or can be reached
     rows: int
     inspected: int  # number of rows that were inspected, evenly spaced
     columns: list[str]
@@ -71,84 +71,77 @@ class Seen:
     @property
     def drops(self) -> bool:
         """Whether rare classes are left out: those that are known, or that may be among the other rows."""
-        if self.found.multi_label is not None:
-            return False
-        return len(self.kept) < len(self.classes) or self.inspected < self.rows
+        may_drop = len(self.kept) < len(self.classes) or self.inspected < self.rows
+        return may_drop and self.found.multi_label is None
 
     @property
-    def equal(self) -> bool:
-        return len(set(self.classes.values())) == 1
+    def is_foreign(self) -> bool:
+        return bool(self.scripts) and self.scripts.get("Latin", 0.0) < 0.5
 
-    @property
-    def unequal(self) -> bool:
-        return max(self.kept.values()) > UNEQUAL * min(self.kept.values())
+    def describe_lengths(self) -> str:
+        median, p90, p99, maximum = self.lengths.values()
+        return f"half have up to {median:,} {self.unit}, 90 % up to {p90:,}, 99 % up to {p99:,}, all up to {maximum:,}"
+
+    def name_classes(self, limit: int = 10) -> str:
+        equal = len(set(self.classes.values())) == 1
+        return _list([name if equal else f"{_line(name)} {count:,}" for name, count in self.classes.items()], limit)
 
 
-def look_at(file: str, weights: str | None, text_column: str | None = None, label_column: str | None = None) -> Seen:
+def inspect_file(
+    file: str, weights: str | None, text_column: str | None = None, label_column: str | None = None
+) -> FileStatistics:
     """Inspects rows of a file, evenly spaced. Raises ``InputError`` if no column can be the text or the label.
 
     ``weights`` are ``pretrained`` or ``random``; None for the former where there are any.
     """
-    import numpy as np
-
-    from gpt_classifier.data.duplicates import near_duplicate_key
-    from gpt_classifier.text import scripts
-
-    seen = sample(file)
-    found = found_columns(seen, text_column, label_column)
-    texts, labels = texts_in(seen, found), labels_in(seen, found)
+    sample = sample_rows(file)
+    found = find_columns(sample, text_column, label_column)
+    texts, labels = read_texts(sample, found), read_labels(sample, found)
     if labels.nunique() < 2:
         raise InputError(f"{found.label} of {file} has {labels.nunique()} distinct values, expected two or more")
-    keys = texts.map(near_duplicate_key).rename("key")
-    both = labels.rename("label").to_frame().join(keys, how="inner").dropna()
-    distinct = both.groupby("label")["key"].nunique()
+    labelled = labels.rename("label").to_frame().join(texts.map(near_duplicate_key).rename("key"), how="inner").dropna()
+    distinct = labelled.groupby("label")["key"].nunique()
     some = texts[:: max(1, len(texts) // INSPECTED)]
-    shares = scripts.shares(scripts.letters([text[:1000] for text in some]))
-    network = networks.proposed(some) if weights != "random" else None
-    unreached = weights != "random" and network is None and not networks.has_gpt2_weights()
-    weights = weights or ("random" if unreached else "pretrained")
-    # A small network from scratch can have tokens of its own; pretrained weights need their own.
-    own = weights == "random" and (_is_foreign(shares) or (unreached and not _has_gpt2()))
-    tokenizer: str | dict[str, int] = network or (LEARNED if own else "gpt2")
-    lengths, unit = _token_counts(list(texts), tokenizer)
-    inspected = len(next(iter(seen.columns.values())))
-    return Seen(
+    network = networks.propose_network(some) if weights != "random" else None
+    has_no_network = weights != "random" and network is None and not networks.has_gpt2_weights()
+    inspected = len(next(iter(sample.columns.values())))
+    statistics = FileStatistics(
         file=file,
-        weights=weights,
-        unreached=unreached,
-        rows=seen.rows,
+        weights=weights or ("random" if has_no_network else "pretrained"),
+        has_no_network=has_no_network,
+        rows=sample.rows,
         inspected=inspected,
-        columns=seen.names,
+        columns=sample.names,
         found=found,
-        classes={str(name): int(count) for name, count in labels.value_counts().items()},
-        rare=[str(name) for name in labels.unique() if distinct.get(name, 0) < SplittingConfig().count_parts(found.given)],
+        classes={str(name): count for name, count in labels.value_counts().items()},
+        rare=[name for name in labels.unique() if distinct.get(name, 0) < SplittingConfig().parts(found.given)],
         without_text=inspected - len(texts),
         without_label=inspected - labels.index.nunique(),
         markup=int(texts.str.contains(MARKUP).sum()),
-        scripts=shares,
+        scripts=scripts.compute_shares(scripts.count_letters([text[:1000] for text in some])),
         network=network,
-        tokenizer=tokenizer,
-        unit=unit,
-        lengths={q: int(np.percentile(lengths, q, method="higher")) for q in (50, 90, 99, 100)},
+        tokenizer=network or "gpt2",
+        unit="tokens",
+        lengths={},
     )
+    # A small network from scratch can have tokens of its own; pretrained weights need their own.
+    if statistics.weights == "random" and (statistics.is_foreign or (has_no_network and not _has_gpt2())):
+        statistics.tokenizer = TRAINED
+    lengths, statistics.unit = _count_tokens(list(texts), statistics.tokenizer)
+    statistics.lengths = {q: int(np.percentile(lengths, q, method="higher")) for q in (50, 90, 99, 100)}
+    return statistics
 
 
-def _is_foreign(shares: dict[str, float]) -> bool:
-    return bool(shares) and shares.get("Latin", 0.0) < 0.5
-
-
-def _token_counts(texts: list[str], tokenizer: str | dict[str, int]) -> tuple[Sequence[int], str]:
+def _count_tokens(texts: list[str], tokenizer: str | dict[str, int]) -> tuple[Sequence[int], str]:
     """The length of each text, or of 5,000 of them, and its unit. Nothing is downloaded."""
-    if tokenizer == LEARNED or tokenizer != "gpt2" or _has_gpt2():
-        from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
-
+    if tokenizer != "gpt2" or _has_gpt2():
         some = texts[:: max(1, len(texts) // 5000)]
         known = tokenizer_for(tokenizer if isinstance(tokenizer, str) else TrainTokenizer(**tokenizer), some)
         return [len(known.ids(text)) for text in some], "tokens"
-    return [_estimate(text) for text in texts], "estimated tokens"
+    return [_estimate_tokens(text) for text in texts], "estimated tokens"
 
 
-def _estimate(text: str) -> int:
+def _estimate_tokens(text: str) -> int:
     """Estimated number of GPT-2's tokens: characters beyond ASCII are often encoded as single bytes."""
     plain = sum(map(str.isascii, text))
     return 1 + plain // CHARACTERS_OF_A_TOKEN + len(text.encode("utf-8", "replace")) - plain
@@ -156,63 +149,47 @@ def _estimate(text: str) -> int:
 
 def _has_gpt2() -> bool:
     """Whether GPT-2's tokenizer files are in tiktoken's cache."""
-    folder, url = tokenizer_folder(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
+    folder, url = files.tokenizer_folder(), "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
     names = (hashlib.sha1(f"{url}{name}".encode()).hexdigest() for name in ("vocab.bpe", "encoder.json"))
     return all((folder / name).is_file() for name in names)
 
 
-# ---------------------------------------------------------------- summary and configuration
-
-
-def summary(seen: Seen) -> list[str]:
-    """A few lines on the properties of the file."""
-    counts, found = seen.classes.values(), seen.found
-    sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if seen.equal else f'to {max(counts):,} rows'}"
-    scripts = [f"{fraction:.0%} {name}" for name, fraction in seen.scripts.items() if fraction >= 0.005]
-    lines = [
-        f"{seen.file}: {seen.rows:,} rows, columns {_names(seen.columns)}",
-        f"  texts    {_names(found.text)}: {_lengths(seen)}",
-        f"  script   {', '.join(scripts[:3]) or 'no letters'}",
-        f"  classes  {_line(found.label)}: {sizes}: {_classes(seen)}",
+def summarize(statistics: FileStatistics) -> list[str]:
+    """A few lines on the statistics of the file."""
+    found, counts, inspected = statistics.found, statistics.classes.values(), statistics.inspected
+    sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if len(set(counts)) == 1 else f'to {max(counts):,} rows'}"
+    scripts = [f"{fraction:.0%} {name}" for name, fraction in statistics.scripts.items() if fraction >= 0.005]
+    share = statistics.markup / max(1, inspected - statistics.without_text)
+    missing = f"{statistics.without_text:,} rows without text, {statistics.without_label:,} without label"
+    missing += ": label these, or take them out, before you fit" if statistics.without_label else ""
+    rare = "left out" if statistics.drops else "fit will refuse them"
+    foreign = statistics.is_foreign and statistics.tokenizer == "gpt2"
+    estimated = statistics.unit == "estimated tokens"
+    parts = [  # their names, and whether there is something to say
+        (
+            "sample",
+            inspected < statistics.rows,
+            f"{inspected:,} rows, evenly spaced, were inspected: numbers are theirs",
+        ),
+        ("texts", True, f"{_list(found.text)}: {statistics.describe_lengths()}"),
+        ("script", True, ", ".join(scripts[:3]) or "no letters"),
+        ("classes", True, f"{_line(found.label)}: {sizes}: {statistics.name_classes()}"),
+        ("labels", found.multi_label, f"a text may have several, with {found.multi_label} between them"),
+        ("splits", found.split, f"{_line(found.split or '')} names {_list(sorted(found.given))}"),
+        *((split, True, _line(file)) for split, file in found.beside.items()),
+        ("markup", share, f"{statistics.markup:,} texts ({share:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}"),
+        ("missing", statistics.without_text or statistics.without_label, missing),
+        ("rare", statistics.rare, f"too few distinct texts to be split, {rare}: {_list(statistics.rare)}"),
+        ("network", statistics.network, f"{statistics.network}: its probe first, which takes seconds"),
+        ("note", statistics.has_no_network, NO_NETWORK if statistics.weights == "pretrained" else FROM_SCRATCH),
+        ("note", estimated, "GPT-2's tokenizer files are not on this machine: lengths are estimates"),
+        ("note", foreign, FOREIGN),
     ]
-    if seen.inspected < seen.rows:
-        lines.insert(1, f"  sample   {seen.inspected:,} rows, evenly spaced, were inspected: numbers are theirs")
-    if found.multi_label is not None:
-        lines.append(f"  labels   a text may have several, with {found.multi_label} between them")
-    if found.split is not None:
-        lines.append(f"  splits   {_line(found.split)} names {_names(sorted(found.given))}")
-    lines += [f"  {split:8} {_line(file)}" for split, file in found.beside.items()]
-    if seen.markup:
-        share = seen.markup / max(1, seen.inspected - seen.without_text)
-        lines.append(f"  markup   {seen.markup:,} texts ({share:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}")
-    if seen.without_text or seen.without_label:
-        what = f"{seen.without_text:,} rows without text, {seen.without_label:,} without label"
-        refused = ": label these, or take them out, before you fit" if seen.without_label else ""
-        lines.append(f"  missing  {what}{refused}")
-    if seen.rare:
-        what = "left out" if seen.drops else "fit will refuse them"
-        lines.append(f"  rare     too few distinct texts to be split, {what}: {_names(seen.rare)}")
-    if seen.network is not None:
-        lines.append(f"  network  {seen.network}: its probe first, which takes seconds")
-    elif seen.unreached:
-        lines.append(f"  note     {NO_NETWORK if seen.weights == 'pretrained' else FROM_SCRATCH}")
-    if seen.unit == "estimated tokens":
-        lines.append("  note     GPT-2's tokenizer files are not on this machine: lengths are estimates")
-    if _is_foreign(seen.scripts) and seen.tokenizer == "gpt2":
-        lines.append(f"  note     {FOREIGN}")
-    return lines
+    head = f"{statistics.file}: {statistics.rows:,} rows, columns {_list(statistics.columns)}"
+    return [head, *(f"  {name:8} {text}" for name, is_so, text in parts if is_so)]
 
 
-def _lengths(seen: Seen) -> str:
-    median, p90, p99, maximum = seen.lengths.values()
-    return f"half have up to {median:,} {seen.unit}, 90 % up to {p90:,}, 99 % up to {p99:,}, all up to {maximum:,}"
-
-
-def _classes(seen: Seen, limit: int = 10) -> str:
-    return _names([name if seen.equal else f"{_line(name)} {count:,}" for name, count in seen.classes.items()], limit)
-
-
-def _names(names: Sequence[str], limit: int = 10) -> str:
+def _list(names: Sequence[str], limit: int = 10) -> str:
     return ", ".join(map(_line, names[:limit])) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
@@ -222,84 +199,87 @@ def _line(text: str) -> str:
     return " ".join(words) + ("..." if len(text) > 60 else "")
 
 
-def _rare(seen: Seen) -> str:
-    return _names(seen.rare) or "none of the inspected rows, perhaps of the others"
+# ---------------------------------------------------------------- the configuration
 
 
-def configuration(seen: Seen, name: str) -> str:
+def build_configuration(statistics: FileStatistics, name: str) -> str:
     """A YAML configuration with the reasons in comments; ``name`` is the name of the folder for its runs."""
-    scratch = seen.weights == "random"
-    name_of_recipe = RECIPES[seen.weights]
-    if seen.network is not None:
-        name_of_recipe = "decoder" if networks.is_decoder(seen.network) else "encoder"
-    recipe = yaml.safe_load(files.built_in_configurations()[name_of_recipe].read_text(encoding="utf-8"))
-    p99 = seen.lengths[99]
-    context = CONTEXT if seen.network is None else usual_length(seen.network)
+    network = statistics.network
+    recipe_name = {"pretrained": "csv", "random": "scratch"}[statistics.weights]
+    if network is not None:
+        recipe_name = "decoder" if networks.is_decoder(network) else "encoder"
+    recipe = yaml.safe_load(files.built_in_configurations()[recipe_name].read_text(encoding="utf-8"))
+    p99 = statistics.lengths[99]
+    context = CONTEXT if network is None else usual_length(network)
     max_length = min(context, max(32, math.ceil(p99 / 32) * 32))
+    found = statistics.found.settings()
+    splitting = {"fractions": [0.7, 0.1, 0.2], **found.pop("splitting", {})}
     data = {
-        "source": seen.file,
-        **{name: value for name, value in seen.found.settings().items() if name != "splitting"},
-        "rare_classes": "drop" if seen.drops else "error",
+        "source": statistics.file,
+        **found,
+        "rare_classes": "drop" if statistics.drops else "error",
         "balance": "none",
-        "tokenizer": seen.tokenizer,
+        "tokenizer": statistics.tokenizer,
         "max_length": max_length,
         "truncation": "head+tail" if p99 > context else "head",
         "batch_size": recipe["data"]["batch_size"],
-        "splitting": {"fractions": [0.7, 0.1, 0.2], **seen.found.settings().get("splitting", {})},
+        "splitting": splitting,
         **{key: value for key, value in recipe["data"].items() if key == "batching"},
     }
-    model = recipe["model"] if seen.network is None else recipe["model"] | {"backbone": seen.network}
-    if scratch:
+    model = recipe["model"] | ({} if network is None else {"backbone": network})
+    if statistics.weights == "random":
         model["gpt"]["context_length"] = max_length
-    trainer = {**recipe["trainer"], "default_root_dir": f"checkpoints/{name}"}
+    trainer = recipe["trainer"] | {"default_root_dir": f"checkpoints/{name}"}
     del trainer["callbacks"]  # added below
-    reasons = _reasons(seen)
+    reasons = _list_reasons(statistics)
     lines = [
-        f"# Made by gpt-classifier init from {_line(seen.file)}. Change settings here or on the command line;",
+        f"# Made by gpt-classifier init from {_line(statistics.file)}. Change settings here or on the command line;",
         "# gpt-classifier fit --help explains them.",
         "seed_everything: 123",
     ]
     for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
         lines += ["", f"{section}:"]
         for key, value in settings.items():
-            reason = reasons.get(key)
-            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reason}" if reason else ""))
+            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reasons[key]}" if reasons.get(key) else ""))
     return "\n".join([*lines, "  callbacks:", "    - class_path: LearningRateMonitor", ""])
 
 
-def _reasons(seen: Seen) -> dict[str, str]:
+def _list_reasons(statistics: FileStatistics) -> dict[str, str]:
     """What the comments of a configuration say, by setting."""
-    counts = seen.kept.values()
-    unequal = f"the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
-    if seen.tokenizer == LEARNED and _is_foreign(seen.scripts):
-        tokenizer = "learned from the training rows: most letters are not Latin, which GPT-2's splits into bytes"
-    elif seen.tokenizer == LEARNED:
-        tokenizer = "learned from the training rows, as GPT-2's is not on this machine"
-    elif _is_foreign(seen.scripts):
+    counts, p99 = statistics.kept.values(), statistics.lengths[99]
+    unequal = f": the largest class has {max(counts):,} rows, the smallest {min(counts):,}"
+    unequal = unequal if max(counts) > UNEQUAL * min(counts) else ""
+    rare = _list(statistics.rare) or "none of the inspected rows, perhaps of the others"
+    if statistics.tokenizer == TRAINED and statistics.is_foreign:
+        tokenizer = "trained on the training rows: most letters are not Latin, which GPT-2's splits into bytes"
+    elif statistics.tokenizer == TRAINED:
+        tokenizer = "trained on the training rows, as GPT-2's is not on this machine"
+    elif statistics.is_foreign:
         tokenizer = FOREIGN
     else:
         tokenizer = (
             "GPT-2's; or {train: 4096}, one's own, or bytes"
-            if seen.weights == "random"
+            if statistics.weights == "random"
             else "the tokenizer of the weights"
         )
     reasons = {
-        "text_column": _lengths(seen),
-        "label_column": f"{len(seen.classes)} classes: {_classes(seen, 3)}",
-        "rare_classes": f"too few distinct texts to be split: {_rare(seen)}; or merge" if seen.drops else "",
-        "splitting": "of train, val and test" + (", where these are not given" if len(seen.found.given) > 1 else ""),
-        "balance": "or class_weights, undersample" + (f": {unequal}" if seen.unequal else ""),
+        "text_column": statistics.describe_lengths(),
+        "label_column": f"{len(statistics.classes)} classes: {statistics.name_classes(3)}",
+        "rare_classes": f"too few distinct texts to be split: {rare}; or merge" if statistics.drops else "",
+        "splitting": "of train, val and test"
+        + (", where these are not given" if len(statistics.found.given) > 1 else ""),
+        "balance": f"or class_weights, undersample{unequal}",
         "batching": "saves padding",
         "tokenizer": tokenizer,
-        "max_length": f"99 % of the texts have up to {seen.lengths[99]:,} {seen.unit}; longer ones are truncated",
+        "max_length": f"99 % of the texts have up to {p99:,} {statistics.unit}; longer ones are truncated",
         "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
         "multi_label": "what stands between the labels of a text",
-        "weights": "OpenAI's, 0.5 GB to download" if seen.weights == "pretrained" else "random initial weights",
+        "weights": "OpenAI's, 0.5 GB to download" if statistics.weights == "pretrained" else "random initial weights",
         "trainable": "a number of blocks, or head, last_block, last_two_blocks, all, lora",
         "monitor": "selects the best epoch; or val/loss, val/accuracy, val/auroc, ...",
         "patience": "epochs without improvement after which training stops; null for all epochs",
     }
-    if seen.network is not None:
+    if statistics.network is not None:
         reasons |= {
             "backbone": "an encoder or decoder of transformers, by name or folder",
             "weights": "as published",

@@ -11,11 +11,11 @@ from gpt_classifier.models.backbone import FAMILIES, Backbone, Family
 from gpt_classifier.models.gpt import GPT, SIZES, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.models.sentence_folder import sentence_pooling
 from gpt_classifier.models.transformers_config import (
     is_causal,
     network_config,
     network_fields,
+    sentence_pooling,
     with_dropout,
 )
 from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network

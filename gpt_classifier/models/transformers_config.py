@@ -1,4 +1,4 @@
-"""Reads the configuration of a network of ``transformers``.
+"""Reads the configuration of a network of ``transformers``, and what sentence-transformers says beside it.
 
 Code from the hub is never run, neither with published weights nor from a model folder.
 """
@@ -32,6 +32,8 @@ NOT_KEPT = {
 OF_HEADS = ("classifier_", "summary_")  # prefixes of dropout probabilities of heads that this package does not use
 # Types that transformers lists as causal language models only, but which are bidirectional unless they say otherwise.
 BIDIRECTIONAL = ("bert-generation", "xlnet")
+MAX_USUAL_LENGTH = 512  # tokens of a text, which most encoders can read
+POOLING_MODES = {"mean": "mean", "cls": "first_token", "lasttoken": "last_token"}  # of sentence-transformers
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,44 @@ def _cached() -> str:
     if folder := os.environ.get("GPT_CLASSIFIER_MODELS"):
         names += sorted(str(path.parent) for path in Path(folder).glob("*/config.json"))
     return f"; on this machine there are {', '.join(names[:10])}" if names else ""
+
+
+def sentence_pooling(name: str) -> str | None:
+    """The pooling that a folder of sentence-transformers was trained with; None for others, and if it is another."""
+    settings = _sentence_settings(name, "1_Pooling/config.json")
+    if isinstance(mode := settings.get("pooling_mode"), str) and mode in POOLING_MODES:  # version 6 writes it
+        return POOLING_MODES[mode]
+    names = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken"}
+    found = [POOLING_MODES[mode] for mode, name in names.items() if settings.get(f"pooling_mode_{name}")]
+    return found[0] if len(found) == 1 else None
+
+
+def usual_length(name: str) -> int:
+    """The maximum number of tokens of a text for a published network, unless a number is given.
+
+    It is that of a folder of sentence-transformers, and at most MAX_USUAL_LENGTH.
+    """
+    length = _sentence_settings(name, "sentence_bert_config.json").get("max_seq_length")
+    return min(MAX_USUAL_LENGTH, length) if isinstance(length, int) and length > 0 else MAX_USUAL_LENGTH
+
+
+def _sentence_settings(name: str, file: str) -> dict[str, Any]:
+    """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
+    path = Path(name) / file
+    if Path(name).is_file():  # .gguf
+        return {}
+    if not Path(name).is_dir():
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(name, file))
+        except Exception:  # the hub's client raises many unrelated kinds: there is no such file, or no network
+            return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def import_transformers() -> Any:

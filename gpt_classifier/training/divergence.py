@@ -1,13 +1,15 @@
 """Ends a training whose loss or weights are no longer finite, without waiting for the device in every step."""
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
+from gpt_classifier.data.resumable import seed_batch
 from gpt_classifier.errors import InputError
+from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.tensor_file import is_finite
 
 NONE = 2**62  # no batch
@@ -22,10 +24,54 @@ class Diverged(InputError):
     """A loss or weight is NaN or infinite."""
 
 
-class _Batch(NamedTuple):
-    step: int  # optimizer step that it is a part of, from 1
-    learning_rate: float
-    rows: Tensor | None  # (B,) on the device
+class WatchedModule(LightningModule):
+    """Ends a fit whose loss or weights are no longer finite, before anything of it is scored or saved."""
+
+    model: SequenceClassifier
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss_watch = LossWatch()
+
+    def on_train_batch_start(self, batch: Any, batch_number: int) -> None:
+        """Seeds what the batch draws, such as dropout, so that a resumed fit is the uninterrupted one."""
+        seed_batch(self.global_rank, self.trainer.current_epoch, batch_number)
+
+    def watch(self, loss: Tensor, rows: Tensor | None) -> bool | None:
+        """Watches the loss of a training step of these ``rows``; raises ``Diverged`` if it is no longer finite.
+
+        Returns:
+            None if nobody reads the loss of this step, else whether the progress bar does.
+        """
+        # Lightning reads a loss that is sent to the bar after every step, and waits for the device to finish it.
+        bar = self.trainer.progress_bar_callback
+        shown = bar is not None and not isinstance(bar, ReadsLoss)
+        self.loss_watch.add(loss, self.trainer, rows)
+        if not (shown or is_logged(self.trainer, self.trainer.global_step + 1)):
+            return None
+        if self.trainer.loggers or shown:  # who read the loss now in any case
+            self.loss_watch.check(self.trainer)
+        return shown
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            self.loss_watch.check(self.trainer)  # its message says more than that of a validation loss
+
+    def check_finite(self, weights: bool = True) -> None:
+        """Raises ``Diverged`` if the loss or, where each process has them all, a weight is no longer finite."""
+        self.loss_watch.check(self.trainer)
+        if weights:
+            check_weights(self.model, self.trainer.global_step)
+
+
+class ReadsLoss:
+    """A progress bar that reads the loss from ``trainer.callback_metrics`` itself, so that it need not be sent."""
+
+
+def is_logged(trainer: Trainer, step: int) -> bool:
+    """Whether this step is logged. Lightning's ``log`` takes a thirtieth of the time of a step with cached states."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return every > 0 and step % every == 0
 
 
 class LossWatch:
@@ -37,14 +83,15 @@ class LossWatch:
 
     def __init__(self) -> None:
         self._first: Tensor | None = None  # position of the first such batch in ``_batches``
-        self._batches: list[_Batch] = []  # since the last check
+        # Of each batch since the last check: its optimizer step, from 1, learning rate and rows (B,) on the device.
+        self._batches: list[tuple[int, float, Tensor | None]] = []
 
     def add(self, loss: Tensor, trainer: Trainer, rows: Tensor | None) -> None:
         """Takes the loss of a training batch."""
         wrong = torch.where(loss.detach().isfinite(), NONE, len(self._batches))
         self._first = wrong if self._first is None else torch.minimum(self._first, wrong)
         rate = max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
-        self._batches.append(_Batch(trainer.global_step + 1, rate, rows))
+        self._batches.append((trainer.global_step + 1, rate, rows))
 
     def check(self, trainer: Trainer) -> None:
         """Raises :class:`Diverged`, in all processes, if a loss since the last check was not finite in any of them."""

@@ -12,14 +12,13 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from gpt_classifier.audit.inspection import new_warnings
-from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.data.encoding import FittedText
+from gpt_classifier.data.encoded import EncodedTexts, FittedText
 from gpt_classifier.data.summary import describe_leaks
 from gpt_classifier.data.task import Task
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.inference.model_folder import find_weights
-from gpt_classifier.models.embedding import freeze_other_tokens, unfreeze_other_tokens
+from gpt_classifier.models.freezing import freeze_other_tokens, unfreeze_other_tokens
 from gpt_classifier.models.heads import Pooling
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.settings import grouped, plain
@@ -226,8 +225,8 @@ class GPTClassifier(StoredModule):
             return texts
         if self.state_cache is None:
             parts = (self.cache, self.model, self.hparams["trainable"], self.text_encoder, self.trainer)
-            self.state_cache = HiddenStateCache.of(*parts, self.hparams["lm_loss"] > 0)
-        return self.state_cache.texts(texts, Shard.of(self.trainer))
+            self.state_cache = HiddenStateCache.from_config(*parts, self.hparams["lm_loss"] > 0)
+        return self.state_cache.texts(texts, Shard.from_trainer(self.trainer))
 
     # ---------------------------------------------------------------- steps
 

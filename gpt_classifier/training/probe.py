@@ -23,8 +23,7 @@ from gpt_classifier.data.task import Task
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import StandardizedLinear
-from gpt_classifier.training.epoch_scores import logged_scores
-from gpt_classifier.training.monitor import mode
+from gpt_classifier.training.monitor import logged_scores, mode
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C: the sum of losses in units of half the squared weights
 FINER = (1 / 3, 3.0)  # factors of the best of them that are tried too

@@ -18,7 +18,6 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.probe_results import ProbeResults, ProbeTrial
 from gpt_classifier.models.freezing import freeze, trainable_blocks
 from gpt_classifier.models.heads import PADDING_COUNTS, SequenceClassifier, build_head
-from gpt_classifier.training.pooled_states import MANY_BYTES, PooledStates, mean_of_windows
 from gpt_classifier.training.probe import (
     CHOICE_ROWS,
     ENOUGH_ROWS,
@@ -31,7 +30,7 @@ from gpt_classifier.training.probe import (
     sampled,
     scorer,
 )
-from gpt_classifier.training.state_cache import CachedTexts, HiddenStateCache
+from gpt_classifier.training.state_cache import MANY_BYTES, CachedTexts, HiddenStateCache, PooledStates, mean_of_windows
 from gpt_classifier.training.text_states import Shard
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def validate(trainer: Trainer, monitor: str) -> float | None:
 def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, PooledStates, Probe] | None:
     assert module.text_encoder is not None
     assert module.class_names is not None
-    monitor, shard = module.hparams["monitor"], Shard.of(module.trainer)
+    monitor, shard = module.hparams["monitor"], Shard.from_trainer(module.trainer)
     train, val = data.encoded["train"], data.encoded.get("val")
     if val is not None and len(val) < ENOUGH_ROWS:
         val = None  # folds of the training rows are more
@@ -153,8 +152,8 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
     states = _pooled_states(module, len(chosen) + len(scored), kept, poolings)
     places = {place: i for i, place in enumerate(product(kept, poolings))}
     stored = [states.place(*place) for place in places]
-    of_train = states.of_rows(train, chosen.tolist(), stored, shard)
-    of_val = None if val is None else states.of_rows(val, scored.tolist(), stored, shard)
+    of_train = states.read_rows(train, chosen.tolist(), stored, shard)
+    of_val = None if val is None else states.read_rows(val, scored.tolist(), stored, shard)
     if of_train is None or (of_val is None) != (val is None):
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
@@ -231,10 +230,10 @@ def _solved(
     """The head for all training rows, behind the network as it is now."""
     assert module.text_encoder is not None
     train = data.encoded["train"]
-    cache = HiddenStateCache.of(module.cache, module.model, "head", module.text_encoder, module.trainer, False)
+    cache = HiddenStateCache.from_config(module.cache, module.model, "head", module.text_encoder, module.trainer, False)
     if states.store.dtype == cache.store.dtype:
         cache.take_over(states.store, states.place(best.blocks, best.pooling))
-    cached = cache.texts(train, Shard.of(module.trainer))
+    cached = cache.texts(train, Shard.from_trainer(module.trainer))
     if not isinstance(cached, CachedTexts):
         raise InputError("the probe's states exceed --model.cache.gigabytes: raise it, or set --model.probe false")
     x = mean_of_windows(torch.cat(cached.states).float(), train.windows)

@@ -25,7 +25,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import BUILT_IN_MODEL, CALLED_IN, newest, whole_file, writable_folder
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.inference.model_folder import find_weights
-from gpt_classifier.models.sentence_folder import usual_length
+from gpt_classifier.models.transformers_config import usual_length
 from gpt_classifier.models.transformers_network import context_length
 from gpt_classifier.text.tokenizers import OWN, are_alike
 from gpt_classifier.training.callbacks.progress import Bar

@@ -1,10 +1,10 @@
-"""Training rows as hidden states behind the frozen blocks, so that epochs start there.
+"""Texts as hidden states that do not change: after the frozen layers, where epochs start, or pooled behind each block.
 
 The blocks below the first trained block do not change from epoch to epoch, so a text's hidden states at the input of
 that block are the same in every epoch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -20,17 +20,16 @@ from gpt_classifier.text.encoder import Batch, TextEncoder, texts_of_windows
 from gpt_classifier.training.state_store import StateStore
 from gpt_classifier.training.text_states import CacheConfig, Shard, TextStates
 
+MANY_BYTES = 2**30  # of pooled states in float32, above which they are kept in half precision
+
 
 class HiddenStateCache(TextStates):
     """Cache of the hidden states of texts after the frozen layers of ``model``: (T, C), or (1, C) if pooled.
 
     Args:
-        model: The network; its parameters below the first trained block must not change any more.
+        model: See :class:`TextStates`, as for what is not named here.
         policy: Which parameters train; see models/freezing.py.
         text_encoder: Pads the texts if the pooling counts padding.
-        dtype: Number format of the cached states.
-        limit: Maximum number of bytes of all cached states on disk, other models' included; 0 keeps states in memory.
-        precision: Name of the precision that ``context`` sets while the frozen layers run.
         next_tokens: Whether next tokens are predicted too: batches then have their ids and the states of all positions.
     """
 
@@ -54,7 +53,7 @@ class HiddenStateCache(TextStates):
         super().__init__(model, text_encoder, dtype, limit, precision, context)
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         config: CacheConfig,
         model: SequenceClassifier,
@@ -81,7 +80,7 @@ class HiddenStateCache(TextStates):
         starts = start_layer > 0 and start_layer in model.backbone.starts_at
         return starts and not padded_by_batch
 
-    def facts(self) -> tuple[object, ...]:
+    def identify(self) -> tuple[object, ...]:
         return self.start_layer, self.model.pooling if self.pooled else None
 
     def weights(self) -> dict[str, Tensor]:
@@ -89,7 +88,7 @@ class HiddenStateCache(TextStates):
         below = backbone.config.n_layer + 1 if self.pooled else self.start_layer
         return {name: tensor for name, tensor in backbone.state_dict().items() if backbone.block_of(name) < below}
 
-    def numbers(self, texts: int, tokens: int) -> int:
+    def count_numbers(self, texts: int, tokens: int) -> int:
         return (texts if self.pooled else tokens) * self.model.backbone.config.n_embd
 
     def take_over(self, other: StateStore, place: int) -> None:
@@ -103,7 +102,7 @@ class HiddenStateCache(TextStates):
 
         Returns ``encoded`` itself if the states would exceed the limit: the frozen layers then run for every batch.
         """
-        states = self.of_windows(encoded, range(len(encoded.window_lengths)), shard or Shard())
+        states = self.compute_states(encoded, range(len(encoded.window_lengths)), shard or Shard())
         return (
             encoded
             if states is None
@@ -111,7 +110,7 @@ class HiddenStateCache(TextStates):
         )
 
     @torch.no_grad()
-    def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
+    def run_batch(self, ids: list[np.ndarray]) -> list[Tensor]:
         """Runs the frozen layers on one batch: (T, C) for each text of T tokens, or (1, C) if pooled."""
         device = self.device
         batch = self.text_encoder.batch(ids)
@@ -154,3 +153,76 @@ class CachedTexts(Dataset[Batch]):
         if (config := texts.text_encoder.windows) is None:
             return batch
         return batch._replace(texts=texts_of_windows(texts.windows[rows]), aggregate=config.aggregate)
+
+
+class PooledStates(TextStates):
+    """(L * P, C) for each text: what each of P poolings reads behind each of the last L blocks, after the final norm.
+
+    Read there, a network without the blocks above is a smaller member of its own family, and states fit half precision.
+
+    Args:
+        model: See :class:`TextStates`, as for what is not named here.
+        poolings: See ``POOLINGS``; none that counts padding.
+        kept: Numbers of blocks that the network may keep, in ascending order.
+        half: Whether states are kept in half precision.
+    """
+
+    def __init__(
+        self,
+        model: SequenceClassifier,
+        text_encoder: TextEncoder,
+        poolings: Sequence[str],
+        kept: Sequence[int],
+        limit: int = 10 * 2**30,
+        precision: str = "32-true",
+        context: Callable[[], AbstractContextManager[object]] = nullcontext,
+        half: bool = False,
+    ) -> None:
+        self.poolings, self.kept = tuple(poolings), tuple(kept)
+        self.part = f"probe, the frozen network of {self.kept[-1]} blocks"
+        dtype = torch.float16 if half else torch.float32
+        super().__init__(model, text_encoder.unpadded(), dtype, limit, precision, context)
+
+    def identify(self) -> tuple[object, ...]:
+        return self.poolings, self.kept
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.model.backbone.state_dict()
+
+    def count_numbers(self, texts: int, tokens: int) -> int:
+        return texts * len(self.kept) * len(self.poolings) * self.model.backbone.config.n_embd
+
+    @torch.no_grad()
+    def run_batch(self, ids: list[np.ndarray]) -> list[Tensor]:
+        batch = self.text_encoder.batch(ids)
+        with self.context():
+            read = self.model.pooled_by_block(
+                batch.inputs.to(self.device), batch.lengths.to(self.device), self.poolings, len(self.kept)
+            )
+        limit = torch.finfo(self.store.dtype).max
+        return list(read.flatten(1, 2).clamp(-limit, limit).to("cpu", self.store.dtype))
+
+    def pooled_rows(
+        self, encoded: EncodedTexts, rows: Sequence[int], places: Sequence[int], shard: Shard
+    ) -> Tensor | None:
+        """(N, len(places), C) of rows; of one with several windows, their mean. None if they would exceed the limit."""
+        states = self.compute_states(encoded, encoded.windows_of(rows), shard)
+        if states is None:
+            return None
+        chosen = torch.tensor(places)
+        return mean_of_windows(torch.stack([each[chosen] for each in states]), encoded.windows[np.asarray(rows)])
+
+    def place(self, kept: int, pooling: str) -> int:
+        """Which of the L * P is that of a network of ``kept`` blocks."""
+        return self.kept.index(kept) * len(self.poolings) + self.poolings.index(pooling)
+
+
+def mean_of_windows(states: Tensor, windows: np.ndarray) -> Tensor:
+    """States (W, ...) of windows -> (N, ...) the mean of each row's, where row i has ``windows[i]`` of them.
+
+    A linear head gives for it the mean of the windows' logits.
+    """
+    if (texts := texts_of_windows(windows)) is None:
+        return states
+    total = torch.zeros(len(windows), *states.shape[1:]).index_add_(0, texts, states.float())
+    return total / torch.from_numpy(windows).view(-1, *[1] * (states.ndim - 1))

@@ -1,5 +1,6 @@
 """A LightningModule that carries all that it takes to classify texts, and keeps it in checkpoints; computes nothing."""
 
+import time
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +16,20 @@ from gpt_classifier.data.task import Task
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.probe_results import ProbeResults
-from gpt_classifier.inference.bundle import Bundle
+from gpt_classifier.inference.bundle import TRAINED_ON, VOCABULARY, Bundle
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
 from gpt_classifier.inference.classifier import TextClassifier
+from gpt_classifier.inference.formats import up_to_date
 from gpt_classifier.inference.model_card import model_card
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.freezing import freeze
 from gpt_classifier.settings import check_resumed
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.training.checkpoint_parts import KEY, parts_to_save, saved_parts
-from gpt_classifier.training.clock import FitClock
+from gpt_classifier.training.divergence import WatchedModule
 from gpt_classifier.training.identity import check_same_fit
 from gpt_classifier.training.probing import adopt_choices
-from gpt_classifier.training.watched_module import WatchedModule
+
+KEY = "gpt_classifier"  # of what a checkpoint tells of the model besides its weights
 
 
 class StoredModule(WatchedModule):
@@ -99,25 +101,31 @@ class StoredModule(WatchedModule):
             self.check_finite()
         # The checkpoint holds the weights, so nothing is downloaded when it is loaded.
         checkpoint["hyper_parameters"] = {**self.hparams, "weights": None}
-        checkpoint[KEY] = parts_to_save(self.bundle(), self.trained_seconds(), self.first_score)
+        contents = self.bundle()
+        kept = {"seconds": self.trained_seconds(), "first_score": self.first_score}
+        checkpoint[KEY] = {"config": contents.config(), "tensors": contents.tensors()} | kept
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = saved_parts(checkpoint)
+        """Raises ``InputError`` for a checkpoint of another program, or of another version that cannot be read."""
+        if KEY not in checkpoint:
+            raise InputError("the checkpoint was not written by gpt_classifier")
+        saved = checkpoint[KEY]
+        config, tensors = up_to_date(saved["config"], "the checkpoint"), saved["tensors"]
+        text_encoder = TextEncoder.restore(config["text_encoder"], tensors[VOCABULARY])
+        decision = Decision(**config["decision"])
         self._loaded_steps = checkpoint["global_step"]
-        self.clock.set(saved.seconds)
-        if not self.fits():
-            self.data_settings, self.decision, self.version = saved.data_settings, saved.decision, saved.version
-        else:
-            labels = [{"data.multi_label": decision.multi_label} for decision in (self.decision, saved.decision)]
-            check_resumed(*labels)
-        self.remember(saved.trained_on)
+        self.clock.set(saved.get("seconds"))
+        self.remember(tensors.get(TRAINED_ON))
         if self.fits():
-            self.probed, self.first_score = None, saved.first_score  # of the fit that is resumed
+            check_resumed({"data.multi_label": self.decision.multi_label}, {"data.multi_label": decision.multi_label})
+            self.probed, self.first_score = None, saved.get("first_score")  # of the fit that is resumed
             adopt_choices(self.model, self.given, checkpoint)
             self.describe()
+        else:
+            self.data_settings, self.decision, self.version = config["data"], decision, config["version"]
         if self.trainer_if_any() is not None and self.text_encoder is not None:
-            check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], saved.text_encoder)
-        self.text_encoder = saved.text_encoder
+            check_same_fit(self.hparams, self.text_encoder, checkpoint["hyper_parameters"], text_encoder)
+        self.text_encoder = text_encoder
 
     def complete(self) -> None:
         """Freezes parameters as the settings say, and adds the network's full specification to the settings."""
@@ -160,3 +168,27 @@ class StoredModule(WatchedModule):
     def has_whole_weights(self) -> bool:
         """Whether each process holds all weights, which other strategies shard."""
         return isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+
+
+class FitClock:
+    """Counts the seconds of fits, also of those that were stopped and continued; between fits it stands still."""
+
+    def __init__(self) -> None:
+        self._total: float | None = None  # seconds of the fits that ended
+        self._began: float | None = None  # a time of time.perf_counter, less the seconds of earlier fits
+
+    def set(self, seconds: float | None) -> None:
+        """Sets the total, which a checkpoint has kept; None if nothing is known of earlier fits."""
+        self._total = seconds
+
+    def start(self) -> None:
+        """Runs from now on, or goes on where it runs already, since a probe that came before the fit."""
+        if self._began is None:
+            self._began = time.perf_counter() - (self._total or 0.0)
+
+    def stop(self) -> None:
+        self._total, self._began = self.seconds(), None
+
+    def seconds(self) -> float | None:
+        """Total so far; None if unknown."""
+        return self._total if self._began is None else time.perf_counter() - self._began

@@ -65,11 +65,11 @@ class Shard:
     """The shard of one process when several processes of a machine divide a pass."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     barrier: Callable[[], object] = lambda: None
 
     @classmethod
-    def of(cls, trainer: Trainer) -> "Shard":
+    def from_trainer(cls, trainer: Trainer) -> "Shard":
         """That of this process among those of its machine."""
         return cls(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier)
 
@@ -102,15 +102,15 @@ class TextStates(ABC):
         self.store = StateStore(None if limit == 0 else self._fingerprint(dtype, precision), dtype, limit)
 
     @abstractmethod
-    def states_of(self, ids: list[np.ndarray]) -> list[Tensor]:
+    def run_batch(self, ids: list[np.ndarray]) -> list[Tensor]:
         """Runs the network on one batch of token ids: (S, C) for each text."""
 
     @abstractmethod
-    def numbers(self, texts: int, tokens: int) -> int:
+    def count_numbers(self, texts: int, tokens: int) -> int:
         """How many numbers the states of so many texts and tokens have."""
 
     @abstractmethod
-    def facts(self) -> tuple[object, ...]:
+    def identify(self) -> tuple[object, ...]:
         """What determines the states, besides weights, precision and number format."""
 
     @abstractmethod
@@ -120,11 +120,11 @@ class TextStates(ABC):
     def _fingerprint(self, dtype: torch.dtype, precision: str) -> str:
         """A hash of everything that determines the states: weights, architecture, what is kept, precision."""
         frozen = self.weights()
-        facts = (self.model.backbone.config, *self.facts(), str(dtype), precision, sorted(frozen))
+        identity = (self.model.backbone.config, *self.identify(), str(dtype), precision, sorted(frozen))
         weights = sha256(frozen[name].detach().cpu().contiguous() for name in sorted(frozen))
-        return hashlib.sha256(f"{facts} {weights}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{identity} {weights}".encode()).hexdigest()[:32]
 
-    def of_windows(self, encoded: EncodedTexts, windows: Sequence[int], shard: Shard) -> list[Tensor] | None:
+    def compute_states(self, encoded: EncodedTexts, windows: Sequence[int], shard: Shard) -> list[Tensor] | None:
         """The states of these windows of texts; the network runs only for those that are not kept yet.
 
         None, and a line that says so, if the states would exceed the limit.
@@ -141,7 +141,7 @@ class TextStates(ABC):
         else:
             width = self.text_encoder.pad_to
             tokens = sum(width or int(encoded.window_lengths[window]) for window in missing.values())
-            size = self.numbers(len(missing), tokens) * store.dtype.itemsize
+            size = self.count_numbers(len(missing), tokens) * store.dtype.itemsize
             if size > (store.limit or MEMORY_SHARE * physical_memory()):
                 rank_zero_info(
                     f"{self.part}: the states of {len(missing):,} distinct texts would take {size / 2**30:.1f} GB, "
@@ -163,8 +163,8 @@ class TextStates(ABC):
         return [store[key] for key in keys]
 
     def _key(self, ids: np.ndarray) -> bytes:
-        facts = f"{len(ids)} {self.text_encoder.pad_to} ".encode()
-        return hashlib.blake2b(facts + ids.astype(np.int32).tobytes(), digest_size=KEY_BYTES).digest()
+        prefix = f"{len(ids)} {self.text_encoder.pad_to} ".encode()
+        return hashlib.blake2b(prefix + ids.astype(np.int32).tobytes(), digest_size=KEY_BYTES).digest()
 
     def _run(self, missing: dict[bytes, int], encoded: EncodedTexts, shard: Shard) -> None:
         keys, windows = list(missing), np.array(list(missing.values()), dtype=np.int64)
@@ -172,8 +172,8 @@ class TextStates(ABC):
         batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self.device.type))
         computed: dict[bytes, Tensor] = {}
         size = 0
-        for batch in _progress(batches[shard.rank :: shard.size], self.part, shard.rank == 0):
-            states = self.states_of([encoded.ids(windows[i]) for i in batch])
+        for batch in _progress(batches[shard.rank :: shard.world_size], self.part, shard.rank == 0):
+            states = self.run_batch([encoded.ids(windows[i]) for i in batch])
             computed |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
             if size >= FILE_BYTES:

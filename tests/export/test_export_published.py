@@ -23,7 +23,7 @@ from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.models.sentence_folder import sentence_pooling, usual_length
+from gpt_classifier.models.transformers_config import sentence_pooling, usual_length
 from gpt_classifier.models.transformers_network import random_network
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 

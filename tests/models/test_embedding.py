@@ -3,8 +3,7 @@
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
-from gpt_classifier.models.embedding import PartlyTrainedEmbedding, freeze_other_tokens
-from gpt_classifier.models.freezing import freeze
+from gpt_classifier.models.freezing import PartlyTrainedEmbedding, freeze, freeze_other_tokens
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 

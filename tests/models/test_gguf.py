@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.models.sentence_folder import sentence_pooling, usual_length
+from gpt_classifier.models.transformers_config import sentence_pooling, usual_length
 from gpt_classifier.models.transformers_network import context_length, pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gpt_classifier.training.callbacks.probe import kept_probe
 from sklearn.linear_model import LogisticRegression
 from torch.testing import assert_close
 
@@ -24,6 +23,7 @@ from gpt_classifier.reporting.document import Table
 from gpt_classifier.reporting.score_sections import probe_section
 from gpt_classifier.training import probing
 from gpt_classifier.training.callbacks import default_callbacks
+from gpt_classifier.training.callbacks.history import read_probe
 from gpt_classifier.training.probe import Probe, Rows, Solver, folds, sampled, scorer
 from gpt_classifier.training.state_cache import PooledStates, mean_of_windows
 
@@ -286,8 +286,8 @@ def test_where_only_the_head_trains_the_probe_is_the_fit(kind, quick_trainer, ti
     assert TextClassifier(again.bundle()).predict_proba(texts) == pytest.approx(expected, abs=1e-6)
     assert "probe: " in caplog.text
     assert "each scored by folds" in caplog.text
-    assert kept_probe(run) == module.probed
-    test = SimpleNamespace(results=SimpleNamespace(run=SimpleNamespace(probe=kept_probe(run))))
+    assert read_probe(run) == module.probed
+    test = SimpleNamespace(results=SimpleNamespace(run=SimpleNamespace(probe=read_probe(run))))
     section = probe_section(test)
     assert "training rows, each scored by folds" in section.how_to_read
     (table,) = (block for block in section.blocks if isinstance(block, Table))
@@ -371,7 +371,7 @@ def test_random_weights_are_not_probed_unless_asked(quick_trainer, tiny_data):
 )
 def test_states_are_kept_for_a_second_fit_whatever_it_reads(settings, quick_trainer, tiny_data, monkeypatch):
     fit(quick_trainer, tiny_data(), trainable="head")
-    monkeypatch.setattr(PooledStates, "states_of", lambda *_: pytest.fail("the network runs again"))
+    monkeypatch.setattr(PooledStates, "run_batch", lambda *_: pytest.fail("the network runs again"))
     again = fit(quick_trainer, tiny_data(), **{"trainable": "head"} | settings)
     read = {(trial.blocks, trial.pooling) for trial in again.probed.trials}
     assert {pooling for _, pooling in read} == {settings.get("pooling")} or "pooling" not in settings
@@ -381,8 +381,8 @@ def test_states_are_kept_for_a_second_fit_whatever_it_reads(settings, quick_trai
 def test_many_states_are_computed_only_where_they_are_read(quick_trainer, tiny_data, monkeypatch):
     monkeypatch.setattr(probing, "MANY_BYTES", 100)
     kept = []
-    states_of = PooledStates.states_of
-    monkeypatch.setattr(PooledStates, "states_of", lambda self, ids: kept.append(self) or states_of(self, ids))
+    run_batch = PooledStates.run_batch
+    monkeypatch.setattr(PooledStates, "run_batch", lambda self, ids: kept.append(self) or run_batch(self, ids))
     fit(quick_trainer, tiny_data(), trainable="head", blocks=2, pooling="mean")
     assert {(*states.kept, *states.poolings) for states in kept} == {(2, "mean")}
 
@@ -422,7 +422,7 @@ def test_two_processes_choose_and_solve_what_one_does(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("probe: ") + done.stdout.count("probe: ") == 1
-        probes.append(kept_probe(root / "version_0"))
+        probes.append(read_probe(root / "version_0"))
         checkpoint = torch.load(root / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
         heads.append({name: value for name, value in checkpoint["state_dict"].items() if "head" in name})
     one, two = ([(t.pooling, t.blocks, t.strength, t.score) for t in probe.trials] for probe in probes)

@@ -4,15 +4,14 @@ from lightning.pytorch import Callback
 
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint, StopEarly
-from gpt_classifier.training.callbacks.curves import LearningCurves
-from gpt_classifier.training.callbacks.leaks import TrainedRows
+from gpt_classifier.training.callbacks.history import LearningCurves
 from gpt_classifier.training.callbacks.outputs import FinishRun
 from gpt_classifier.training.callbacks.predictions import PredictionsFile
-from gpt_classifier.training.callbacks.probe import KeepProbe
 from gpt_classifier.training.callbacks.progress import Bar, BatchLines, EpochLines
 from gpt_classifier.training.callbacks.results import ReportTest
 from gpt_classifier.training.callbacks.stopping import StopCleanly
-from gpt_classifier.training.callbacks.tensorboard import ScalarsByExamples, TensorBoardFigures
+from gpt_classifier.training.callbacks.tensorboard import TensorBoardFigures
+from gpt_classifier.training.callbacks.training_rows import TrainedRows
 
 __all__ = [
     "Bar",
@@ -32,11 +31,9 @@ def default_callbacks(checkpoints: bool = True, baselines: float | None = LIMIT,
     model's ``patience``. In the folder of the trainer's logger they write ``checkpoints/best.ckpt`` according to the
     model's ``monitor``, ``checkpoints/last.ckpt`` to continue from, and the folder ``model``. Without ``checkpoints``,
     for a trainer with ``enable_checkpointing=False``, that folder holds the weights of the last step. A test
-    compares the model with trivial ones, those of at most ``baselines`` estimated seconds each; with ``report``, it
+    compares the model with baselines, those of at most ``baselines`` estimated seconds each; with ``report``, it
     writes ``report.html``.
     """
-    reports = [EpochLines(), BatchLines(), TensorBoardFigures(), ScalarsByExamples(), LearningCurves()]
-    tested = [ReportTest(baselines, report), TrainedRows()]
-    reports.append(KeepProbe())
+    reports = [EpochLines(), BatchLines(), TensorBoardFigures(), LearningCurves(), ReportTest(baselines, report)]
     saved = [BestCheckpoint(), LastCheckpoint()] if checkpoints else []
-    return [*reports, *tested, StopEarly(), StopCleanly(), FinishRun(), *saved]
+    return [*reports, TrainedRows(), StopEarly(), StopCleanly(), FinishRun(), *saved]

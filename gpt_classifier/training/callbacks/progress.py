@@ -12,8 +12,8 @@ from gpt_classifier.data.pace import Pace
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.checkpoints import before_first_step
 from gpt_classifier.training.callbacks.classifier import classifier
+from gpt_classifier.training.divergence import ReadsLoss
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.step_loss import ReadsLoss
 
 
 class Bar(ReadsLoss, RichProgressBar):
@@ -40,35 +40,28 @@ class BatchLines(Callback):
     def __init__(self) -> None:
         self.pace = Pace()
 
-    def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.pace = Pace()
 
-    on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _start
-
-    def _say(self, trainer: Trainer, what: str, done: int, of: float) -> None:
-        if self.pace.due() and trainer.progress_bar_callback is None:
-            batches = f"{done:,} of {of:,} batches" if of < float("inf") else f"{done:,} batches"
-            rank_zero_info(f"{what}: {batches}, {self.pace.elapsed():.0f} s")
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = on_train_epoch_start
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        self._say(trainer, f"epoch {trainer.current_epoch + 1}", batch_idx + 1, trainer.num_training_batches)
-
-    def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int, *_: object
     ) -> None:
-        self._say(trainer, "validation", batch_idx + 1, trainer.num_val_batches[0])
+        if not self.pace.due() or trainer.progress_bar_callback is not None:
+            return
+        if trainer.training:
+            what, total = f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches
+        elif trainer.testing:
+            what, total = "test", trainer.num_test_batches[0]
+        elif trainer.predicting:
+            what, total = "prediction", trainer.num_predict_batches[0]
+        else:
+            what, total = "validation", trainer.num_val_batches[0]
+        batches = f"{batch_idx + 1:,} of {total:,} batches" if total < math.inf else f"{batch_idx + 1:,} batches"
+        rank_zero_info(f"{what}: {batches}, {self.pace.elapsed():.0f} s")
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int, *_: object
-    ) -> None:
-        self._say(trainer, "test", batch_idx + 1, trainer.num_test_batches[0])
-
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int, *_: object
-    ) -> None:
-        self._say(trainer, "prediction", batch_idx + 1, trainer.num_predict_batches[0])
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
 
 class EpochLines(Callback):
@@ -79,19 +72,15 @@ class EpochLines(Callback):
 
     # Lightning calls on_train_epoch_end of callbacks before the module's, so the line is printed in the next epoch.
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch(trainer, trainer.current_epoch)
+        self.on_train_end(trainer, pl_module)
         self.began = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch(trainer, trainer.current_epoch)
-
-    def _epoch(self, trainer: Trainer, finished: int) -> None:
         scores = trainer.callback_metrics
         if self.began is not None and "train/epoch_loss" in scores:
-            line = f"epoch {finished}: train loss {scores['train/epoch_loss']:.4f}"
+            line = f"epoch {trainer.current_epoch}: train loss {scores['train/epoch_loss']:.4f}"
             if self.val_accuracy:
-                line += f", val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
-                line += f", val macro-F1 {scores.get('val/f1_macro', math.nan):.4f}"
+                line += f", {self._validation(trainer)}"
             if "val/bits_per_byte" in scores:
                 line += f", val {scores['val/bits_per_byte']:.3f} bits per byte"
             rank_zero_info(f"{line}, {time.monotonic() - self.began:.1f} s")
@@ -100,11 +89,14 @@ class EpochLines(Callback):
         model = classifier(pl_module)
         self.val_accuracy = accuracy(model)
         if before_first_step(trainer):
-            scores = trainer.callback_metrics
-            line = f"epoch 0: the probe, val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}"
-            rank_zero_info(f"{line}, val macro-F1 {scores.get('val/f1_macro', math.nan):.4f}")
+            rank_zero_info(f"epoch 0: the probe, {self._validation(trainer)}")
         if trainer.state.fn == "validate":
             rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_outputs['val'])} texts")
+
+    def _validation(self, trainer: Trainer) -> str:
+        scores = trainer.callback_metrics
+        f1 = scores.get("val/f1_macro", math.nan)
+        return f"val loss {scores['val/loss']:.4f}, val accuracy {self.val_accuracy}, val macro-F1 {f1:.4f}"
 
 
 def accuracy(model: GPTClassifier) -> str:

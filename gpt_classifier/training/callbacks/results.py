@@ -16,10 +16,10 @@ from gpt_classifier import __version__
 from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import stem
-from gpt_classifier.data.duplicates import digest, near_duplicate_key, trained_on
+from gpt_classifier.data.duplicates import compute_digest, find_trained_on, near_duplicate_key
 from gpt_classifier.decision.fitting import rates
-from gpt_classifier.decision.prior import ClassMix, at_class_mix
-from gpt_classifier.decision.rule import Decision, joined
+from gpt_classifier.decision.prior import at_class_mix
+from gpt_classifier.decision.rule import joined
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.evaluation.outputs import EpochOutputs
@@ -27,19 +27,17 @@ from gpt_classifier.evaluation.results import DecisionResults, NotFinite, Tested
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.files import whole_file
 from gpt_classifier.inference.model_card import with_section
-from gpt_classifier.reporting.report_files import write
-from gpt_classifier.reporting.test_tables import tables
+from gpt_classifier.records import to_json
+from gpt_classifier.reporting.report import write_report
+from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.settings import flat
-from gpt_classifier.training.callbacks.baselines import OF_BATCHES, compared, readable_training_data
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
-from gpt_classifier.training.callbacks.curves import learning_curves
-from gpt_classifier.training.callbacks.facts import of_rows, of_run
+from gpt_classifier.training.callbacks.history import learning_curves
+from gpt_classifier.training.callbacks.report_statistics import add_row_statistics, describe_run
 from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
+from gpt_classifier.training.callbacks.training_rows import BATCH_SETTINGS, compare_with_baselines, read_training_data
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
-
-# Settings of a data module that change neither which rows are tested nor what they are called.
-OF_BATCHES_AND_TRAINING = {"balance"} | OF_BATCHES
 
 
 class ReportTest(Callback):
@@ -72,34 +70,37 @@ class ReportTest(Callback):
         texts = evaluated_texts(trainer, "test", outputs.rows)
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines is not None or self.report:
-            trained = readable_training_data(data, model)
+            trained = read_training_data(data, model)
         curves = learning_curves(trainer, run)
         results: TestResults | NotFinite = self._results(trainer, model, outputs, texts, trained)
         if isinstance(results, TestResults) and curves is not None:
             results = replace(results, validation=curves.validation_at(model.trained_steps()))
-        rank_zero_info(tables(results, shutil.get_terminal_size().columns))
+        rank_zero_info(format_results(results, shutil.get_terminal_size().columns))
         if run is None:
             rank_zero_info("no scores.json and predictions.csv: this trainer keeps no files")
             return
         ending = _other_rows(data, model, len(outputs)) + _other_weights(run / "model", model)
         readable = None if isinstance(trained, InputError) else trained
-        results = replace(results, tested=_about(model, data, texts))
+        results = replace(results, tested=_describe_tested(model, data, texts))
         if isinstance(results, TestResults):
-            results = replace(results, run=of_run(model, outputs, run, readable, curves))
-            if self.report and texts is not None:
-                results = of_rows(results, trainer, model, outputs, texts, readable)
+            results = replace(results, run=describe_run(model, outputs, run, readable, curves))
+            if self.report and texts is not None and data is not None:
+                results = add_row_statistics(results, data.encoded["test"], model, outputs, texts, readable)
         scores_file, predictions = run / f"scores{ending}.json", run / f"predictions{ending}.csv"
         with whole_file(scores_file) as path:
-            text = json.dumps(results.to_json(), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            text = json.dumps(to_json(results), indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
         writers.write(predictions, _predictions(outputs, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
         if isinstance(results, NotFinite):
             return
         if self.report:
-            rank_zero_info(f"report: {write(scores_file)}")
+            rank_zero_info(f"report: {write_report(scores_file)}")
         if not ending:
-            _describe(run / "model" / "README.md", results)
+            if (card := run / "model" / "README.md").is_file():
+                text = with_section(card.read_text(encoding="utf-8"), "Test", format_results(results))
+                with whole_file(card) as path:
+                    path.write_text(text, encoding="utf-8")
             if isinstance(trainer.logger, TensorBoardLogger):
                 scores = {name: trainer.callback_metrics.get(f"test/{name}") for name in FINAL}
                 shown = {f"final/test_{name}": float(score) for name, score in scores.items() if score is not None}
@@ -114,48 +115,41 @@ class ReportTest(Callback):
         trained: TextDataModule | InputError,
     ) -> TestResults | NotFinite:
         """Scores of the model's outputs, of the baselines, and of the model's own decision."""
-        names = class_names(model)
+        names, data = class_names(model), text_data(trainer)
         clusters = None if texts is None else [near_duplicate_key(text) for text in texts]
         scores = report(outputs, names, clusters)
         if isinstance(scores, NotFinite):
             return scores
+        labels, predicted = outputs.labels.numpy(), outputs.logits.argmax(-1).numpy()
+        natural_mix = baselines = decision = None
+        if data is not None and data.rows.natural_counts and data.test_source is None:  # else the test rows have it
+            natural_mix = at_class_mix(predicted, labels, names, data.rows.natural_counts)
+        if self.baselines is not None:
+            baselines = compare_with_baselines(trained, model, outputs, texts, clusters, self.baselines)
+        if rule := model.decision.asked:
+            probabilities = model.decision.probabilities(outputs.logits.double().numpy())
+            on_these_rows = rates(model.decision, probabilities, labels, names)
+            decision = DecisionResults(asked=rule, on_these_rows=on_these_rows)
         return TestResults(
             scores=scores,
             loss=float(trainer.callback_metrics["test/loss"]),
             training_seconds=model.trained_seconds(),
             test_seconds=self.seconds,
-            natural_mix=_at_natural_mix(text_data(trainer), outputs, names),
-            baselines=None
-            if self.baselines is None
-            else compared(trained, model, outputs, texts, clusters, self.baselines),
-            decision=_decided(model.decision, outputs, names),
+            natural_mix=natural_mix,
+            baselines=baselines,
+            decision=decision,
         )
 
 
-def _about(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> Tested:
-    known = None if texts is None or model.trained_on is None else trained_on(texts, model.trained_on)
+def _describe_tested(model: GPTClassifier, data: TextDataModule | None, texts: list[str] | None) -> Tested:
+    known = None if texts is None or model.trained_on is None else find_trained_on(texts, model.trained_on)
     return Tested(
         version=__version__,
         trained_steps=model.trained_steps() or None,
         data=None if data is None else dict(data.hparams),
-        test_fingerprint=None if texts is None else digest(texts),
+        test_fingerprint=None if texts is None else compute_digest(texts),
         rows_trained_on=None if known is None else int(known.sum()),
     )
-
-
-def _decided(decision: Decision, outputs: EpochOutputs, names: list[str]) -> DecisionResults | None:
-    if not decision.asked:
-        return None
-    shares = decision.probabilities(outputs.logits.double().numpy())
-    decided = rates(decision, shares, outputs.labels.numpy(), names)
-    return DecisionResults(asked=decision.asked, on_these_rows=decided)
-
-
-def _at_natural_mix(data: TextDataModule | None, outputs: EpochOutputs, names: list[str]) -> ClassMix | None:
-    """Scores at the natural class mix; None where the test rows have it, or nobody knows it."""
-    if data is None or not data.rows.natural_counts or data.test_source is not None:
-        return None
-    return at_class_mix(outputs.logits.argmax(-1).numpy(), outputs.labels.numpy(), names, data.rows.natural_counts)
 
 
 def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> str:
@@ -163,7 +157,8 @@ def _other_rows(data: TextDataModule | None, model: GPTClassifier, n: int) -> st
     if data is None or not (own := model.data_settings):
         return ""
     own, now = flat(own), flat(data.hparams)
-    changed = any(own[name] != now[name] for name in (own.keys() & now.keys()) - OF_BATCHES_AND_TRAINING)
+    same = BATCH_SETTINGS | {"balance"}  # which change neither which rows are tested nor what they are called
+    changed = any(own[name] != now[name] for name in (own.keys() & now.keys()) - same)
     part = f"-{n}-rows" if n < len(data.tables["test"]) else ""  # with limit_test_batches
     return (f"-{stem(data.test_source or data.source)}" if changed else "") + part
 
@@ -183,12 +178,6 @@ def _predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[objec
     """The names of the columns, and the row of each text."""
     yield ["row", "label", "predicted", *(f"probability_{name}" for name in names)]
     true, predicted = (joined(which.numpy(), names) for which in (outputs.truth, outputs.predicted))
-    shares = outputs.probabilities.tolist()
-    for row, label, answer, values in zip(outputs.rows.tolist(), true, predicted, shares, strict=True):
+    columns = (outputs.rows.tolist(), true, predicted, outputs.probabilities.tolist())
+    for row, label, answer, values in zip(*columns, strict=True):
         yield [row, label, answer, *(f"{value:.6f}" for value in values)]
-
-
-def _describe(card: Path, results: TestResults) -> None:
-    if card.is_file():
-        with whole_file(card) as path:
-            path.write_text(with_section(card.read_text(encoding="utf-8"), "Test", tables(results)), encoding="utf-8")

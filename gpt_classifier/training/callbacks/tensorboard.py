@@ -1,4 +1,4 @@
-"""Figures, tables and scalars in TensorBoard, in addition to the scalars that the module logs."""
+"""Figures, tables and settings in TensorBoard, in addition to the scalars that the module logs."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from torch.utils.tensorboard.summary import hparams
 
 from gpt_classifier.decision.rule import joined
 from gpt_classifier.evaluation.metrics import most_confident_errors
-from gpt_classifier.reporting.plots import prediction_figures
-from gpt_classifier.text.encoder import Batch
+from gpt_classifier.reporting import plots
+from gpt_classifier.reporting.render import markdown_table
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import text_data
-from gpt_classifier.training.step_loss import is_logged
 
+MAX_CHARACTERS = 200  # of a text in a table
 # Scores in the hparams tab, where they are measured.
 FINAL = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "f1_micro", "mcc")
 
@@ -37,17 +37,20 @@ class TensorBoardFigures(Callback):
             return
         outputs = model.epoch_outputs[stage]
         names, writer, step = class_names(model), trainer.logger.experiment, model.trained_steps()
+        figures = {"precision-recall": plots.draw_precision_recall, "ROC": plots.draw_roc}
         if not outputs.task.multi_label:
-            writer.add_figure(f"{stage}/confusion matrix", prediction_figures.confusion_matrix(outputs, names), step)
-        writer.add_figure(f"{stage}/precision-recall", prediction_figures.precision_recall(outputs, names), step)
-        writer.add_figure(f"{stage}/ROC", prediction_figures.roc(outputs, names), step)
+            figures["confusion matrix"] = plots.draw_confusion_matrix
+        for name, draw in figures.items():
+            writer.add_figure(f"{stage}/{name}", draw(outputs, names), step)
         if (texts := evaluated_texts(trainer, stage, outputs.rows)) is not None:
             positions = most_confident_errors(outputs, most=20)
             errors = outputs[positions]
             true, predicted = (joined(which.numpy(), names) for which in (errors.truth, errors.predicted))
-            wrong = [texts[position] for position in positions]
-            rows = list(zip(wrong, true, predicted, errors.confidence.tolist(), strict=True))
-            writer.add_text(f"{stage}/most confident errors", prediction_figures.errors_table(rows), step)
+            confidence = [f"{value:.3f}" for value in errors.confidence.tolist()]
+            wrong = [texts[position][:MAX_CHARACTERS] for position in positions]
+            rows = list(zip(confidence, predicted, true, wrong, strict=True))
+            table = markdown_table(("probability", "predicted", "true", "text"), rows, 4) if rows else "No errors."
+            writer.add_text(f"{stage}/most confident errors", table, step)
         writer.flush()
 
 
@@ -77,44 +80,3 @@ def log_settings(logger: TensorBoardLogger, settings: dict[str, Any], scores: di
 def plain(value: object) -> bool | int | float | str:
     """A setting as a type that the hparams tab accepts."""
     return value if isinstance(value, (bool, int, float, str)) else str(value)
-
-
-class ScalarsByExamples(Callback):
-    """Logs the main scalars by number of examples too, so that runs with different batch sizes can be compared."""
-
-    seen = 0
-    step = 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
-        assert batch.labels is not None
-        self.seen += len(batch.labels) * trainer.world_size
-        if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):
-            self._log(trainer, "train/loss")
-        self.step = trainer.global_step
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and self.seen:
-            self._log(trainer, "val/loss", "val/accuracy", "val/f1_macro")
-
-    @rank_zero_only
-    def _log(self, trainer: Trainer, *names: str) -> None:
-        if isinstance(trainer.logger, TensorBoardLogger):
-            for name in trainer.callback_metrics.keys() & set(names):
-                value = trainer.callback_metrics[name]
-                trainer.logger.experiment.add_scalar(f"by examples/{name.replace('/', ' ')}", value, self.seen)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seen = state_dict["seen"]

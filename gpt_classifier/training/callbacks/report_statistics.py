@@ -1,7 +1,8 @@
-"""Gathers what a test report says beyond the scores: the run, the rows, the errors."""
+"""Statistics of a test report beyond the scores: of the run, of the rows, of the errors."""
 
 import os
 import platform
+from copy import copy
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -11,17 +12,16 @@ import lightning as L
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
 from gpt_classifier import __version__
 from gpt_classifier.data import datasets, splits
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.data.duplicates import near_duplicate_key, trained_on
+from gpt_classifier.data.duplicates import find_trained_on, near_duplicate_key
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.decision.reliability import reliability
 from gpt_classifier.decision.rule import SEPARATOR, joined
 from gpt_classifier.evaluation.groups import by_length, by_script, group
-from gpt_classifier.evaluation.metrics import by_class, counts_by_class, most_confident_errors
+from gpt_classifier.evaluation.metrics import most_confident_errors, score_classes
 from gpt_classifier.evaluation.neighbours import nearest
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import (
@@ -41,43 +41,35 @@ from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.statistics.paired_tests import paired_difference
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.training.callbacks.classifier import class_names
-from gpt_classifier.training.callbacks.curves import LearningCurves
-from gpt_classifier.training.callbacks.probe import kept_probe
+from gpt_classifier.training.callbacks.history import LearningCurves, read_probe
 from gpt_classifier.training.module import GPTClassifier
-from gpt_classifier.training.runs import text_data
 
 ERRORS = 20
 CHARACTERS = 600  # of a text that a report keeps
 MAX_LONGER = 200  # texts that are read in two ways
 
 
-def of_rows(
+def add_row_statistics(
     results: TestResults,
-    trainer: Trainer,
+    encoded: EncodedTexts,
     model: GPTClassifier,
     outputs: EpochOutputs,
     texts: list[str],
     trained: TextDataModule | None,
 ) -> TestResults:
-    """The results with what there is to say of the tested rows.
+    """The results with the statistics of the ``encoded`` test rows and their ``texts`` (N,).
 
-    Args:
-        results: Of the test so far.
-        trainer: That of the test.
-        model: The tested one.
-        outputs: Of the model, for the rows.
-        texts: (N,) of the rows.
-        trained: Data with the training rows, if they could be read.
+    ``trained`` holds the training rows, if they could be read.
     """
-    data, right = text_data(trainer), outputs.correct.numpy()
-    assert data is not None, "it has the texts"
-    lengths = _lengths(data.encoded["test"], outputs)
+    right, order = outputs.correct.numpy(), np.argsort(encoded.rows.numpy())
+    positions = np.searchsorted(encoded.rows.numpy(), outputs.rows.numpy(), sorter=order)
+    lengths = encoded.lengths[order[positions]]
     return replace(
         results,
         leaks=_leaks(model, outputs, texts),
         errors=_errors(outputs, class_names(model), texts, trained),
         lengths=by_length(right, lengths),
-        truncation=_truncation(model, data.encoded["test"].text_encoder, outputs, texts, lengths),
+        truncation=_truncation(model, encoded.text_encoder, outputs, texts, lengths),
         scripts=by_script(right, texts),
     )
 
@@ -85,7 +77,7 @@ def of_rows(
 # ---------------------------------------------------------------- the run
 
 
-def of_run(
+def describe_run(
     model: GPTClassifier,
     outputs: EpochOutputs,
     run: Path,
@@ -116,7 +108,7 @@ def of_run(
         machine=_machine(),
         learning_curves=None if curves is None else curves.curves,
         calibration=_calibration(model, outputs),
-        probe=kept_probe(run),
+        probe=read_probe(run),
     )
 
 
@@ -128,12 +120,9 @@ def _training(model: GPTClassifier, seed: int | None, trained: TextDataModule | 
     if source := model.data_settings.get("source"):
         training = replace(training, source=datasets.title(source))
     if trained is not None:
-        counts = {
-            name: trained.tables[name]["label"].explode().value_counts()
-            for name in splits.NAMES
-            if name in trained.tables
-        }
-        rows = {split: {name: int(rows.get(name, 0)) for name in trained.class_names} for split, rows in counts.items()}
+        labels = {name: trained.tables[name]["label"].explode() for name in splits.NAMES if name in trained.tables}
+        counts = {split: column.value_counts().to_dict() for split, column in labels.items()}
+        rows = {split: {name: of.get(name, 0) for name in trained.class_names} for split, of in counts.items()}
         training = replace(training, rows=rows)
     return training
 
@@ -172,18 +161,12 @@ def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Lea
     """Scores without the rows that were trained on, or whose near-duplicates were."""
     if model.trained_on is None:
         return None
-    known = trained_on(texts, model.trained_on)
+    known = find_trained_on(texts, model.trained_on)
     right = outputs.correct.numpy()
     seen, unseen = group(right[known]), group(right[~known])
     if known.any() and not known.all():
-        unseen = replace(unseen, f1_macro=float(by_class(counts_by_class(outputs[~known])).f1.nanmean()))
+        unseen = replace(unseen, f1_macro=float(score_classes(outputs[~known]).f1.nanmean()))
     return Leaks(seen=seen, unseen=unseen)
-
-
-def _lengths(encoded: EncodedTexts, outputs: EpochOutputs) -> np.ndarray:
-    """(N,) in tokens."""
-    order = np.argsort(encoded.rows.numpy())
-    return encoded.lengths[order[np.searchsorted(encoded.rows.numpy(), outputs.rows.numpy(), sorter=order)]]
 
 
 def _truncation(
@@ -215,7 +198,8 @@ def _read_otherwise(model: GPTClassifier, outputs: EpochOutputs, texts: list[str
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_LONGER)).round().astype(int))]
     windows = None if encoder.windows else WindowsConfig(stride=max(1, encoder.max_length // 2))
     classifier = TextClassifier(model.bundle(), model.device)
-    classifier.text_encoder = encoder.read_in(windows)
+    classifier.text_encoder = copy(encoder)
+    classifier.text_encoder.windows = windows
     before = outputs[rows]
     logits = torch.from_numpy(classifier.logits([texts[row] for row in rows]))
     as_read, otherwise = before.correct.numpy(), replace(before, logits=logits).correct.numpy()
@@ -234,50 +218,34 @@ def _errors(
     positions = most_confident_errors(outputs, ERRORS)
     wrong, wrong_texts = outputs[positions], [texts[position] for position in positions]
     true, predicted = (joined(which.numpy(), names) for which in (wrong.truth, wrong.predicted))
-    rows, confident = wrong.rows.tolist(), wrong.confidence.tolist()
-    similar = _similar(wrong_texts, trained) if positions and trained is not None else []
+    similar = _find_similar(wrong_texts, trained) if positions and trained is not None else []
     similar += [None] * (len(positions) - len(similar))
+    shown = [_shorten(text) for text in wrong_texts]
+    columns = (wrong.rows.tolist(), shown, true, predicted, wrong.confidence.tolist(), similar)
     return [
-        WrongText(
-            row=rows[n],
-            text=_shortened(text),
-            true=true[n],
-            predicted=predicted[n],
-            probability=confident[n],
-            neighbour=similar[n],
-        )
-        for n, text in enumerate(wrong_texts)
+        WrongText(row=row, text=text, true=label, predicted=found, probability=probability, neighbour=neighbour)
+        for row, text, label, found, probability, neighbour in zip(*columns, strict=True)
     ]
 
 
-def _similar(texts: list[str], trained: TextDataModule) -> list[TrainingText | None]:
-    """The training text most like each text; none at all where none has anything in common with them."""
+def _find_similar(texts: list[str], trained: TextDataModule) -> list[TrainingText | None]:
+    """The training text most like each text, a near-duplicate if there is one; no list where nothing is alike."""
     table = trained.tables["train"]
-    return [
-        TrainingText(
-            text=_shortened(table["text"].iloc[position]),
-            class_=_label(table["label"].iloc[position]),
-            similarity=similarity,
-            near_duplicate=near_duplicate,
-        )
-        for position, similarity, near_duplicate in _neighbours(texts, table["text"].tolist())
-    ]
-
-
-def _neighbours(texts: list[str], training_texts: list[str]) -> list[tuple[int, float, bool]]:
-    """Position of the training text most like each text, its similarity, and whether it is a near-duplicate."""
-    wanted = {near_duplicate_key(text) for text in texts}
-    keys = {key: n for n, text in enumerate(training_texts) if (key := near_duplicate_key(text)) in wanted}
-    found = []
-    for text, (position, similarity) in zip(texts, nearest(texts, training_texts), strict=False):
+    keys = {near_duplicate_key(text): position for position, text in enumerate(table["text"])}
+    found: list[TrainingText | None] = []
+    for text, (position, similarity) in zip(texts, nearest(texts, table["text"].tolist()), strict=False):
         copy = keys.get(near_duplicate_key(text))
-        found.append((position, similarity, False) if copy is None else (copy, 1.0, True))
+        text, label = table.iloc[position if copy is None else copy][["text", "label"]]
+        found.append(
+            TrainingText(
+                text=_shorten(text),
+                class_=label if isinstance(label, str) else SEPARATOR.join(label),
+                similarity=similarity if copy is None else 1.0,
+                near_duplicate=copy is not None,
+            )
+        )
     return found
 
 
-def _label(label: str | tuple[str, ...]) -> str:
-    return label if isinstance(label, str) else SEPARATOR.join(label)
-
-
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"

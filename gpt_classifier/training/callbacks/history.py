@@ -1,26 +1,37 @@
-"""Keeps the losses of a fit and the scores of its validations in its checkpoints, for the report of a test."""
+"""Keeps what a fit was like for the report of a test: the probe that it started from, its losses and validations."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.evaluation.validation import Validation
+from gpt_classifier.files import whole_file
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
+from gpt_classifier.records import from_json, to_json
+from gpt_classifier.reporting.plots import draw_probe
+from gpt_classifier.reporting.render import markdown_table
+from gpt_classifier.reporting.score_sections import probe_table
 from gpt_classifier.training.callbacks.classifier import classifier
-from gpt_classifier.training.step_loss import is_logged
+from gpt_classifier.training.divergence import is_logged
+from gpt_classifier.training.runs import run_folder
 
+PROBE_FILE = "probe.json"  # of a run
 MAX_POINTS = 1000  # training losses, an even number: when there are so many, every second one goes
 Curves = dict[str, list[tuple[int, float]]]  # points (step, loss), of ``train`` and ``val``
 
 
 class LearningCurves(Callback):
-    """Collects the training loss of logged steps and the loss of each validation.
+    """Collects the training loss of logged steps and the loss of each validation; keeps the results of a probe.
 
     A checkpoint holds the curves up to its step, and a resumed fit continues from there, so they are those of a fit
-    that was never stopped.
+    that was never stopped. The probe's results are ``probe.json`` in the run's folder, and a figure in TensorBoard.
     """
 
     def __init__(self) -> None:
@@ -32,14 +43,15 @@ class LearningCurves(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step = trainer.global_step
+        if (probed := classifier(pl_module).probed) is not None and (run := run_folder(trainer)) is not None:
+            _save_probe(trainer, run, probed)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):
-            self.skipped += 1
-            if self.skipped == self.stride:
-                self.skipped = 0
+            self.skipped = (self.skipped + 1) % self.stride
+            if self.skipped == 0:
                 self._keep(trainer, "train")
             if len(self.curves["train"]) >= MAX_POINTS:
                 self.curves["train"], self.stride = self.curves["train"][1::2], 2 * self.stride
@@ -72,16 +84,33 @@ class LearningCurves(Callback):
 
 def learning_curves(trainer: Trainer, run: Path | None) -> LearningCurves | None:
     """Those of the fit of a run: of this trainer if it was this one, else of the run's last checkpoint."""
-    kept = [callback for callback in trainer.callbacks if isinstance(callback, LearningCurves)]  # type: ignore[attr-defined]
-    if kept and any(kept[0].curves.values()):
-        return kept[0]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, LearningCurves) and any(callback.curves.values()):
+            return callback
     if run is None:
         return None
     found = LearningCurves()
     try:
-        found.load_state_dict(
-            read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"][LearningCurves.__qualname__]
-        )
+        states = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]
+        found.load_state_dict(states[LearningCurves.__qualname__])
     except (InputError, KeyError):  # there is none, or an earlier version of the package wrote it
         return None
     return found
+
+
+@rank_zero_only
+def _save_probe(trainer: Trainer, run: Path, probed: ProbeResults) -> None:
+    with whole_file(run / PROBE_FILE) as path:
+        path.write_text(json.dumps(to_json(probed), indent=2) + "\n", encoding="utf-8")
+    if isinstance(trainer.logger, TensorBoardLogger):
+        writer = trainer.logger.experiment
+        writer.add_figure("probe/scores by block", draw_probe(probed), 0)
+        table = probe_table(probed, probed.trials)
+        writer.add_text("probe/all that was tried", markdown_table(table.header, table.rows, table.names), 0)
+
+
+def read_probe(run: Path) -> ProbeResults | None:
+    """What a run started from; None if that was no probe."""
+    path = run / PROBE_FILE
+    return from_json(ProbeResults, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
