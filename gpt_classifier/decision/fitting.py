@@ -16,8 +16,11 @@ from gpt_classifier.statistics.intervals import wilson
 
 RATES = ("max_fpr", "min_recall", "min_precision", "coverage")
 RULES = (*RATES, "thresholds", "costs")
-OF_EACH = ("max_fpr", "min_precision")  # rates that hold where only the most probable of several classes is the answer
-OF_LABELS = ("max_fpr", "min_recall", "min_precision", "thresholds")  # rules where a text may have several labels
+RATES_OF_EACH = (
+    "max_fpr",
+    "min_precision",
+)  # rates that hold where only the most probable of several classes is the answer
+RULES_OF_LABELS = ("max_fpr", "min_recall", "min_precision", "thresholds")  # rules where a text may have several labels
 MAX_F1 = "max_f1"  # the rule that needs no number
 EACH = "each"  # instead of the name of a class
 EXAMPLES = (
@@ -72,19 +75,19 @@ def fit(
     if decide is None or (decide == "argmax" and not multi_label):
         more = rates(decision, probabilities, labels, class_names) if multi_label else []
         return OperatingPoint(decision, (*notes, *more))
-    kind, value, of = _rule(decide, class_names, multi_label)
+    kind, value, of = _read_rule(decide, class_names, multi_label)
     decision = replace(decision, asked={kind: value} if of is None else {kind: value, "of": of})
     if kind == "costs":
-        decision = replace(decision, costs=_costs(value, class_names))
+        decision = replace(decision, costs=_read_costs(value, class_names))
     elif kind == "coverage":
         decision = replace(decision, set_threshold=set_threshold(probabilities, labels, value))
         sets = decision.sets(probabilities)
         covered = wilson(float(sets[np.arange(len(labels)), labels].sum()), len(labels))
         notes.append(f"prediction sets hold the true class of {covered} of these rows")
     elif kind == "thresholds":
-        decision = replace(decision, thresholds=_thresholds(value, class_names))
+        decision = replace(decision, thresholds=_read_thresholds(value, class_names))
     elif (of == EACH and EACH not in class_names) or (multi_label and of is None):
-        decision = replace(decision, thresholds=_thresholds_of(kind, value, probabilities, truth, class_names))
+        decision = replace(decision, thresholds=_thresholds_of_each(kind, value, probabilities, truth, class_names))
     elif multi_label:
         number, thresholds = list(class_names).index(str(of)), [0.5] * len(class_names)
         thresholds[number] = threshold_of(kind, value, probabilities[:, number], truth[:, number], str(of))
@@ -136,16 +139,17 @@ def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarra
     k = int(np.floor((len(counted) + 1) * allowed + 1e-9))
     if k == 0:
         least = 1 / (len(counted) + 1)
-        supported = f"max_fpr from {least:.4g}" if kind == "max_fpr" else f"min_recall up to {1 - least:.4g}"
-        whose = f"not of class {name}" if kind == "max_fpr" else f"of class {name}"
-        raise InputError(f"{kind} {rate} needs more validation rows: {len(counted):,} rows {whose} support {supported}")
+        supported = f"of class {name} support min_recall up to {1 - least:.4g}"
+        if kind == "max_fpr":
+            supported = f"not of class {name} support max_fpr from {least:.4g}"
+        raise InputError(f"{kind} {rate} needs more validation rows: {len(counted):,} rows {supported}")
     ordered = np.sort(counted)
     if kind == "max_fpr":
         return float(np.nextafter(ordered[-k], 2)) if k <= len(counted) else 0.0
     return float(ordered[k - 1]) if k <= len(counted) else 1.0
 
 
-def _thresholds_of(
+def _thresholds_of_each(
     kind: str, rate: float, probabilities: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
 ) -> list[float]:
     """The :func:`threshold_of` each class. Raises ``InputError`` that names the classes whose rows are too few."""
@@ -226,54 +230,42 @@ def check_rule(decide: str | Mapping[str, Any] | None, class_names: Sequence[str
     """Raises ``InputError`` unless ``decide`` is a rule for these classes; see :func:`fit`."""
     if decide is None or (decide == "argmax" and not multi_label):
         return
-    kind, value, _ = _rule(decide, class_names, multi_label)
-    if kind in ("costs", "thresholds"):
-        {"costs": _costs, "thresholds": _thresholds}[kind](value, class_names)
+    kind, value, _ = _read_rule(decide, class_names, multi_label)
+    if kind == "costs":
+        _read_costs(value, class_names)
+    elif kind == "thresholds":
+        _read_thresholds(value, class_names)
 
 
-def _rule(
+def _read_rule(
     decide: str | Mapping[str, Any], class_names: Sequence[str], multi_label: bool
 ) -> tuple[str, Any, str | None]:
-    if multi_label:
-        return _rule_of_labels(decide, class_names)
-    if not isinstance(decide, Mapping):
-        raise InputError(f"decide is {decide!r}, expected {EXAMPLES}")
-    rule = dict(decide)
-    of = rule.pop("of", None)
-    if len(rule) != 1 or (kind := next(iter(rule))) not in RULES:
-        close = did_you_mean(str(next(iter(rule), "")), RULES)
-        raise InputError(f"decide is {dict(decide)}, expected {EXAMPLES}{close}")
-    if of is not None and str(of) not in (*class_names, EACH):
-        raise InputError(f"decide is of class {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
-    if of == EACH and EACH not in class_names and kind not in OF_EACH:
-        raise InputError(
-            f"decide is {dict(decide)}, but a text gets one answer, for which only {' and '.join(OF_EACH)} can be kept "
-            f"of each class: name one class, or ask for coverage"
-        )
-    if kind in RATES:
-        _check_rate(kind, rule[kind])
-    return kind, rule[kind], None if of is None else str(of)
+    """The kind of a rule, its value and the class that it is of.
 
-
-def _rule_of_labels(decide: str | Mapping[str, Any], class_names: Sequence[str]) -> tuple[str, Any, str | None]:
-    """The rule where a text may have several labels; a rate is one of each unless ``of`` names one."""
-    if decide == MAX_F1:
+    Where a text may have several labels, a rate is one of each unless ``of`` names one.
+    """
+    if multi_label and decide == MAX_F1:
         return MAX_F1, EACH, None
     rule = dict(decide) if isinstance(decide, Mapping) else {}
     of = rule.pop("of", None)
-    if len(rule) != 1 or (kind := next(iter(rule))) not in OF_LABELS:
-        expected = ", ".join(f"{{{name}: 0.9}}" for name in OF_LABELS)
-        raise InputError(f"decide is {decide!r}, expected for several labels a text {MAX_F1}, {expected}")
+    kind = next(iter(rule), "")
+    if len(rule) != 1 or kind not in (RULES_OF_LABELS if multi_label else RULES):
+        if multi_label:
+            expected = ", ".join(f"{{{name}: 0.9}}" for name in RULES_OF_LABELS)
+            raise InputError(f"decide is {decide!r}, expected for several labels a text {MAX_F1}, {expected}")
+        raise InputError(f"decide is {decide!r}, expected {EXAMPLES}{did_you_mean(str(kind), RULES)}")
     if of is not None and str(of) not in (*class_names, EACH):
-        raise InputError(f"decide is of label {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
-    if kind != "thresholds":
-        _check_rate(kind, rule[kind])
-    return kind, rule[kind], None if of is None else str(of)
-
-
-def _check_rate(kind: str, rate: Any) -> None:
-    if not (isinstance(rate, int | float) and 0 < rate < 1):
-        raise InputError(f"{kind} is {rate!r}, expected a number between 0 and 1")
+        what = "label" if multi_label else "class"
+        raise InputError(f"decide is of {what} {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
+    if not multi_label and of == EACH and EACH not in class_names and kind not in RATES_OF_EACH:
+        raise InputError(
+            f"decide is {decide!r}, but a text gets one answer, for which only {' and '.join(RATES_OF_EACH)} can be "
+            "kept of each class: name one class, or ask for coverage"
+        )
+    value = rule[kind]
+    if kind in RATES and not (isinstance(value, int | float) and 0 < value < 1):
+        raise InputError(f"{kind} is {value!r}, expected a number between 0 and 1")
+    return kind, value, None if of is None else str(of)
 
 
 def _rarer(labels: np.ndarray, class_names: Sequence[str]) -> int:
@@ -282,27 +274,26 @@ def _rarer(labels: np.ndarray, class_names: Sequence[str]) -> int:
     return int(np.bincount(labels, minlength=2).argmin())
 
 
-def _thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
+def _read_thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
     """A threshold for each class, given as a mapping or as one number for all."""
-    each = dict(given) if isinstance(given, Mapping) else dict.fromkeys(class_names, given)
+    each = given if isinstance(given, Mapping) else dict.fromkeys(class_names, given)
     by_name: dict[str, Any] = {str(name): value for name, value in each.items()}
-    if by_name.keys() != set(class_names) or not all(
-        isinstance(value, int | float) and 0 <= value <= 1 for value in by_name.values()
-    ):
+    within = all(isinstance(value, int | float) and 0 <= value <= 1 for value in by_name.values())
+    if by_name.keys() != set(class_names) or not within:
         raise InputError(
             f"thresholds are {given!r}, expected a number between 0 and 1, or one for each of {', '.join(class_names)}"
         )
     return [float(by_name[name]) for name in class_names]
 
 
-def _costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
+def _read_costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
     expected = "the cost of a wrong answer for each true class, or a mapping of true class to costs of answers"
     if not isinstance(costs, Mapping) or {str(name) for name in costs} != set(class_names):
         raise InputError(f"costs are {costs!r}, expected {expected}: {', '.join(class_names)}")
     rows = []
-    by_name = {str(name): cost for name, cost in costs.items()}
-    for true in class_names:
-        cost = by_name[true]
+    for true, cost in sorted(
+        ((str(name), cost) for name, cost in costs.items()), key=lambda c: class_names.index(c[0])
+    ):
         row = {name: 0.0 if name == true else cost for name in class_names}
         if isinstance(cost, Mapping):
             row = dict.fromkeys(class_names, 0.0) | {str(name): value for name, value in cost.items()}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import character_svm
+from gpt_classifier.evaluation.baselines import build_baseline
 
 FOLDS = 5
 
@@ -42,7 +42,7 @@ def cross_fitted_probabilities(texts: Sequence[str], labels: np.ndarray, units: 
         raise InputError(
             f"{len(labels)} training texts are too few for {FOLDS} folds with two classes in each: add rows"
         )
-    features = character_svm()[:-1].fit_transform(texts)  # once for all folds, as it uses no labels
+    features = build_baseline("character_svm")[:-1].fit_transform(texts)  # once for all folds, as it uses no labels
     probabilities = np.zeros((len(labels), classes))
     for fitted, held_out in parts:
         model = LogisticRegression(C=10, max_iter=1000).fit(features[fitted], labels[fitted])

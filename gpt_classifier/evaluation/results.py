@@ -12,7 +12,7 @@ from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
 from gpt_classifier.evaluation.probe_results import ProbeResults
 from gpt_classifier.evaluation.validation import Validation, disagreement
 from gpt_classifier.evaluation.verdict import BaselineResults
-from gpt_classifier.records import INLINE, from_json, to_json
+from gpt_classifier.records import INLINE
 from gpt_classifier.statistics.intervals import Interval
 
 
@@ -52,13 +52,6 @@ class TestResults:
         rows = self.scores.rows
         return disagreement(self.validation, round(self.scores.accuracy * rows), rows)
 
-    def to_json(self) -> dict[str, Any]:
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "TestResults":
-        return from_json(cls, content)
-
 
 @dataclass(frozen=True, kw_only=True)
 class NotFinite:
@@ -67,9 +60,6 @@ class NotFinite:
     tested: "Tested | None" = field(default=None, metadata=INLINE)
     rows: int
     rows_with_logits_not_finite: int
-
-    def to_json(self) -> dict[str, Any]:
-        return to_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +90,11 @@ class Scores:
     average_precision: float | None
     of_labels: "MultiLabelScores | None" = field(default=None, metadata=INLINE)
     f1_macro_interval: Interval | None
-    of_ranking: "RankingIntervals | None" = field(default=None, metadata=INLINE)
+    auroc_interval: Interval | None = None  # of two classes that both occur; with more it would take minutes
+    average_precision_interval: Interval | None = None  # likewise
     top_k: dict[str, float]
     classes: "list[ClassScores]"
     confusions: "list[Confusion]"
-
-    @property
-    def auroc_interval(self) -> Interval | None:
-        return None if self.of_ranking is None else self.of_ranking.auroc_interval
-
-    @property
-    def average_precision_interval(self) -> Interval | None:
-        return None if self.of_ranking is None else self.of_ranking.average_precision_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +110,6 @@ class MultiLabelScores:
     precision_micro: float | None
     recall_micro: float | None
     f1_micro_interval: Interval | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankingIntervals:
-    """Of two classes that both occur; with more they would take minutes."""
-
-    auroc_interval: Interval | None
-    average_precision_interval: Interval | None
 
 
 @dataclass(frozen=True, kw_only=True)

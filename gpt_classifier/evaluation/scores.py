@@ -6,12 +6,11 @@ from collections.abc import Hashable, Sequence
 from torch import Tensor
 
 from gpt_classifier.evaluation.metrics import (
-    Counts,
-    by_class,
+    ByClass,
     classification_scores,
     confusion_matrix,
-    counts_by_class,
     ranking_scores,
+    score_classes,
 )
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import (
@@ -19,7 +18,6 @@ from gpt_classifier.evaluation.results import (
     Confusion,
     MultiLabelScores,
     NotFinite,
-    RankingIntervals,
     Scores,
 )
 from gpt_classifier.statistics import resampling
@@ -40,10 +38,8 @@ def report(
     if strange := int((~outputs.logits.isfinite().all(1)).sum()):
         return NotFinite(rows=len(outputs), rows_with_logits_not_finite=strange)
     multi_label, right = outputs.task.multi_label, outputs.correct.numpy()
-    counts = counts_by_class(outputs)
-    each, scores = by_class(counts), classification_scores(outputs, names)
+    each, scores = score_classes(outputs), classification_scores(outputs, names)
     resampled = resampling.intervals(outputs.labels.numpy(), _resampled_scores(outputs), clusters)
-    ranked = {f"{name}_interval": resampled[name] for name in ("auroc", "average_precision") if name in resampled}
     _, low, high = wilson(int(right.sum()), len(right))
     return Scores(
         rows=len(outputs),
@@ -58,17 +54,18 @@ def report(
         mcc=scores.get("mcc"),
         auroc=scores.get("auroc"),
         average_precision=scores.get("average_precision"),
-        of_labels=_of_labels(scores, counts, resampled["f1_micro"]) if multi_label else None,
+        of_labels=_multi_label_scores(scores, each, resampled["f1_micro"]) if multi_label else None,
         f1_macro_interval=resampled["f1_macro"],
-        of_ranking=RankingIntervals(**ranked) if ranked else None,
+        auroc_interval=resampled.get("auroc"),
+        average_precision_interval=resampled.get("average_precision"),
         top_k={} if multi_label else {str(k): value for k, value in _top_k(outputs).items()},
-        classes=_classes(outputs, counts, names),
+        classes=_classes(outputs, each, names),
         confusions=[] if multi_label else _confusions(outputs, names),
     )
 
 
-def _of_labels(scores: dict[str, float], counts: Counts, interval: Interval | None) -> MultiLabelScores:
-    micro = by_class(Counts(*(count.sum() for count in counts)))
+def _multi_label_scores(scores: dict[str, float], each: ByClass, interval: Interval | None) -> MultiLabelScores:
+    micro = each.sum()
     return MultiLabelScores(
         multi_label=True,
         f1_micro=scores.get("f1_micro"),
@@ -82,10 +79,10 @@ def _of_labels(scores: dict[str, float], counts: Counts, interval: Interval | No
     )
 
 
-def _classes(outputs: EpochOutputs, counts: Counts, names: Sequence[str]) -> list[ClassScores]:
+def _classes(outputs: EpochOutputs, each: ByClass, names: Sequence[str]) -> list[ClassScores]:
     """The most frequent first."""
-    rows, predicted, _ = (count.long().tolist() for count in counts)
-    values = by_class(counts)._asdict() | ranking_scores(outputs)._asdict()
+    rows, predicted = each.rows.long().tolist(), each.predicted.long().tolist()
+    values = {name: getattr(each, name) for name in ("precision", "recall", "f1")} | ranking_scores(outputs)._asdict()
     return [
         ClassScores(
             class_=names[c],

@@ -82,12 +82,12 @@ def against_baselines(
     values = {name: _plain(score(every_row)[0]) for name, score in f1.items()}
     models = []
     for each in baselines.trained:
-        accuracy, *interval = wilson(int(right(each.predicted, labels).sum()), len(labels))
+        accuracy, low, high = wilson(int(right(each.predicted, labels).sum()), len(labels))
         models.append(
             BaselineScores(
                 name=each.name,
                 accuracy=accuracy,
-                accuracy_interval=(interval[0], interval[1]),
+                accuracy_interval=(low, high),
                 f1_macro=values[each.name],
                 f1_macro_interval=intervals[each.name],
                 accuracy_to_choose=each.accuracy_to_choose,

@@ -11,6 +11,7 @@ from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.files import find_in_run
+from gpt_classifier.records import from_json
 
 PROBABILITY = "probability_"  # begins the names of the columns of probabilities
 
@@ -37,7 +38,7 @@ def read_test(path: Path) -> SavedTest:
     predictions = scores.with_name(f"predictions{scores.stem.removeprefix('scores')}.csv")
     try:
         content = json.loads(scores.read_text(encoding="utf-8"))
-        results = TestResults.from_json(content)
+        results = from_json(TestResults, content)
         with open(predictions, newline="", encoding="utf-8") as stream:
             header, *lines = csv.reader(stream)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -16,7 +16,7 @@ def test_tokens_stand_for_the_bytes_of_a_text(tokenizer, request):
     if tokenizer == "published":
         tokenizer = request.getfixturevalue("byte_level_folder")
     encoder = TextEncoder(tokenizer)
-    lengths = encoder.byte_lengths()
+    lengths = encoder.tokenizer.byte_lengths()
     assert lengths.shape == (encoder.vocab_size,)
     for text in TEXTS:
         ids, _ = encoder.encode(text)

@@ -14,6 +14,7 @@ from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.records import to_json
 from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics.intervals import clustered, wilson
 
@@ -73,7 +74,7 @@ def test_a_report_is_json_and_has_both_intervals():
     logits, labels = predictions(3)
     clusters = [n % 200 for n in range(300)]
     scores = report(EpochOutputs.of(logits, labels), named(3), clusters)
-    result = json.loads(json.dumps(of_test(scores).to_json(), allow_nan=False))
+    result = json.loads(json.dumps(to_json(of_test(scores)), allow_nan=False))
     right = (logits.argmax(-1) == labels).numpy()
     assert tuple(result["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
     assert tuple(result["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
@@ -99,7 +100,7 @@ def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
         low, high = getattr(result, f"{name}_interval")
         assert low < getattr(result, name) < high
         assert f"{low:.3f} to {high:.3f}" in " ".join(told.split())
-    assert ("auroc_interval" in of_test(result).to_json()) == (k == 2)
+    assert ("auroc_interval" in to_json(of_test(result))) == (k == 2)
 
 
 def test_perfect_predictions_get_no_resampled_interval():
@@ -184,5 +185,5 @@ def test_rows_without_a_prediction_are_counted_and_nothing_else_is():
     logits[:4, 0] = float("nan")
     result = report(EpochOutputs.of(logits, labels), named(3))
     assert result == NotFinite(rows=300, rows_with_logits_not_finite=4)
-    assert result.to_json() == {"rows": 300, "rows_with_logits_not_finite": 4}
+    assert to_json(result) == {"rows": 300, "rows_with_logits_not_finite": 4}
     assert format_results(result) == "4 of 300 rows have logits that are NaN or infinite: there are no scores"

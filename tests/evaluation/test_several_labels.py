@@ -27,6 +27,7 @@ from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.records import from_json, to_json
 from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics import resampling
 
@@ -135,8 +136,8 @@ def test_every_report_is_json_and_a_table():
             EpochOutputs.of(logits, labels), names, clusters=rng.integers(0, len(labels), len(labels)).tolist()
         )
         told = TestResults(scores=result, loss=0.5, training_seconds=None, test_seconds=1.0, natural_mix=None)
-        content = json.loads(json.dumps(told.to_json(), allow_nan=False))
-        assert TestResults.from_json(content) == told
+        content = json.loads(json.dumps(to_json(told), allow_nan=False))
+        assert from_json(TestResults, content) == told
         assert all(name in format_results(told, 100) for name in names)
         assert result.accuracy == (labels.bool() == (logits >= 0)).all(1).double().mean()
         scores = classification_scores(EpochOutputs.of(logits, labels), names)
