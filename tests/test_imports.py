@@ -49,7 +49,7 @@ WITHOUT_LIGHTNING = {
     "serve",
 }
 WITHOUT_PANDAS = {"text", "models", "statistics", "decision", "reporting"}
-ONLY = {"matplotlib": ("reporting.plots", "reporting.fonts"), "ray": "inference.engines"}  # the one place that imports a library
+ONLY = {"matplotlib": "reporting.plots", "ray": "inference.engines"}  # the one place that imports a library
 MAX_LINES, MAX_CLASS, MAX_FUNCTION, MAX_COMMAND = 400, 300, 60, 60
 SCOPES = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 LONGER = {("data.datamodule", "__init__"), ("training.module", "__init__")}  # whose arguments are the settings

@@ -1,6 +1,10 @@
 """Draws predictions, probes, studies and searches with matplotlib; computes nothing of them."""
 
+import re
+import unicodedata
+import warnings
 from collections.abc import Iterable, Sequence
+from functools import cache
 from math import log
 from textwrap import wrap
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -10,12 +14,12 @@ import numpy as np
 from gpt_classifier.evaluation import metrics, ranking
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.probe_results import ProbeResults
-from gpt_classifier.reporting.fonts import drawable_names
-from gpt_classifier.text.normalize import columns
+from gpt_classifier.text.normalize import count_columns, shorten
 
 if TYPE_CHECKING:
+    import optuna
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # M. Okabe and K. Ito, 2008
 MARKERS = "osD^vP*X<>p"  # 7 colours and 11 markers: 77 rows differ in one or the other
@@ -24,6 +28,7 @@ MAX_CLASSES = 80  # more names than this beside one matrix cannot be read
 MAX_CLASSES_IN_ORDER = 20  # larger matrices are sorted by rows, as the order of many names says little
 MAX_CLASSES_WITH_NUMBERS = 30  # cells of larger matrices have no room for a number
 MAX_LINES = 6  # lines that name what is not drawn
+MAX_NAME = 32  # columns of a name; longer ones lose their middle
 MIN_POINTS = 5  # size of the smallest numbers that can be read
 
 
@@ -51,10 +56,10 @@ def draw_confusion_matrix(outputs: EpochOutputs, names: Sequence[str]) -> "Figur
     k = len(shown)
     side = max(min(7, 1.5 + 0.28 * k), 0.115 * k)  # inches
     cell = 72 * side / k  # points, as are sizes of letters
-    shown_names, families, unnamed = drawable_names(names)
+    shown_names, families, unnamed = choose_letters(names)
     ticks = [shown_names[c] for c in shown]
     size = min(9.0, 0.75 * cell)
-    longest = max(map(columns, ticks))
+    longest = max(map(count_columns, ticks))
     upright = 0.65 * size * longest < cell
     room = 0.57 * size * longest / 72
     number_size = min(10.0, 0.9 * cell / (0.65 * len(f"{counts.max():,}")))
@@ -99,7 +104,7 @@ def _draw_curves(
     outputs: EpochOutputs, names: Sequence[str], score: str, curve: ranking.Curve, axis_names: tuple[str, str]
 ) -> "Figure":
     """The curves of the classes with the lowest ``score``, and the mean over all that have one."""
-    shown_names, families, unnamed = drawable_names(names)
+    shown_names, families, unnamed = choose_letters(names)
     rows = outputs.truth.sum(0).tolist()
     scores = dict(enumerate(getattr(metrics.ranking_scores(outputs), score).tolist()))
     scores = {c: value for c, value in sorted(scores.items(), key=lambda item: item[1]) if value == value}
@@ -147,7 +152,7 @@ def _lines(what: str, names: Iterable[str], width: int = 72) -> list[str]:
     while left:
         part = left[0] + ("," if len(left) > 1 else "")
         last = len(lines) == MAX_LINES
-        if columns(f"{lines[-1]} {part}") <= width - (len(" and 999 more") if last else 0):
+        if count_columns(f"{lines[-1]} {part}") <= width - (len(" and 999 more") if last else 0):
             lines[-1] += f" {part}"
         elif last:
             lines[-1] += f" and {len(left)} more"
@@ -297,75 +302,17 @@ def choose_ticks(sizes: Iterable[int]) -> list[int]:
 # ---------------------------------------------------------------- searches
 
 
-class TrialScores(NamedTuple):
-    """Scores by the number of the trial, counted from 1, and the numbers of those that failed."""
+def draw_search(optuna_study: "optuna.Study", score: str) -> "dict[str, Figure]":
+    """Optuna's figures: the ``history`` of the best score by trial, and the scores of trials by their ``settings``."""
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as optuna_plots
 
-    complete: dict[int, float]
-    stopped_early: dict[int, float]
-    failed: list[int]
-
-
-class TrialSetting(NamedTuple):
-    """A setting with its value in each trial: the position among ``choices``, or a number within ``limits``."""
-
-    name: str
-    values: list[float]
-    limits: tuple[float, float] = (0.0, 0.0)
-    logarithmic: bool = False
-    choices: list[str] | None = None
-
-
-def draw_trials(
-    score: str, scores: TrialScores, best: Sequence[float], trials: int, settings: Sequence[TrialSetting]
-) -> "Figure":
-    """The ``score`` of each of so many trials with the best so far at each complete one, and below it the scores
-    against each setting that the trials differ in."""
-    from matplotlib.ticker import MaxNLocator
-
-    across = min(3, len(settings))
-    rows = -(-len(settings) // across)
-    figure = _new_figure(9, 3.4 + 2.4 * rows)
-    grid = figure.add_gridspec(rows + 1, across, height_ratios=[1.4, *[1] * rows])
-    marks = [("o", "tab:blue", "complete", scores.complete), ("x", "grey", "stopped early", scores.stopped_early)]
-
-    axes = figure.add_subplot(grid[0, :])
-    axes.step([*scores.complete, trials], [*best, best[-1]], where="post", color="tab:red", label="best so far")
-    for mark, colour, label, found in marks:
-        if found:
-            axes.plot(list(found), list(found.values()), mark, color=colour, label=label)
-    for number in scores.failed:
-        failed = "failed" if number == min(scores.failed) else None
-        axes.axvline(number, color="tab:red", linewidth=0.8, linestyle=":", label=failed)
-    axes.set(xlabel="trial", ylabel=score)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8)
-    for place, setting in enumerate(settings):
-        axes = figure.add_subplot(grid[1 + place // across, place % across])
-        _set_limits(axes, setting)
-        for mark, colour, _, found in marks:
-            shown = [setting.values[number - 1] for number in found]
-            axes.plot(shown, list(found.values()), mark, color=colour, markersize=4)
-        axes.set_xlabel(setting.name)
-
-    all_values = [*scores.complete.values(), *scores.stopped_early.values()]
-    for axes in figure.axes:
-        axes.grid(alpha=0.3)
-        if min(all_values) > 0 and max(all_values) > 20 * min(all_values):
-            axes.set_yscale("log")  # otherwise one trial that diverged would hide the differences of all others
-    return figure
-
-
-def _set_limits(axes: "Axes", setting: TrialSetting) -> None:
-    low, high = setting.limits
-    if setting.choices is not None:
-        axes.set_xticks(range(len(setting.choices)), [choice[:20] for choice in setting.choices])
-        axes.set_xlim(-0.5, len(setting.choices) - 0.5)
-    elif setting.logarithmic:
-        margin = (high / low) ** 0.05
-        axes.set(xscale="log", xlim=(low / margin, high * margin))
-    else:
-        margin = 0.05 * (high - low)
-        axes.set_xlim(low - margin, high + margin)
+    pyplot.switch_backend("agg")
+    with pyplot.rc_context(), warnings.catch_warnings():  # they set a style, and warn that they are experimental
+        warnings.simplefilter("ignore")
+        history = optuna_plots.plot_optimization_history(optuna_study, target_name=score)
+        settings = optuna_plots.plot_slice(optuna_study, target_name=score)
+    return {"history": history.figure, "settings": np.ravel(settings)[0].figure}
 
 
 # ---------------------------------------------------------------- figures
@@ -374,7 +321,7 @@ def _set_limits(axes: "Axes", setting: TrialSetting) -> None:
 def _new_figure(width: float, height: float) -> "Figure":
     """An empty one, of this size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
     # Without pyplot: nothing to close, no window system, no global state. Few inches at a high resolution, because
     # TensorBoard shows figures as small tiles, in which the text must still be read.
@@ -397,3 +344,47 @@ def _finish(figure: "Figure", note: list[str], families: list[str]) -> "Figure":
     for text in figure.findobj(Text):
         text.set(fontfamily=families, parse_math=False)  # a dollar sign in a name begins no formula
     return figure
+
+
+def choose_letters(names: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Names of moderate length in letters that fonts here have, the families of these fonts, and a line about names
+    that no font has."""
+    plain = [re.sub("[\ufe00-\ufe0f]", "", " ".join(name.split())) for name in names]  # without variation selectors
+    families, missing = _families_with("".join(sorted(set("".join(plain)))))
+    shown, unnamed = [], False
+    for n, name in enumerate(plain, start=1):
+        if lacking := missing & set(name):
+            rest = "".join(c for c in name if c not in lacking)
+            name = " ".join([f"class {n}", *(rest.split() if 2 * len(rest) > len(name) else ())])
+            unnamed = True
+        name = shorten(name, MAX_NAME)
+        to_the_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
+        shown.append(f"\u200e{name}\u200e" if to_the_left else name)  # what stands beside it still runs to the right
+    return shown, families, ['"class n" is the n-th: no font here has all letters of its name'] * unnamed
+
+
+@cache
+def _families_with(characters: str) -> tuple[list[str], set[str]]:
+    """Font families that have as many of the characters as possible, and those characters that none has."""
+    from matplotlib import font_manager, rcParams
+
+    families = list(rcParams["font.family"])
+    missing = {c for c in characters if unicodedata.category(c) not in ("Zs", "Cc", "Cf")}
+    missing -= _letters_of(font_manager.findfont(font_manager.FontProperties(family=families)))
+    for font in font_manager.fontManager.ttflist if missing else ():
+        # The last resort has a box for every character.
+        if font.style != "normal" or font.weight not in (400, "normal", "regular") or "Last Resort" in font.name:
+            continue
+        if found := missing & _letters_of(font.fname):
+            families.append(font.name)
+            missing -= found
+    return families, missing
+
+
+def _letters_of(font: str) -> set[str]:
+    from matplotlib import font_manager
+
+    try:
+        return {chr(code) for code in font_manager.get_font(font).get_charmap()}
+    except (OSError, RuntimeError):  # a font that is broken
+        return set()

@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_curve
 from gpt_classifier.cli import study as command
 from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.evaluation.baselines import build_baseline
 from gpt_classifier.experiments.study import figures, runner
 from gpt_classifier.experiments.study.job import Scored, _result, description, perform
 from gpt_classifier.experiments.study.plan import Question, Row, Run, read_study
@@ -361,7 +361,7 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     data.prepare_data()
     data.setup("fit")
     train, test = data.tables["train"], data.tables["test"]
-    predicted = CLASSICAL["character_svm"]().fit(train["text"], train["label"]).predict(test["text"])
+    predicted = build_baseline("character_svm").fit(train["text"], train["label"]).predict(test["text"])
     assert table["test_f1_macro"][2] == pytest.approx(f1_score(test["label"], predicted, average="macro"))
 
 

@@ -10,7 +10,7 @@ from gpt_classifier.reporting import plots
 from gpt_classifier.statistics.paired_tests import ALPHA
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from gpt_classifier.reporting.plots import Figure
 
 SMOKE = "Smoke test: tiny models"
 

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier import files
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import CLASSICAL, MANY_CLASSES, suit_many_classes
+from gpt_classifier.evaluation.baselines import build_baseline
 from gpt_classifier.experiments.study.plan import FRACTION, SPLITS, Result, Run
 from gpt_classifier.models.build import Specification
 from gpt_classifier.models.gpt import SIZES
@@ -118,9 +118,7 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
     data = cli.datamodule
     data.prepare_data()
     data.setup("fit")
-    model = CLASSICAL[run.classical]()
-    if len(data.class_names) > MANY_CLASSES and hasattr(model, "steps"):
-        suit_many_classes(model.steps[-1][1])
+    model = build_baseline(run.classical, len(data.class_names))
     began = time.perf_counter()
     model.fit(data.tables["train"]["text"], data.tables["train"]["label"])
     seconds = time.perf_counter() - began

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.baselines import CLASSICAL
+from gpt_classifier.evaluation.baselines import BASELINES
 from gpt_classifier.records import check, from_json
 from gpt_classifier.training.declared import by_dotted_key
 from gpt_classifier.training.overrides import Settings, check_settings, parse_yaml, read_base, read_yaml, spread
@@ -224,8 +224,8 @@ def _check_study(study: Study, path: Path) -> None:
             )
         if row.pretrain is not None and row.classical is not None:
             raise InputError(f"row {row.name} of {path} has pretrain, expected that of a network only")
-        if row.classical is not None and row.classical not in CLASSICAL:
-            raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(CLASSICAL)}")
+        if row.classical is not None and row.classical not in BASELINES:
+            raise InputError(f"row {row.name} of {path} is {row.classical!r}, expected one of {', '.join(BASELINES)}")
         check_settings(row.settings, f"settings of row {row.name} of {path}")
         check_settings(row.smoke, f"smoke of row {row.name} of {path}")
     check_settings(study.settings, f"settings of {path}")
