@@ -71,7 +71,7 @@ class Columns:
         if not (self.label is None or isinstance(self.label, str) or self.multi_label == COLUMNS):
             raise InputError(f"label_column names {len(self.label)} columns: set multi_label to columns, or name one")
 
-    def of_texts(self) -> "Columns":
+    def without_labels(self) -> "Columns":
         """Those of the texts only, as of rows without labels."""
         return replace(self, label=None, group=None, split=None)
 

@@ -25,9 +25,9 @@ class Rows:
     """The tables of a fit, or of another use of a trained model."""
 
     tables: Splits
-    decide_class_names: list[str]  # in the order of the logits
+    class_names: list[str]  # in the order of the logits
     without_text: int  # number of rows
-    compute_class_weights: Tensor | None = None  # (K,) of the loss
+    class_weights: Tensor | None = None  # (K,) of the loss
     natural_counts: dict[str, int] = field(default_factory=dict)  # rows of each class, where the split balances them
     notes: list[str] = field(default_factory=list)  # on what was dropped, merged or found
     given: tuple[str, ...] = ()  # splits that were read, before train was divided
@@ -39,7 +39,7 @@ class Rows:
 class Preparation:
     """What is done with rows before they are encoded; see :class:`~gpt_classifier.data.datamodule.TextDataModule`."""
 
-    decide_class_names: list[str] | None
+    class_names: list[str] | None
     multi_label: bool
     empty: Empty
     rare_classes: RareClasses

@@ -111,7 +111,7 @@ class Sources:
         assert self.unlabelled is not None
         if datasets.is_named(self.unlabelled):
             return iter(datasets.load(self.unlabelled).values())
-        return datasets.read_chunks(self.unlabelled, self.columns.of_texts(), self.file_format, ROWS)
+        return datasets.read_chunks(self.unlabelled, self.columns.without_labels(), self.file_format, ROWS)
 
     def kept_columns(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """These columns of the rows to predict, chunk by chunk, in order."""
@@ -124,7 +124,7 @@ class Sources:
         columns = replace(self.columns, known=frozenset(known or ()))
         if split == "train":
             return columns
-        texts = columns.of_texts()
+        texts = columns.without_labels()
         return texts if split == "predict" else replace(texts, label=self.columns.label)
 
     def _given(self, split: str) -> Tables:

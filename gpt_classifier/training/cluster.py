@@ -35,7 +35,7 @@ class ClusterTrainer(Trainer):
         given: list[Callback] = self.callbacks  # type: ignore[attr-defined]
         file = next(callback for callback in given if isinstance(callback, PredictionsFile))
         file.check(contents.class_names)
-        columns = datamodule.sources.columns.of_texts()
+        columns = datamodule.sources.columns.without_labels()
         answers = predictions(contents, expand_paths(datamodule.source), columns, datamodule.file_format, self.workers)
         file.write(_at_a_pace(line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
 
