@@ -202,7 +202,7 @@ class PooledStates(TextStates):
         limit = torch.finfo(self.store.dtype).max
         return list(read.flatten(1, 2).clamp(-limit, limit).to("cpu", self.store.dtype))
 
-    def pooled_rows(
+    def read_rows(
         self, encoded: EncodedTexts, rows: Sequence[int], places: Sequence[int], shard: Shard
     ) -> Tensor | None:
         """(N, len(places), C) of rows; of one with several windows, their mean. None if they would exceed the limit."""
