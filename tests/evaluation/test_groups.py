@@ -9,12 +9,9 @@ from gpt_classifier.evaluation.groups import NO_LETTERS, Group, by_length, by_sc
 from gpt_classifier.statistics.intervals import wilson
 
 
-def test_a_group_counts_its_errors_with_wilsons_interval():
+def test_a_group_counts_its_errors_with_wilsons_interval_and_without_rows_has_no_rate():
     found = group(np.array([True, False, True, True]))
     assert found == Group(rows=4, errors=1, error_rate=0.25, error_rate_interval=wilson(1, 4)[1:])
-
-
-def test_a_group_without_rows_has_no_rate():
     assert group(np.zeros(0, dtype=bool)) == Group(rows=0, errors=0, error_rate=None, error_rate_interval=None)
 
 
@@ -26,19 +23,12 @@ def test_every_row_is_in_one_group_and_equal_lengths_stay_together(lengths):
     assert sum(each.group.errors for each in found) == (~right).sum()
     for before, after in pairwise(found):
         assert before.to < after.from_
-
-
-def test_many_distinct_lengths_make_groups_of_equal_size():
-    assert [
-        each.group.rows for each in by_length(np.ones(100, dtype=bool), np.random.default_rng(0).permutation(100))
-    ] == [20] * 5
+    if len(lengths) == 100:  # all distinct
+        assert [each.group.rows for each in found] == [20] * 5
 
 
 def test_scripts_are_those_of_most_letters_the_most_frequent_first():
     found = by_script(np.array([True, False, True, True]), ["hello", "привет all", "12 🙂", "bye"])
     assert (found[0].script, found[0].group.rows) == ("Latin", 2)
     assert {each.script: each.group.errors for each in found} == {"Latin": 0, "Cyrillic": 1, NO_LETTERS: 0}
-
-
-def test_texts_without_letters_are_a_group_of_their_own():
     assert by_script(np.array([True]), [""])[0].script == NO_LETTERS

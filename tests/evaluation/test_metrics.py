@@ -36,7 +36,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     named = sorted(occurring | set(predicted.tolist()))
     expected = {
         "accuracy": sk.accuracy_score(truth, predicted),
-        "balanced_accuracy": recall[sorted(occurring)].mean(),
+        "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
         "f1_macro": f1[named].mean(),
         "mcc": sk.matthews_corrcoef(truth, predicted),
     }
@@ -48,14 +48,8 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     return expected
 
 
-@pytest.mark.filterwarnings("ignore:A single label was found")
-@pytest.mark.parametrize(
-    "cases",
-    [
-        100,
-        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.nightly]),
-    ],
-)
+@pytest.mark.filterwarnings("ignore:A single label was found", "ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("cases", [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.nightly])])
 def test_scores_equal_those_of_scikit_learn(cases):
     """On logits and labels of any size, with ties, with classes that do not occur, with one class in all rows."""
     rng = np.random.default_rng(0)
@@ -74,16 +68,6 @@ def test_scores_equal_those_of_scikit_learn(cases):
         assert scores == pytest.approx(expected, abs=1e-12)
         seen |= {len(occurring) == 1, "absent" if len(labels.unique()) < k else "all", *expected}
     assert seen >= {True, False, "absent", "all", "auroc", "recall_6"}
-
-
-def test_balanced_accuracy_is_scikit_learns_own():
-    """Which warns of classes that are predicted and do not occur; therefore once, and not in 10,000 cases."""
-    logits, labels = torch.randn(50, 4), torch.randint(2, (50,))
-    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
-        expected = sk.balanced_accuracy_score(labels, logits.argmax(-1))
-    assert classification_scores(EpochOutputs.of(logits, labels), list("abcd"))["balanced_accuracy"] == pytest.approx(
-        expected
-    )
 
 
 def test_an_absent_class_takes_nothing_from_the_others():
@@ -121,12 +105,6 @@ def test_logits_that_are_no_numbers_give_scores_that_are_none(wrong):
     scores = classification_scores(EpochOutputs.of(logits, labels), list("abc"))
     assert scores.keys() == expected
     assert all(map(math.isnan, scores.values()))
-
-
-def test_where_one_class_occurs_no_score_needs_the_other():
-    scores = classification_scores(EpochOutputs.of(torch.randn(5, 2), torch.ones(5, dtype=torch.long)), ["ham", "spam"])
-    assert not {"auroc", "average_precision"} & scores.keys()
-    assert all(np.isfinite(value) for value in scores.values())
 
 
 def test_scores_of_perfect_predictions_are_one(measured):

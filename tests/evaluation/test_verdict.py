@@ -67,39 +67,37 @@ def test_a_baseline_that_is_better_on_the_test_rows_than_the_chosen_one_is_said(
     assert result(network=network, best=range(50)).against_best.better is None  # of equals none is better
 
 
-def test_a_clear_win_is_said():
-    found = result(network=range(10), best=range(10, 60))
-    assert found.against_best.told_apart
-    assert verdict(found.against_best, 500) == (
+CASES = {
+    "win": (
+        range(10),
+        range(10, 60),
         "Verdict: on 500 test texts the network is 8.00 points more accurate than naive Bayes, the best baseline "
         "on 100 validation rows (95 % paired interval +5.2 to +11.2 points, exact McNemar p < 0.001): the test tells "
-        "them apart."
-    )
+        "them apart.",
+    ),
+    "loss": (range(10, 60), range(10), "the network is 8.00 points less accurate than naive Bayes"),
+    "small": (range(10), range(8, 22), "network is 0.80 points more accurate"),
+    "small, with a number": (
+        range(10),
+        range(8, 22),
+        "the test cannot tell them apart; it would take about 5,000 texts, if this is the true difference.",
+    ),
+    "equal": (
+        range(10),
+        range(10, 20),
+        "the network is as accurate as naive Bayes, the best baseline on 100 validation rows (95 % paired interval "
+        "-1.9 to +1.9 points, exact McNemar p = 1.000): the test cannot tell them apart.",
+    ),
+}
 
 
-def test_a_clear_loss_is_said():
-    found = result(network=range(10, 60), best=range(10))
-    assert found.against_best.told_apart
-    assert "the network is 8.00 points less accurate than naive Bayes" in verdict(found.against_best, 500)
-
-
-def test_of_a_small_difference_the_number_of_texts_that_would_show_it_is_said():
-    found = result(network=range(10), best=range(8, 22))
-    said = verdict(found.against_best, 500)
-    assert not found.against_best.told_apart
-    assert "0.80 points more accurate" in said
-    assert "the test cannot tell them apart; it would take about 5,000 texts, if this is the true difference." in said
-    assert found.against_best.rows_needed > 500
-
-
-def test_equal_accuracies_have_no_number_of_texts():
-    found = result(network=range(10), best=range(10, 20))
-    assert found.against_best.rows_needed is None
-    said = verdict(found.against_best, 500)
-    assert "the network is as accurate as naive Bayes" in said
-    assert said.endswith(
-        "(95 % paired interval -1.9 to +1.9 points, exact McNemar p = 1.000): the test cannot tell them apart."
-    )
+@pytest.mark.parametrize(("network", "best", "said"), CASES.values(), ids=CASES.keys())
+def test_the_difference_is_said_with_what_the_test_can_tell(network, best, said):
+    found = result(network, best).against_best
+    assert said in verdict(found, 500)
+    assert found.told_apart == (abs(found.difference) > 0.05)
+    assert (found.rows_needed is None) == (found.difference == 0)
+    assert found.told_apart or found.difference == 0 or found.rows_needed > 500
 
 
 def test_copies_of_one_text_are_no_evidence():

@@ -67,16 +67,10 @@ def test_the_difference_its_interval_and_its_test_are_those_of_the_paired_rows(r
     low, high = found["f1_macro_difference_interval"]
     assert low <= found["f1_macro_difference"] <= high
 
-
-def test_the_other_way_round_the_difference_has_the_other_sign(runs, capsys):
-    there, back = as_json(runs, capsys), as_json(runs[::-1], capsys)
-    assert back["difference"] == pytest.approx(-there["difference"])
-    assert back["difference_interval"] == pytest.approx([-bound for bound in there["difference_interval"][::-1]])
-    assert back["p"] == there["p"]
-
-
-def test_only_settings_that_differ_are_named(runs, capsys):
-    assert as_json(runs, capsys)["settings"] == [{"setting": "model.pooling", "first": "mean", "second": "last_token"}]
+    back = as_json(runs[::-1], capsys)
+    assert back["difference"] == pytest.approx(-found["difference"])
+    assert back["difference_interval"] == pytest.approx([-bound for bound in found["difference_interval"][::-1]])
+    assert back["p"] == found["p"]
 
 
 def test_of_a_run_without_its_configuration_only_the_data_are_compared(tmp_path, capsys):
@@ -89,8 +83,9 @@ def test_of_a_run_without_its_configuration_only_the_data_are_compared(tmp_path,
     assert found["settings"] == [{"setting": "data.max_length", "first": 64, "second": 32}]
 
 
-def test_the_rows_shown_are_those_whose_probabilities_differ_most(runs, capsys):
+def test_the_settings_that_differ_are_named_and_the_rows_whose_probabilities_differ_most(runs, capsys):
     found = as_json(runs, capsys)
+    assert found["settings"] == [{"setting": "model.pooling", "first": "mean", "second": "last_token"}]
     assert found["disagreements"] == 20
     assert {each["row"] for each in found["examples"]} == {*range(15), *range(20, 25)}
     assert found["examples"][0]["row"] == 24  # where both are most certain
@@ -147,16 +142,13 @@ def test_other_rows_are_refused_with_the_number_of_common_ones(runs, capsys, tmp
     assert "60 row numbers with the same label are common to the 100 of the first and the 60 of the second" in told
 
 
-def test_other_labels_are_refused(runs, capsys, tmp_path):
+def test_other_labels_other_texts_and_a_folder_without_scores_are_refused(runs, capsys, tmp_path):
     labels = [row % 2 if row else 1 for row in range(100)]
-    assert "99 row numbers with the same label are common" in refusal(
-        [runs[0], write(tmp_path / "c", labels, labels)], capsys
-    )
-
-
-def test_other_texts_are_refused(tmp_path, capsys):
-    both = [write(tmp_path / name, [0, 1], [0, 1], test_fingerprint=name) for name in ("a", "b")]
+    others = [runs[0], write(tmp_path / "c", labels, labels)]
+    assert "99 row numbers with the same label are common" in refusal(others, capsys)
+    both = [write(tmp_path / name, [0, 1], [0, 1], test_fingerprint=name) for name in ("d", "e")]
     assert "on different texts, or the texts have other labels: 2 row numbers" in refusal(both, capsys)
+    assert "no scores at" in refusal([runs[0], tmp_path / "none"], capsys)
 
 
 def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, capsys):
@@ -176,10 +168,6 @@ def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, ca
     assert (found["rows"], found["both_right"], found["only_second_right"]) == (6, 5, 1)
     (example,) = found["examples"]
     assert (example["row"], example["text"], example["first"], example["second"]) == (2, "text c", "spam", "ham")
-
-
-def test_a_folder_without_scores_is_refused(runs, capsys, tmp_path):
-    assert "no scores at" in refusal([runs[0], tmp_path / "none"], capsys)
 
 
 def test_many_classes_long_names_and_markup_are_shown_as_they_are(tmp_path, capsys):

@@ -39,6 +39,14 @@ def note(figure) -> str:
     return figure._suptitle.get_text()
 
 
+def y_ticks(figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def ticks(names: list[str]) -> list[str]:
+    return y_ticks(drawn(plots.draw_confusion_matrix, *predictions(len(names)), names))
+
+
 @pytest.mark.parametrize("name", [SHORT, LONG, FOREIGN], ids=["short", "long", "foreign"])
 @pytest.mark.parametrize("k", CLASSES)
 @pytest.mark.parametrize("draw", [plots.draw_confusion_matrix, plots.draw_precision_recall, plots.draw_roc])
@@ -77,10 +85,10 @@ def test_few_classes_keep_their_order_and_many_are_sorted_by_rows():
     logits = torch.nn.functional.one_hot(labels, 21).float()
     names = [SHORT.format(n) for n in range(21)]
     many = drawn(plots.draw_confusion_matrix, logits, labels, names)
-    assert [label.get_text() for label in many.axes[0].get_yticklabels()] == names[::-1]
+    assert y_ticks(many) == names[::-1]
     assert "most frequent classes first" in note(many)
     few = drawn(plots.draw_confusion_matrix, logits[:, :20], labels.clamp(max=19), names[:20])
-    assert [label.get_text() for label in few.axes[0].get_yticklabels()] == names[:20]
+    assert y_ticks(few) == names[:20]
 
 
 def test_a_matrix_names_the_classes_that_it_leaves_out():
@@ -125,20 +133,13 @@ class TestCurves:
         assert note(figure) == "not drawn: ham"
         assert next(line.split(maxsplit=1)[1] for line in legend(figure)) == "spam (6 texts)"
 
-    def test_where_all_texts_are_of_one_class_there_is_no_curve(self, draw, score):
+    @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+    def test_texts_of_one_class_and_a_network_that_diverged_have_no_curve(self, draw, score, wrong):
         figure = drawn(draw, torch.randn(5, 3), torch.ones(5, dtype=torch.long), ["a", "b", "c"])
         assert note(figure) == "no curves: all texts are of class b"
-
-    @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-    def test_a_network_that_diverged_has_no_curve(self, draw, score, wrong):
         logits, labels = predictions(3)
         logits[2, 1] = wrong
         assert note(drawn(draw, logits, labels, ["a", "b", "c"])) == "logits that are NaN or infinite have no curve"
-
-
-def ticks(names: list[str]) -> list[str]:
-    figure = drawn(plots.draw_confusion_matrix, *predictions(len(names)), names)
-    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
 @pytest.mark.parametrize("name", ["$x_1^2$", r"$\wrong", "_other", "50 %", "спорт", "two\nlines ", "ἀθλητισμός"])
@@ -155,7 +156,7 @@ def test_a_name_is_shown_as_it_is(name):
 )
 def test_a_name_whose_letters_no_font_has_is_shown_by_its_number(name, shown):
     figure = drawn(plots.draw_confusion_matrix, *predictions(2), ["ham", name])
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ham", shown]
+    assert y_ticks(figure) == ["ham", shown]
     assert "no font here has all letters" in note(figure)
 
 
@@ -170,12 +171,9 @@ def test_letters_that_the_first_font_lacks_come_from_another():
     assert ticks(["a", character]) == ["a", character]
 
 
-def test_names_that_run_to_the_left_do_not_turn_their_line():
+def test_names_that_run_to_the_left_do_not_turn_their_line_and_a_very_long_name_keeps_its_ends():
     figure = drawn(plots.draw_roc, *predictions(2), ["a", "عربي"])
     assert "\N{LEFT-TO-RIGHT MARK}عربي\N{LEFT-TO-RIGHT MARK} (6 texts)" in legend(figure)[0]
-
-
-def test_a_very_long_name_keeps_its_ends():
     name = "beginning " + "x" * 150 + " end"
     (shown, _) = ticks([name, "b"])
     assert re.fullmatch("beginning x+…x+ end", shown)
