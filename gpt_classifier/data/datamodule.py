@@ -239,7 +239,7 @@ class TextDataModule(ResumableDataModule):
             title, how.split, how.empty, self.rows, self.encoded, self.augmentation, self.fitted.trained_on
         )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Rows with their labels and tokens, in their order, and what is made of them."""
         texts = self.tables if self.augmentation else {}  # which is made of the texts, also of what is truncated
         rows = {

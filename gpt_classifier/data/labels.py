@@ -17,12 +17,7 @@ INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def handle_empty_texts(tables: Tables, empty: str) -> tuple[Tables, int]:
-    """The tables, their missing texts as ``""``, and the number of rows without text.
-
-    Args:
-        tables: By the name of their split.
-        empty: How these rows are treated: ``drop``, ``keep`` or ``error``.
-    """
+    """The tables, missing texts as ``""`` or their rows dropped or refused, and the number of rows without text."""
     result, total = {}, 0
     for name, table in tables.items():
         texts = table["text"].fillna("")

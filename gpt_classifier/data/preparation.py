@@ -74,22 +74,21 @@ class Preparation:
             InputError: Rows have no text, no label or an unknown one, or are too few to be divided.
         """
         tables, without_text = handle_empty_texts(read, self.empty)
-        kept = handle_rare_classes(
-            tables, self.rare_classes, known or self.class_names, known, self.split, self.splitting
+        declared = known or self.class_names
+        tables, names, note = handle_rare_classes(
+            tables, self.rare_classes, declared, known, self.split, self.splitting
         )
-        names = decide_class_names(kept.tables, kept.names, titles)
-        rows = Rows(kept.tables, names, without_text, notes=[kept.note] if kept.note else [], given=tuple(read))
-        return self._divided(rows) if whole else rows
+        names = decide_class_names(tables, names, titles)
+        rows = Rows(tables, names, without_text, notes=[note] if note else [], given=tuple(read))
+        return self._divide(rows) if whole else rows
 
-    def _divided(self, rows: Rows) -> Rows:
+    def _divide(self, rows: Rows) -> Rows:
         if self.split in splits.OF_THE_BOOK:
-            counts = rows.tables["train"]["label"].value_counts()
-            rows.natural_counts = {str(name): int(n) for name, n in counts.items()}
+            rows.natural_counts = rows.tables["train"]["label"].value_counts().to_dict()
         rows.tables = splits.divide(rows.tables, self.split, self.splitting)
         rows.notes += describe_label_conflicts(rows.tables)
-        train, notes = choose_training_rows(
-            rows.tables["train"], rows.class_names, self.balance, self.splitting.train_fraction, self.splitting.seed
-        )
+        fraction, seed = self.splitting.train_fraction, self.splitting.seed
+        train, notes = choose_training_rows(rows.tables["train"], rows.class_names, self.balance, fraction, seed)
         rows.tables["train"], rows.notes = train, rows.notes + notes
         if self.balance == "class_weights":
             rows.class_weights = compute_class_weights(train, rows.class_names)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gpt_classifier.data.datasets import Tables
 from gpt_classifier.data.labels import sort_class_names
@@ -14,14 +14,6 @@ OTHER = "other"  # class into which rare classes are merged
 RareClasses = Literal["error", "drop", "merge"]
 
 
-class Kept(NamedTuple):
-    """What is left of tables and class names."""
-
-    tables: Tables
-    names: list[str] | None  # in the order of the logits, None where they follow from the rows
-    note: str = ""  # on what was dropped or merged
-
-
 def handle_rare_classes(
     tables: Tables,
     how: RareClasses,
@@ -29,8 +21,11 @@ def handle_rare_classes(
     known: list[str] | None,
     split: Split,
     config: SplittingConfig,
-) -> Kept:
+) -> tuple[Tables, list[str] | None, str]:
     """The tables without classes that are too rare to be divided, or that a trained model does not know.
+
+    Also the class names in the order of the logits, None where they follow from the rows, and a note on what was
+    dropped or merged, or ``""``.
 
     Args:
         tables: By split, before they are divided.
@@ -42,20 +37,20 @@ def handle_rare_classes(
     """
     merge = how == "merge"
     if how == "error" or (known is not None and merge and OTHER not in known):
-        return Kept(tables, declared)
+        return tables, declared, ""
     if known is not None:
         kept, note = _drop_or_merge(tables, known, merge)
-        return Kept(kept, declared, note)
+        return kept, declared, note
     train = tables["train"]
     units, needed = find_units(train, split), config.count_parts(tables)
     counts = count_units(train, units)
     keep = [name for name in counts.index[counts >= needed] if name != ""]
     kept, note = _drop_or_merge(tables, keep, merge)
     if not note:
-        return Kept(kept, declared)
+        return kept, declared, ""
     names = [name for name in declared or sort_class_names(keep) if name in keep or name not in counts.index]
     if not merge:
-        return Kept(kept, names, note)
+        return kept, names, note
     if OTHER in counts.index:
         raise InputError(f"rare_classes merge makes a class {OTHER!r}, but there is one: rename it, or use drop")
     if (number := units[kept["train"]["label"] == OTHER].nunique()) < needed:
@@ -63,7 +58,7 @@ def handle_rare_classes(
             f"the rare classes together have {number} distinct texts, too few for {needed} splits (near-duplicates "
             "and rows of one group count once): use --data.rare_classes drop, or add rows"
         )
-    return Kept(kept, list(dict.fromkeys([*names, OTHER])), note)
+    return kept, list(dict.fromkeys([*names, OTHER])), note
 
 
 def _drop_or_merge(tables: Tables, keep: Collection[str], merge: bool) -> tuple[Tables, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO, cast
+from typing import Literal, NamedTuple, TextIO, cast
 
 import fsspec
 import pandas as pd
@@ -305,7 +305,7 @@ def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFram
             yield from (table[start : start + rows] for start in range(0, len(table), rows))
 
 
-def _holds_columns(item: dict[str, Any]) -> bool:
+def _holds_columns(item: dict[str, object]) -> bool:
     """Whether an object holds a list of values, or a value for each row number, for several columns."""
     return len(item) > 1 and (
         all(isinstance(value, list) for value in item.values())

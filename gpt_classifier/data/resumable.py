@@ -42,10 +42,10 @@ class ResumableDataModule(L.LightningDataModule):
         super().__init__()
         self.training_batches: TrainingBatches
         self.batches_begun = 0  # training batches so far, over all epochs
-        self.fit_identity: dict[str, Any] = {}
+        self.fit_identity: dict[str, object] = {}
 
     @abstractmethod
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What decides the training batches, besides the trainer's settings, as plain values by a name for messages."""
 
     def begin_fit(self) -> None:

@@ -184,7 +184,7 @@ def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) ->
         )
 
 
-def use_tables(sources: Sources, frames: Mapping[str, Any], known: Collection[str] | None) -> Sources:
+def use_tables(sources: Sources, frames: Mapping[str, object], known: Collection[str] | None) -> Sources:
     """``sources`` with tables of pandas, polars or pyarrow in their place, by split; None where there is no table."""
     tables: Tables = {}
     for split, frame in frames.items():

@@ -18,17 +18,11 @@ import pandas as pd
 from gpt_classifier.errors import InputError
 
 COLUMNS = ("row", "label", "suggested_label", "new_label", "suspicion", "text")
-
 READ = ("row", "label", "new_label", "text")  # those that are read again
-
 LONGEST = 32_000  # characters of a text that are shown: a cell of a spreadsheet holds 32,767
-
 MARK = codecs.BOM_UTF8  # begins a file for a spreadsheet: without it, Excel would not read the file as UTF-8
-
 FORMULA = tuple("=+-@'")  # also the apostrophe itself, so that one that was added can be told from it
-
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
 FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol that show nothing
 
 

@@ -85,12 +85,13 @@ def test_a_version_depends_on_seed_epoch_and_row_only(monkeypatch):
     assert by_row(data) != first
 
 
-def test_evaluation_rows_are_never_changed(monkeypatch):
+def test_evaluation_rows_are_never_changed_and_the_summary_says_which_are(monkeypatch):
     data, plain = prepared(monkeypatch, augmentation={"case": 1, "delete": 0.5}), prepared(monkeypatch)
-    for batch, expected in zip(data.val_dataloader(), plain.val_dataloader(), strict=True):
-        assert batch.inputs.equal(expected.inputs)
-    for batch, expected in zip(data.evaluation_dataloader("train"), plain.evaluation_dataloader("train"), strict=True):
-        assert batch.inputs.equal(expected.inputs)
+    for name in ("val", "train"):
+        pairs = zip(data.evaluation_dataloader(name), plain.evaluation_dataloader(name), strict=True)
+        assert all(batch.inputs.equal(expected.inputs) for batch, expected in pairs)
+    assert "changed at random (delete 0.5, case 1)" in data.summary()
+    assert "at random" not in plain.summary()
 
 
 def test_windows_and_a_limit_of_tokens_hold(monkeypatch):
@@ -99,8 +100,3 @@ def test_windows_and_a_limit_of_tokens_hold(monkeypatch):
     assert max(int(batch.lengths.max()) for batch in batches) == 32
     assert all(batch.texts is None or int(batch.texts.max()) == len(batch.labels) - 1 for batch in batches)
     assert any(len(batch.inputs) > len(batch.labels) for batch in batches)
-
-
-def test_the_summary_says_it(monkeypatch):
-    assert "changed at random (crop 0.5, delete 0.1, case 0.2)" in prepared(monkeypatch, augmentation=ALL).summary()
-    assert "at random" not in prepared(monkeypatch).summary()

@@ -73,12 +73,6 @@ def test_the_order_of_columns_is_that_of_the_logits_and_class_names_change_it():
         assert data.encoded["train"].labels[0].tolist() == [name in LABELS[0] for name in expected]
 
 
-def test_lists_in_memory_need_no_file():
-    data = TextDataModule.from_lists(TEXTS, LABELS, multi_label="lists", tokenizer="bytes", splitting=WHOLE)
-    data.setup("fit")
-    assert data.tables["train"]["label"].tolist() == LABELS
-
-
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
@@ -157,7 +151,7 @@ def test_a_label_of_as_many_texts_as_there_are_splits_is_in_each():
         assert all(has[part == number].any(0).all() for number in range(3))
 
 
-def test_fewer_texts_of_a_label_than_splits_are_no_error():
+def test_fewer_texts_of_a_label_than_splits_are_no_error_but_an_audit_names_them():
     labels = [("rare",), *[("a",), ("b",), ("a", "b"), ()] * 10]
     texts = [f"text {'abcdefghijk'[n % 11] * (1 + n // 11)}" for n in range(len(labels))]
     data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=8)
@@ -165,6 +159,9 @@ def test_fewer_texts_of_a_label_than_splits_are_no_error():
     assert data.class_names == ["a", "b", "rare"]
     assert "1 rare" in data.summary()
     assert "0 rare" in data.summary()
+    found = {finding.kind: finding for finding in inspect(data).findings}
+    assert str(found["rare_classes"]).startswith("class 'rare' has too few distinct texts for 3 splits")
+    assert [row.number for row in found["rare_classes"].rows] == [0]
 
 
 def test_near_duplicates_stay_together_whatever_their_labels():
@@ -216,12 +213,3 @@ def test_an_audit_counts_a_text_for_each_of_its_labels():
     assert "the word 'bread' tells the class 'food'" in " ".join(map(str, audit.findings))
     most_frequent = tables["train"]["label"].mode()[0]
     assert audit.baselines["nothing"] == np.mean([row == most_frequent for row in tables["test"]["label"]])
-
-
-def test_an_audit_names_labels_of_too_few_texts():
-    labels = [("rare",), *[("a",), ("b",), ("a", "b"), ()] * 10]
-    texts = [f"text {'abcdefghijk'[n % 11] * (1 + n // 11)}" for n in range(len(labels))]
-    data = TextDataModule.from_lists(texts, labels, multi_label="lists", tokenizer="bytes", max_length=8)
-    found = {finding.kind: finding for finding in inspect(data).findings}
-    assert str(found["rare_classes"]).startswith("class 'rare' has too few distinct texts for 3 splits")
-    assert [row.number for row in found["rare_classes"].rows] == [0]

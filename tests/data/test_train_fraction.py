@@ -15,10 +15,28 @@ TABLE = pd.DataFrame({"text": [str(n) for n in range(500)], "label": [f"class {n
 FRACTIONS = [0.001, 0.05, 0.1, 0.25, 0.5, 1.0]
 
 
-def test_smaller_shares_are_among_larger_ones():
+def test_smaller_shares_are_among_larger_ones_and_depend_on_the_seed_alone():
     parts = [set(choose_subset(TABLE, fraction, 1)["text"]) for fraction in FRACTIONS]
     assert all(fewer <= more for fewer, more in pairwise(parts))
     assert len(parts[-1]) == len(TABLE)
+    first, again, other = (choose_subset(TABLE, 0.1, seed) for seed in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "fraction", "kept"),
+    [(["a"] * 2 + ["b"] * 20, 0.05, "a"), ([("x",)] * 8 + [("x", "y"), ()], 0.1, ("x", "y"))],
+)
+def test_a_rare_class_or_label_keeps_a_row(labels, fraction, kept):
+    table = pd.DataFrame({"text": [str(n) for n in range(len(labels))], "label": labels})
+    assert choose_subset(table, fraction, 1)["label"].tolist().count(kept) == 1
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.5])
+def test_other_shares_are_refused(fraction):
+    with pytest.raises(InputError, match="train_fraction is"):
+        SplittingConfig(train_fraction=fraction)
 
 
 @pytest.mark.parametrize("fraction", FRACTIONS)
@@ -26,21 +44,6 @@ def test_each_class_has_its_share_and_at_least_one_row(fraction):
     counts = choose_subset(TABLE, fraction, 1)["label"].value_counts()
     assert len(counts) == 50
     assert (counts == max(1, round(10 * fraction))).all()
-
-
-def test_a_class_of_two_rows_keeps_one_at_five_percent():
-    table = pd.DataFrame({"text": list("abcdefghijklmnopqrstuv"), "label": ["rare"] * 2 + ["often"] * 20})
-    assert choose_subset(table, 0.05, 1)["label"].tolist() == ["rare", "often"]
-
-
-def test_rows_depend_on_the_seed_alone():
-    assert choose_subset(TABLE, 0.1, 1).equals(choose_subset(TABLE, 0.1, 1))
-    assert not choose_subset(TABLE, 0.1, 1).equals(choose_subset(TABLE, 0.1, 2))
-
-
-def test_texts_with_several_labels_count_for_the_rarest():
-    table = pd.DataFrame({"text": list("abcdefghij"), "label": [("x",)] * 8 + [("x", "y")] + [()]})
-    assert ("x", "y") in choose_subset(table, 0.1, 1)["label"].tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -87,9 +90,3 @@ def test_validation_and_test_rows_stay_and_a_note_says_so():
     used = f"training rows used: {len(part.tables['train'])} of {len(whole.tables['train'])}"
     assert used in part.summary()
     assert "training rows used" not in whole.summary()
-
-
-@pytest.mark.parametrize("fraction", [0, -0.1, 1.5])
-def test_other_shares_are_refused(fraction):
-    with pytest.raises(InputError, match="train_fraction is"):
-        SplittingConfig(train_fraction=fraction)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_classifier import TextDataModule
@@ -91,29 +91,23 @@ def test_of_two_columns_or_keys_of_one_name_none_is_taken(tmp_path):
             TextDataModule.from_tables(frame)
 
 
+class PolarsColumn(list):
+    """A column as polars has it, as far as it is used."""
+
+    shape = property(lambda self: (len(self),))
+    to_list = list.copy
+
+
 class Polars:
-    """A column or table as polars has them, as far as they are used."""
+    """A table as polars has it."""
+
+    columns = property(lambda self: list(self.values))
 
     def __init__(self, values):
         self.values = values
 
-    @property
-    def columns(self):
-        return list(self.values)
-
     def __getitem__(self, name):
         return PolarsColumn(self.values[name])
-
-
-class PolarsColumn:
-    def __init__(self, values):
-        self.values, self.shape = values, (len(values),)
-
-    def to_list(self):
-        return self.values
-
-    def __iter__(self):
-        return iter(self.values)
 
 
 KINDS = {
@@ -316,16 +310,14 @@ def check_table(values, tmp_path):
         assert table["row"].tolist() == list(range(len(values)))
 
 
-@given(columns_of)
-def test_a_table_of_any_values_is_read_as_it_is_or_refused(tmp_path, values):
-    check_table(values, tmp_path)
+@pytest.mark.parametrize("examples", [30, pytest.param(5000, marks=pytest.mark.nightly)])
+def test_a_table_of_any_values_is_read_as_it_is_or_refused(tmp_path, examples):
+    @settings(max_examples=examples, deadline=None)
+    @given(columns_of)
+    def check(values):
+        check_table(values, tmp_path)
 
-
-@pytest.mark.nightly
-@settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(columns_of)
-def test_five_thousand_tables_of_any_values_are_read_as_they_are_or_refused(tmp_path, values):
-    check_table(values, tmp_path)
+    check()
 
 
 def test_a_text_keeps_what_is_no_surrogate():
