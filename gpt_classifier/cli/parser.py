@@ -281,7 +281,7 @@ def _check_files(command: str, split: str | None, configured: dict[str, Any], ty
             delimiter, encoding, header = (data[f"file_format.{field}"] for field in groups("data")["file_format"])
             file_format = readers.FileFormat(delimiter, encoding, bool(header))
             columns = datasets.Columns(text, label, group, split, multi_label=data["multi_label"])
-            columns = columns.of_texts() if name == "unlabelled_source" else columns
+            columns = columns.without_labels() if name == "unlabelled_source" else columns
             next(datasets.read_chunks(source, columns, file_format, rows=2), None)
         else:  # which columns are read follows from the model
             datasets.check_files(source)
