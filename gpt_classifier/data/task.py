@@ -34,8 +34,10 @@ class Task(Enum):
     def multi_label(self) -> bool:
         return self is Task.MULTI_LABEL
 
-    def loss(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
-        """The mean over texts of weight times cross entropy.
+    def loss(
+        self, logits: Tensor, labels: Tensor, class_weights: Tensor | None, sample_weights: Tensor | None = None
+    ) -> Tensor:
+        """The mean over texts of weight times cross entropy; ``sample_weights`` (N,) are further factors, of the texts.
 
         Divided by the number of texts and not by the sum of their weights, so that the gradient of a batch is the mean
         of its texts' gradients however they are divided into smaller batches. Of labels (N, K) it is the mean over
@@ -45,8 +47,12 @@ class Task(Enum):
         if self.multi_label:
             known, wanted = labels != UNLABELLED, labels.clamp(min=0)
             losses = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=class_weights, reduction="none")
-            return (losses * known).mean()
-        return F.cross_entropy(logits, labels, class_weights, ignore_index=UNLABELLED, reduction="none").mean()
+            losses = losses * known
+        else:
+            losses = F.cross_entropy(logits, labels, class_weights, ignore_index=UNLABELLED, reduction="none")
+        if sample_weights is not None:
+            losses = (losses.T * sample_weights).T
+        return losses.mean()
 
     def labelled(self, labels: Tensor) -> Tensor:
         """(N,), whether a text has a label, or is known to have none of several."""

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -93,11 +94,12 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Iterable[str], y: Any) -> Self:  # scikit-learn's names
+    def fit(self, X: Iterable[str], y: Any, sample_weight: Any = None) -> Self:  # scikit-learn's names
         """Trains on N texts and their classes: strings, whole numbers or booleans.
 
         ``X`` has one dimension, as for the vectorizers of scikit-learn: a list, an array, a column of a table. Missing
-        texts are dropped, or what the setting ``data.empty`` says.
+        texts are dropped, or what the setting ``data.empty`` says. ``sample_weight`` (N,) are factors of the texts'
+        losses, which are divided by their mean; scores that choose the best epoch count each text once.
 
         Raises:
             InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
@@ -109,8 +111,9 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
             raise InputError(f"y has the single class {self.classes_.tolist()}, expected two classes or more")
         names = [y_names[position] for position in first]
         labels = [names[number] for number in numbers]
+        weights = None if sample_weight is None else _weights_of(sample_weight, numbers)
         with TemporaryDirectory() as folder, isolate_rng(), nullcontext() if self.verbose else quiet():
-            self.classifier_ = self._trained(texts, labels, names, Path(folder))
+            self.classifier_ = self._trained(texts, labels, names, weights, Path(folder))
         return self
 
     def predict(self, X: Iterable[str]) -> np.ndarray:
@@ -123,7 +126,14 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classifier_")
         return self.classifier_.predict_proba(X)
 
-    def _trained(self, texts: list[str | None], labels: list[str], names: list[str], folder: Path) -> TextClassifier:
+    def _trained(
+        self,
+        texts: list[str | None],
+        labels: list[str],
+        names: list[str],
+        weights: torch.Tensor | None,
+        folder: Path,
+    ) -> TextClassifier:
         asked = self._settings()
         config = self.config or ("scratch" if self.backbone is None else "encoder")
         cli = build(_contents(config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
@@ -135,6 +145,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         kept = (EpochLines, StopEarly, FinishRun)
         best = BestCheckpoint()
         trainer.callbacks = [*(c for c in default_callbacks(False) if isinstance(c, kept)), best]
+        cli.model.sample_weights = weights
         trainer.fit(cli.model, data)
         classifier = TextClassifier.load(folder / "run")
         decide = cli.model.hparams["decide"]
@@ -169,6 +180,16 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
         return tags
+
+
+def _weights_of(given: Any, numbers: np.ndarray) -> torch.Tensor:
+    """(N,) weights with mean 1, for texts of the classes ``numbers`` (N,)."""
+    weights = np.asarray(given, dtype=np.float64)
+    if weights.shape != numbers.shape or not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError(f"sample_weight has the shape {weights.shape}, expected {len(numbers)} numbers of 0 or more")
+    if (np.bincount(numbers, weights) == 0).any():
+        raise InputError("sample_weight is 0 for all texts of a class: leave the class out of X and y")
+    return torch.from_numpy(weights / weights.mean()).float()
 
 
 def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:

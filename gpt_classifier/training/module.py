@@ -139,10 +139,12 @@ class GPTClassifier(StoredModule):
         self.has_weights = weights is None
         self.resumes = False  # whether a checkpoint will bring the weights of this fit
         self.state_cache: HiddenStateCache | None = None  # created with the first data loader
-        self.teacher: Teacher | None = None  # hired when a fit is set up
+        self.teacher: Teacher | None = None  # built when a fit is set up
         self.language_model: LanguageModelLoss | None = None  # created with the network, if lm_loss is above 0
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", None, persistent=False)
+        self.sample_weights: Tensor | None  # (M,) factors of the training loss by row number, as an estimator sets them
+        self.register_buffer("sample_weights", None, persistent=False)
         self.predictions = StagePredictions()
         self.epoch_outputs: dict[str, EpochOutputs] = {}  # of the last evaluation of val and test, for callbacks
         # Processes get unequal numbers of batches on purpose; each gets at least one.
@@ -230,8 +232,8 @@ class GPTClassifier(StoredModule):
 
     # ---------------------------------------------------------------- steps
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.task.loss(logits, labels, self.class_weights)
+    def loss(self, logits: Tensor, labels: Tensor, sample_weights: Tensor | None = None) -> Tensor:
+        return self.task.loss(logits, labels, self.class_weights, sample_weights)
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits (B, K), computed from the layer at which the batch enters the network."""
@@ -267,7 +269,8 @@ class GPTClassifier(StoredModule):
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
         self.predictions.add(stage, logits, batch)
-        loss = self.loss(logits, batch.labels)
+        weighted = stage == "train" and self.sample_weights is not None and batch.rows is not None
+        loss = self.loss(logits, batch.labels, self.sample_weights[batch.rows] if weighted else None)
         if stage == "train" and self.teacher is not None:
             loss = self.teacher.loss(loss, logits, batch.rows)
         return loss, lm_loss

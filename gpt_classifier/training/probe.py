@@ -63,6 +63,7 @@ class Rows:
 
     labels: Tensor  # (N,) or (N, K), as the task has them
     groups: np.ndarray  # (N,) rows with the same number stay in one fold
+    weights: np.ndarray | None = None  # (N,) factors of the rows' losses
 
 
 # The poolings of a network of so many blocks, each with its states (N, C) of training and validation rows.
@@ -88,7 +89,12 @@ class Solver:
         self.class_weights = None if class_weights is None else class_weights.tolist()
 
     def path(
-        self, x: Tensor, labels: Tensor, strengths: Sequence[float], tolerance: float = TOLERANCE
+        self,
+        x: Tensor,
+        labels: Tensor,
+        strengths: Sequence[float],
+        tolerance: float = TOLERANCE,
+        weights: np.ndarray | None = None,
     ) -> Iterator[Linear]:
         """The heads for these strengths, in ascending order; each starts from the one before.
 
@@ -97,25 +103,26 @@ class Solver:
             labels: (N,) or (N, K).
             strengths: Of the loss, in units of half the squared weights; ascending.
             tolerance: Largest component of the gradient at which L-BFGS ends.
+            weights: (N,) factors of the texts' losses.
         """
         deviation, mean = torch.std_mean(x.double(), 0, correction=0)
         usual = float(x.double().square().mean(0).sqrt().median())  # size of a feature, whatever a few large ones are
         deviation = deviation.clamp_min(max(1e-12, STEADY * usual))
         inputs = ((x.double() - mean) / deviation).float().numpy()
         solve = self._each_label if self.task.multi_label else self._multinomial
-        for weight, bias in solve(inputs, labels, strengths, tolerance):
+        for weight, bias in solve(inputs, labels, strengths, tolerance, weights):
             yield Linear(weight, bias, mean.float(), deviation.float())
 
     def _each_label(
-        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
+        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float, rows: np.ndarray | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        columns = [self._binary(inputs, column, k, strengths, tolerance) for k, column in enumerate(labels.T)]
+        columns = [self._binary(inputs, column, k, strengths, tolerance, rows) for k, column in enumerate(labels.T)]
         for solved in zip(*columns, strict=True):
             weights, biases = zip(*solved, strict=True)
             yield torch.stack(weights), torch.stack(biases)
 
     def _multinomial(
-        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float
+        self, inputs: np.ndarray, labels: Tensor, strengths: Sequence[float], tolerance: float, rows: np.ndarray | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         there = labels.unique().tolist()
         if len(there) == 1:  # all rows of a fold's rest may be of one class
@@ -125,14 +132,20 @@ class Solver:
             return
         weights = None if self.class_weights is None else {k: self.class_weights[k] for k in there}
         # A class without rows is never the most probable one.
-        for coefficients, intercepts in _solve(inputs, labels, strengths, tolerance, weights):
+        for coefficients, intercepts in _solve(inputs, labels, strengths, tolerance, weights, rows):
             weight = torch.zeros(self.num_classes, inputs.shape[1])
             bias = torch.full((self.num_classes,), float(intercepts.min()) - 10)
             weight[there], bias[there] = coefficients, intercepts
             yield weight, bias
 
     def _binary(
-        self, inputs: np.ndarray, labels: Tensor, k: int, strengths: Sequence[float], tolerance: float
+        self,
+        inputs: np.ndarray,
+        labels: Tensor,
+        k: int,
+        strengths: Sequence[float],
+        tolerance: float,
+        rows: np.ndarray | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The weights (C,) and bias () of one of several labels."""
         positive = float(labels.sum())
@@ -141,7 +154,7 @@ class Solver:
             yield from [(torch.zeros(inputs.shape[1]), odds)] * len(strengths)
             return
         weights = None if self.class_weights is None else {0: 1.0, 1: self.class_weights[k]}
-        for weight, bias in _solve(inputs, labels.long(), strengths, tolerance, weights):
+        for weight, bias in _solve(inputs, labels.long(), strengths, tolerance, weights, rows):
             yield weight[1] - weight[0], bias[1] - bias[0]
 
 
@@ -151,6 +164,7 @@ def _solve(
     strengths: Sequence[float],
     tolerance: float,
     class_weight: dict[int, float] | None,
+    sample_weight: np.ndarray | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Weights (K, C) and biases (K,) of logistic regression for the K classes that occur."""
     import warnings
@@ -162,7 +176,7 @@ def _solve(
     for strength in strengths:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            solver.set_params(C=strength).fit(inputs, labels.numpy())
+            solver.set_params(C=strength).fit(inputs, labels.numpy(), sample_weight)
         weight, bias = torch.tensor(solver.coef_).float(), torch.tensor(solver.intercept_).float()
         if len(weight) == 1:  # of two classes it has the second only, in units of the difference
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
@@ -235,17 +249,19 @@ class Probe:
 
     def _try(self, blocks: int, pooling: str, strengths: Sequence[float], train: Tensor, val: Tensor | None) -> None:
         """Tries one strength after the other, until the loss rises: weaker penalties take longer to solve."""
-        labels = self.train.labels
+        labels, weights = self.train.labels, self.train.weights
         if self.val is not None and val is not None:
-            parts, truth = [(train, labels, val, torch.arange(len(val)))], self.val.labels
+            parts, truth = [(slice(None), val, torch.arange(len(val)))], self.val.labels
         else:
-            parts = [(train[rest], labels[rest], train[fold], fold) for rest, fold in self.folds]
-            truth = labels
-        paths = [self.solver.path(x, of_x, strengths) for x, of_x, _, _ in parts]
+            parts, truth = [(rest, train[fold], fold) for rest, fold in self.folds], labels
+        paths = [
+            self.solver.path(train[on], labels[on], strengths, weights=None if weights is None else weights[on])
+            for on, _, _ in parts
+        ]
         lowest = math.inf
         for strength in strengths:
             logits = torch.zeros(len(truth), self.solver.num_classes)
-            for path, (_, _, scored, rows) in zip(paths, parts, strict=True):
+            for path, (_, scored, rows) in zip(paths, parts, strict=True):
                 logits[rows] = next(path)(scored)
             score, loss = self.score(logits, truth)
             trial = ProbeTrial(blocks=blocks, pooling=pooling, strength=strength, score=score, loss=loss)

@@ -158,7 +158,8 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
     score = scorer(monitor, module.class_names, module.class_weights)
-    rows = Rows(_labels(train.labels)[chosen], linked_rows(data.tables["train"].iloc[chosen]).to_numpy())
+    groups = linked_rows(data.tables["train"].iloc[chosen]).to_numpy()
+    rows = Rows(_labels(train.labels)[chosen], groups, _weights(module, train.rows[chosen]))
     held_out = None if val is None else Rows(_labels(val.labels)[scored], np.empty(0))
     probe = Probe(solver, score, monitor, rows, held_out)
 
@@ -239,7 +240,12 @@ def _solved(
     x = mean_of_windows(torch.cat(cached.states).float(), train.windows)
     strengths = sorted({*(s for s in STRENGTHS if s < best.strength), best.strength})
     with one_thread():
-        return list(solver.path(x, _labels(train.labels), strengths, SOLVED))[-1]
+        return list(solver.path(x, _labels(train.labels), strengths, SOLVED, _weights(module, train.rows)))[-1]
+
+
+def _weights(module: "GPTClassifier", rows: Tensor) -> np.ndarray | None:
+    """(N,) the sample weights of these rows."""
+    return None if module.sample_weights is None else module.sample_weights[rows].cpu().numpy()
 
 
 def _labels(labels: Tensor | None) -> Tensor:

@@ -97,6 +97,38 @@ def test_settings_of_daily_use_are_arguments_that_a_grid_names(texts):
     assert search.best_estimator_.classifier_.predict("red alpha").label in ("red", "green")
 
 
+@pytest.mark.parametrize("probe", [False, True])
+def test_texts_of_weight_zero_teach_nothing(probe, texts):
+    """Half of the labels are wrong, and their texts have no weight."""
+    wrong = np.arange(len(texts[0])) % 4 < 2
+    swapped = {"red": "green", "green": "red"}
+    labels = [swapped[label] if is_wrong else label for label, is_wrong in zip(texts[1], wrong, strict=True)]
+    settings = TINY | {"trainer.max_epochs": 8, "model.probe": probe, "model.trainable": "head" if probe else "all"}
+    estimator = TextClassifierEstimator(settings=settings)
+    weighted = estimator.fit(texts[0], labels, sample_weight=~wrong).score(*texts)
+    assert weighted > 0.9
+    assert weighted > clone(estimator).fit(texts[0], labels).score(*texts) + 0.2
+
+
+def test_equal_weights_of_any_size_change_nothing(texts):
+    plain, weighted = (TextClassifierEstimator(settings=TINY) for _ in range(2))
+    weighted.fit(*texts, sample_weight=np.full(len(texts[0]), 7.0))
+    assert weighted.predict_proba(texts[0]) == pytest.approx(plain.fit(*texts).predict_proba(texts[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "named"),
+    [
+        ([1.0], r"shape \(1,\), expected 80 numbers"),
+        ([-1.0] * 80, "0 or more"),
+        ([0.0, 1.0] * 40, "0 for all texts of a class"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, named, texts):
+    with pytest.raises(InputError, match=named):
+        TextClassifierEstimator(settings=TINY).fit(*texts, sample_weight=weights)
+
+
 CHECKS = [  # those of scikit-learn's check_estimator that need no numbers as X
     estimator_checks.check_estimator_cloneable,
     estimator_checks.check_estimator_repr,

@@ -24,7 +24,7 @@ from gpt_classifier.reporting.score_sections import probe_section
 from gpt_classifier.training import probing
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.callbacks.history import read_probe
-from gpt_classifier.training.probe import Probe, Rows, Solver, folds, sampled, scorer
+from gpt_classifier.training.probe import Probe, Rows, Solver, _solve, folds, sampled, scorer
 from gpt_classifier.training.state_cache import PooledStates, mean_of_windows
 
 BERT = {
@@ -481,3 +481,16 @@ def test_the_largest_logit_of_windows_is_not_probed(quick_trainer, tiny_data):
     data = {"max_length": 8, "windows": {"stride": 4, "aggregate": "max"}}
     with pytest.raises(InputError, match="a probe needs windows whose logits are averaged"):
         fit(quick_trainer, tiny_data(**data), trainable="head")
+
+
+def test_a_row_of_weight_two_counts_as_two_rows():
+    x, y = states()
+    weights = np.where(np.arange(len(x)) < 50, 2.0, 1.0)
+    solver = Solver(3, Task.SINGLE_LABEL, None)
+    twice = torch.cat([torch.arange(len(x)), torch.arange(50)])
+    # The standardisation counts rows, so that of the repeated ones is given.
+    (weighted,) = _solve(x.numpy(), y, [1.0], 1e-8, None, weights)
+    (repeated,) = _solve(x[twice].numpy(), y[twice], [1.0], 1e-8, None, None)
+    assert_close(weighted, repeated, atol=1e-4, rtol=1e-4)
+    heads = [next(solver.path(x, y, [1.0], 1e-8, given)) for given in (weights, None)]
+    assert not torch.equal(heads[0].weight, heads[1].weight)
