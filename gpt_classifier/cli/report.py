@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 from gpt_classifier.errors import CommandParser, InputError
-from gpt_classifier.reporting.comparison import DESCRIPTION, align_rows, build_comparison, compare_tests
 
 ABOUT = (
     "With one run: render report.html and report.md of its test again, from scores.json and predictions.csv. "
-    f"With two: {DESCRIPTION[0].lower()}{DESCRIPTION[1:]}"
+    "With two: compares two runs that were tested on the same rows: their scores, the paired difference of their "
+    "accuracies with its interval and McNemar's exact test, the settings that differ, and the rows on which they "
+    "disagree most."
 )
 
 
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> None:
 def compare(first: Path, second: Path, as_json: bool, page: Path | None) -> None:
     """Prints the comparison of two runs, and writes it as a page."""
     from gpt_classifier.files import whole_file
+    from gpt_classifier.reporting.comparison import align_rows, build_comparison, compare_tests
     from gpt_classifier.reporting.render import render_html, render_terminal
     from gpt_classifier.reporting.saved import read_test
 

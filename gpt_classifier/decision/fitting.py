@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.decision.reliability import measure_reliability
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.statistics.intervals import wilson
@@ -66,7 +66,7 @@ def fit(
     truth = labels.astype(bool) if multi_label else labels[:, None] == np.arange(len(class_names))  # (N, K)
     raw = Decision(log_priors=list(log_priors), multi_label=multi_label)
     decision = replace(raw, temperature=temperature(logits, labels, raw))
-    before, after = (reliability(each.probabilities(logits), labels).error for each in (raw, decision))
+    before, after = (measure_reliability(each.probabilities(logits), labels).error for each in (raw, decision))
     notes = [
         f"temperature {decision.temperature:.3g} from {len(labels):,} rows: expected calibration error "
         f"{before:.4f} before, {after:.4f} after, on these same rows"

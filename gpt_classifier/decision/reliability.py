@@ -4,7 +4,6 @@ Shapes: N rows, K classes, M bins.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,9 @@ BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    confidence: float
+    """Rows of about the same confidence, with the share that was predicted correctly."""
+
+    confidence: float  # mean probability of the predicted class
     accuracy: float
     accuracy_interval: Interval
     rows: int
@@ -23,36 +24,11 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityResults:
-    error: float  # the expected calibration error
-    bins: list[ReliabilityBin]
+    error: float  # the expected calibration error: the mean gap of confidence and accuracy, weighted by rows
+    bins: list[ReliabilityBin]  # (M,) of about equal size, ordered by confidence
 
 
-class Reliability(NamedTuple):
-    """Rows in bins of about equal size, ordered by the probability of the predicted class."""
-
-    confidence: np.ndarray  # (M,) mean probability of the predicted class
-    right: np.ndarray  # (M,) how many rows were predicted correctly
-    rows: np.ndarray  # (M,) how many there are
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error: the mean gap between confidence and accuracy, weighted by rows."""
-        return float(np.abs(self.right - self.confidence * self.rows).sum() / self.rows.sum())
-
-    def results(self) -> ReliabilityResults:
-        """The accuracy of each bin, with its Wilson interval."""
-        bins = []
-        for confidence, right, rows in zip(
-            self.confidence.tolist(), self.right.tolist(), self.rows.tolist(), strict=True
-        ):
-            accuracy, low, high = wilson(right, rows)
-            bins.append(
-                ReliabilityBin(confidence=confidence, accuracy=accuracy, accuracy_interval=(low, high), rows=rows)
-            )
-        return ReliabilityResults(error=self.error, bins=bins)
-
-
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
+def measure_reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> ReliabilityResults:
     """The reliability of the most probable classes, with at most so many bins of equal mass.
 
     Most probabilities of a good model lie near 1, where bins of equal width would hold nearly all rows and the others
@@ -75,4 +51,9 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     cuts = np.searchsorted(confidence, confidence[np.maximum(cuts, 1) - 1], side="right")  # behind rows that are alike
     starts = np.unique(np.concatenate([[0], cuts[cuts < n]]))
     rows = np.diff(np.append(starts, n))
-    return Reliability(np.add.reduceat(confidence, starts) / rows, np.add.reduceat(right.astype(int), starts), rows)
+    confidence, right = np.add.reduceat(confidence, starts) / rows, np.add.reduceat(right.astype(int), starts)
+    found = []
+    for mean, hits, number in zip(confidence.tolist(), right.tolist(), rows.tolist(), strict=True):
+        accuracy, low, high = wilson(hits, number)
+        found.append(ReliabilityBin(confidence=mean, accuracy=accuracy, accuracy_interval=(low, high), rows=number))
+    return ReliabilityResults(error=float(np.abs(right - confidence * rows).sum() / n), bins=found)

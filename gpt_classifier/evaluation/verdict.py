@@ -94,19 +94,19 @@ def against_baselines(
                 seconds=each.seconds,
             )
         )
-    of_f1 = values["difference"], intervals["difference"]
-    found = _against_best(predicted, labels, baselines, clusters, of_f1)
+    f1_difference = values["difference"], intervals["difference"]
+    found = _compare_with_best(predicted, labels, baselines, clusters, f1_difference)
     return BaselineResults(training_rows=rows, skipped=baselines.skipped, models=models, against_best=found)
 
 
-def _against_best(
+def _compare_with_best(
     predicted: np.ndarray,
     labels: np.ndarray,
     baselines: Baselines,
     clusters: Sequence[Hashable] | None,
-    of_f1: tuple[float | None, Interval | None],
+    f1_difference: tuple[float | None, Interval | None],
 ) -> Verdict:
-    """``of_f1`` is the difference of macro F1, with its interval."""
+    """``f1_difference`` is that of macro F1, with its interval."""
     best = baselines.best
     one, other = right(predicted, labels), right(best.predicted, labels)
     value, low, high = paired_difference(one, other, clusters)
@@ -114,6 +114,9 @@ def _against_best(
     needed = rows_needed(value, float(np.mean(one != other)))
     if needed is not None and clusters is not None:  # of near-duplicates it takes more
         needed = math.ceil(needed * len(labels) / independent_rows(one.astype(float) - other, clusters))
+    accuracy = {each.name: float(right(each.predicted, labels).mean()) for each in baselines.trained}
+    most_accurate = max(accuracy, key=accuracy.__getitem__)
+    better = most_accurate if accuracy[most_accurate] > accuracy[best.name] else None
     found = Verdict(
         chosen_on=baselines.chosen_on,
         best=best.name,
@@ -125,36 +128,33 @@ def _against_best(
         # Both, as McNemar's test takes near-duplicates for independent, and the interval is not exact.
         told_apart=p < ALPHA and (low > 0 or high < 0),
         rows_needed=needed,
-        f1_macro_difference=of_f1[0],
-        f1_macro_difference_interval=of_f1[1],
+        f1_macro_difference=f1_difference[0],
+        f1_macro_difference_interval=f1_difference[1],
         verdict="",
         left_out=list(baselines.skipped),
+        better=better,
+        better_difference=None if better is None else float(one.mean()) - accuracy[better],
     )
-    accuracy = {each.name: float(right(each.predicted, labels).mean()) for each in baselines.trained}
-    better = max(accuracy, key=accuracy.__getitem__)
-    if accuracy[better] > accuracy[best.name]:
-        found = replace(found, better=better, better_difference=float(one.mean()) - accuracy[better])
-    return replace(found, verdict=verdict(found, len(labels)))
+    return replace(found, verdict=verdict_sentence(found, len(labels)))
 
 
-def verdict(found: Verdict, rows: int) -> str:
+def verdict_sentence(found: Verdict, rows: int) -> str:
     """What was found on so many test rows, whichever side it favours, and what it leaves out."""
-    low, high = (100 * bound for bound in found.difference_interval)
-    evidence = f"95 % paired interval {signed(low)} to {signed(high)} points, exact McNemar p {number(found.p)}"
+    low, high = (signed(100 * bound) for bound in found.difference_interval)
     without = f" of those that were trained, without {' and '.join(found.left_out)}," if found.left_out else ""
-    against = f"{found.best}, the best baseline{without} on {found.chosen_on}"
-    said = f"Verdict: on {rows:,} test texts the network is {_accurate(found.difference)} {against} ({evidence})"
-    if found.told_apart:
-        said += ": the test tells them apart."
-    elif found.rows_needed is None:
-        said += ": the test cannot tell them apart."
-    else:
-        needed = f"it would take about {_two_digits(found.rows_needed):,} texts, if this is the true difference"
-        said += f": the test cannot tell them apart; {needed}."
+    said = (
+        f"Verdict: on {rows:,} test texts the network is {_accurate(found.difference)} {found.best}, the best baseline"
+        f"{without} on {found.chosen_on} (95 % paired interval {low} to {high} points, exact McNemar p "
+        f"{number(found.p)}): the test {'tells' if found.told_apart else 'cannot tell'} them apart"
+    )
+    if not found.told_apart and found.rows_needed is not None:
+        unit = 10 ** max(0, len(str(found.rows_needed)) - 2)  # two digits, rounded up: the number is an estimate
+        needed = math.ceil(found.rows_needed / unit) * unit
+        said += f"; it would take about {needed:,} texts, if this is the true difference"
     if found.better is None or found.better_difference is None:
-        return said
+        return f"{said}."
     than = _accurate(found.better_difference)
-    return f"{said} On these texts {found.better} did better than {found.best}: the network is {than} it."
+    return f"{said}. On these texts {found.better} did better than {found.best}: the network is {than} it."
 
 
 def _accurate(difference: float) -> str:
@@ -165,9 +165,3 @@ def _accurate(difference: float) -> str:
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _two_digits(n: int) -> int:
-    """Rounded up: the number is an estimate."""
-    unit = 10 ** max(0, len(str(n)) - 2)
-    return math.ceil(n / unit) * unit

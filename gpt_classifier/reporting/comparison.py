@@ -1,28 +1,31 @@
 """Compares two tested runs on the same test rows, side by side."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from gpt_classifier.data.datamodule import TextDataModule
+from gpt_classifier.data.duplicates import compute_digest, near_duplicate_key
+from gpt_classifier.data.sources import IN_MEMORY, find_sources
 from gpt_classifier.errors import InputError
+from gpt_classifier.evaluation.results import TestResults
+from gpt_classifier.files import folders_around
+from gpt_classifier.records import from_json, to_json
+from gpt_classifier.reporting.document import Document, Example, Examples, Paragraph, Section, Table, format_percent
+from gpt_classifier.reporting.saved import SavedTest
+from gpt_classifier.reporting.score_sections import score_rows
+from gpt_classifier.settings import flat
+from gpt_classifier.statistics import resampling
+from gpt_classifier.statistics.paired_tests import ALPHA, number, paired_difference, paired_p_value, signed
 
-if TYPE_CHECKING:
-    from gpt_classifier.evaluation.results import TestResults
-    from gpt_classifier.reporting.document import Document, Section
-    from gpt_classifier.reporting.saved import SavedTest
-
-DESCRIPTION = (
-    "Compares two runs that were tested on the same rows: their scores, the paired difference of their accuracies with "
-    "its interval and McNemar's exact test, the settings that differ, and the rows on which they disagree most."
-)
 SHOWN = 20  # rows
 CHARACTERS = 600  # of a text
 SCORES = ("accuracy", "f1_macro", "balanced_accuracy", "mcc", "auroc", "average_precision", "loss")
 SETTINGS_OF_FILES = ("trainer.default_root_dir", "ckpt_path", "output", "keep", "baselines", "report")  # of no model
 
 
-def align_rows(first: "SavedTest", second: "SavedTest") -> "tuple[SavedTest, SavedTest]":
+def align_rows(first: SavedTest, second: SavedTest) -> tuple[SavedTest, SavedTest]:
     """Both tests with their rows in the order of the first one's source.
 
     The same texts may have other row numbers in another file, for example in one of which some rows were taken out.
@@ -54,16 +57,13 @@ def align_rows(first: "SavedTest", second: "SavedTest") -> "tuple[SavedTest, Sav
     )
 
 
-def _in_order(test: "SavedTest", order: np.ndarray) -> "SavedTest":
+def _in_order(test: SavedTest, order: np.ndarray) -> SavedTest:
     arrays = {name: getattr(test, name)[order] for name in ("rows", "true", "predicted", "probabilities")}
     return test._replace(**arrays)
 
 
-def compare_tests(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
+def compare_tests(first: SavedTest, second: SavedTest) -> dict[str, Any]:
     """How two tests of :func:`align_rows` compare, as values that JSON knows; differences are second minus first."""
-    from gpt_classifier.data.duplicates import near_duplicate_key
-    from gpt_classifier.statistics import resampling
-    from gpt_classifier.statistics.paired_tests import ALPHA, paired_difference, paired_p_value
 
     labels, one, other = _class_names(first), _class_names(first, True), _class_names(second, True)
     try:
@@ -95,22 +95,20 @@ def compare_tests(first: "SavedTest", second: "SavedTest") -> dict[str, Any]:
     }
 
 
-def _class_names(test: "SavedTest", predicted: bool = False) -> np.ndarray:
+def _class_names(test: SavedTest, predicted: bool = False) -> np.ndarray:
     """(N,) the true or predicted class names."""
     return np.array(test.names, dtype=object)[(test.predicted if predicted else test.true).argmax(-1)]
 
 
-def _scores(results: "TestResults") -> dict[str, Any]:
-    from gpt_classifier.records import to_json
+def _scores(results: TestResults) -> dict[str, Any]:
 
     content = to_json(results)
     names = [*SCORES, *(f"{name}_interval" for name in SCORES), "training_seconds", "test_seconds"]
     return {name: content[name] for name in names if content.get(name) is not None}
 
 
-def _differing_settings(first: "TestResults", second: "TestResults") -> dict[str, Any]:
+def _differing_settings(first: TestResults, second: TestResults) -> dict[str, Any]:
     """The sections of settings that are known of both runs, and the settings in them that differ, by dotted key."""
-    from gpt_classifier.settings import flat
 
     both = []
     for results in (first, second):
@@ -128,12 +126,8 @@ def _differing_settings(first: "TestResults", second: "TestResults") -> dict[str
     return {"settings_of": sections, "settings": differ}
 
 
-def _texts(test: "SavedTest") -> list[str]:
+def _texts(test: SavedTest) -> list[str]:
     """The texts of the rows in the order of their source, read again. Raises ``InputError`` if that cannot be done."""
-    from gpt_classifier.data.datamodule import TextDataModule
-    from gpt_classifier.data.duplicates import compute_digest
-    from gpt_classifier.data.sources import IN_MEMORY, find_sources
-    from gpt_classifier.files import folders_around
 
     tested = test.results.tested
     settings = (tested and tested.data) or {}
@@ -146,7 +140,7 @@ def _texts(test: "SavedTest") -> list[str]:
     return texts.tolist()
 
 
-def _choose_examples(first: "SavedTest", second: "SavedTest", texts: list[str] | None) -> list[dict[str, Any]]:
+def _choose_examples(first: SavedTest, second: SavedTest, texts: list[str] | None) -> list[dict[str, Any]]:
     """The rows with different predictions on which the probabilities of the true class differ most."""
     rows = np.arange(len(first.rows))
     labels, one, other = _class_names(first), _class_names(first, True), _class_names(second, True)
@@ -173,10 +167,8 @@ def _choose_examples(first: "SavedTest", second: "SavedTest", texts: list[str] |
 # ---------------------------------------------------------------- document
 
 
-def build_comparison(found: dict[str, Any]) -> "Document":
+def build_comparison(found: dict[str, Any]) -> Document:
     """What :func:`compare_tests` found, for people; the first run is called A and the second one B."""
-    from gpt_classifier.reporting.document import Document
-    from gpt_classifier.statistics.paired_tests import number, signed
 
     points, low, high = (100 * value for value in (found["difference"], *found["difference_interval"]))
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
@@ -194,11 +186,7 @@ def build_comparison(found: dict[str, Any]) -> "Document":
     )
 
 
-def _scores_section(found: dict[str, Any]) -> "Section":
-    from gpt_classifier.evaluation.results import TestResults
-    from gpt_classifier.records import from_json
-    from gpt_classifier.reporting.document import Section, Table
-    from gpt_classifier.reporting.score_sections import score_rows
+def _scores_section(found: dict[str, Any]) -> Section:
 
     one, other = (dict(score_rows(from_json(TestResults, run))) for run in found["scores"])
     rows = [[name, one[name], other[name]] for name in one if name in other]
@@ -206,8 +194,7 @@ def _scores_section(found: dict[str, Any]) -> "Section":
     return Section("Scores", how, [Table(["score", "A", "B"], rows)])
 
 
-def _agreement_section(found: dict[str, Any]) -> "Section":
-    from gpt_classifier.reporting.document import Section, Table, format_percent
+def _agreement_section(found: dict[str, Any]) -> Section:
 
     names = {"both right": "both_right", "only A right": "only_first_right"}
     names |= {"only B right": "only_second_right", "both wrong": "both_wrong"}
@@ -216,8 +203,7 @@ def _agreement_section(found: dict[str, Any]) -> "Section":
     return Section("Agreement", how, [Table(["answers", "texts", "share"], rows)])
 
 
-def _settings_section(found: dict[str, Any]) -> "Section":
-    from gpt_classifier.reporting.document import Paragraph, Section, Table
+def _settings_section(found: dict[str, Any]) -> Section:
 
     rows = [
         [each["setting"], *("null" if each[name] is None else str(each[name]) for name in ("first", "second"))]
@@ -228,9 +214,8 @@ def _settings_section(found: dict[str, Any]) -> "Section":
     return Section("Settings that differ", how, [shown])
 
 
-def _disagreements_section(found: dict[str, Any]) -> "list[Section]":
+def _disagreements_section(found: dict[str, Any]) -> list[Section]:
     """None where there are no examples."""
-    from gpt_classifier.reporting.document import Example, Examples, Paragraph, Section
 
     examples = []
     for each in found["examples"]:

@@ -6,6 +6,7 @@ Every string that comes from data is escaped. Sizes are those of a phone: 340 un
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -71,18 +72,15 @@ def draw_chart(
             f'<text class="tick" x="{float(x) + shift}" y="{TOP + 10}" text-anchor="{side}">{escape(mark[1])}</text>'
         )
     for line in lines:
-        every_x, every_y = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
-        xs, ys = thin_line(every_x, every_y)
+        xs, ys = np.asarray(line.x, dtype=float), np.asarray(line.y, dtype=float)
         if line.intervals:
-            bars = [
-                f"M{place(x, low)}L{place(x, high)}" for x, (low, high) in zip(every_x, line.intervals, strict=True)
-            ]
-            parts.append(f'<path class="line {line.colour}" d="{"".join(bars)}"/>')
+            bars = zip(xs, line.intervals, strict=True)
+            path = "".join(f"M{place(x, low)}L{place(x, high)}" for x, (low, high) in bars)
         else:
-            path = "L".join(place(x, y) for x, y in zip(xs, ys, strict=True))
-            parts.append(f'<path class="line {line.colour}" d="M{path}"/>')
+            path = "M" + "L".join(starmap(place, zip(*thin_line(xs, ys), strict=True)))
+        parts.append(f'<path class="line {line.colour}" d="{path}"/>')
         if line.points:
-            dots = "".join(f"M{place(x, y)}h0" for x, y in zip(every_x, every_y, strict=True))
+            dots = "".join(f"M{place(*point)}h0" for point in zip(xs, ys, strict=True))
             parts.append(f'<path class="dots {line.colour}" d="{dots}"/>')
     middle = LEFT + width / 2
     parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(labels[0])}</text>')

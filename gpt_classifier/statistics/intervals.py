@@ -39,8 +39,7 @@ def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
     clusters. Where nothing tells r (all rows are right, or wrong, or in one cluster) the rows of a cluster count as
     one. With every row in a cluster of its own it is Wilson's.
     """
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
-    cluster = np.array([numbers[name] for name in clusters])
+    cluster = number_clusters(clusters)
     sizes = np.bincount(cluster)
     n, number = len(right), len(sizes)
     share = float(np.mean(right))
@@ -57,6 +56,12 @@ def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
             correlation = min(1.0, max(0.0, 1 - variation / (share * (1 - share))))
     effective = n / (1 + correlation * (float(sizes @ sizes) / n - 1)) / widening**2
     return wilson(share * effective, effective)
+
+
+def number_clusters(clusters: Sequence[Hashable]) -> np.ndarray:
+    """(N,) the clusters by number, in the order in which they first occur."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in clusters])
 
 
 def mean_accuracy(accuracies: Sequence[float], texts: int) -> Proportion:

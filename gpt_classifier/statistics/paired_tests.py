@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt_classifier.statistics.intervals import NORMAL
+from gpt_classifier.statistics.intervals import NORMAL, number_clusters
 
 NORMAL_80 = 0.8416212335729143  # quantile of 80 %
 
@@ -69,8 +69,7 @@ def independent_rows(differences: np.ndarray, clusters: Sequence[Hashable]) -> f
     It is the variance of a row over that of the mean, which is estimated from the sums of clusters (K.-Y. Liang and
     S. L. Zeger, 1986): a large cluster on whose rows two systems differ is about one row. The quantile is Student's.
     """
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
-    cluster = np.array([numbers[name] for name in clusters])
+    cluster = number_clusters(clusters)
     sizes = np.bincount(cluster)
     n, number = len(differences), len(sizes)
     if number == n:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from gpt_classifier.statistics.intervals import number_clusters
+
 RESAMPLES = 1000
 DRAWS = 200_000_000  # rows times resamples, at most: of more than 200,000 rows there are fewer resamples
 CHUNK = 4_000_000  # of them in memory at once
@@ -33,8 +35,7 @@ def intervals(
 def _resamples(labels: np.ndarray, clusters: Sequence[Hashable] | None) -> Iterator[np.ndarray]:
     """(B, N) each, how often each row was drawn; the same ones every time."""
     n, rng = len(labels), np.random.default_rng(0)
-    names: dict[Hashable, int] = {}
-    unit = np.array([names.setdefault(name, len(names)) for name in (range(n) if clusters is None else clusters)])
+    unit = np.arange(n) if clusters is None else number_clusters(clusters)
     _, first = np.unique(unit, return_index=True)
     strata_of = labels[first] if labels.ndim == 1 else np.zeros(len(first))
     _, stratum = np.unique(strata_of, return_inverse=True)

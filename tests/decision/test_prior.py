@@ -29,11 +29,7 @@ def test_scores_equal_weighted_ones_of_scikit_learn():
         (result.f1_macro, result.f1_macro_interval),
     ):
         assert low < value < high
-
-
-def test_the_mix_of_the_rows_themselves_changes_nothing():
-    predicted, labels = rows()
-    counts = dict(zip(NAMES, np.bincount(labels).tolist(), strict=True))
+    counts = dict(zip(NAMES, np.bincount(labels).tolist(), strict=True))  # the mix of the rows changes nothing
     assert at_class_mix(predicted, labels, NAMES, counts).accuracy == pytest.approx((predicted == labels).mean())
 
 

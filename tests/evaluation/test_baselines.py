@@ -15,8 +15,7 @@ from gpt_classifier.data import datasets, splits
 from gpt_classifier.evaluation import baselines
 from gpt_classifier.evaluation.baselines import BASELINES, Rows, build_baseline, train_baselines
 
-LEARNING = [name for name in BASELINES if name != "majority_class"]
-READING = [name for name in LEARNING if name != "decision_tree"]  # what a text says, and not how long it is
+READING = [name for name in BASELINES if name not in ("majority_class", "decision_tree")]  # what a text says
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +23,6 @@ def parts() -> dict[str, Rows]:
     """The sample messages."""
     tables = splits.split_rows(datasets.load("sample")["train"], "grouped", (0.7, 0.1, 0.2), 123)
     return {name: Rows(table["text"].tolist(), table["label"].to_numpy(dtype=object)) for name, table in tables.items()}
-
-
-@pytest.mark.parametrize("name", LEARNING)
-def test_a_classical_model_learns_the_sample_messages(name, parts):
-    train, test = parts["train"], parts["test"]
-    predicted = build_baseline(name).fit(train.texts, train.labels).predict(test.texts)
-    assert set(predicted) == {"ham", "spam"}
-    guessing = max(np.mean(test.labels == name) for name in ("ham", "spam"))
-    assert np.mean(predicted == test.labels) > guessing + 0.2
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -106,6 +96,8 @@ def test_the_best_is_the_best_on_the_validation_rows(parts):
     accuracies = {name: np.mean(values == val.labels) for name, values in by_hand(train, val.texts).items()}
     assert {each.name: each.accuracy_to_choose for each in found.trained} == pytest.approx(accuracies)
     assert found.best.accuracy_to_choose == max(accuracies.values())
+    majority, *learnt = accuracies.values()
+    assert min(learnt) > majority + 0.2
 
 
 def test_without_validation_rows_training_rows_that_were_held_out_choose(parts):

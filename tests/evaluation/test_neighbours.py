@@ -15,6 +15,7 @@ def test_a_text_finds_itself_and_a_text_like_it():
     assert [each.position for each in found] == [2, 0]
     assert found[0].similarity > 0.999
     assert 0 < found[1].similarity < 1
+    assert nearest(["a text"], ["", " "]) == []  # without a word
 
 
 def test_similarities_are_scikit_learns():
@@ -24,10 +25,6 @@ def test_similarities_are_scikit_learns():
     found = nearest(texts, KNOWN)
     np.testing.assert_allclose([each.similarity for each in found], expected.max(1), atol=1e-6)
     assert [each.position for each in found[:2]] == expected.argmax(1)[:2].tolist()
-
-
-def test_training_texts_without_a_word_have_no_neighbours():
-    assert nearest(["a text"], ["", " "]) == []
 
 
 def test_of_very_long_training_texts_a_part_is_searched(monkeypatch):

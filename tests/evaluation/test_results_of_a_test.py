@@ -70,23 +70,17 @@ def test_a_report_is_scikit_learns(k):
     assert first.share_of_class == pytest.approx(counts[i, j] / int((labels == i).sum()))
 
 
-def test_a_report_is_json_and_has_both_intervals():
-    logits, labels = predictions(3)
-    clusters = [n % 200 for n in range(300)]
-    scores = report(EpochOutputs.of(logits, labels), named(3), clusters)
-    result = json.loads(json.dumps(to_json(of_test(scores)), allow_nan=False))
-    right = (logits.argmax(-1) == labels).numpy()
-    assert tuple(result["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
-    assert tuple(result["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
-    assert (result["rows"], result["distinct_rows"]) == (300, 200)
-
-
 @pytest.mark.parametrize(("copies", "told"), [(100, True), (5, False)])
-def test_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
+def test_a_report_is_json_and_the_interval_by_clusters_is_printed_where_copies_are_many(copies, told):
     logits, labels = predictions(3)
     clusters = [n % (300 - copies) for n in range(300)]
-    text = format_results(of_test(report(EpochOutputs.of(logits, labels), named(3), clusters)))
-    assert (f"{copies}\n  texts are near-duplicates of other test texts" in text) == told
+    results = of_test(report(EpochOutputs.of(logits, labels), named(3), clusters))
+    content = json.loads(json.dumps(to_json(results), allow_nan=False))
+    right = (logits.argmax(-1) == labels).numpy()
+    assert tuple(content["accuracy_interval"]) == wilson(right.sum(), 300)[1:]
+    assert tuple(content["accuracy_interval_by_clusters"]) == clustered(right, clusters)[1:]
+    assert (content["rows"], content["distinct_rows"]) == (300, 300 - copies)
+    assert (f"{copies}\n  texts are near-duplicates of other test texts" in format_results(results)) == told
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -101,16 +95,14 @@ def test_a_report_has_intervals_of_macro_f1_and_of_two_classes_ranking(k):
         assert low < getattr(result, name) < high
         assert f"{low:.3f} to {high:.3f}" in " ".join(told.split())
     assert ("auroc_interval" in to_json(of_test(result))) == (k == 2)
-
-
-def test_perfect_predictions_get_no_resampled_interval():
-    labels = torch.arange(40) % 2
+    labels = torch.arange(40) % 2  # of perfect predictions there is none
     result = report(EpochOutputs.of(5.0 * torch.nn.functional.one_hot(labels), labels), named(2))
     assert result.f1_macro_interval is None
     assert "bootstrap" not in format_results(of_test(result))
 
 
-def with_baselines(skipped: dict[str, str]) -> str:
+def test_baselines_stand_below_the_network_with_one_verdict_or_the_reason_why_there_are_none():
+    skipped = {"character SVM": "9 characters would take it about 20 minutes"}
     logits, labels = predictions(3)
     names = np.array(named(3))
     truth = names[labels.numpy()]
@@ -122,11 +114,9 @@ def with_baselines(skipped: dict[str, str]) -> str:
     compared = against_baselines(
         names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
     )
-    return format_results(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
-
-
-def test_baselines_stand_below_the_network_with_one_verdict():
-    text = with_baselines({"character SVM": "9 characters would take it about 20 minutes"})
+    missing = format_results(of_test(scores, baselines=Missing(missing="the rows are gone")))
+    assert missing.endswith("\n\nno baselines: the rows are gone")
+    text = format_results(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
     rows = text.partition("macro F1, % [95 %]")[2].splitlines()
     assert rows[2].startswith("the network")
     assert rows[2].endswith(" 1,201.3")
@@ -149,13 +139,6 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     low, high = mix.precision_interval["spam"]
     assert "The test rows were balanced. At the natural class mix (86.6% ham, 13.4% spam): accuracy " in told
     assert f"precision of spam {100 * mix.precision['spam']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in told
-
-
-def test_where_there_are_no_baselines_the_reason_is_one_line():
-    scores = report(EpochOutputs.of(*predictions(3)), named(3))
-    assert format_results(of_test(scores, baselines=Missing(missing="the rows are gone"))).endswith(
-        "\n\nno baselines: the rows are gone"
-    )
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from gpt_classifier.evaluation.baselines import Baselines, Trained
-from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines, verdict
+from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines, verdict_sentence
 from gpt_classifier.records import to_json
 
 NAMES = np.array(["ham", "spam", "news"])
@@ -94,7 +94,7 @@ CASES = {
 @pytest.mark.parametrize(("network", "best", "said"), CASES.values(), ids=CASES.keys())
 def test_the_difference_is_said_with_what_the_test_can_tell(network, best, said):
     found = result(network, best).against_best
-    assert said in verdict(found, 500)
+    assert said in verdict_sentence(found, 500)
     assert found.told_apart == (abs(found.difference) > 0.05)
     assert (found.rows_needed is None) == (found.difference == 0)
     assert found.told_apart or found.difference == 0 or found.rows_needed > 500

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gpt_classifier.cli.main import main
-from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.decision.reliability import measure_reliability
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.scores import report
@@ -76,7 +76,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "training_seconds": 10.0,
         "test_seconds": 1.0,
         "trained_steps": 20,
-        "calibration": {"before": reliability(probabilities, labels).results()},
+        "calibration": {"before": measure_reliability(probabilities, labels)},
         "learning_curves": {"train": [[i, 1 / i] for i in range(1, 40)], "val": [[20, 0.1], [40, 0.2]]},
         "leaks": {"seen": group(right[:9]), "unseen": replace(group(right[9:]), f1_macro=0.5)},
         "errors": errors,

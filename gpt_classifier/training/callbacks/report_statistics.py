@@ -18,7 +18,7 @@ from gpt_classifier.data import datasets, splits
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import find_trained_on, near_duplicate_key
 from gpt_classifier.data.encoded import EncodedTexts
-from gpt_classifier.decision.reliability import reliability
+from gpt_classifier.decision.reliability import measure_reliability
 from gpt_classifier.decision.rule import SEPARATOR, joined
 from gpt_classifier.evaluation.groups import by_length, by_script, group
 from gpt_classifier.evaluation.metrics import most_confident_errors, score_classes
@@ -150,10 +150,10 @@ def _machine() -> Machine:
 
 def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> Calibration:
     decision, labels = model.decision, outputs.labels.numpy()
-    before = reliability(outputs.probabilities.numpy(), labels).results()
+    before = measure_reliability(outputs.probabilities.numpy(), labels)
     if decision.temperature == 1 and not decision.log_priors:
         return Calibration(before=before)
-    after = reliability(decision.probabilities(outputs.logits.double().numpy()), labels).results()
+    after = measure_reliability(decision.probabilities(outputs.logits.double().numpy()), labels)
     return Calibration(before=before, after=after, temperature=decision.temperature)
 
 
