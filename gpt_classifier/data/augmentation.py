@@ -25,7 +25,7 @@ class AugmentationConfig:
 
     Args:
         crop: Probability that of a text only some successive words remain, at least 3. Half the time they are the first
-            ones, which teaches a model to answer early.
+            ones, which teaches a model to predict early.
         delete: Probability with which each word is left out; one word always remains.
         case: Probability that a text is written in small letters, in capitals or with one capital, at random.
     """

@@ -42,8 +42,8 @@ class TextDataModule(ResumableDataModule):
             .csv, .tsv, .jsonl, .json or .parquet file, several files, or a pattern such as ``data/*.csv``.
         val_source: Files to validate on; by default a part of ``source``.
         test_source: Files to test on; by default a part of ``source``.
-        unlabelled_source: Texts without labels (files, or a named data set) that train too, with the answers of
-            ``model.teacher``; their texts are in ``text_column``.
+        unlabelled_source: Texts without labels (files, or a named data set) that train too, with the predictions
+            of ``model.teacher``; their texts are in ``text_column``.
         text_column: Name of the column with the texts, or names of several columns whose texts are joined.
         text_separator: Separator of the texts of several columns; missing texts are skipped.
         label_column: Name of the column with the class names, or names of several columns, one for each label.
@@ -55,13 +55,13 @@ class TextDataModule(ResumableDataModule):
             as of the smallest), or ``class_weights`` (all rows, the loss weighted by 1 / class frequency; with several
             labels that of texts with a label by the number of those without it over that of those with it).
         empty: What to do with rows without text in training and evaluation: ``drop``, ``keep`` (as one end-of-text
-            token) or ``error``. Prediction keeps them, so that each row gets an answer.
+            token) or ``error``. Prediction keeps them, so that each row gets a prediction.
         rare_classes: What to do with classes that have too few distinct texts to be split: ``error``, ``drop`` their
             rows, or ``merge`` them into one class ``other``.
         split: ``grouped`` (stratified by class or label, near-duplicates in the same split), ``random`` (stratified),
             or the book's own ``chapter6`` and ``article_table`` (with source ``sms_spam``).
-        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), ``{train: 4096}`` (byte pairs
-            of that many tokens, learned from the training rows), a model folder or run of this package for its
+        tokenizer: ``gpt2`` (needed for GPT-2's weights), ``bytes`` (needs no download), ``{train: 4096}`` (a BPE
+            of that many tokens, trained on the training rows), a model folder or run of this package for its
             tokenizer, or that of a published network: its name on the Hugging Face hub, a folder with its
             tokenizer.json, or a .gguf file.
         max_length: Maximum number of tokens per text.
@@ -257,7 +257,7 @@ class TextDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training row once per epoch; a resumed run continues with the next batch of its epoch."""
         encoded, view = self.encoded_training_texts(), self._view
-        if self.augmentation:  # texts are other ones in each epoch, so no states of theirs are kept
+        if self.augmentation:  # texts change in each epoch, so no hidden states are cached
             view = self._augmented
         pool = 50 if self.batching.group_by_length else 1
         return loader(view(encoded), self.new_training_batches(encoded.lengths, self.batch_size, pool))

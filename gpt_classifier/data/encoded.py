@@ -129,7 +129,7 @@ class Encoding:
     """How texts become token ids: the settings of a text encoder, and the making of one.
 
     Args:
-        tokenizer: Its name, or the size of one to learn from the training texts.
+        tokenizer: Its name, or the size of one to train on the training texts.
         max_length: Maximum number of tokens per text.
         truncation: Which part of a longer text is kept.
         windows: Windows in which longer texts are read instead.

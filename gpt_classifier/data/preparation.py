@@ -51,10 +51,10 @@ class Preparation:
         for name, choices in (("split", Split), ("balance", Balance), ("empty", Empty), ("rare_classes", RareClasses)):
             check_choice(name, getattr(self, name), choices)
         if self.multi_label and self.balance == "undersample":
-            raise InputError("balance undersample is for one label a text: use class_weights, or leave out multi_label")
+            raise InputError("balance undersample is for single-label texts: use class_weights, or no multi_label")
         if self.multi_label and self.rare_classes != "error":
             raise InputError(
-                f"rare_classes {self.rare_classes} is for one label a text: leave it out, or leave out multi_label"
+                f"rare_classes {self.rare_classes} is for single-label texts: leave it out, or leave out multi_label"
             )
         if self.splitting.group_column is not None and self.split != "grouped":
             raise InputError(

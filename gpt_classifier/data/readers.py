@@ -9,7 +9,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +108,7 @@ def describe_files(source: str | Sequence[str], file_format: FileFormat) -> list
                 sentences.append(_dialect(path, kind, file_format).note)
             if kind == ".parquet" or file_format.is_utf8():
                 continue
-            # Valid UTF-8 that is not pure ASCII is rare in other encodings.
-            if _decodes(start := _beginning(path), "utf-8") and not start.isascii():
+            if seems_utf8(path):
                 utf8 = "it seems to be UTF-8 (--data.file_format.encoding utf-8)"
                 sentences.append(f"{path}: read as {file_format.encoding}, but {utf8}")
     return [sentence for sentence in sentences if sentence]
@@ -124,13 +123,9 @@ def _read_file(
     count, pace = 0, Pace()
     with _named(path, kind, file_format):
         for frame in FORMATS[kind](path, rows, file_format):
-            for column in columns or ():
-                if list(frame.columns).count(column) != 1:
-                    trouble = "has two columns" if column in frame.columns else "has no column"
-                    if len(frame.columns) == 1 and kind in (".csv", ".tsv"):
-                        hint += ", or the separator of columns with --data.file_format.delimiter"
-                    names = ", ".join(map(str, frame.columns))
-                    raise InputError(f"{path} {trouble} {column!r}; its columns are {names}. {hint}")
+            is_one = len(frame.columns) == 1 and kind in (".csv", ".tsv")
+            way_out = f"{hint}, or the separator of columns with --data.file_format.delimiter" if is_one else hint
+            check_columns(frame.columns, columns or (), path, f". {way_out}")
             if len(frame):
                 # One column may be the text and the label.
                 yield frame if columns is None else frame[list(dict.fromkeys(columns))]
@@ -138,6 +133,15 @@ def _read_file(
             pace.tell(f"reading {path}: {count:,} rows")
     if count == 0:
         raise InputError(f"{path} has {'a header but ' if kind in ('.csv', '.tsv') else ''}no rows")
+
+
+def check_columns(given: Iterable[str], wanted: Iterable[str], where: str, way_out: str = "") -> None:
+    """Raises ``InputError`` unless each of the ``wanted`` columns is ``given`` once."""
+    names = [str(name) for name in given]
+    for column in wanted:
+        if (count := names.count(column)) != 1:
+            trouble = "two columns" if count else "no column"
+            raise InputError(f"{where} has {trouble} {column!r}; its columns are {', '.join(names)}{way_out}")
 
 
 @contextmanager
@@ -332,6 +336,11 @@ FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
     ".json": _json,
     ".parquet": _parquet,
 }
+
+
+def seems_utf8(path: str) -> bool:
+    """Whether the file begins with valid UTF-8 that is not pure ASCII, which is rare in other encodings."""
+    return _decodes(beginning := _beginning(path), "utf-8") and not beginning.isascii()
 
 
 def _beginning(path: str) -> bytes:

@@ -191,7 +191,9 @@ def use_tables(sources: Sources, frames: Mapping[str, object], known: Collection
         if frame is not None:
             of_train = find_class_names(tables["train"]) if "train" in tables else None
             columns = sources._columns(split, known or of_train)
-            tables[split] = _table(frame, columns, f"the given {split} table")
+            table = _as_pandas(frame, where := f"the given {split} table")
+            readers.check_columns(table.columns, columns.names(), "the table")
+            tables[split] = columns.table(table, 0, where)
     if "train" in tables:
         tables = sources.joined(datasets.divide_by_column(tables["train"], sources.columns, IN_MEMORY), tables)
     return replace(sources, tables=tables)
@@ -210,16 +212,6 @@ def build_table(texts: Any, labels: Any, text_column: str, label_column: str) ->
 def find_class_names(table: pd.DataFrame) -> Collection[str]:
     """The distinct labels of a table."""
     return table["label"].explode().dropna().unique()
-
-
-def _table(given: Any, columns: Columns, where: str) -> pd.DataFrame:
-    frame = _as_pandas(given, where)
-    names = list(frame.columns)
-    for column in columns.names():
-        if names.count(column) != 1:
-            trouble = "two columns" if column in names else "no column"
-            raise InputError(f"the table has {trouble} {column!r}; its columns are {', '.join(map(str, names))}")
-    return columns.table(frame, 0, where)
 
 
 def _as_pandas(table: Any, where: str) -> pd.DataFrame:

@@ -22,15 +22,15 @@ class SplittingConfig:
     """How rows are split into train, val and test.
 
     Args:
-        fractions: Shares of train, val and test.
+        fractions: Fractions of the rows for train, val and test.
         seed: Seed of the split and of undersampling.
         folds: Number of folds for cross-validation; 0 for a single split by fractions.
         fold: Index of the test fold, from 0; the others are train and val, in the proportion of fractions.
         group_column: Column of the source with the group of each row, for example its author or thread; a grouped split
             keeps the rows of a group in the same split.
         split_column: Column of the source with the split of each row: train, val (or validation, dev), test.
-        train_fraction: Share of the training rows that is used, after undersampling, with at least one row of each
-            class or label; the rows of a smaller share are among those of a larger one. Val and test stay as they are.
+        train_fraction: Fraction of the training rows that is used, after undersampling, with at least one row of each
+            class or label; rows of a smaller fraction are among those of a larger one. Val and test stay as they are.
     """
 
     fractions: list[float] = field(default_factory=lambda: [0.7, 0.1, 0.2])
@@ -57,7 +57,7 @@ class SplittingConfig:
         if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
             raise InputError(f"fractions are {shares}, expected three of train, val and test that sum to 1")
         if not 0 < self.train_fraction <= 1:
-            raise InputError(f"train_fraction is {self.train_fraction}, expected a share above 0 and up to 1")
+            raise InputError(f"train_fraction is {self.train_fraction}, expected a fraction above 0 and up to 1")
         if (self.folds or self.fold) and (self.folds < 2 or not 0 <= self.fold < self.folds):
             raise InputError(
                 f"folds are {self.folds} and fold is {self.fold}, expected at least 2 folds and 0 <= fold < folds"

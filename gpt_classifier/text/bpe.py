@@ -1,4 +1,4 @@
-"""Learns a byte-pair encoding from texts.
+"""Trains a byte-pair encoding (BPE) on texts.
 
 The library ``tokenizers`` counts and merges; tiktoken, which is faster, then encodes with the same result.
 """
@@ -31,7 +31,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class TrainTokenizer:
-    """A byte-pair encoding that is learned from the training rows.
+    """A byte-pair encoding (BPE) that is trained on the training rows.
 
     Args:
         train: Number of tokens, the 256 bytes included; the end-of-text token is one more.
@@ -48,9 +48,9 @@ class TrainTokenizer:
 
 
 def tokenizer_for(setting: str | TrainTokenizer, texts: Iterable[str] | None) -> Tokenizer:
-    """The tokenizer of that name, or the one that is learned from the training ``texts``.
+    """The tokenizer of that name, or the one that is trained on the training ``texts``.
 
-    Raises ``InputError`` if it is to be learned but there are no training texts.
+    Raises ``InputError`` if it is to be trained but there are no training texts.
     """
     if isinstance(setting, str):
         return tokenizer_named(setting)

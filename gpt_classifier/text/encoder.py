@@ -269,7 +269,7 @@ def batch_tokens(device: str) -> int:
 def _word_begins(text: str, place: int) -> int:
     """The last place up to ``place`` where a blank and a word begin: tokens from there on are those of the whole text.
 
-    Byte pairs of a run without blanks depend on where it begins. One that is longer than FAR is cut all the same.
+    Byte pairs of a run without blanks depend on where it begins. One that is longer than FAR is divided all the same.
     """
     first = max(0, place - FAR)
     blank = place + 1

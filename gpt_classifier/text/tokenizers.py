@@ -1,6 +1,6 @@
 """Converts text to token ids, also as a stored model does.
 
-GPT-2's byte pairs, those learned from one's own texts and plain bytes use tiktoken, those of published networks the
+GPT-2's BPE, those trained on one's own texts and plain bytes use tiktoken, those of published networks the
 library ``tokenizers``.
 """
 
@@ -300,8 +300,8 @@ def _conversion(name: str, modified: int) -> str:
             f"the tokenizer {name} has no tokenizer.json, or it could not be downloaded; to convert older files, "
             'pip install "gpt-classifier[transformers]"'
         ) from error
-    place, told = published_at(name)
-    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **told).backend_tokenizer.to_str()
+    place, options = published_at(name)
+    return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options).backend_tokenizer.to_str()
 
 
 def _public_name(name: str) -> str:
