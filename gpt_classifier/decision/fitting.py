@@ -73,14 +73,14 @@ def fit(
     ]
     probabilities = decision.probabilities(logits)
     if decide is None or (decide == "argmax" and not multi_label):
-        more = rates(decision, probabilities, labels, class_names) if multi_label else []
+        more = describe_rates(decision, probabilities, labels, class_names) if multi_label else []
         return OperatingPoint(decision, (*notes, *more))
     kind, value, of = _read_rule(decide, class_names, multi_label)
     decision = replace(decision, asked={kind: value} if of is None else {kind: value, "of": of})
     if kind == "costs":
         decision = replace(decision, costs=_read_costs(value, class_names))
     elif kind == "coverage":
-        decision = replace(decision, set_threshold=set_threshold(probabilities, labels, value))
+        decision = replace(decision, set_threshold=find_set_threshold(probabilities, labels, value))
         sets = decision.sets(probabilities)
         covered = wilson(float(sets[np.arange(len(labels)), labels].sum()), len(labels))
         notes.append(f"prediction sets hold the true class of {covered} of these rows")
@@ -90,14 +90,14 @@ def fit(
         decision = replace(decision, thresholds=_thresholds_of_each(kind, value, probabilities, truth, class_names))
     elif multi_label:
         number, thresholds = list(class_names).index(str(of)), [0.5] * len(class_names)
-        thresholds[number] = threshold_of(kind, value, probabilities[:, number], truth[:, number], str(of))
+        thresholds[number] = find_threshold(kind, value, probabilities[:, number], truth[:, number], str(of))
         decision = replace(decision, thresholds=thresholds)
     else:
         number = list(class_names).index(of) if of is not None else _rarer(labels, class_names)
         of = class_names[number]
-        threshold = threshold_of(kind, value, probabilities[:, number], truth[:, number], of)
+        threshold = find_threshold(kind, value, probabilities[:, number], truth[:, number], of)
         decision = replace(decision, positive=number, threshold=threshold, asked={kind: value, "of": of})
-    return OperatingPoint(decision, (*notes, *rates(decision, probabilities, labels, class_names)))
+    return OperatingPoint(decision, (*notes, *describe_rates(decision, probabilities, labels, class_names)))
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray, decision: Decision) -> float:
@@ -115,7 +115,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray, decision: Decision) -> f
     return float(np.exp(found.x))
 
 
-def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarray, name: str) -> float:
+def find_threshold(kind: str, rate: float, scores: np.ndarray, positive: np.ndarray, name: str) -> float:
     """The threshold on a class's probability (N,) that keeps ``rate`` on rows like these, or has the highest F1.
 
     For a false-positive rate and a recall it is a conformal one: with n rows of the kind that the rate counts, the
@@ -152,11 +152,11 @@ def threshold_of(kind: str, rate: float, scores: np.ndarray, positive: np.ndarra
 def _thresholds_of_each(
     kind: str, rate: float, probabilities: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
 ) -> list[float]:
-    """The :func:`threshold_of` each class. Raises ``InputError`` that names the classes whose rows are too few."""
+    """The :func:`find_threshold` each class. Raises ``InputError`` that names the classes whose rows are too few."""
     thresholds, refused = [], []
     for number, name in enumerate(class_names):
         try:
-            thresholds.append(threshold_of(kind, rate, probabilities[:, number], truth[:, number], name))
+            thresholds.append(find_threshold(kind, rate, probabilities[:, number], truth[:, number], name))
         except InputError as error:
             refused.append(str(error))
     if refused:
@@ -165,7 +165,7 @@ def _thresholds_of_each(
     return thresholds
 
 
-def set_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
+def find_set_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
     """The minimum probability of a prediction set's members, so that sets hold the true class that often.
 
     Split conformal prediction: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers", 2019.
@@ -178,7 +178,9 @@ def set_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float
     return float(true[k - 1])
 
 
-def rates(decision: Decision, probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+def describe_rates(
+    decision: Decision, probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> list[str]:
     """What a decision does to these rows: sentences with 95 % intervals."""
     said = decision.sets(probabilities)
     lines = []

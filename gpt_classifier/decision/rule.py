@@ -104,11 +104,11 @@ class Decision:
     def words(self, probabilities: np.ndarray, class_names: Sequence[str]) -> list[str]:
         """The answer to each of N texts: a class name or ``unsure``, or labels with ``|`` between them."""
         if self.multi_label:
-            return joined(self.sets(probabilities), class_names)
+            return join_labels(self.sets(probabilities), class_names)
         names = [*class_names, UNSURE]  # which is the answer -1
         return [names[answer] for answer in self.answers(probabilities)]
 
 
-def joined(which: np.ndarray, class_names: Sequence[str]) -> list[str]:
+def join_labels(which: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """The names of the classes that ``which`` (N, K) tells for each text, in one string a text."""
     return [SEPARATOR.join(compress(class_names, row)) for row in which.tolist()]

@@ -39,7 +39,7 @@ class ScriptGroup:
     group: Group = field(metadata=INLINE)
 
 
-def group(right: np.ndarray) -> Group:
+def count_errors(right: np.ndarray) -> Group:
     """How many of these rows (N,) there are, and the error rate with its 95 % Wilson interval; None of no rows."""
     rows, errors = len(right), int((~right).sum())
     rate = wilson(errors, rows) if rows else None
@@ -51,7 +51,7 @@ def group(right: np.ndarray) -> Group:
     )
 
 
-def by_length(right: np.ndarray, lengths: np.ndarray, groups: int = GROUPS) -> list[LengthGroup]:
+def group_by_length(right: np.ndarray, lengths: np.ndarray, groups: int = GROUPS) -> list[LengthGroup]:
     """Groups of about equal size from the shortest to the longest texts; equal lengths stay together.
 
     Args:
@@ -61,18 +61,18 @@ def by_length(right: np.ndarray, lengths: np.ndarray, groups: int = GROUPS) -> l
     """
     ends = np.unique(np.quantile(lengths, np.arange(1, groups + 1) / groups, method="inverted_cdf"))
     which = np.searchsorted(ends, lengths)
-    return [
-        LengthGroup(
-            from_=int(lengths[which == g].min()), to=int(lengths[which == g].max()), group=group(right[which == g])
-        )
-        for g in range(len(ends))
-    ]
+    found = []
+    for g in range(len(ends)):
+        here = lengths[which == g]
+        errors = count_errors(right[which == g])
+        found.append(LengthGroup(from_=int(here.min()), to=int(here.max()), group=errors))
+    return found
 
 
-def by_script(right: np.ndarray, texts: Sequence[str]) -> list[ScriptGroup]:
+def group_by_script(right: np.ndarray, texts: Sequence[str]) -> list[ScriptGroup]:
     """A group for each script that most letters of a text belong to, the largest first."""
     found = count_letters(texts)
     names = [*found.names, NO_LETTERS]  # whose number is -1
     numbers, rows = np.unique(found.main, return_counts=True)
     largest_first = numbers[np.argsort(-rows, kind="stable")]
-    return [ScriptGroup(script=names[s], group=group(right[found.main == s])) for s in largest_first]
+    return [ScriptGroup(script=names[s], group=count_errors(right[found.main == s])) for s in largest_first]

@@ -151,7 +151,7 @@ def most_confident_errors(outputs: EpochOutputs, most: int) -> list[int]:
     return wrong[torch.argsort(outputs.confidence[wrong], descending=True)][:most].tolist()
 
 
-def found_at(max_fpr: float, scores: np.ndarray, positive: np.ndarray) -> tuple[int, int] | None:
+def count_found(max_fpr: float, scores: np.ndarray, positive: np.ndarray) -> tuple[int, int] | None:
     """How many positives, of how many, are found by the lowest threshold that keeps the false-positive rate.
 
     Args:

@@ -17,7 +17,7 @@ class Neighbour(NamedTuple):
     similarity: float  # cosine, from 0 for no common run of characters to 1
 
 
-def nearest(texts: Sequence[str], training_texts: Sequence[str]) -> list[Neighbour]:
+def find_nearest(texts: Sequence[str], training_texts: Sequence[str]) -> list[Neighbour]:
     """For each text the training text with the most similar runs of 3 and 4 characters within words, by tf-idf.
 
     Where no training text has any such run, there are none: the list is empty.

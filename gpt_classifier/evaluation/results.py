@@ -10,7 +10,7 @@ from gpt_classifier.decision.prior import ClassMix
 from gpt_classifier.decision.reliability import ReliabilityResults
 from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
 from gpt_classifier.evaluation.probe_results import ProbeResults
-from gpt_classifier.evaluation.validation import Validation, disagreement
+from gpt_classifier.evaluation.validation import Validation, describe_disagreement
 from gpt_classifier.evaluation.verdict import BaselineResults
 from gpt_classifier.records import INLINE
 from gpt_classifier.statistics.intervals import Interval
@@ -50,7 +50,7 @@ class TestResults:
         if self.validation is None:
             return ""
         rows = self.scores.rows
-        return disagreement(self.validation, round(self.scores.accuracy * rows), rows)
+        return describe_disagreement(self.validation, round(self.scores.accuracy * rows), rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gpt_classifier.statistics.intervals import wilson
-from gpt_classifier.statistics.paired_tests import number
+from gpt_classifier.statistics.paired_tests import format_p_value
 
 DIFFERS = 0.01  # a smaller p-value speaks against chance
 
@@ -16,7 +16,7 @@ class Validation:
     rows: int
 
 
-def disagreement(validation: Validation, right: int, rows: int) -> str:
+def describe_disagreement(validation: Validation, right: int, rows: int) -> str:
     """A sentence where so many ``right`` of the test ``rows`` are no chance after the validation; else ``""``.
 
     The test is Fisher's exact one, of two shares of different texts (R. A. Fisher, 1922).
@@ -30,6 +30,6 @@ def disagreement(validation: Validation, right: int, rows: int) -> str:
     val, test = wilson(validation.right, validation.rows), wilson(right, rows)
     return (
         f"The accuracies on val, {val} of {validation.rows:,}, and on test, {test} of {rows:,}, differ by more than "
-        f"chance (Fisher's exact p {number(p)}): their rows are not alike (another source or class mix, or texts that "
-        "were trained on), and new texts may score like either."
+        f"chance (Fisher's exact p {format_p_value(p)}): their rows are not alike (another source or class mix, or "
+        "texts that were trained on), and new texts may score like either."
     )

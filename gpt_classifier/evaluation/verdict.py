@@ -12,12 +12,12 @@ from gpt_classifier.statistics import resampling
 from gpt_classifier.statistics.intervals import Interval, wilson
 from gpt_classifier.statistics.paired_tests import (
     ALPHA,
+    format_p_value,
+    format_signed,
     independent_rows,
-    number,
     paired_difference,
     paired_p_value,
     rows_needed,
-    signed,
 )
 
 
@@ -61,7 +61,7 @@ class BaselineResults:
     against_best: Verdict | None = field(default=None, metadata=INLINE)  # None where none could be trained
 
 
-def against_baselines(
+def score_baselines(
     predicted: np.ndarray, labels: np.ndarray, baselines: Baselines, clusters: Sequence[Hashable] | None = None
 ) -> BaselineResults:
     """Scores of the baselines, and how the network compares with the best one.
@@ -140,12 +140,12 @@ def _compare_with_best(
 
 def verdict_sentence(found: Verdict, rows: int) -> str:
     """What was found on so many test rows, whichever side it favours, and what it leaves out."""
-    low, high = (signed(100 * bound) for bound in found.difference_interval)
+    low, high = (format_signed(100 * bound) for bound in found.difference_interval)
     without = f" of those that were trained, without {' and '.join(found.left_out)}," if found.left_out else ""
     said = (
         f"Verdict: on {rows:,} test texts the network is {_accurate(found.difference)} {found.best}, the best baseline"
         f"{without} on {found.chosen_on} (95 % paired interval {low} to {high} points, exact McNemar p "
-        f"{number(found.p)}): the test {'tells' if found.told_apart else 'cannot tell'} them apart"
+        f"{format_p_value(found.p)}): the test {'tells' if found.told_apart else 'cannot tell'} them apart"
     )
     if not found.told_apart and found.rows_needed is not None:
         unit = 10 ** max(0, len(str(found.rows_needed)) - 2)  # two digits, rounded up: the number is an estimate

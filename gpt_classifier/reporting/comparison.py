@@ -17,7 +17,13 @@ from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.reporting.score_sections import score_rows
 from gpt_classifier.settings import flat
 from gpt_classifier.statistics import resampling
-from gpt_classifier.statistics.paired_tests import ALPHA, number, paired_difference, paired_p_value, signed
+from gpt_classifier.statistics.paired_tests import (
+    ALPHA,
+    format_p_value,
+    format_signed,
+    paired_difference,
+    paired_p_value,
+)
 
 SHOWN = 20  # rows
 CHARACTERS = 600  # of a text
@@ -172,14 +178,14 @@ def build_comparison(found: dict[str, Any]) -> Document:
 
     points, low, high = (100 * value for value in (found["difference"], *found["difference_interval"]))
     how = f"{abs(points):.2f} points {'more' if points > 0 else 'less'} accurate than" if points else "as accurate as"
-    f1 = f"macro F1 {signed(100 * found['f1_macro_difference'])} points"
+    f1 = f"macro F1 {format_signed(100 * found['f1_macro_difference'])} points"
     if (interval := found["f1_macro_difference_interval"]) is not None:
-        f1 += " (95 % interval {} to {})".format(*(signed(100 * bound) for bound in interval))
+        f1 += " (95 % interval {} to {})".format(*(format_signed(100 * bound) for bound in interval))
     return Document(
         "Comparison of two runs",
         f"B is {how} A",
-        f"{found['rows']:,} test texts; 95 % paired interval {signed(low)} to {signed(high)} points, exact McNemar p "
-        f"{number(found['p'])}; {f1}",
+        f"{found['rows']:,} test texts; 95 % paired interval {format_signed(low)} to {format_signed(high)} points, "
+        f"exact McNemar p {format_p_value(found['p'])}; {f1}",
         "The test tells them apart." if found["told_apart"] else "The test cannot tell them apart.",
         [("A", found["first"]), ("B", found["second"])],
         [_scores_section(found), _agreement_section(found), _settings_section(found), *_disagreements_section(found)],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from math import log
 from textwrap import wrap
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -310,8 +310,8 @@ def draw_search(optuna_study: "optuna.Study", score: str) -> "dict[str, Figure]"
     pyplot.switch_backend("agg")
     with pyplot.rc_context(), warnings.catch_warnings():  # they set a style, and warn that they are experimental
         warnings.simplefilter("ignore")
-        history = optuna_plots.plot_optimization_history(optuna_study, target_name=score)
-        settings = optuna_plots.plot_slice(optuna_study, target_name=score)
+        history: Any = optuna_plots.plot_optimization_history(optuna_study, target_name=score)
+        settings: Any = optuna_plots.plot_slice(optuna_study, target_name=score)
     return {"history": history.figure, "settings": np.ravel(settings)[0].figure}
 
 

@@ -20,7 +20,7 @@ from gpt_classifier.reporting.document import (
 )
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.statistics.intervals import wilson
-from gpt_classifier.statistics.paired_tests import signed
+from gpt_classifier.statistics.paired_tests import format_signed
 
 
 def baselines_section(test: SavedTest) -> Section | None:
@@ -146,7 +146,7 @@ def _truncation_blocks(found: Truncation) -> list[Block]:
         _groups_table("texts", [(f"longer than {limit}", longer), ("not longer", found.whole)]),
     ]
     if (other := found.otherwise) is not None:
-        value, low, high = (signed(100 * share) for share in other.difference)
+        value, low, high = (format_signed(100 * share) for share in other.difference)
         what = read(other.windows)
         rates = [format_percent(group.error_rate) for group in (other.otherwise, other.as_read)]
         blocks.append(

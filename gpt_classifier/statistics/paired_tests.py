@@ -124,17 +124,17 @@ def rows_needed(difference: float, discordant: float) -> int | None:
     return math.ceil(((NORMAL * math.sqrt(discordant) + NORMAL_80 * spread) / difference) ** 2)
 
 
-def signed(value: float, digits: int = 1) -> str:
+def format_signed(value: float, digits: int = 1) -> str:
     """With its sign, unless it is rounded to 0, which has none.
 
-    >>> signed(0.25, 2), signed(-0.04)
+    >>> format_signed(0.25, 2), format_signed(-0.04)
     ('+0.25', '0.0')
     """
     text = f"{value:+.{digits}f}"
     return text if float(text) else text[1:]
 
 
-def number(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p-value behind the letter p."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 

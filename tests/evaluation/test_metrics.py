@@ -12,7 +12,7 @@ from gpt_classifier.data.task import Task
 from gpt_classifier.evaluation.metrics import (
     classification_scores,
     confusion_matrix,
-    found_at,
+    count_found,
     most_confident_errors,
 )
 from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
@@ -162,7 +162,7 @@ def test_positives_found_at_a_false_positive_rate_are_those_of_scikit_learn(rate
         positive = rng.random(300) < share
         scores = rng.normal(positive).round(decimals)
         fpr, tpr, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
-        found = found_at(rate, scores, positive)
+        found = count_found(rate, scores, positive)
         if rate * (~positive).sum() < 1:
             assert found is None
         else:
@@ -171,5 +171,5 @@ def test_positives_found_at_a_false_positive_rate_are_those_of_scikit_learn(rate
 
 def test_nothing_is_found_where_there_is_no_positive_or_no_negative():
     scores = np.array([0.1, 0.9])
-    assert found_at(0.5, scores, np.array([False, False])) is None
-    assert found_at(0.5, scores, np.array([True, True])) is None
+    assert count_found(0.5, scores, np.array([False, False])) is None
+    assert count_found(0.5, scores, np.array([True, True])) is None

@@ -8,12 +8,12 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional as F
 
-from gpt_classifier.decision.prior import at_class_mix
+from gpt_classifier.decision.prior import score_at_class_mix
 from gpt_classifier.evaluation.baselines import Baselines, Trained
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
 from gpt_classifier.evaluation.scores import report
-from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.evaluation.verdict import score_baselines
 from gpt_classifier.records import to_json
 from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics.intervals import clustered, wilson
@@ -111,9 +111,7 @@ def test_baselines_stand_below_the_network_with_one_verdict_or_the_reason_why_th
         Trained("logistic regression", truth, 1.0, 2.0),
     ]
     scores = report(EpochOutputs.of(logits, labels), named(3))
-    compared = against_baselines(
-        names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows")
-    )
+    compared = score_baselines(names[logits.argmax(-1)], truth, Baselines(trained, skipped, 700, "100 validation rows"))
     missing = format_results(of_test(scores, baselines=Missing(missing="the rows are gone")))
     assert missing.endswith("\n\nno baselines: the rows are gone")
     text = format_results(of_test(scores, training_seconds=1200.1, test_seconds=1.2, baselines=compared))
@@ -132,7 +130,7 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     labels = torch.arange(300) % 2
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
     names = ["ham", "spam"]
-    mix = at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
+    mix = score_at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
     told = " ".join(
         format_results(of_test(report(EpochOutputs.of(logits, labels), names), natural_mix=mix), width=100).split()
     )

@@ -26,7 +26,7 @@ from gpt_classifier.evaluation.metrics import (
 from gpt_classifier.evaluation.outputs import EpochOutputs, Predictions
 from gpt_classifier.evaluation.results import TestResults
 from gpt_classifier.evaluation.scores import report
-from gpt_classifier.evaluation.verdict import against_baselines
+from gpt_classifier.evaluation.verdict import score_baselines
 from gpt_classifier.records import from_json, to_json
 from gpt_classifier.reporting.results_tables import format_results
 from gpt_classifier.statistics import resampling
@@ -164,7 +164,7 @@ def test_baselines_are_one_model_a_label_and_the_verdict_is_on_whole_texts():
     assert (by_name["majority class"] == (train.labels.mean(0) > 0.5)).all()
     words_only = OneVsRestClassifier(make_pipeline(CountVectorizer(), MultinomialNB())).fit(train.texts, train.labels)
     assert (by_name["naive Bayes"] == words_only.predict(test.texts)).all()
-    compared = against_baselines(by_name["decision tree"], test.labels, found)
+    compared = score_baselines(by_name["decision tree"], test.labels, found)
     right = {name: (predicted == test.labels).all(1) for name, predicted in by_name.items()}
     assert compared.against_best.difference == pytest.approx(
         right["decision tree"].mean() - right[compared.against_best.best].mean()

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from gpt_classifier.evaluation.baselines import Baselines, Trained
-from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines, verdict_sentence
+from gpt_classifier.evaluation.verdict import BaselineResults, score_baselines, verdict_sentence
 from gpt_classifier.records import to_json
 
 NAMES = np.array(["ham", "spam", "news"])
@@ -30,7 +30,7 @@ def result(network: range, best: range, n: int = 500, clusters=None) -> Baseline
         Trained("character SVM", with_errors(labels, range(50)), 0.8, 0.3),
     ]
     baselines = Baselines(trained, {}, 1000, "100 validation rows")
-    return against_baselines(with_errors(labels, network), labels, baselines, clusters)
+    return score_baselines(with_errors(labels, network), labels, baselines, clusters)
 
 
 def test_figures_are_scikit_learns_and_scipys():
@@ -112,7 +112,7 @@ def test_copies_of_one_text_are_no_evidence():
 
 def test_without_any_baseline_there_is_nothing_to_compare():
     labels = NAMES[np.arange(10) % 2]
-    found = against_baselines(labels, labels, Baselines([], {"majority class": "the time limit is 0 s"}, 9, "9 rows"))
+    found = score_baselines(labels, labels, Baselines([], {"majority class": "the time limit is 0 s"}, 9, "9 rows"))
     assert to_json(found) == {
         "training_rows": 9,
         "skipped": {"majority class": "the time limit is 0 s"},

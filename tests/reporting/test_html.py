@@ -15,7 +15,7 @@ import torch
 
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.reliability import measure_reliability
-from gpt_classifier.evaluation.groups import by_length, by_script, group
+from gpt_classifier.evaluation.groups import count_errors, group_by_length, group_by_script
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.records import to_json
@@ -78,20 +78,20 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "trained_steps": 20,
         "calibration": {"before": measure_reliability(probabilities, labels)},
         "learning_curves": {"train": [[i, 1 / i] for i in range(1, 40)], "val": [[20, 0.1], [40, 0.2]]},
-        "leaks": {"seen": group(right[:9]), "unseen": replace(group(right[9:]), f1_macro=0.5)},
+        "leaks": {"seen": count_errors(right[:9]), "unseen": replace(count_errors(right[9:]), f1_macro=0.5)},
         "errors": errors,
-        "lengths": by_length(right, lengths),
-        "scripts": by_script(right, [TEXTS[i % 7] for i in range(n)]),
+        "lengths": group_by_length(right, lengths),
+        "scripts": group_by_script(right, [TEXTS[i % 7] for i in range(n)]),
         "truncation": {
             "max_length": 50,
             "kept": "head",
             "windows": None,
-            "longer": group(right[lengths > 50]),
-            "whole": group(right[lengths <= 50]),
+            "longer": count_errors(right[lengths > 50]),
+            "whole": count_errors(right[lengths <= 50]),
             "otherwise": {
                 "windows": {"stride": 25, "aggregate": "mean", "limit": 16},
-                "as_read": group(right[lengths > 50]),
-                "otherwise": group(np.ones((lengths > 50).sum(), dtype=bool)),
+                "as_read": count_errors(right[lengths > 50]),
+                "otherwise": count_errors(np.ones((lengths > 50).sum(), dtype=bool)),
                 "difference": [0.12, -0.01, 0.25],
             },
         },

@@ -13,7 +13,7 @@ from gpt_classifier.experiments.study.table import (
     read_lines,
     show_test,
 )
-from gpt_classifier.statistics.paired_tests import ALPHA, number, signed
+from gpt_classifier.statistics.paired_tests import ALPHA, format_p_value, format_signed
 
 Curve = list[Line]  # of one row, by ascending fraction of the training rows
 BEST = "the classical model with the best validation accuracy"
@@ -117,7 +117,9 @@ def _compare_with_classical_sentence(name: str, pairs: Sequence[Comparison]) -> 
     for line, other, difference, _, p in pairs:
         size, rival_size = line.training_texts, other.training_texts
         rival = other.row + ("" if rival_size == size else f" with {rival_size:,}")
-        details.append(f"with {size:,} labels {signed(difference)} points against {rival} (p {number(p)})")
+        details.append(
+            f"with {size:,} labels {format_signed(difference)} points against {rival} (p {format_p_value(p)})"
+        )
     return f"{claim}: {', '.join(details)}."
 
 
@@ -131,7 +133,7 @@ def _more_labels_sentences(pairs: Sequence[Comparison]) -> list[str]:
     for line, other, difference, _, p in pairs:
         sizes = f"from {other.training_texts:,} to {line.training_texts:,} labels"
         claim = unclear if p >= ALPHA else more if difference > 0 else less
-        details[claim].append(f"{line.row}, {sizes} {signed(difference)} points (p {number(p)})")
+        details[claim].append(f"{line.row}, {sizes} {format_signed(difference)} points (p {format_p_value(p)})")
     return [f"{claim}: {'; '.join(rows)}." for claim, rows in details.items() if rows]
 
 

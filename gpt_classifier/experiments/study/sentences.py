@@ -6,7 +6,7 @@ import pandas as pd
 
 from gpt_classifier.experiments.study.plan import Question
 from gpt_classifier.experiments.study.table import Line, count_seeds_and_folds, read_lines
-from gpt_classifier.statistics.paired_tests import ALPHA, number, signed
+from gpt_classifier.statistics.paired_tests import ALPHA, format_p_value, format_signed
 
 
 def answer_questions(table: pd.DataFrame, questions: Mapping[str, Question]) -> list[str]:
@@ -50,10 +50,10 @@ def _claims(answers: Sequence[Line], rival: Line) -> str:
             more = "more" if line.difference_points > 0 else "less"
             claims.append(
                 f"{_describe(line)} scored {abs(line.difference_points):.1f} points {more} than {rival.title} "
-                f"(p {number(line.p_corrected)})"
+                f"(p {format_p_value(line.p_corrected)})"
             )
         else:
-            unclear.append(f"{_describe(line)} ({signed(line.difference_points)} points)")
+            unclear.append(f"{_describe(line)} ({format_signed(line.difference_points)} points)")
     if unclear:
         against = "" if claims else f", compared with {rival.title}"
         claims.append(f"no evidence either way for {', '.join(unclear)}{against}")

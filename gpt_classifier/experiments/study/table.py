@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from gpt_classifier.data.writers import csv_lines
-from gpt_classifier.evaluation.metrics import found_at
+from gpt_classifier.evaluation.metrics import count_found
 from gpt_classifier.experiments.study.plan import SPLITS, Question, Row, changes, concerns
 from gpt_classifier.statistics import resampling
 from gpt_classifier.statistics.intervals import Proportion, mean_accuracy
-from gpt_classifier.statistics.paired_tests import holm, number, paired_p_value
+from gpt_classifier.statistics.paired_tests import format_p_value, holm, paired_p_value
 
 RATES = (0.001, 0.01)  # false-positive rates at which recall is reported
 RECALLS = tuple(f"recall_at_fpr_{rate}" for rate in RATES)
@@ -159,7 +159,7 @@ def _rank(by_seed: list[pd.DataFrame]) -> dict[str, object]:
         truths, scores = [~truth for truth in truths], [-values for values in scores]
     cells: dict[str, object] = {"rarer": by_seed[0].iloc[0]["class_names"][int(second)]}
     for rate, name in zip(RATES, RECALLS, strict=True):
-        found = [found_at(rate, values, truth) for truth, values in zip(truths, scores, strict=True)]
+        found = [count_found(rate, values, truth) for truth, values in zip(truths, scores, strict=True)]
         counts = [count for count in found if count is not None]
         if len(counts) == len(found):
             recall = mean_accuracy([hits / total for hits, total in counts], min(total for _, total in counts))
@@ -299,7 +299,7 @@ def format_markdown(table: pd.DataFrame) -> str:
     optional["published test %"] = _show(table["published_test"], "{:.2f}")
     columns |= {name: cells for name, cells in optional.items() if any(cells)}
     rivals = sorted({*table["against"]} - {""}) or [table["row"].iloc[0]]
-    p_values = ["" if pd.isna(p) else number(p).removeprefix("= ") for p in table["p_corrected"]]
+    p_values = ["" if pd.isna(p) else format_p_value(p).removeprefix("= ") for p in table["p_corrected"]]
     if len(rivals) > 1:
         p_values = [p and f"{p} against {rival}" for p, rival in zip(p_values, table["against"], strict=True)]
     columns["p" if len(rivals) > 1 else f"p against row {rivals[0]}"] = p_values

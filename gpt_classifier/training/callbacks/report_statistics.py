@@ -19,10 +19,10 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.duplicates import find_trained_on, near_duplicate_key
 from gpt_classifier.data.encoded import EncodedTexts
 from gpt_classifier.decision.reliability import measure_reliability
-from gpt_classifier.decision.rule import SEPARATOR, joined
-from gpt_classifier.evaluation.groups import by_length, by_script, group
+from gpt_classifier.decision.rule import SEPARATOR, join_labels
+from gpt_classifier.evaluation.groups import count_errors, group_by_length, group_by_script
 from gpt_classifier.evaluation.metrics import most_confident_errors, score_classes
-from gpt_classifier.evaluation.neighbours import nearest
+from gpt_classifier.evaluation.neighbours import find_nearest
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import (
     Calibration,
@@ -68,9 +68,9 @@ def add_row_statistics(
         results,
         leaks=_leaks(model, outputs, texts),
         errors=_errors(outputs, class_names(model), texts, trained),
-        lengths=by_length(right, lengths),
+        lengths=group_by_length(right, lengths),
         truncation=_truncation(model, encoded.text_encoder, outputs, texts, lengths),
-        scripts=by_script(right, texts),
+        scripts=group_by_script(right, texts),
     )
 
 
@@ -163,7 +163,7 @@ def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Lea
         return None
     known = find_trained_on(texts, model.trained_on)
     right = outputs.correct.numpy()
-    seen, unseen = group(right[known]), group(right[~known])
+    seen, unseen = count_errors(right[known]), count_errors(right[~known])
     if known.any() and not known.all():
         unseen = replace(unseen, f1_macro=float(score_classes(outputs[~known]).f1.nanmean()))
     return Leaks(seen=seen, unseen=unseen)
@@ -181,8 +181,8 @@ def _truncation(
         max_length=encoder.max_length,
         kept=encoder.truncation,
         windows=asdict(encoder.windows) if encoder.windows else None,
-        longer=group(right[longer]),
-        whole=group(right[~longer]),
+        longer=count_errors(right[longer]),
+        whole=count_errors(right[~longer]),
         otherwise=_read_otherwise(model, outputs, texts, longer) if longer.any() else None,
     )
 
@@ -205,8 +205,8 @@ def _read_otherwise(model: GPTClassifier, outputs: EpochOutputs, texts: list[str
     as_read, otherwise = before.correct.numpy(), replace(before, logits=logits).correct.numpy()
     return ReadOtherwise(
         windows=asdict(windows) if windows else None,
-        as_read=group(as_read),
-        otherwise=group(otherwise),
+        as_read=count_errors(as_read),
+        otherwise=count_errors(otherwise),
         difference=paired_difference(otherwise, as_read),
     )
 
@@ -217,7 +217,7 @@ def _errors(
     """The most confident errors, each with the training text that may explain it."""
     positions = most_confident_errors(outputs, ERRORS)
     wrong, wrong_texts = outputs[positions], [texts[position] for position in positions]
-    true, predicted = (joined(which.numpy(), names) for which in (wrong.truth, wrong.predicted))
+    true, predicted = (join_labels(which.numpy(), names) for which in (wrong.truth, wrong.predicted))
     similar = _find_similar(wrong_texts, trained) if positions and trained is not None else []
     similar += [None] * (len(positions) - len(similar))
     shown = [_shorten(text) for text in wrong_texts]
@@ -233,7 +233,7 @@ def _find_similar(texts: list[str], trained: TextDataModule) -> list[TrainingTex
     table = trained.tables["train"]
     keys = {near_duplicate_key(text): position for position, text in enumerate(table["text"])}
     found: list[TrainingText | None] = []
-    for text, (position, similarity) in zip(texts, nearest(texts, table["text"].tolist()), strict=False):
+    for text, (position, similarity) in zip(texts, find_nearest(texts, table["text"].tolist()), strict=False):
         copy = keys.get(near_duplicate_key(text))
         text, label = table.iloc[position if copy is None else copy][["text", "label"]]
         found.append(

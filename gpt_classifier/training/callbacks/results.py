@@ -17,9 +17,9 @@ from gpt_classifier.data import writers
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import stem
 from gpt_classifier.data.duplicates import compute_digest, find_trained_on, near_duplicate_key
-from gpt_classifier.decision.fitting import rates
-from gpt_classifier.decision.prior import at_class_mix
-from gpt_classifier.decision.rule import joined
+from gpt_classifier.decision.fitting import describe_rates
+from gpt_classifier.decision.prior import score_at_class_mix
+from gpt_classifier.decision.rule import join_labels
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.evaluation.outputs import EpochOutputs
@@ -123,12 +123,12 @@ class ReportTest(Callback):
         labels, predicted = outputs.labels.numpy(), outputs.logits.argmax(-1).numpy()
         natural_mix = baselines = decision = None
         if data is not None and data.rows.natural_counts and data.test_source is None:  # else the test rows have it
-            natural_mix = at_class_mix(predicted, labels, names, data.rows.natural_counts)
+            natural_mix = score_at_class_mix(predicted, labels, names, data.rows.natural_counts)
         if self.baselines is not None:
             baselines = compare_with_baselines(trained, model, outputs, texts, clusters, self.baselines)
         if rule := model.decision.asked:
             probabilities = model.decision.probabilities(outputs.logits.double().numpy())
-            on_these_rows = rates(model.decision, probabilities, labels, names)
+            on_these_rows = describe_rates(model.decision, probabilities, labels, names)
             decision = DecisionResults(asked=rule, on_these_rows=on_these_rows)
         return TestResults(
             scores=scores,
@@ -177,7 +177,7 @@ def _other_weights(folder: Path, model: GPTClassifier) -> str:
 def _predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[object]]:
     """The names of the columns, and the row of each text."""
     yield ["row", "label", "predicted", *(f"probability_{name}" for name in names)]
-    true, predicted = (joined(which.numpy(), names) for which in (outputs.truth, outputs.predicted))
+    true, predicted = (join_labels(which.numpy(), names) for which in (outputs.truth, outputs.predicted))
     columns = (outputs.rows.tolist(), true, predicted, outputs.probabilities.tolist())
     for row, label, answer, values in zip(*columns, strict=True):
         yield [row, label, answer, *(f"{value:.6f}" for value in values)]

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
-from gpt_classifier.decision.rule import joined
+from gpt_classifier.decision.rule import join_labels
 from gpt_classifier.evaluation.metrics import most_confident_errors
 from gpt_classifier.reporting import plots
 from gpt_classifier.reporting.render import markdown_table
@@ -45,7 +45,7 @@ class TensorBoardFigures(Callback):
         if (texts := evaluated_texts(trainer, stage, outputs.rows)) is not None:
             positions = most_confident_errors(outputs, most=20)
             errors = outputs[positions]
-            true, predicted = (joined(which.numpy(), names) for which in (errors.truth, errors.predicted))
+            true, predicted = (join_labels(which.numpy(), names) for which in (errors.truth, errors.predicted))
             confidence = [f"{value:.3f}" for value in errors.confidence.tolist()]
             wrong = [texts[position][:MAX_CHARACTERS] for position in positions]
             rows = list(zip(confidence, predicted, true, wrong, strict=True))

@@ -17,7 +17,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import Rows, train_baselines
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing
-from gpt_classifier.evaluation.verdict import BaselineResults, against_baselines
+from gpt_classifier.evaluation.verdict import BaselineResults, score_baselines
 from gpt_classifier.settings import flat
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
@@ -64,7 +64,7 @@ def compare_with_baselines(
     else:
         numbers = outputs.labels, outputs.logits.argmax(-1)
         truth, predicted = (np.array(names, dtype=object)[each.numpy()] for each in numbers)
-    return against_baselines(predicted, truth, train_baselines(train, val, texts, by_name, limit), clusters)
+    return score_baselines(predicted, truth, train_baselines(train, val, texts, by_name, limit), clusters)
 
 
 def _rows(table: pd.DataFrame, names: list[str]) -> Rows:
