@@ -18,8 +18,8 @@ pytest.importorskip("optuna")
 
 from gpt_classifier.cli.main import main
 from gpt_classifier.experiments.search import journal, trial
-from gpt_classifier.experiments.search.journal import alone_in
-from gpt_classifier.experiments.search.perform import check_space
+from gpt_classifier.experiments.search.journal import lock_folder
+from gpt_classifier.experiments.search.run import check_space
 from gpt_classifier.experiments.search.space import read_search
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.overrides import overrides, parse_yaml
@@ -100,7 +100,8 @@ def test_the_better_of_two_learning_rates_is_found(searched):
     assert float(better["value"]) < float(worse["value"])
     assert (better["epochs"], better["error"]) == ("2", "")
     assert yaml.safe_load((searched / "best.yaml").read_text())["model"]["learning_rate"] == 3e-3
-    assert (searched / "search.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("history.png", "settings.png"):
+        assert (searched / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_it_found_is_fitted_by_the_printed_command_and_gives_the_same_loss(searched, search, capsys, tmp_path):
@@ -245,7 +246,7 @@ def test_a_search_of_which_nothing_is_finished_may_be_changed(search, tmp_path, 
 
 
 def test_two_searches_do_not_write_to_one_folder_at_a_time(search, tmp_path, bowl, capsys):
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         assert search(tmp_path) == 2
     assert "another search is writing to" in capsys.readouterr().err
     assert search(tmp_path) == 0
@@ -326,18 +327,18 @@ def test_a_defect_is_not_taken_for_a_bad_setting(search, tmp_path, monkeypatch):
         ({"space": {RATE: 1e-3}}, "expected {low: ..., high: ...}"),
         ({"space": {RATE: {"low": 1e-3}}}, "expected {low: ..., high: ...}"),
         ({"space": {RATE: {"low": 1e-3, "high": 1e-2, "base": 10}}}, "expected {low: ..., high: ...}"),
-        ({"space": {RATE: {"low": 1e-3, "high": 1e-4}}}, "a low below high"),
+        ({"space": {RATE: {"low": 1e-3, "high": 1e-4}}}, "low <= high"),
         ({"space": {RATE: {"low": "little", "high": 1}}}, "are numbers"),
         ({"space": {RATE: {"low": 0, "high": float("inf")}}}, "are numbers"),
-        ({"space": {RATE: {"low": 0, "high": 1, "log": True}}}, "with log"),
+        ({"space": {RATE: {"low": 0.0, "high": 1.0, "log": True}}}, "low > 0"),
         ({"space": {RATE: {"low": 1, "high": 2, "log": "yes"}}}, "log is true or false"),
-        ({"space": {RATE: {"low": 0.0, "high": 1.0, "step": 0.3}}}, "whole number of steps"),
+        ({"space": {RATE: {"low": 0.0, "high": 1.0, "step": 0.3}}}, "not divisible by `step`"),
         ({"space": {RATE: {"choices": [1e-3]}}}, "two or more different values"),
         ({"space": {RATE: {"choices": [1e-3, 1e-3]}}}, "two or more different values"),
         ({"space": {RATE: {"choices": 1e-3}}}, "two or more different values"),
         ({"space": {}}, "is not a search"),
         ({"space": None}, "is not a search"),
-        ({"start": [{RATE: 1.0}]}, "expected a value of {low"),
+        ({"start": [{RATE: 1.0}]}, "expected a value of {"),
         ({"start": [{"model.pooling": "mean"}]}, "expected keys of its space"),
         ({"start": {RATE: 1e-3}}, "expected a list of settings"),
         ({"start": [RATE]}, "start 1 of"),

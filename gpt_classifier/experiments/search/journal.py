@@ -1,6 +1,5 @@
 """Opens the journal of a search, Optuna's record of its trials, and samples the next trial."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.experiments.search.findings import finished
+from gpt_classifier.experiments.search.findings import find_finished
 from gpt_classifier.experiments.search.space import Search
 from gpt_classifier.files import whole_file
 from gpt_classifier.training.monitor import mode
@@ -23,7 +22,7 @@ TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING = 5, 2
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Locks the folder against other searches; the lock does not outlive a killed process.
 
     Raises ``InputError`` if another search holds the lock.
@@ -60,7 +59,7 @@ def open_journal(search: Search, folder: Path) -> "optuna.Study":
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path} is damaged ({reason(error)}): remove it, or name another --output") from error
     known = optuna_study.user_attrs.get("search")
-    if known != identity and finished(optuna_study):
+    if known != identity and find_finished(optuna_study):
         other = ", ".join(name for name in identity if (known or {}).get(name) != identity[name])
         raise InputError(f"{folder} holds a search with another {other}: name another --output, or remove it")
     if known != identity:  # new, or without a finished trial to lose
@@ -74,18 +73,9 @@ def open_journal(search: Search, folder: Path) -> "optuna.Study":
 
 def _open(search: Search, path: Path) -> "optuna.Study":
     import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-    class NoLock(JournalFileOpenLock):
-        """The folder is locked; Optuna's lock would outlive a killed process."""
-
-        def acquire(self) -> bool:
-            return True
-
-        def release(self) -> None:
-            pass
-
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=NoLock(str(path))))
+    storage = JournalStorage(JournalFileBackend(str(path)))
     pruner = optuna.pruners.MedianPruner(TRIALS_BEFORE_PRUNING, EPOCHS_BEFORE_PRUNING)
     settings: dict[str, Any] = {
         "study_name": "search",
@@ -103,9 +93,7 @@ def next_trial(optuna_study: "optuna.Study", search: Search, number: int) -> "op
 
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
     optuna_study.sampler = optuna.samplers.TPESampler(seed=seed)
-    if number <= len(search.start):
-        start = {key: search.space[key].encode(value) for key, value in search.start[number - 1].items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna_study.sampler = optuna.samplers.PartialFixedSampler(start, optuna_study.sampler)
-    return optuna_study.ask({key: part.distribution() for key, part in search.space.items()})
+    waiting = optuna_study.get_trials(states=[optuna.trial.TrialState.WAITING])  # if it was killed right here
+    if number <= len(search.start) and not waiting:
+        optuna_study.enqueue_trial(search.encode(search.start[number - 1]))
+    return optuna_study.ask(search.distributions())

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gpt_classifier.data.pace import Pace
 from gpt_classifier.errors import InputError, reason
-from gpt_classifier.experiments.search.findings import as_text, best_of, finished
+from gpt_classifier.experiments.search.findings import find_best, find_finished, rounded
 from gpt_classifier.experiments.search.space import Search
 from gpt_classifier.training.callbacks import EpochLines, TensorBoardFigures
 from gpt_classifier.training.monitor import mode
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 OUT_OF_MEMORY = "out of memory", "allocate memory"  # in PyTorch's messages for GPUs and for CPUs
 
 
-def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", number: int, folder: Path) -> str:
+def run_trial(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", number: int, folder: Path) -> str:
     """Runs the trial, reports its outcome to Optuna and returns one sentence about it."""
     from optuna.trial import TrialState
 
-    trials, report, began = finished(optuna_study), Report(search, trial), time.monotonic()
+    trials, report, began = find_finished(optuna_study), Report(search, trial), time.monotonic()
     twins = [n for n, t in enumerate(trials, 1) if t.state.name == "COMPLETE" and t.params == trial.params]
     error = None
     if twins:  # the same settings and the same seed would give the same values again
@@ -58,7 +58,7 @@ def run(optuna_study: "optuna.Study", search: Search, trial: "optuna.Trial", num
     optuna_study.tell(trial, report.best)
     if twins:
         return f"{outcome}, as trial {twins[0]}"
-    best = best_of(finished(optuna_study), search)
+    best = find_best(optuna_study)
     return f"{outcome}, the best so far" if best is not None and best[0] == number else outcome
 
 
@@ -98,7 +98,7 @@ class Report(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
-            settings = {key: as_text(value) for key, value in self.search.decode(self.trial.params).items()}
+            settings = {key: rounded(value) for key, value in self.search.decode(self.trial.params).items()}
             numbers = {key: value for key, value in self.trial.params.items() if isinstance(value, int | float)}
             name = f"best {self.search.monitor.replace('/', ' ')}"
             trainer.logger.log_hyperparams(settings | numbers, {name: self.best})
