@@ -97,14 +97,12 @@ def test_settings_of_daily_use_are_arguments_that_a_grid_names(texts):
     assert search.best_estimator_.classifier_.predict("red alpha").label in ("red", "green")
 
 
-@pytest.mark.parametrize("probe", [False, True])
-def test_texts_of_weight_zero_teach_nothing(probe, texts):
+def test_texts_of_weight_zero_teach_nothing(texts):
     """Half of the labels are wrong, and their texts have no weight."""
     wrong = np.arange(len(texts[0])) % 4 < 2
     swapped = {"red": "green", "green": "red"}
     labels = [swapped[label] if is_wrong else label for label, is_wrong in zip(texts[1], wrong, strict=True)]
-    settings = TINY | {"trainer.max_epochs": 8, "model.probe": probe, "model.trainable": "head" if probe else "all"}
-    estimator = TextClassifierEstimator(settings=settings)
+    estimator = TextClassifierEstimator(settings=TINY | {"trainer.max_epochs": 8})
     weighted = estimator.fit(texts[0], labels, sample_weight=~wrong).score(*texts)
     assert weighted > 0.9
     assert weighted > clone(estimator).fit(texts[0], labels).score(*texts) + 0.2
