@@ -41,18 +41,18 @@ def main(arguments: list[str]) -> None:
 def compare(first: Path, second: Path, as_json: bool, page: Path | None) -> None:
     """Prints the comparison of two runs, and writes it as a page."""
     from gpt_classifier.files import whole_file
+    from gpt_classifier.records import to_json
     from gpt_classifier.reporting.comparison import align_rows, build_comparison, compare_tests
     from gpt_classifier.reporting.render import render_html, render_terminal
     from gpt_classifier.reporting.saved import read_test
 
-    results = {"first": str(first), "second": str(second)} | compare_tests(
-        *align_rows(read_test(first), read_test(second))
-    )
+    tests = align_rows(read_test(first), read_test(second))
+    comparison = compare_tests(*tests, (str(first), str(second)))
     if as_json:
-        told = json.dumps(results, indent=2, ensure_ascii=False)
+        told = json.dumps(to_json(comparison), indent=2, ensure_ascii=False)
     else:
-        told = render_terminal(build_comparison(results), shutil.get_terminal_size().columns)
+        told = render_terminal(build_comparison(comparison), shutil.get_terminal_size().columns)
     print(told.encode("utf-8", "backslashreplace").decode())  # of a text with half a surrogate pair
     if page is not None:
         with whole_file(page) as path:
-            path.write_text(render_html(build_comparison(results)), encoding="utf-8", errors="backslashreplace")
+            path.write_text(render_html(build_comparison(comparison)), encoding="utf-8", errors="backslashreplace")
