@@ -12,7 +12,7 @@ import pytest
 from gpt_classifier.cli.main import main
 from gpt_classifier.experiments.study import figures, learning_curve
 from gpt_classifier.experiments.study.learning_curve import describe_curves, format_curves
-from gpt_classifier.experiments.study.plan import Row, Run, read_study, with_classical
+from gpt_classifier.experiments.study.plan import Row, Run, add_classical, read_study
 from gpt_classifier.experiments.study.runner import combine_results, read_results
 from gpt_classifier.experiments.study.table import build_table
 from gpt_classifier.reporting.plots import choose_ticks
@@ -301,15 +301,15 @@ def test_a_smoke_test_of_a_curve_runs_and_says_nothing(tmp_path, capsys):
 
 def test_a_study_with_classical_models_gets_no_others():
     study, _ = read_study(Path(__file__).parents[2] / "configs" / "study" / "questions.yaml")
-    assert with_classical(study) == study
+    assert add_classical(study) == study
 
 
 @pytest.mark.parametrize(
     ("fractions", "said"),
     [
-        (["0", "1"], "--fractions has 0, expected shares of the training rows above 0 and up to 1"),
-        (["0.5", "1.2"], "--fractions has 1.2, expected shares"),
-        (["0.5", "0.5"], "--fractions has 0.5 alone, expected two or more shares"),
+        (["0", "1"], "--fractions has 0, expected fractions of the training rows above 0 and up to 1"),
+        (["0.5", "1.2"], "--fractions has 1.2, expected fractions"),
+        (["0.5", "0.5"], "--fractions has 0.5 alone, expected two or more"),
         (["a few"], "invalid float value: 'a few'"),
     ],
 )

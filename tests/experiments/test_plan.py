@@ -1,4 +1,4 @@
-"""Reading a study: mistakes are one clear line, what counts more than what, and the rows that we ship can be built."""
+"""Reading a study: mistakes are one clear line, precedence of settings, and the built-in rows can be built."""
 
 import re
 from dataclasses import replace
@@ -85,19 +85,13 @@ def test_a_mistake_in_a_study_is_one_clear_line(study_file, changes, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "rows", "[1, 2]", "rows: [", "base: base.yaml", "\0"])
-def test_what_is_not_a_study_is_one_clear_line(study_file, content):
-    path = study_file(content)
-    with pytest.raises(InputError, match=r"study\.yaml") as error:
+@pytest.mark.parametrize("content", ["", "rows", "[1, 2]", "rows: [", "base: base.yaml", "\0", "missing", "folder"])
+def test_what_is_not_a_study_is_one_clear_line(study_file, tmp_path, content):
+    places = {"missing": tmp_path / "study.yaml", "folder": tmp_path}
+    path = places.get(content) or study_file(content)
+    with pytest.raises(InputError, match=str(path)) as error:
         read_study(path)
     assert "\n" not in str(error.value)
-
-
-def test_a_study_that_is_not_there_or_a_folder_is_one_clear_line(tmp_path):
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputError, match=str(path)) as error:
-            read_study(path)
-        assert "\n" not in str(error.value)
 
 
 def test_numbers_are_names_titles_and_keys(study_file):
@@ -115,29 +109,24 @@ def test_numbers_are_names_titles_and_keys(study_file):
         ("data: [1]", r"data of .*base.yaml is \[1\], expected keys with settings"),
         ("seed_everything: abc", "seed_everything of .*base.yaml is 'abc', expected a whole number"),
         ("seed_everything: null", "seed_everything of .*base.yaml is None, expected a whole number"),
+        ("", "has no keys"),
+        ("- 1", "has no keys"),
+        ("gpt2", "has no keys"),
     ],
 )
-def test_a_base_with_a_value_of_another_type_is_one_clear_line(study_file, content, said):
+def test_a_base_that_is_no_configuration_is_one_clear_line(study_file, content, said):
     path = study_file()
     (path.parent / "base.yaml").write_text(content)
     with pytest.raises(InputError, match=said):
         read_study(path)
 
 
-@pytest.mark.parametrize("content", ["", "- 1", "gpt2"])
-def test_a_base_that_is_no_configuration_is_one_clear_line(study_file, content):
-    path = study_file()
-    (path.parent / "base.yaml").write_text(content)
-    with pytest.raises(InputError, match="has no keys"):
-        read_study(path)
-
-
 def test_a_row_that_is_not_there_is_named_with_those_that_are(study_file):
     study, _ = read_study(study_file(rows=rows({}, {})))
     with pytest.raises(InputError, match="row 7, expected some of row 0, row 1"):
-        study.chosen(["row 1", "row 7"])
-    assert [row.name for row in study.chosen(["row 1"])] == ["row 1"]
-    assert len(study.chosen(None)) == 2
+        study.choose_rows(["row 1", "row 7"])
+    assert [row.name for row in study.choose_rows(["row 1"])] == ["row 1"]
+    assert len(study.choose_rows(None)) == 2
 
 
 # ---------------------------------------------------------------- fractions of the training rows
@@ -146,8 +135,8 @@ def test_a_row_that_is_not_there_is_named_with_those_that_are(study_file):
 def test_a_study_without_fractions_is_the_last_point_of_its_learning_curve():
     study = Study("base.yaml", [Row("a"), Row("b", classical="character_svm")])
     arguments = (study.rows, BASE, 2, 2, {"model.pooling": "mean"}, False)
-    before = study.runs(*arguments)
-    curve = study.runs(*arguments, [0.1, 0.5, 1.0])
+    before = study.plan_runs(*arguments)
+    curve = study.plan_runs(*arguments, [0.1, 0.5, 1.0])
     assert [run for run in curve if run.fraction == 1] == before
     assert len({run.key for run in curve}) == len(curve) == 3 * len(before)
     assert [run.settings.get(FRACTION) for run in curve[:12:4]] == [0.1, 0.5, None]
@@ -159,8 +148,8 @@ def test_a_fraction_set_twice_is_one_clear_line(where):
     base = BASE + ("data: {splitting: {train_fraction: 0.5}}\n" if where == "base" else "")
     study = Study("base.yaml", [Row("a", settings=half["row"])], settings=half["study"])
     with pytest.raises(InputError, match=r"--fractions sets .* and so does row a: leave out one"):
-        study.runs(study.rows, base, 1, 0, half["given"], False, [0.1, 1.0])
-    (run,) = study.runs(study.rows, base, 1, 0, half["given"], False)
+        study.plan_runs(study.rows, base, 1, 0, half["given"], False, [0.1, 1.0])
+    (run,) = study.plan_runs(study.rows, base, 1, 0, half["given"], False)
     assert run.fraction == 1
 
 
@@ -175,7 +164,7 @@ def test_file_names_of_runs_are_safe_and_differ():
 # ---------------------------------------------------------------- settings
 
 
-def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_than_the_study_and_the_base_least():
+def test_precedence_is_base_study_command_line_row_smoke_test():
     everywhere = ["study", "given", "row", "smoke", "row's smoke"]
     study = Study(
         base="",
@@ -190,11 +179,11 @@ def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_t
         smoke={"model.row's smoke": "row's smoke"},
     )
     given = dict.fromkeys(("model.given", "model.row", "model.smoke", "model.row's smoke"), "given")
-    (run,) = study.runs([row], BASE, 1, 0, given, smoke=True)
+    (run,) = study.plan_runs([row], BASE, 1, 0, given, smoke=True)
     assert run.settings == {f"model.{name}": name for name in everywhere}
     assert overrides(BASE, {"model.learning_rate": 0.1}) == {"model": {"learning_rate": 0.1}}
 
-    (run,) = study.runs([row], BASE, 1, 0, given, smoke=False)
+    (run,) = study.plan_runs([row], BASE, 1, 0, given, smoke=False)
     assert run.settings["model.smoke"] == run.settings["model.row's smoke"] == "row"
 
 
@@ -204,14 +193,14 @@ def test_smoke_counts_more_than_the_row_that_more_than_what_is_given_that_more_t
 def test_runs_of_all_seeds_and_folds_follow_the_seed_of_the_base():
     study = Study(base="", rows=[])
     network, classical = Row("a", "a title"), Row("b", "a title", classical="character_svm")
-    runs = study.runs([network, classical], BASE, 2, 3, {}, smoke=False)
+    runs = study.plan_runs([network, classical], BASE, 2, 3, {}, smoke=False)
     assert [(run.row, run.fold, run.seed) for run in runs] == [
         *(("a", fold, seed) for fold in range(3) for seed in (7, 8)),
-        *(("b", fold, 7) for fold in range(3)),  # chance plays no part in it
+        *(("b", fold, 7) for fold in range(3)),  # nothing is random in it
     ]
     assert {run.settings["data.splitting.folds"] for run in runs} == {3}
     assert [run.settings["data.splitting.fold"] for run in runs[:6]] == [0, 0, 1, 1, 2, 2]
-    assert study.runs([network], BASE, 1, 0, {}, smoke=False)[0].settings == {}
+    assert study.plan_runs([network], BASE, 1, 0, {}, smoke=False)[0].settings == {}
 
 
 def test_keys_of_runs_differ_whenever_anything_differs_that_matters():
@@ -234,7 +223,7 @@ def test_keys_of_runs_differ_whenever_anything_differs_that_matters():
     assert replace(run, settings=ordered).key == replace(run, settings=dict(reversed(ordered.items()))).key
 
 
-# ---------------------------------------------------------------- the studies that we ship
+# ---------------------------------------------------------------- built-in studies
 
 
 PUBLISHED = {  # train, val and test accuracy in percent, minutes: the 19 rows of the companion repository's table
@@ -268,26 +257,26 @@ def test_the_article_has_nineteen_rows_with_the_figures_that_were_published():
     assert all(len(row.published) == 4 for row in study.rows)
 
 
-def test_every_question_of_a_shipped_study_has_a_row():
+def test_every_question_of_a_built_in_study_has_a_row():
     for path in STUDIES.glob("*.yaml"):
         study, _ = read_study(path)
         assert {row.question for row in study.rows[1:]} - {None} == set(study.questions)
         assert study.rows[0].question is None
 
 
-def shipped():
+def built_in_runs():
     """The first row of each study, and nightly all rows."""
     for path in sorted(STUDIES.glob("*.yaml")):
         study, base = read_study(path)
         for row in study.rows:
             for smoke in (False, True):
-                (run,) = study.runs([row], base, 1, 0, {}, smoke)
+                (run,) = study.plan_runs([row], base, 1, 0, {}, smoke)
                 marks = [] if row is study.rows[0] else [pytest.mark.nightly, pytest.mark.ci]
                 yield pytest.param(run, id=f"{path.stem}-{row.name}{'-smoke' if smoke else ''}", marks=marks)
 
 
-@pytest.mark.parametrize("run", list(shipped()))
-def test_a_row_of_a_shipped_study_builds(run, tmp_path):
+@pytest.mark.parametrize("run", list(built_in_runs()))
+def test_a_row_of_a_built_in_study_builds(run, tmp_path):
     cli = build(run.base, run.settings, tmp_path)
     for key, value in run.settings.items():
         section, name = key.split(".", 1)

@@ -127,10 +127,10 @@ def test_the_monitor_of_the_models_is_what_settings_are_judged_by(search, tmp_pa
     assert yaml.safe_load((tmp_path / "best.yaml").read_text())["model"]["learning_rate"] == 1e-7
 
 
-def test_proposals_come_closer_to_the_best_than_chance_does(search, tmp_path, bowl):
+def test_proposals_come_closer_to_the_best_than_random_draws(search, tmp_path, bowl):
     assert search(tmp_path, "--trials=30", start=[]) == 0
     distances = [abs(math.log10(rate) + 4) for rate in bowl]
-    assert sum(distances[10:]) / 20 < sum(distances[:10]) / 10  # Optuna draws the first ten by chance
+    assert sum(distances[10:]) / 20 < sum(distances[:10]) / 10  # Optuna draws the first ten at random
 
 
 def test_settings_within_a_mapping_and_any_kind_of_choice_are_searched(search, tmp_path, monkeypatch):
@@ -395,11 +395,11 @@ def test_without_optuna_it_says_what_to_install(search, tmp_path, monkeypatch, c
     assert "gpt-classifier[search]" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- the searches that we ship
+# ---------------------------------------------------------------- built-in searches
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "search").glob("*.yaml")), ids=lambda path: path.name)
-def test_a_shipped_search_parses_and_tries_the_settings_of_its_base_first(path, tmp_path):
+def test_a_built_in_search_parses_and_tries_the_settings_of_its_base_first(path, tmp_path):
     search = read_search(path)
     check_space(search, tmp_path)
     (first,) = search.start

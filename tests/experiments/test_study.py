@@ -23,7 +23,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import build_baseline
 from gpt_classifier.experiments.study import figures, runner
-from gpt_classifier.experiments.study.job import Scored, _result, description, perform
+from gpt_classifier.experiments.study.job import Scored, build_result, describe_model, perform
 from gpt_classifier.experiments.study.plan import Question, Row, Run, read_study
 from gpt_classifier.experiments.study.runner import combine_results, read_results
 from gpt_classifier.experiments.study.sentences import answer_questions
@@ -312,7 +312,7 @@ def described(config, backbone=None, weights="pretrained", trainable="last_block
         if lora:
             model.add_lora(lora)
     settings = {"trainable": trainable, "lora": asdict(lora) if lora else None, "pooling": pooling}
-    return description(SimpleNamespace(model=model, hparams=settings), backbone, weights)
+    return describe_model(SimpleNamespace(model=model, hparams=settings), backbone, weights)
 
 
 def test_a_network_is_called_what_it_is():
@@ -346,7 +346,7 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     plan, base = read_study(study)
     given = {"model.gpt": {"n_layer": 1, "n_head": 1, "n_embd": 8, "context_length": 64}, "trainer.max_epochs": 1}
     rows = [plan.rows[0], plan.rows[1], plan.rows[3]]
-    runs = plan.runs(rows, base, 1, 0, given, smoke=False)
+    runs = plan.plan_runs(rows, base, 1, 0, given, smoke=False)
     found = {run.key: perform(run, tmp_path, tmp_path) | {"seed": run.seed, "peak_memory": 1} for run in runs}
     table = build_table(rows, combine_results(runs, found), plan.questions)
     trained = "GPT, 1 block x 8 channels, random weights, all layers, mean"
@@ -369,7 +369,7 @@ def test_a_study_of_texts_with_several_labels_is_refused(study, tmp_path):
     plan, base = read_study(study)
     (tmp_path / "rows.csv").write_text("text,label\na,x|y\nb,\nc,x\n")
     given = {"data.source": str(tmp_path / "rows.csv"), "data.multi_label": "|"}
-    for run in plan.runs([plan.rows[0], plan.rows[3]], base, 1, 0, given, smoke=False):
+    for run in plan.plan_runs([plan.rows[0], plan.rows[3]], base, 1, 0, given, smoke=False):
         with pytest.raises(InputError, match=r"a study compares models on one label a text: leave out data"):
             perform(run, tmp_path, tmp_path)
 
@@ -387,7 +387,7 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_texts_of_all_folds():
         by_seed.append(f1_score(labels, predicted, average="macro"))
         for fold, part in enumerate((slice(30), slice(30, None))):
             scored = Scored(labels[part], predicted[part], np.arange(60)[part], np.zeros(60)[part])
-            runs.append(result("", seed, fold=fold) | _result({"test": scored}, ["a", "b", "c"]))
+            runs.append(result("", seed, fold=fold) | build_result({"test": scored}, ["a", "b", "c"]))
             for split in ("train", "val"):
                 runs[-1]["accuracy"][split] = [1, 1]
     table = table_of(runs)
@@ -411,7 +411,7 @@ def test_recall_at_a_false_positive_rate_ranks_the_texts_of_all_folds(names):
         log_odds = scores if names[1] == "spam" else -scores
         for fold, part in enumerate((slice(700), slice(700, None))):
             scored = Scored(labels[part], labels[part], np.arange(1500)[part], log_odds[part])
-            runs.append(result("", seed, fold=fold) | _result({"test": scored}, names))
+            runs.append(result("", seed, fold=fold) | build_result({"test": scored}, names))
             runs[-1]["accuracy"] |= {split: [1, 1] for split in ("train", "val")}
     table = table_of(runs)
     line = table.iloc[0]

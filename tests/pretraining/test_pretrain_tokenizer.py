@@ -99,7 +99,7 @@ def test_in_a_learning_curve_a_row_pretrains_on_all_training_texts_and_learns_so
     settings |= {"model.weights": "random", "trainer.max_steps": 1, "trainer.accelerator": "cpu"}
     row = Row("first", settings=settings, pretrain={"trainer.max_steps": 1})
     labels = []
-    for run in Study("", [row], weights="last").runs([row], "{}", 1, 0, {}, False, [0.2, 1.0]):
+    for run in Study("", [row], weights="last").plan_runs([row], "{}", 1, 0, {}, False, [0.2, 1.0]):
         scratch = tmp_path / run.file_name
         scratch.mkdir()
         labels.append(job.perform(run, scratch, tmp_path)["accuracy"]["train"][1])

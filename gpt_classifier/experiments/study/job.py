@@ -48,14 +48,14 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
     if cli.datamodule.multi_label:
         raise InputError("a study compares models on one label a text: leave out data.multi_label, or use fit and test")
     if run.classical:
-        return _classical(run, cli)
+        return _train_classical(run, cli)
     if run.pretrain is None:
-        return _network(run, cli, scratch, logs)
-    asked, began = _settings(cli), time.perf_counter()
-    weights = str(_pretrained(run, asked, scratch / "pretrained"))
+        return _train_network(run, cli, scratch, logs)
+    asked, began = _list_settings(cli), time.perf_counter()
+    weights = str(_pretrain(run, asked, scratch / "pretrained"))
     seconds = time.perf_counter() - began
     learned = {"model.weights": weights, "data.tokenizer": weights}
-    result = _network(run, build(run.base, settings | learned, scratch), scratch, logs)
+    result = _train_network(run, build(run.base, settings | learned, scratch), scratch, logs)
     return result | {
         "seconds": result["seconds"] + seconds,
         "initial_weights": PRETRAINED,
@@ -64,7 +64,7 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
     }
 
 
-def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
+def _pretrain(run: Run, asked: Settings, folder: Path) -> Path:
     """The model folder of a network that learned the training texts of ``run``, whose settings are ``asked``."""
     assert run.pretrain is not None
     shared = {f"data.{name}" for name in signature(PretrainingData).parameters} - {"data.batch_size"}
@@ -77,9 +77,9 @@ def _pretrained(run: Run, asked: Settings, folder: Path) -> Path:
     return pretrain(folder, parse_yaml(base), changed, {"trainer": {"enable_progress_bar": False}})
 
 
-def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
+def _train_network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
     trainer, model, data = cli.trainer, cli.model, cli.datamodule
-    settings, weights = _settings(cli), model.hparams["weights"]
+    settings, weights = _list_settings(cli), model.hparams["weights"]
     trainer.loggers = [TensorBoardLogger(logs, name="", version=run.file_name, default_hp_metric=False)]
     best = BestCheckpoint()
     best.dirpath = str(scratch)  # by default beside the log
@@ -102,18 +102,18 @@ def _network(run: Run, cli: ClassifierCLI, scratch: Path, logs: Path) -> Result:
         logits, labels, rows = outputs.logits, outputs.labels, outputs.rows
         log_odds = (logits[:, 1] - logits[:, 0]).numpy()
         scores[name] = Scored(names[labels.numpy()], names[logits.argmax(-1).numpy()], rows.numpy(), log_odds)
-    return _result(scores, data.class_names) | {
+    return build_result(scores, data.class_names) | {
         "seconds": seconds,
         "epochs": trainer.current_epoch,
         "trainable": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
         "initial_weights": weights,
         "family": model.model.backbone.config.family,
-        "trained": description(model, settings["model.backbone"], weights),
+        "trained": describe_model(model, settings["model.backbone"], weights),
         "settings": settings,
     }
 
 
-def _classical(run: Run, cli: ClassifierCLI) -> Result:
+def _train_classical(run: Run, cli: ClassifierCLI) -> Result:
     assert run.classical is not None
     data = cli.datamodule
     data.prepare_data()
@@ -126,19 +126,19 @@ def _classical(run: Run, cli: ClassifierCLI) -> Result:
     for name in SPLITS:
         table = data.tables[name].sort_values("row", kind="stable")
         truth, predicted, rows = table["label"].to_numpy(), model.predict(table["text"]), table["row"].to_numpy()
-        scores[name] = Scored(truth, predicted, rows, _log_odds(model, table["text"]))
-    return _result(scores, sorted(model.classes_)) | {
+        scores[name] = Scored(truth, predicted, rows, _compute_log_odds(model, table["text"]))
+    return build_result(scores, sorted(model.classes_)) | {
         "seconds": seconds,
         "epochs": 0,
         "trainable": 0,
         "initial_weights": "",
         "family": "classical",
         "trained": run.classical.replace("_", " "),
-        "settings": {key: value for key, value in _settings(cli).items() if key.startswith("data.")},
+        "settings": {key: value for key, value in _list_settings(cli).items() if key.startswith("data.")},
     }
 
 
-def _log_odds(model: Any, texts: "pd.Series[str]") -> np.ndarray:
+def _compute_log_odds(model: Any, texts: "pd.Series[str]") -> np.ndarray:
     """Of the second of two classes, up to a constant factor; of more classes, the result means nothing."""
     if hasattr(model, "decision_function"):
         return model.decision_function(texts)
@@ -155,7 +155,7 @@ class Scored(NamedTuple):
     log_odds: np.ndarray  # of the second class, where there are two
 
 
-def _result(scores: dict[str, Scored], class_names: Sequence[str]) -> Result:
+def build_result(scores: dict[str, Scored], class_names: Sequence[str]) -> Result:
     labels, predicted, rows, log_odds = scores["test"]
     right = labels == predicted
     result: Result = {
@@ -177,7 +177,7 @@ def _result(scores: dict[str, Scored], class_names: Sequence[str]) -> Result:
 # ---------------------------------------------------------------- descriptions of models, for titles and comparisons
 
 
-def description(model: GPTClassifier, backbone: Any, weights: str) -> str:
+def describe_model(model: GPTClassifier, backbone: Any, weights: str) -> str:
     """The network and its trained parts in words, such as ``GPT-2 124M, last block, last token``.
 
     Args:
@@ -200,18 +200,18 @@ def description(model: GPTClassifier, backbone: Any, weights: str) -> str:
         parts.append("no causal mask")
     if weights != "pretrained":
         parts.append("random weights" if weights == "random" else f"weights of {weights}")
-    parts += [_trained_parts(policy, spec.lora), spec.pooling.replace("_", " ")]
+    parts += [_describe_trained(policy, spec.lora), spec.pooling.replace("_", " ")]
     return ", ".join(parts)
 
 
-def _trained_parts(policy: str | int, lora: LoRAConfig | None) -> str:
+def _describe_trained(policy: str | int, lora: LoRAConfig | None) -> str:
     if lora is not None:
         return f"{'DoRA' if lora.dora else 'LoRA'}, rank {lora.rank}, alpha {lora.alpha:g}"
     names = {0: "head only", "head": "head only", 1: "last block", "all": "all layers", "biases": "biases only"}
     return names.get(policy, f"last {policy} blocks" if str(policy).isdigit() else str(policy).replace("_", " "))
 
 
-def _settings(cli: ClassifierCLI) -> Settings:
+def _list_settings(cli: ClassifierCLI) -> Settings:
     """All settings of data, model and trainer by dotted key, defaults included."""
     sections = json.loads(cli.parser.dump(cli.config, format="json"))
     settings = {f"{s}.{key}": v for s in SECTIONS for key, v in by_dotted_key(s, sections[s]).items()}

@@ -94,9 +94,9 @@ class Run:
 
         A fraction of 1 changes no setting, so the runs of a study without fractions are points of its learning curve.
         """
-        facts = asdict(self)
-        del facts["fraction"]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        content = asdict(self)
+        del content["fraction"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
@@ -104,8 +104,8 @@ class Run:
         return quote_plus(str(self))
 
     def __str__(self) -> str:
-        share = "" if self.fraction == 1 else f"-fraction{self.fraction:g}"
-        return f"{self.row}{share}-seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
+        fraction = "" if self.fraction == 1 else f"-fraction{self.fraction:g}"
+        return f"{self.row}{fraction}-seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,14 @@ class Study:
     weights: str = "best"
     smoke: Settings = field(default_factory=dict)
 
-    def chosen(self, names: Sequence[str] | None) -> "list[Row]":
+    def choose_rows(self, names: Sequence[str] | None) -> "list[Row]":
         """The rows with these names in the study's order; all if None. Raises ``InputError`` for an unknown name."""
         known = [row.name for row in self.rows]
         if unknown := [name for name in names or [] if name not in known]:
             raise InputError(f"--rows has {', '.join(unknown)}, expected some of {', '.join(known)}")
         return [row for row in self.rows if names is None or row.name in names]
 
-    def runs(
+    def plan_runs(
         self,
         rows: Sequence[Row],
         base: str,
@@ -158,13 +158,13 @@ class Study:
             settings = self.settings | given | row.settings | (self.smoke | row.smoke if smoke else {})
             if fractions and FRACTION in of_base | settings.keys():
                 raise InputError(f"--fractions sets {FRACTION}, and so does row {row.name}: leave out one of them")
-            facts = (row.classical, self.weights, given, smoke, row.pretrain)
+            model = (row.classical, self.weights, given, smoke, row.pretrain)
             for fraction, fold in product(fractions or [1.0], range(folds) if folds else [None]):
                 parts: Settings = {"data.splitting.folds": folds, "data.splitting.fold": fold} if folds else {}
                 parts |= {FRACTION: fraction} if fraction < 1 else {}
-                most = 1 if row.classical else row.seeds or seeds  # classical models have no randomness
-                for seed in range(first_seed, first_seed + min(most, seeds)):
-                    runs.append(Run(row.name, seed, fold, base, settings | parts, *facts, fraction))
+                maximum = 1 if row.classical else row.seeds or seeds  # classical models have no randomness
+                for seed in range(first_seed, first_seed + min(maximum, seeds)):
+                    runs.append(Run(row.name, seed, fold, base, settings | parts, *model, fraction))
         return runs
 
 
@@ -208,7 +208,7 @@ def _check_study(study: Study, path: Path) -> None:
         if asked.first not in ("", *FAMILIES):
             raise InputError(f"first of question {key} of {path} is {asked.first!r}, expected {', '.join(FAMILIES)}")
         answering = [row for row in study.rows if row.question == key]
-        if asked.about and not any(concerns(asked.about, changes(row)) for row in answering):
+        if asked.about and not any(concerns(asked.about, find_changes(row)) for row in answering):
             raise InputError(f"question {key} of {path} is about {asked.about}, but none of its rows sets it")
     for i, row in enumerate(study.rows):
         if row.against not in (None, *names[:i]):
@@ -232,31 +232,33 @@ def _check_study(study: Study, path: Path) -> None:
     check_settings(study.smoke, f"smoke of {path}")
 
 
-def checked_fractions(given: Sequence[float]) -> list[float]:
+def check_fractions(given: Sequence[float]) -> list[float]:
     """The sizes of a learning curve in ascending order. Raises ``InputError`` for what is none."""
     fractions = sorted(set(given))
     if wrong := [fraction for fraction in fractions if not 0 < fraction <= 1]:
-        raise InputError(f"--fractions has {wrong[0]:g}, expected shares of the training rows above 0 and up to 1")
+        raise InputError(f"--fractions has {wrong[0]:g}, expected fractions of the training rows above 0 and up to 1")
     if len(fractions) == 1:
         raise InputError(
-            f"--fractions has {fractions[0]:g} alone, expected two or more shares; for a study with this share of the "
+            f"--fractions has {fractions[0]:g} alone, expected two or more; for a study with this fraction of the "
             f"training rows, give --{FRACTION} {fractions[0]:g}"
         )
     return fractions
 
 
-def chosen_rows(
+def read_rows(
     config: Path, names: Sequence[str] | None, fractions: Sequence[float], smoke: bool
 ) -> tuple[Study, str, list[Row]]:
     """A study's file as it is to be run: the study, its base configuration, and the rows of these names, or all.
 
     With ``fractions`` of the training rows there are classical models among them, and the file may be an ordinary
-    configuration too.
+    configuration too, of a study with this single row.
     """
-    plain = fractions and "rows" not in (read_yaml(config) or {})
-    study, base = of_configuration(config) if plain else read_study(config)
-    study = with_classical(study) if fractions else study
-    rows = study.chosen(names)
+    if fractions and "rows" not in (read_yaml(config) or {}):
+        study, base = Study(config.name, [Row(config.stem)]), read_base(config, config.name)
+    else:
+        study, base = read_study(config)
+    study = add_classical(study) if fractions else study
+    rows = study.choose_rows(names)
     if fractions and not any(row.classical for row in rows):
         rows += [row for row in study.rows if row.classical]
     if smoke:  # published scores mean nothing beside those of a tiny network
@@ -264,23 +266,16 @@ def chosen_rows(
     return study, base, rows
 
 
-def changes(row: Row) -> list[str]:
+def add_classical(study: Study) -> Study:
+    """The study, with two classical models if it has none, as a learning curve compares networks with them."""
+    if any(row.classical for row in study.rows):
+        return study
+    return replace(study, rows=[*study.rows, *(Row(name.replace("_", " "), classical=name) for name in BESIDE)])
+
+
+def find_changes(row: Row) -> list[str]:
     """Keys of all that the row changes: its settings, and ``pretrain`` if it has that."""
     return [*row.settings, *([] if row.pretrain is None else ["pretrain"])]
-
-
-def of_configuration(path: Path) -> tuple[Study, str]:
-    """A study of a single row, an ordinary configuration, and the contents of it."""
-    base = read_base(path, path.name)
-    return Study(path.name, [Row(path.stem)]), base
-
-
-def with_classical(study: Study) -> Study:
-    """The study, with two classical models if it has none, as a learning curve compares networks with them."""
-    missing = not any(row.classical for row in study.rows)
-    return replace(
-        study, rows=[*study.rows, *(Row(name.replace("_", " "), classical=name) for name in BESIDE if missing)]
-    )
 
 
 def concerns(key: str, others: Iterable[str]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_classifier.errors import InputError
-from gpt_classifier.experiments.study.plan import checked_fractions, chosen_rows
+from gpt_classifier.experiments.study.plan import check_fractions, read_rows
 from gpt_classifier.experiments.study.results import write_plan, write_results
 from gpt_classifier.experiments.study.runner import Runner, collect_results
 from gpt_classifier.training.overrides import Settings
@@ -34,9 +34,9 @@ def run_study(
     """
     if seeds < 1 or folds < 0 or folds == 1:
         raise InputError(f"--seeds is {seeds} and --folds {folds}: expected 1 seed or more, and 0 folds, 2 or more")
-    checked = checked_fractions(list(fractions))
-    study, base, chosen = chosen_rows(config, rows, checked, smoke)
-    runs = study.runs(chosen, base, seeds, folds, settings, smoke, checked)
+    checked = check_fractions(list(fractions))
+    study, base, chosen = read_rows(config, rows, checked, smoke)
+    runs = study.plan_runs(chosen, base, seeds, folds, settings, smoke, checked)
     folder = output or Path("checkpoints/study") / (config.stem + ("-smoke" if smoke else ""))
     runner = Runner(folder)
     write_plan(folder, study, chosen, runs)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gpt_classifier.data.writers import csv_lines
 from gpt_classifier.evaluation.metrics import count_found
-from gpt_classifier.experiments.study.plan import SPLITS, Question, Row, changes, concerns
+from gpt_classifier.experiments.study.plan import SPLITS, Question, Row, concerns, find_changes
 from gpt_classifier.statistics import resampling
 from gpt_classifier.statistics.intervals import Proportion, mean_accuracy
 from gpt_classifier.statistics.paired_tests import format_p_value, holm, paired_p_value
@@ -234,10 +234,10 @@ def _find_obstacle(row: Row, line: Line, rival: Row, first: Line, question: Ques
         return f"row {rival.name} has no result"
     if question.first and question.first != first.family:
         return f"row {rival.name} is {first.family}, not {question.first}"
-    different, own = _find_differences(line, first), set(changes(row))
+    different, own = _find_differences(line, first), set(find_changes(row))
     if "classical" in (line.family, first.family):  # its result depends on settings of the data only
         different = {key for key in different if key.startswith("data.")}
-        own |= set(changes(rival))
+        own |= set(find_changes(rival))
     if others := {key for key in different if not concerns(key, own)}:
         return f"it differs from row {rival.name} in {', '.join(sorted(others))} too"
     if line.family != "classical" and not concerns(question.about, different):
