@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datasets import SPLITS
-from gpt_classifier.data.values import names_of, texts_of
+from gpt_classifier.data.values import to_names, to_texts
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.text.tokenizers import tokenizer_named
 
@@ -50,18 +52,16 @@ class Sample:
 
     file: str
     rows: int  # number of rows of the file
-    columns: dict[str, Any]  # the sampled values by name, without columns that have one name
+    columns: dict[str, pd.Series]  # the sampled values by name, without columns that have one name
     names: list[str]
 
 
-def sample(file: str) -> Sample:
+def sample_rows(file: str) -> Sample:
     """Up to twice :data:`ROWS` rows of a file. Raises ``InputError`` if it cannot be read."""
-    import pandas as pd
-
     if datasets.is_named(file):
         raise InputError(f"{file} is a data set of the package, which has configurations for it: gpt-classifier --help")
     datasets.check_files(file)
-    kept: list[Any] = []
+    kept: list[pd.DataFrame] = []
     stride, rows = 1, 0
     for frame in readers.read_columns(file, None):
         kept.append(frame.iloc[-rows % stride :: stride])
@@ -74,64 +74,62 @@ def sample(file: str) -> Sample:
     return Sample(file, rows, values, names)
 
 
-def found_columns(seen: Sample, text_column: str | None = None, label_column: str | None = None) -> FoundColumns:
+def find_columns(sample: Sample, text_column: str | None = None, label_column: str | None = None) -> FoundColumns:
     """What the columns of a file are, unless they are given.
 
     Raises ``InputError`` if no column can be the text or the label.
     """
-    file, values = seen.file, seen.columns
-    for option, column in (("text", text_column), ("label", label_column)):
-        if column is not None and column not in values:
-            close = did_you_mean(column, values) or f"; the columns of {file} are {', '.join(seen.names)}"
-            raise InputError(f"--{option}_column is {column!r}{close}")
-    split = next((name for name, column in values.items() if _is_split(column)), None)
-    values = {name: column for name, column in values.items() if name != split or name in (text_column, label_column)}
+    file, columns = sample.file, sample.columns
+    for option, name in (("text", text_column), ("label", label_column)):
+        if name is not None and name not in columns:
+            close = did_you_mean(name, columns) or f"; the columns of {file} are {', '.join(sample.names)}"
+            raise InputError(f"--{option}_column is {name!r}{close}")
+    split, given = next(((name, splits) for name in columns if (splits := _find_splits(columns[name]))), (None, set()))
+    columns = {name: column for name, column in columns.items() if name != split or name in (text_column, label_column)}
     text = [] if text_column is None else [text_column]
-    if text_column is None:
-        others = {name: column for name, column in values.items() if name != label_column}
-        text = _text_columns(file, _readable(texts_of, others, file))
+    if not text:
+        text = _find_text_columns(file, _readable(to_texts, columns, [label_column], file))
     if label_column is None:
-        others = {name: column for name, column in values.items() if name not in text}
-        label_column = _label_column(file, _readable(names_of, others, file))
-    separator = _separator(read(names_of, values[label_column], label_column, file).dropna())
-    beside = {} if split else _beside(file, [*text, label_column])
-    given = {"train", *beside} if split is None else {"train", *_splits_in(seen.columns[split])}
-    return FoundColumns(text, label_column, separator, split, beside, given)
+        label_column = _find_label_column(file, _readable(to_names, columns, text, file))
+    separator = _find_separator(_read(to_names, columns[label_column], label_column, file).dropna())
+    beside = {} if split else _find_files_beside(file, [*text, label_column])
+    return FoundColumns(text, label_column, separator, split, beside, given or {"train", *beside})
 
 
-def texts_in(seen: Sample, found: FoundColumns) -> Any:
+def read_texts(sample: Sample, found: FoundColumns) -> pd.Series:
     """The texts of the sampled rows, those of several columns joined; without what is blank."""
-    columns = [read(texts_of, seen.columns[name], name, seen.file) for name in found.text]
-    joined = columns[0]
-    for column in columns[1:]:
+    joined, *others = (_read(to_texts, sample.columns[name], name, sample.file) for name in found.text)
+    for column in others:
         joined = (joined.fillna("") + "\n" + column.fillna("")).str.strip()
     return joined[joined != ""].dropna()
 
 
-def labels_in(seen: Sample, found: FoundColumns) -> Any:
+def read_labels(sample: Sample, found: FoundColumns) -> pd.Series:
     """The labels of the sampled rows, one by one where a text has several."""
-    labels = read(names_of, seen.columns[found.label], found.label, seen.file).dropna()
+    labels = _read(to_names, sample.columns[found.label], found.label, sample.file).dropna()
     if found.multi_label is not None:
         labels = labels.str.split(found.multi_label, regex=False).explode().str.strip()
     return labels[labels != ""]
 
 
-def read(how: Callable[..., list[str | None]], column: Any, name: str, file: str) -> Any:
+def _read(how: Callable[..., list[str | None]], column: pd.Series, name: str, file: str) -> pd.Series:
     """The column as texts, or names; what is blank is missing."""
     texts = how(column, lambda position: f"{name} in row {position} of {file}")
     return type(column)([text if text and not text.isspace() else None for text in texts], dtype=object)
 
 
-def _readable(how: Callable[..., list[str | None]], columns: dict[str, Any], file: str) -> dict[str, Any]:
-    """The columns of which all values are texts, or names, as ``how`` has it."""
-    found = {}
-    for name, column in columns.items():
+def _readable(
+    how: Callable[..., list[str | None]], columns: dict[str, pd.Series], others: Collection[str | None], file: str
+) -> dict[str, pd.Series]:
+    """The columns apart from ``others`` of which all values are texts, or names, as ``how`` has it."""
+    found: dict[str, pd.Series] = {}
+    for name in [name for name in columns if name not in others]:
         with suppress(InputError):
-            found[name] = read(how, column, name, file)
+            found[name] = _read(how, columns[name], name, file)
     return found
 
 
-def _text_columns(file: str, values: dict[str, Any]) -> list[str]:
+def _find_text_columns(file: str, values: dict[str, pd.Series]) -> list[str]:
     """The column with the longest texts on average, below one of titles if there is one.
 
     Among columns of similar length it is one with a typical name.
@@ -145,7 +143,7 @@ def _text_columns(file: str, values: dict[str, Any]) -> list[str]:
     return [*titles[:1], text]
 
 
-def _label_column(file: str, values: dict[str, Any]) -> str:
+def _find_label_column(file: str, values: dict[str, pd.Series]) -> str:
     """A column with few distinct values: one with a typical name, else the one with the fewest values."""
     candidates = []
     for name, column in values.items():
@@ -164,40 +162,30 @@ def _label_column(file: str, values: dict[str, Any]) -> str:
     return min(candidates)[2]
 
 
-def _separator(labels: Any) -> str | None:
+def _find_separator(labels: pd.Series) -> str | None:
     """What stands between labels in a column of class names, if that makes fewer names of them, none of them empty."""
     for separator in SEPARATORS:
         having = labels.str.contains(separator, regex=False)
-        if having.mean() < SEVERAL:
-            continue
-        parts = labels.str.split(separator, regex=False).explode().str.strip()
-        often = parts.value_counts()
-        # Between the labels of an answer stands |, which therefore is in none of their names.
-        fewer = len(often) < labels.nunique() and not any(name == "" or "|" in name for name in often.index)
-        fewer = fewer and bool((often > 1).mean() >= REPEATED)
+        counts = labels.str.split(separator, regex=False).explode().str.strip().value_counts()
+        # Between the labels of a prediction stands |, which therefore is in none of their names.
+        are_names = not any(name == "" or "|" in name for name in counts.index)
+        fewer = len(counts) < labels.nunique() and bool((counts > 1).mean() >= REPEATED)
         # A comma may well stand in a name: then most parts occur nowhere by themselves.
-        alone = set(labels[~having])
-        if fewer and (separator != "," or len(alone & set(often.index)) >= len(often) / 2):
+        alone = counts.index.isin(labels[~having])
+        if having.mean() >= SEVERAL and are_names and fewer and (separator != "," or alone.mean() >= 0.5):
             return separator
     return None
 
 
-def _splits_in(column: Any) -> set[str]:
-    """The splits that the values of a column name; empty if one of them names none."""
-    values = column.dropna()
-    if not all(isinstance(value, str) for value in values):
+def _find_splits(column: pd.Series) -> set[str]:
+    """The splits that all values of a column name, train and another one; empty if they name none."""
+    if column.isna().any() or not all(isinstance(value, str) for value in column):
         return set()
-    named = values.str.strip().str.lower().map(SPLITS)
-    return set() if not len(named) or named.isna().any() else set(named)
+    named = column.str.strip().str.lower().map(SPLITS)
+    return set(named) if not named.isna().any() and {"train"} < set(named) else set()
 
 
-def _is_split(column: Any) -> bool:
-    """Whether a column says in which split a row is: in train and in another one."""
-    splits = set() if column.isna().any() else _splits_in(column)
-    return "train" in splits and len(splits) > 1
-
-
-def _beside(file: str, columns: list[str]) -> dict[str, str]:
+def _find_files_beside(file: str, columns: list[str]) -> dict[str, str]:
     """The files of val and test beside one of train, that have the same columns: ``test.csv`` beside ``train.csv``."""
     path, found = Path(file), dict[str, str]()
     for word, split in SPLITS.items():
@@ -215,11 +203,11 @@ def _beside(file: str, columns: list[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- for a command line
 
 
-def found_options(words: Sequence[str]) -> list[str]:
-    """What is found out about the file of ``--data.source=FILE``, where no configuration says it.
+def find_options(words: Sequence[str]) -> list[str]:
+    """The settings that are found for the file of ``--data.source=FILE``, where no configuration has them.
 
-    It is an option, which those of the command line replace. Without a copy of GPT-2's tokenizer, and without a network
-    to fetch it from, one is learned from the rows.
+    They are one option, which those of the command line replace. Without a copy of GPT-2's tokenizer, and without a
+    connection to fetch it, one is trained on the rows.
     """
     files = [word.partition("=")[2] for word in words if word.startswith("--data.source=")]
     named = {word.partition("=")[0].removeprefix("--data.") for word in words if word.startswith("-")}
@@ -227,7 +215,7 @@ def found_options(words: Sequence[str]) -> list[str]:
         return []
     settings: dict[str, Any] = {}
     with suppress(InputError):  # of what is wrong with the file, reading it has more to say
-        settings = found_columns(sample(files[-1])).settings()
+        settings = find_columns(sample_rows(files[-1])).settings()
     if "splitting.folds" in named:  # which divide a single source
         settings = {name: value for name, value in settings.items() if not name.endswith(("_source", "splitting"))}
     if named & {"val_source", "test_source"}:  # in place of a column that divides the rows

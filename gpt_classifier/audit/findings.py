@@ -1,26 +1,16 @@
-"""Turns facts about labelled texts into findings: a sentence, its rows and a fix."""
+"""Finds in the statistics of labelled rows what speaks against training on them: a sentence, its rows and a fix."""
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
-from gpt_classifier.audit.counts import (
-    COVERED,
-    DEPTH,
-    GIVEN_AWAY,
-    Rows,
-    Telling,
-    percentiles,
-    with_label,
-    with_swallowed_rows,
-)
-from gpt_classifier.data.encoding import Encoding
+from gpt_classifier.audit.leakage import AVOIDED, COVERED, find_class_characters
+from gpt_classifier.audit.statistics import DEPTH, Options, Rows, Statistics, count_percentiles, with_keys, with_label
 from gpt_classifier.data.labels import is_multi_label
-from gpt_classifier.text.bpe import TrainTokenizer
 
 Severity = Literal["warning", "note"]
 
@@ -44,8 +34,7 @@ MARKUP = (
 )
 MARKUP_ADVICE = "take them out, for example with Python's html.unescape, if the texts to classify have none"
 CORRECT = "correct them in the file"
-
-Options = Mapping[str, Any]  # settings of the data by name, such as {"splitting.folds": 5}
+GROUPED: Options = {"split": "grouped"}
 
 
 @dataclass(frozen=True)
@@ -81,218 +70,249 @@ class Finding:
         return "; ".join(parts + [f"{self.count:,} in all"] * (self.count > len(self.rows)))
 
 
-def of_lines(rows: Rows, files: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Lines of the files that did not become rows of their own."""
+def count_phrase(count: int, phrase: str) -> str:
+    """A phrase about a number ``#`` of things, with ``{one|many}`` where that makes a difference.
+
+    >>> count_phrase(1, "# text{|s} {is|are} long"), count_phrase(2000, "# text{|s} {is|are} long")
+    ('1 text is long', '2,000 texts are long')
+    """
+    return re.sub(r"\{(.*?)\|(.*?)\}", r"\1" if count == 1 else r"\2", phrase).replace("#", f"{count:,}", 1)
+
+
+def _find(
+    kind: str, severity: Severity, sentence: str, rows: Rows, setting: str = "", *options: Options
+) -> Iterator[Finding]:
+    """A finding on these rows, none without rows; a sentence with ``#`` at its beginning is about their number."""
+    if len(rows):
+        sentence = count_phrase(len(rows), sentence) if sentence.startswith("#") else sentence
+        yield Finding(kind, severity, sentence, len(rows), _first(rows), setting, options)
+
+
+def _first(rows: Rows) -> tuple[Row, ...]:
+    return tuple(Row(str(split), int(row)) for split, row in rows[["split", "row"]].head(SHOWN).to_numpy())
+
+
+def name_classes(names: Sequence[str], verb: bool = False) -> str:
+    """The first few classes, with "has" or "have" where a ``verb`` follows."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    verbs = f" {'have' if len(names) > 1 else 'has'}" if verb else ""
+    return f"class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:SHOWN]))}{more}{verbs}"
+
+
+# ---------------------------------------------------------------- rows and labels
+
+
+def find_lost_rows(statistics: Statistics) -> Iterator[Finding]:
+    """That a fit would refuse the rows, lines of the files that did not become rows of their own, and missing cells."""
+    if statistics.refusal:
+        yield Finding("refused", "warning", f"a fit would stop here: {statistics.refusal}")
+    rows, files, empty = statistics.all_rows, statistics.files, statistics.data.preparation.empty
     several = rows[rows["text"].str.contains("\n", regex=False)]
-    swallowed = with_swallowed_rows(several, list(rows["label"].explode().dropna().unique()))
-    what = f"{counted(len(swallowed), 'text holds', 'texts hold')} further rows of the file, behind a quotation mark"
+    # A line that begins or ends with a label is a row; a number after a line end and before a comma is ordinary text.
+    labels = rows["label"].explode().dropna().unique()
+    names = "|".join(re.escape(label) for label in labels[:1000] if label and not label.isdigit())
+    swallowed = several["text"].str.contains(rf'\n"?(?:{names})"?[\t,;|]|[\t,;|]"?(?:{names})"?\r?\n') & bool(names)
+    what = "# text{|s} hold{s|} further rows of the file, behind a quotation mark"
     fix = "close or double the quotation marks in the file, or save it as .tsv or .jsonl"
-    yield from _finding("swallowed_rows", "warning", what, swallowed, fix, {"split": "grouped"})
-    lines = [fact["lines"] for fact in files]
+    yield from _find("swallowed_rows", "warning", what, several[swallowed], fix, GROUPED)
+    lines = sum(file.lines or 0 for file in files)
     within = sum(bool(line.strip("\r")) for text in several["text"] for line in text.split("\n")[1:-1])
-    if lines and None not in lines and sum(lines) not in (len(rows), len(rows) + len(several) + within):
-        became = f"{sum(lines):,} lines with content became {len(rows):,} rows"
-        what = f"{became}, which texts of several lines do not explain"
+    is_known = files and all(file.lines is not None for file in files)
+    if is_known and lines not in (len(rows), len(rows) + len(several) + within):
+        what = f"{lines:,} lines with content became {len(rows):,} rows, which texts of several lines do not explain"
         fix = "look for fields of several lines, or a quotation mark that is never closed"
         yield Finding("lines", "note", what, len(several), _first(several), fix)
-
-
-def of_empty_texts(rows: Rows, empty: str) -> Iterator[Finding]:
-    """Rows without text, and what happens to them."""
-    blank = rows[rows["text"].str.strip() == ""]
+    blank, unlabelled = rows[rows["text"].str.strip() == ""], rows[rows["label"] == ""]
     null = int(blank["null"].sum())
-    what = f"{counted(len(blank), 'row has', 'rows have')} no text"
-    what += f" ({null:,} null, {len(blank) - null:,} empty or white space)"
+    what = f"# row{{|s}} {{has|have}} no text ({null:,} null, {len(blank) - null:,} empty or white space)"
     if empty == "drop":
-        yield from _finding("dropped_texts", "note", f"{what}; dropped", blank)
+        yield from _find("dropped_texts", "note", f"{what}; dropped", blank)
     else:
         what += "; trained on and scored" if empty == "keep" else ""
-        yield from _finding("empty", "warning", what, blank, "", {"empty": "drop"})
+        yield from _find("empty", "warning", what, blank, "", {"empty": "drop"})
+    fix = "label them, or take them out"
+    yield from _find("unlabelled", "warning", "# row{|s} {has|have} no label", unlabelled, fix)
 
 
-def of_characters(rows: Rows, encodings: Sequence[str]) -> Iterator[Finding]:
-    """Characters that point to a wrong encoding, of files that may be in one of these."""
+def find_odd_characters(statistics: Statistics) -> Iterator[Finding]:
+    """Characters that point to a wrong encoding, and markup."""
+    rows = statistics.in_files(statistics.rows)
     for kind, (severity, pattern, what) in CHARACTERS.items():
         found = rows[rows["text"].str.contains(pattern)]
-        sentence = f"{counted(len(found), 'text', 'texts')} with {what}"
-        fix = "correct them in the file, or save it anew from its origin"
-        options = [{"file_format.encoding": encoding} for encoding in encodings]
-        yield from _finding(kind, severity, sentence, found, fix, *options)
+        options = [{"file_format.encoding": encoding} for encoding in statistics.encodings] if len(found) else []
+        fix = f"{CORRECT}, or save it again from its origin"
+        yield from _find(kind, severity, f"# text{{|s}} with {what}", found, fix, *options)
     found = rows[rows["text"].str.contains(MARKUP)]
-    what = f"{counted(len(found), 'text has', 'texts have')} entities or tags of HTML, such as &amp; or <br />"
-    yield from _finding("markup", "note", what, found, MARKUP_ADVICE)
+    what = "# text{|s} {has|have} entities or tags of HTML, such as &amp; or <br />"
+    yield from _find("markup", "note", what, found, MARKUP_ADVICE)
 
 
-def of_unlabelled(rows: Rows) -> Iterator[Finding]:
-    """Rows without label."""
-    missing = rows[rows["label"] == ""]
-    what = f"{counted(len(missing), 'row has', 'rows have')} no label"
-    yield from _finding("unlabelled", "warning", what, missing, "label them, or take them out")
-
-
-def of_labels(rows: Rows) -> Iterator[Finding]:
+def find_similar_names(statistics: Statistics) -> Iterator[Finding]:
     """Class names that differ in case or white space only."""
+    rows = statistics.in_files(statistics.rows)
     counts = rows["label"].explode().value_counts(sort=False).drop("", errors="ignore")
     for _, alike in counts.groupby(lambda name: " ".join(name.lower().split()), sort=False):
         rarer = alike.sort_values(ascending=False, kind="stable").index[1:]
         what = f"the classes {', '.join(map(repr, alike.index))} differ in case or white space only"
-        yield from _finding("class_names", "warning", what, with_label(rows, rarer), CORRECT)
+        yield from _find("class_names", "warning", what, with_label(rows, rarer), CORRECT)
 
 
-def of_distinct_texts(rows: Rows, needed: int, rare_classes: str) -> Iterator[Finding]:
-    """Texts with more than one label, and classes with fewer than ``needed`` texts; near-duplicates count as one."""
+def find_conflicts_and_rare_classes(statistics: Statistics) -> Iterator[Finding]:
+    """Texts with more than one label, and classes with too few texts; near-duplicates count as one."""
+    rows, parts, rare_classes = statistics.all_rows, statistics.parts, statistics.data.preparation.rare_classes
+    rows = with_keys(rows[(rows["label"] != "") & (rows["text"].str.strip() != "")])
     conflicting = rows[rows.groupby("key")["label"].transform("nunique") > 1]
     keys, distinct = pd.factorize(conflicting["key"])
     multi_label = is_multi_label(rows["label"])
     several = "labels that differ" if multi_label else "more than one label"
-    what = f"{counted(len(distinct), 'text has', 'texts have')} {several}, near-duplicates counting as one"
+    what = count_phrase(len(distinct), f"# text{{|s}} {{has|have}} {several}, near-duplicates counting as one")
     conflicting = conflicting.iloc[keys.argsort(kind="stable")]  # rows of one text side by side
-    yield from _finding("label_conflicts", "warning", what, conflicting, CORRECT)
+    yield from _find("label_conflicts", "warning", what, conflicting, CORRECT)
     counts = rows.explode("label").groupby("label")["key"].nunique()
-    rare = list(counts.index[counts < needed])
-    what = f"{_classes(rare)} {'have' if len(rare) > 1 else 'has'} too few distinct texts for {needed} splits"
+    rare = list(counts.index[counts < parts])
+    what = f"{name_classes(rare, verb=True)} too few distinct texts for {parts} splits"
     if rare_classes != "error":
         become = {"drop": "dropped", "merge": "merged"}[rare_classes]
-        yield from _finding(f"{become}_classes", "note", f"{what}; {become}", with_label(rows, rare))
+        yield from _find(f"{become}_classes", "note", f"{what}; {become}", with_label(rows, rare))
         return
     fix = "add rows, or take the labels out" if multi_label else "add rows"
     options = [{"rare_classes": "drop"}, {"rare_classes": "merge"}]
-    yield from _finding("rare_classes", "warning", what, with_label(rows, rare), fix, *options)
+    yield from _find("rare_classes", "warning", what, with_label(rows, rare), fix, *options)
 
 
-def of_class_sizes(rows: Rows, names: Sequence[str], balance: str, folds: int) -> Iterator[Finding]:
-    """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes.
-
-    With ``folds``, each row is scored once.
-    """
+def find_class_sizes(statistics: Statistics) -> Iterator[Finding]:
+    """Classes that a split lacks, classes that are too small to be scored, and classes of very unequal sizes."""
+    rows, names, folds = statistics.rows, statistics.class_names, statistics.data.splitting.folds
     sizes = {str(split): part["label"].explode().value_counts() for split, part in rows.groupby("split", sort=False)}
-    for split, of_split in sizes.items():
-        absent = [name for name in names if name not in of_split]
-        what = f"no {split} row is of {_classes(absent)}"
-        elsewhere = with_label(rows, absent)
-        yield from _finding("absent_classes", "warning", what, elsewhere, f"add {split} rows", {"split": "grouped"})
+    for split, counts in sizes.items():
+        absent = [name for name in names if name not in counts]
+        what, fix = f"no {split} row is of {name_classes(absent)}", f"add {split} rows"
+        yield from _find("absent_classes", "warning", what, with_label(rows, absent), fix, GROUPED)
         if split == ("test" if "test" in sizes else "val"):
-            scored, kind = (rows, "") if folds else (rows[rows["split"] == split], f"{split} ")
-            of_scored = scored["label"].explode().value_counts()
-            few = [name for name in names if of_scored.get(name, FEW) < FEW]
-            what = f"{_classes(few)} {'have' if len(few) > 1 else 'has'} fewer than {FEW} {kind}rows to be scored on"
-            of_these, fix = with_label(scored, few), f"add {kind}rows"
-            yield from _finding("small_classes", "warning", what, of_these, fix, {"splitting.folds": 5})
+            scored, kind = (rows, "") if folds else (rows[rows["split"] == split], f"{split} ")  # folds score each row
+            counts = scored["label"].explode().value_counts()
+            few = [name for name in names if counts.get(name, FEW) < FEW]
+            what = f"{name_classes(few, verb=True)} fewer than {FEW} {kind}rows to be scored on"
+            small, fix = with_label(scored, few), f"add {kind}rows"
+            yield from _find("small_classes", "warning", what, small, fix, {"splitting.folds": 5})
     largest, smallest = (sizes["train"].max(), sizes["train"].min()) if "train" in sizes else (0, 0)
-    if balance == "none" and largest > 5 * smallest:
+    if statistics.data.preparation.balance == "none" and largest > 5 * smallest:
         what = f"the largest class has {largest:,} training rows, the smallest {smallest:,}"
         options = ({"balance": "class_weights"}, {"balance": "undersample"})
         yield Finding("unequal_classes", "note", what, options=options)
 
 
-def of_duplicates(rows: Rows, divided: str | None, group_column: str | None) -> Iterator[Finding]:
-    """Duplicates and similar texts within splits and across them; ``rows`` are marked.
+# ---------------------------------------------------------------- texts
 
-    ``divided`` is how the rows were divided, None where they came in splits.
-    """
+
+def find_duplicates(statistics: Statistics) -> Iterator[Finding]:
+    """Duplicates and similar texts within splits and across them."""
+    rows, data = statistics.marked, statistics.data
     for name, part in rows.groupby("split", sort=False):
-        size = f"{len(part):,} {name}"
         repeated, exact, near, similar = (part[part[what]] for what in ("repeated", "exact", "near", "similar"))
-        what = f"{len(repeated):,} of {size} rows {verb(repeated, 'repeats', 'repeat')} an earlier one"
-        what += ", near-duplicates included"
-        fix = "they stay on one side" if divided == "grouped" else ""
-        yield from _finding("copies_inside", "note", what, repeated, fix)
+        what = f"# of {len(part):,} {name} rows repeat{{s|}} an earlier one, near-duplicates included"
+        stay = statistics.is_divided and data.preparation.split == "grouped"
+        yield from _find("copies_inside", "note", what, repeated, "they stay on one side" if stay else "")
         if name == "train":
             continue
-        are = verb(near, "is a near-duplicate", "are near-duplicates")
-        what = f"{len(near):,} of {size} texts {are} of training texts"
+        what = f"# of {len(part):,} {name} texts {{is a near-duplicate|are near-duplicates}} of training texts"
         what += f", {len(exact):,} of them exact copies" if len(exact) else ""
         fix = "take them out of the one split or the other"
-        yield from _finding("copies_across", "warning", what, near, fix, {"split": "grouped"})
+        yield from _find("copies_across", "warning", what, near, fix, GROUPED)
         further = "further " if len(near) else ""
-        shares = verb(similar, "text shares most of its", "texts share most of their")
-        what = f"{len(similar):,} {further}{name} {shares} wording with training texts"
-        fix = ""
-        if divided and group_column is None:
-            fix = "if a column says what such texts have in common, name it with --data.splitting.group_column"
-        many = len(similar) >= 0.05 * len(part)
-        yield from _finding("similar_across", "warning" if many else "note", what, similar, fix)
-    both = rows[rows["near_val"]]
-    what = (
-        f"{len(both):,} test {verb(both, 'text is a near-duplicate', 'texts are near-duplicates')} of validation texts"
-    )
-    yield from _finding("copies_val_test", "note", what, both, "", {"split": "grouped"})
+        what = f"# {further}{name} text{{|s}} share{{s|}} most of {{its|their}} wording with training texts"
+        fix = "if a column says what such texts have in common, name it with --data.splitting.group_column"
+        fix = fix if statistics.is_divided and data.splitting.group_column is None else ""
+        severity: Severity = "warning" if len(similar) >= 0.05 * len(part) else "note"
+        yield from _find("similar_across", severity, what, similar, fix)
+    what = "# test text{|s} {is a near-duplicate|are near-duplicates} of validation texts"
+    yield from _find("copies_val_test", "note", what, rows[rows["near_val"]], "", GROUPED)
     within = rows[(rows["split"] == "train") & rows["similar"] & ~rows["repeated"]]
-    shares = verb(within, "text shares most of its", "texts share most of their")
-    what = f"{len(within):,} distinct training {shares} wording with an earlier one"
-    yield from _finding("similar_inside", "note", what, within)
+    what = "# distinct training text{|s} share{s|} most of {its|their} wording with an earlier one"
+    yield from _find("similar_inside", "note", what, within)
 
 
-def of_lengths(rows: Rows, limit: int, encoding: Encoding, context: int | None) -> Iterator[Finding]:
-    """Truncated texts; ``rows`` are measured.
-
-    Args:
-        rows: All rows, with their number of tokens.
-        limit: Maximum number of tokens of a text, which padding to a smaller width may lower.
-        encoding: The settings of tokens.
-        context: Maximum number of tokens that the network reads; None if no network is known.
-    """
+def find_truncated_texts(statistics: Statistics) -> Iterator[Finding]:
+    """Texts that are longer than what the network reads of them."""
+    encoding, limit, context = statistics.data.encoding, statistics.max_length, statistics.context
     if encoding.windows is not None:
         return
+    rows = statistics.in_files(statistics.measured)
     truncated = rows[rows["tokens"] > limit]
     share = len(truncated) / max(1, len(rows))
-    are = verb(truncated, "is", "are")
-    what = f"{len(truncated):,} of {len(rows):,} texts ({share:.1%}) {are} truncated to {limit:,} tokens"
-    needed = [-(-percentiles(rows["tokens"])[percentile] // 32) * 32 for percentile in (100, 99)]
-    rooms = dict.fromkeys(min(room, context or room) for room in needed)  # multiples of 32 suit the hardware
-    options: list[dict[str, Any]] = [{"max_length": room} for room in rooms if room > encoding.max_length]
+    what = f"# of {len(rows):,} texts ({share:.1%}) {{is|are}} truncated to {limit:,} tokens"
+    percentiles = count_percentiles(rows["tokens"])
+    rounded = [-(-percentiles[percentile] // 32) * 32 for percentile in (100, 99)]  # multiples of 32 suit the hardware
+    lengths = dict.fromkeys(min(length, context or length) for length in rounded)
+    options: list[Options] = [{"max_length": length} for length in lengths if length > encoding.max_length]
     if limit < encoding.max_length:
         wider = {"batching.pad_to": "longest"}
-        options = [wider, *(wider | option for option in options)]
+        options = [wider, *({**wider, **option} for option in options)]
     options.append({"windows.stride": max(1, limit // 2)})
-    fix = "shorten them in the file"
-    yield from _finding("truncated", "warning" if share >= 0.01 else "note", what, truncated, fix, *options)
+    severity: Severity = "warning" if share >= 0.01 else "note"
+    yield from _find("truncated", severity, what, truncated, "shorten them in the file", *options)
 
 
-def of_scripts(rows: Rows, shares: Mapping[str, float], tokenizer: str | TrainTokenizer) -> Iterator[Finding]:
-    """Letters that GPT-2 encodes badly, and texts in another script than most; ``rows`` have their main ``script``."""
-    if shares and tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
+def find_scripts(statistics: Statistics) -> Iterator[Finding]:
+    """Letters that GPT-2 encodes badly, and texts in another script than most."""
+    shares = statistics.scripts
+    if shares and statistics.data.tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
         fix = "a network of the language with --model.backbone"
         yield Finding("foreign_script", "warning", what, setting=fix)
     usual = [*list(shares)[:1], *(name for name, share in shares.items() if share >= 0.1)]
+    rows = statistics.in_files(statistics.marked)
     other = rows[~rows["script"].isin([*usual, ""])]
     named = ", ".join(f"{count:,} {name}" for name, count in other["script"].value_counts().head(SHOWN).items())
-    what = f"{counted(len(other), 'text is', 'texts are')} mostly in another script than the rest: {named}"
-    yield from _finding("other_script", "note", what, other)
+    what = f"# text{{|s}} {{is|are}} mostly in another script than the rest: {named}"
+    yield from _find("other_script", "note", what, other)
 
 
-def of_trivial_models(accuracies: Mapping[str, float], scored: str) -> Iterator[Finding]:
-    """The first model on lengths that avoids most errors of the most frequent class."""
+def find_telling_lengths(statistics: Statistics) -> Iterator[Finding]:
+    """The first baseline on lengths that avoids most errors of the most frequent class."""
+    accuracies, scored = statistics.baselines
+    errors = 1 - accuracies.get("nothing", 1.0)
     for features, accuracy in accuracies.items():
-        errors = 1 - accuracies["nothing"]
-        if errors and accuracy - accuracies["nothing"] >= GIVEN_AWAY * errors:
-            model = f"a decision tree of depth {DEPTH} on {features} alone"
-            what = f"{model} scores {accuracy:.2%} of the {scored} rows"
+        if errors and accuracy - accuracies["nothing"] >= AVOIDED * errors:
+            what = f"a decision tree of depth {DEPTH} on {features} alone scores {accuracy:.2%} of the {scored} rows"
             fix = "compare every score with it, or look for how the classes were collected"
             yield Finding("length_tells", "warning", what, setting=fix)
             return
 
 
-def of_words(revealing: Sequence[tuple[pd.DataFrame, Rows]]) -> Iterator[Finding]:
-    """Words that reveal a class, for the first few classes."""
-    for words, rows in revealing[:SHOWN]:
-        first = str(words["word"].iloc[0])
-        word, *others = map(repr, words["word"].head(SHOWN + 1))
-        label, precision, coverage = words[["label", "precision", "coverage"]].iloc[0]
-        more = f", as do {', '.join(others)}" if others else ""
-        is_label = _looks_like_a_label(first, str(label))  # else it is a fact about the language of the class
-        tells = f"gives the class {label!r} away" if is_label else f"tells the class {label!r}"
-        what = (
-            f"the word {word} {tells}{more}: {precision:.1%} of the training "
-            f"texts with it are of this class, {coverage:.1%} of the class have it"
+def find_leakage(statistics: Statistics) -> Iterator[Finding]:
+    """Characters and words that reveal a class, for the first few of them.
+
+    Characters that nobody sees and words that look like labels are leaks; others are a property of the class.
+    """
+    for each in find_class_characters(statistics.training)[:SHOWN]:
+        name = unicodedata.name(each.character, "").lower()
+        named = f"U+{ord(each.character):04X}" + (f" ({name})" if name else "")
+        stands = (
+            f"in {each.share:.1%} of the texts of {name_classes(each.classes)}, and in {each.others:.1%} of all others"
         )
-        if not is_label:
-            yield from _finding("telling_word", "note", what, rows)
-            continue
-        fix = "take labels and whatever stands for them out of the texts"
+        rows = statistics.in_files(each.rows)
+        if each.is_invisible:
+            what = f"the character {named}, which nobody sees, stands {stands}"
+            fix = "take it out of the texts, and look for how these classes were collected"
+            yield from _find("leaking_character", "warning", what, rows, fix)
+        else:
+            yield from _find("telling_character", "note", f"the character {named} stands {stands}", rows)
+    for words, rows in statistics.class_words[1][:SHOWN]:
+        (label, precision, coverage), rows = (
+            words[["label", "precision", "coverage"]].iloc[0],
+            statistics.in_files(rows),
+        )
+        word, *others = map(repr, words["word"].head(SHOWN + 1))
+        more = f", as do {', '.join(others)}" if others else ""
+        is_label = _looks_like_a_label(words["word"].iloc[0], label)
+        tells = f"gives the class {label!r} away" if is_label else f"tells the class {label!r}"
+        what = f"the word {word} {tells}{more}: {precision:.1%} of the training texts with it are of this class, "
+        what += f"{coverage:.1%} of the class have it"
         # The name of a class, such as "tech", may well stand in some of its texts: a note.
-        yield from _finding("leaking_word", "warning" if coverage >= COVERED else "note", what, rows, fix)
+        severity: Severity = "warning" if is_label and coverage >= COVERED else "note"
+        fix = "take labels and whatever stands for them out of the texts" if is_label else ""
+        yield from _find("leaking_word" if is_label else "telling_word", severity, what, rows, fix)
 
 
 def _looks_like_a_label(word: str, label: str) -> bool:
@@ -302,44 +322,14 @@ def _looks_like_a_label(word: str, label: str) -> bool:
     return word in label.lower().split() or any(part in word for part in parts) or any(map(str.isdigit, word))
 
 
-def of_class_characters(found: Sequence[Telling]) -> Iterator[Finding]:
-    """Characters that give classes away: a warning of those that nobody sees, and only a fact of others."""
-    for each in found[:SHOWN]:
-        name = unicodedata.name(each.character, "").lower()
-        named = f"U+{ord(each.character):04X}" + (f" ({name})" if name else "")
-        hidden = ", which nobody sees," if each.is_invisible else ""
-        what = (
-            f"the character {named}{hidden} stands in {each.share:.1%} of the texts of {_classes(each.classes)}, "
-            f"and in {each.others:.1%} of all others"
-        )
-        if each.is_invisible:
-            fix = "take it out of the texts, and look for how these classes were collected"
-            yield from _finding("leaking_character", "warning", what, each.rows, fix)
-        else:
-            yield from _finding("telling_character", "note", what, each.rows)
-
-
-def _finding(
-    kind: str, severity: Severity, sentence: str, rows: Rows, setting: str = "", *options: Options
-) -> list[Finding]:
-    """A finding on these rows, or none if there are no rows."""
-    return [Finding(kind, severity, sentence, len(rows), _first(rows), setting, options)] if len(rows) else []
-
-
-def _first(rows: Rows) -> tuple[Row, ...]:
-    return tuple(Row(str(split), int(row)) for split, row in rows[["split", "row"]].head(SHOWN).to_numpy())
-
-
-def verb(rows: Rows, one: str, many: str) -> str:
-    """The words that go with this number of rows."""
-    return one if len(rows) == 1 else many
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """A number with its noun: ``1 text``, ``2 texts``."""
-    return f"{count:,} {one if count == 1 else many}"
-
-
-def _classes(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"class{'es' * (len(names) > 1)} {', '.join(map(repr, names[:SHOWN]))}{more}"
+Finder = Callable[[Statistics], Iterator[Finding]]
+QUICK: tuple[Finder, ...] = (find_odd_characters, find_similar_names, find_class_sizes, find_leakage)  # those of a fit
+ROWS: tuple[Finder, ...] = (find_lost_rows, find_odd_characters, find_similar_names, find_conflicts_and_rare_classes)
+TEXTS: tuple[Finder, ...] = (
+    find_duplicates,
+    find_class_sizes,
+    find_truncated_texts,
+    find_scripts,
+    find_telling_lengths,
+)
+FINDERS = (*ROWS, *TEXTS, find_leakage)

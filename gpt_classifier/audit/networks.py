@@ -19,7 +19,7 @@ MOSTLY = 0.5  # share of the words that stand in English texts, from which all a
 WORD = re.compile(r"[^\W\d_]+")
 
 
-def proposed(texts: Iterable[str]) -> str | None:
+def propose_network(texts: Iterable[str]) -> str | None:
     """The name or folder of a network for these texts; None if there is none here and none can be reached."""
     if find_spec("transformers") is None:
         return None

@@ -1,49 +1,47 @@
-"""Prints an audit: its facts in tables and lines, and what was found."""
+"""Prints an audit: its statistics in tables and lines, and what was found."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_classifier.audit.counts import DEPTH
-from gpt_classifier.audit.findings import counted
+from gpt_classifier.audit.findings import count_phrase
 from gpt_classifier.audit.inspection import Audit
+from gpt_classifier.audit.statistics import DEPTH
 
 WIDTH = 120  # of output to files
-MOST_CLASSES = 20  # in the table; all are in the JSON object
+MAX_CLASSES = 20  # in the table; all are in the JSON object
 PRECISE = 0.5  # share of the texts with a word that are of its class, below which the word tells nothing
 
 
 def print_audit(audit: Audit) -> None:
     """Prints it to standard output, on a terminal in colours."""
-    lines = ", ".join(f"{fact['file']}: {fact['lines']:,} lines" for fact in audit.files if fact["lines"] is not None)
+    lines = ", ".join(f"{file.file}: {file.lines:,} lines" for file in audit.files if file.lines is not None)
     print(f"{audit.source}, split {audit.split}: {audit.rows:,} rows read" + (f" ({lines})" if lines else ""))
     header = ["rows", "distinct", "without near-duplicates", "copies of train", "near-duplicates", "worded alike"]
     _print_table(_numbers("split", *header), [[split, *counts.values()] for split, counts in audit.splits.items()])
-    print("rows of each class, and the tokens that hold the whole of 50, 90, 95, 99 and 100 % of its texts:")
-    header = [*audit.splits, *(f"{share} %" for share in list(audit.needed)[:-1]), "longest", "truncated"]
+    print("rows of each class, and the token-length percentiles of its texts:")
+    header = [*audit.splits, *(f"{percentile} %" for percentile in list(audit.length_percentiles)[:-1])]
     classes = [
         [name, *(counts[split] for split in audit.splits), *counts["tokens"].values(), counts["truncated"]]
         for name, counts in audit.classes.items()
     ]
-    more = len(classes) - MOST_CLASSES
-    classes[MOST_CLASSES:] = [[f"{more:,} more classes"]] if more > 0 else []
-    _print_table(_numbers("class", *header), classes)
-    needed = ", ".join(f"{share} %: {tokens:,}" for share, tokens in audit.needed.items())
-    print(f"tokens that hold the whole of all texts: {needed}; max_length is {audit.max_length:,}")
+    more = len(classes) - MAX_CLASSES
+    classes[MAX_CLASSES:] = [[f"{more:,} more classes"]] if more > 0 else []
+    _print_table(_numbers("class", *header, "longest", "truncated"), classes)
+    percentiles = ", ".join(f"{percentile} %: {length:,}" for percentile, length in audit.length_percentiles.items())
+    print(f"token-length percentiles of all texts: {percentiles}; max_length is {audit.max_length:,}")
     print("scripts: " + (", ".join(f"{share:.1%} {name}" for name, share in list(audit.scripts.items())[:5]) or "-"))
-    if audit.trivial:
-        print(f"accuracy of trivial models on the {audit.scored} rows:")
-    for name, score in audit.trivial.items():
+    if audit.baselines:
+        print(f"accuracy of baselines on the {audit.scored} rows:")
+    for name, score in audit.baselines.items():
         model = f"a decision tree of depth {DEPTH} on {name}" if name != "nothing" else "the most frequent class"
         print(f"  {score:.2%} {model}")
-    telling = [(name, word) for name, word in audit.words.items() if word["precision"] >= PRECISE]
-    if telling:
+    words = [(name, word) for name, word in audit.words.items() if word.precision >= PRECISE]
+    if words:
         print(f"the word that tells each class best from the others, in the training texts, if {PRECISE:.0%} precise:")
-    for name, word in telling[:MOST_CLASSES]:
-        print(f"  {name}: {word['word']!r}, {word['precision']:.1%} precise, in {word['coverage']:.1%} of the class")
-    for limit in audit.limits:
-        print(f"limit: {limit}")
-    print()
+    for name, word in words[:MAX_CLASSES]:
+        print(f"  {name}: {word.word!r}, {word.precision:.1%} precise, in {word.coverage:.1%} of the class")
+    print("".join(f"limit: {limit}\n" for limit in audit.limits))
     if not audit.findings:
         print("nothing was found that speaks against training on them")
         return
@@ -53,7 +51,7 @@ def print_audit(audit: Audit) -> None:
     _print_table(texts, found, {"warning": "yellow", "note": "dim"})
     warnings = len(audit.warnings())
     notes = len(audit.findings) - warnings
-    print(f"{counted(warnings, 'warning', 'warnings')}, {counted(notes, 'note', 'notes')}")
+    print(f"{count_phrase(warnings, '# warning{|s}')}, {count_phrase(notes, '# note{|s}')}")
 
 
 def _numbers(name: str, *others: str) -> list[dict[str, Any]]:

@@ -16,16 +16,16 @@ def main(words: list[str]) -> None:
         "and words that give a class away. FILE, --config and the settings of data are those of fit.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="write one JSON object with all facts and findings")
+    parser.add_argument("--json", action="store_true", help="write one JSON object with all statistics and findings")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if there is a warning")
     options, others = parser.parse_known_args(words)
 
-    from gpt_classifier.audit.columns import found_options
+    from gpt_classifier.audit.columns import find_options
     from gpt_classifier.audit.inspection import inspect
     from gpt_classifier.audit.printing import print_audit
     from gpt_classifier.training.build_run import DataCLI
 
-    command = DataCLI([*found_options(others), *others])
+    command = DataCLI([*find_options(others), *others])
     command.datamodule.prepare_data()
     audit = inspect(command.datamodule, command.context)
     if options.json:

@@ -26,19 +26,19 @@ def main(words: list[str]) -> None:
     if not options.print and not options.force and output.exists():
         raise InputError(f"{output} exists: name another file with --output, or replace it with --force")
 
-    from gpt_classifier.audit.config_writer import configuration, look_at, summary
+    from gpt_classifier.audit.config_writer import build_configuration, inspect_file, summarize
     from gpt_classifier.audit.networks import has_gpu
 
-    seen = look_at(options.file, options.weights, options.text_column, options.label_column)
-    content = configuration(seen, output.stem)
+    statistics = inspect_file(options.file, options.weights, options.text_column, options.label_column)
+    content = build_configuration(statistics, output.stem)
     if options.print:
         print(content, end="")
         return
     with whole_file(output) as path:
         path.write_text(content, encoding="utf-8")
-    print("\n".join([*summary(seen), f"configuration: {output}"]))
+    print("\n".join([*summarize(statistics), f"configuration: {output}"]))
     command = f"gpt-classifier fit --config {shlex.quote(str(output))}"
     print(f"next: {command}")
-    if seen.network is not None:
+    if statistics.network is not None:
         policy = "all" if has_gpu() else "lora"
         print(f"then, to fine-tune from the probe: {command} --model.trainable {policy}")

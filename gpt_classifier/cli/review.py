@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_classifier.audit.review import apply_review, check_new, export_review, fit_options
 from gpt_classifier.cli.parser import prepared
 from gpt_classifier.errors import CommandParser, InputError
 
@@ -15,8 +14,8 @@ USAGE = """gpt-classifier review export [FILE] [--config CONFIG] [--data.KEY VAL
        gpt-classifier review apply REVIEW [FILE] [--config CONFIG] [--data.KEY VALUE ...] [--output FILE]"""
 DESCRIPTION = (
     "Find training labels that are probably wrong, and correct them. FILE, --config and the settings of data are those "
-    "of fit. `export` ranks the training rows by suspicion: each is judged by a quick model that was trained without "
-    "it. Edit the column new_label: an empty cell leaves the label as it is, `drop` leaves the row out. `apply` checks "
+    "of fit. `export` ranks the training rows by label quality, estimated by a quick model trained without the row. "
+    "Edit the column new_label: an empty cell leaves the label as it is, `drop` leaves the row out. `apply` checks "
     "the file and writes all rows of all splits with the new labels; val and test rows stay as they are, so that "
     "scores can be compared."
 )
@@ -28,29 +27,31 @@ def main(words: list[str]) -> None:
     parser.add_argument("--output", help="file to write; by default review.csv, or FILE-reviewed.csv for apply")
     options, others = parser.parse_known_args(words)
     action, *others = others or ["nothing"]
+    if action not in ("export", "apply"):
+        raise InputError(f"review is followed by {action}, expected export or apply, as in review export messages.csv")
+    if action == "apply" and (not others or others[0].startswith("-")):
+        raise InputError("which file? Name the reviewed one first, as in review apply review.csv --config spam")
+
+    from gpt_classifier.audit.review import apply_review, build_fit_options, check_new, export_review
+    from gpt_classifier.data.datasets import stem
+
     if action == "export":
         check_new(path := Path(options.output or "review.csv"))
         export_review(_data(others), path)
         print(f"gpt-classifier {shlex.join(['review', 'apply', str(path), *others])}")
         return
-    if action != "apply":
-        raise InputError(f"review is followed by {action}, expected export or apply, as in review export messages.csv")
-    if not others or others[0].startswith("-"):
-        raise InputError("which file? Name the reviewed one first, as in review apply review.csv --config spam")
-    from gpt_classifier.data.datasets import stem
-
     data = _data(others[1:])
     column = apply_review(data, others[0], path := Path(options.output or f"{stem(data.source)}-reviewed.csv"))
-    print(f"fit takes the same settings with {shlex.join(fit_options(data, path, column))}")
+    print(f"fit takes the same settings with {shlex.join(build_fit_options(data, path, column))}")
 
 
 def _data(words: list[str]) -> "TextDataModule":
     """The data that FILE, --config and settings describe, but never undersampled: all rows can be reviewed."""
-    from gpt_classifier.audit.columns import found_options
+    from gpt_classifier.audit.columns import find_options
     from gpt_classifier.training.build_run import DataCLI
 
     words = prepared("audit", words)
-    data = DataCLI([*found_options(words), *words, "--data.balance=none"]).datamodule
+    data = DataCLI([*find_options(words), *words, "--data.balance=none"]).datamodule
     if data.multi_label:
         raise InputError("a text may have several labels here, and review is for one: leave out data.multi_label")
     return data

@@ -67,7 +67,7 @@ def test_awkward_names_survive():
 def test_the_label_column_is_found(label, others):
     columns = {name: {"flag": [0, 1] * 24, "id": [0, 1] * 24, "many": [*range(24)] * 2}[name] for name in others}
     write("a.csv", {**columns, "body": TEXTS, label: ["a", "b", "c", "d"] * 12})
-    assert config_writer.look_at("a.csv", "pretrained").found.label == label
+    assert config_writer.inspect_file("a.csv", "pretrained").found.label == label
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
@@ -75,7 +75,7 @@ def test_json_too(ending):
     rows = [{"said": text, "y": n % 2} for n, text in enumerate(TEXTS)]
     with open(f"a.{ending}", "w") as stream:
         stream.write(json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows)))
-    seen = config_writer.look_at(f"a.{ending}", "pretrained")
+    seen = config_writer.inspect_file(f"a.{ending}", "pretrained")
     assert (seen.found.text, seen.found.label, seen.classes) == (["said"], "y", {"0": 24, "1": 24})
 
 
@@ -176,7 +176,7 @@ def test_files_of_val_and_test_lie_beside_that_of_train(train, val, test, capsys
 def test_a_file_beside_it_without_labels_is_no_test_file():
     write("train.csv", {"text": TEXTS, "label": two_classes()})
     write("test.csv", {"text": TEXTS})
-    assert not config_writer.look_at("train.csv", "random").found.beside
+    assert not config_writer.inspect_file("train.csv", "random").found.beside
 
 
 def test_a_headline_stands_above_its_text(capsys):
@@ -198,7 +198,7 @@ def test_a_headline_stands_above_its_text(capsys):
 )
 def test_labels_that_are_several_are_told_from_names(labels, separator):
     write("a.csv", {"text": TEXTS, "label": labels})
-    assert config_writer.look_at("a.csv", "random").found.multi_label == separator
+    assert config_writer.inspect_file("a.csv", "random").found.multi_label == separator
 
 
 def test_markup_is_counted(capsys):
@@ -219,7 +219,7 @@ def test_rows_are_looked_at_from_the_first_to_the_last(monkeypatch, capsys):
     ]
     texts = [f"{scripts[n // 250]} {n}" for n in range(1000)]
     write("a.csv", {"text": texts, "label": [f"class {n // 100}" for n in range(1000)]})
-    seen = config_writer.look_at("a.csv", "random")
+    seen = config_writer.inspect_file("a.csv", "random")
     assert (seen.rows, len(seen.classes)) == (1000, 10)
     assert 100 <= seen.inspected < 200
     assert len(set(seen.classes.values())) <= 2

@@ -1,4 +1,4 @@
-"""From suspicious labels through a file that a person edits to new training data, with test rows that never change."""
+"""From labels of low quality through a file that a person edits to new training data, with test rows that never change."""
 
 import csv
 import json
@@ -98,7 +98,7 @@ def test_rows_are_ranked_and_nothing_but_training_rows_is_shown(messages, capsys
         assert row["new_label"] == ""
         assert {row["label"], row["suggested_label"]} == {"ham", "spam"}
     out = capsys.readouterr().out
-    assert "42 training rows, the most suspicious first: review.csv" in out
+    assert "42 training rows, the lowest label quality first: review.csv" in out
     assert shlex.split(out.splitlines()[-1]) == ["gpt-classifier", "review", "apply", "review.csv", *WORDS]
 
 
@@ -136,14 +136,11 @@ DIVISIONS = {
 }
 
 
+OFTEN = ("grouped", "folds", "a column", "another format")
+
+
 @pytest.mark.parametrize(
-    "division",
-    [
-        pytest.param(
-            name, marks=[] if name in ("grouped", "folds", "a column", "another format") else pytest.mark.nightly
-        )
-        for name in DIVISIONS
-    ],
+    "division", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly) for name in DIVISIONS]
 )
 def test_without_changes_the_printed_options_train_the_same_network(division, messages, fit, tmp_path, capsys):
     table = pd.read_csv("messages.csv").iloc[:50]
@@ -286,14 +283,10 @@ def test_many_wrong_rows_are_counted_and_not_all_named(messages, capsys):
     assert f"rows {named} and 32 more: new_label is 'eggs'" in refused(capsys, "apply", "review.csv", *WORDS)
 
 
-def test_another_split_is_noticed(messages, capsys):
+def test_another_split_and_a_source_that_has_changed_are_noticed(messages, capsys):
     assert main(["review", "export", *WORDS]) == 0
     said = refused(capsys, "apply", "review.csv", *WORDS, "--data.splitting.seed=1")
     assert "are source and settings of the data those of review export?" in said
-
-
-def test_a_source_that_has_changed_is_noticed(messages, capsys):
-    assert main(["review", "export", *WORDS]) == 0
     table = pd.read_csv("messages.csv")
     table.loc[int(lines()[0]["row"]), "body"] = "now for something completely different"
     table.to_csv("messages.csv", index=False)
@@ -323,6 +316,7 @@ OPTIONS = {
     "export none.csv": "no file none.csv",
     "export .": "no file .",
     "export --config spamm": "did you mean --config spam?",
+    "export WORDS --data.multi_label=|": "review is for one: leave out data.multi_label",
 }
 
 
@@ -343,48 +337,21 @@ def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):
     assert contents(reviewed("twice.csv", **SETTINGS)) == contents(reviewed("messages-reviewed.csv", **SETTINGS))
 
 
-def test_texts_with_several_labels_are_refused_in_one_line(messages, capsys):
-    assert main(["review", "export", *WORDS, "--data.multi_label=|"]) == 2
-    assert "review is for one: leave out data.multi_label" in capsys.readouterr().err
-
-
-WORD = ("see", "win")
-
-
-def test_a_semicolon_file_of_five_columns_is_reviewed_trained_on_compared_and_classified(fit, tmp_path, capsys):
+def test_a_file_with_semicolons_and_further_columns_keeps_them(capsys):
     rows = [
-        {"Nummer": n, "Betreff": f"Nr. {n}; \u201eneu\u201c", "Nachricht": f"{WORD[n % 2]} {chr(97 + n) * 3}",
+        {"Nummer": n, "Betreff": f"Nr. {n}; \u201eneu\u201c", "Nachricht": f"{['see', 'win'][n % 2]} {chr(97 + n) * 3}",
          "Art": ["ham", "spam"][n % 2], "Preis": f"{n},5"}
         for n in range(26)
     ] + [{"Nummer": 26, "Betreff": "", "Nachricht": " ", "Art": "ham", "Preis": ""}]  # fmt: skip
-    with open("post.csv", "w", newline="", encoding="cp1252") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), delimiter=";")
-        writer.writeheader()
-        writer.writerows(rows)
+    save(rows, "post.csv", list(rows[0]), "cp1252", delimiter=";")
     data = ["--data.text_column=Nachricht", "--data.label_column=Art", "--data.file_format.encoding=cp1252"]
     assert main(["review", "export", "post.csv", *data]) == 0
     first, second, *_ = lines()
     edit({first["row"]: first["suggested_label"], second["row"]: "drop"})
-    _, options = applied(capsys, "post.csv", *data)
-    with open("post-reviewed.csv", newline="", encoding="utf-8") as stream:
-        now = list(csv.DictReader(stream))
-    kept = [row for row in rows[:26] if row["Nummer"] != int(second["row"])]
-    expected = [{name: str(value) for name, value in row.items()} for row in kept]
-    expected = [row | {"Art": first["suggested_label"]} if row["Nummer"] == first["row"] else row for row in expected]
+    applied(capsys, "post.csv", *data)
+    expected = [{name: str(value) for name, value in row.items()} for row in rows[:26]]  # the last one has no text
+    expected[int(first["row"])]["Art"] = first["suggested_label"]
+    del expected[int(second["row"])]
+    now = lines("post-reviewed.csv")
     assert [{name: row[name] for name in rows[0]} for row in now] == expected
-    small = ["--data.tokenizer=bytes", "--trainer.max_epochs=1"]
-    assert fit(tmp_path / "old", "--data.source=post.csv", *data, *small) == 0
-    assert fit(tmp_path / "new", *data, *options, *small) == 0
-    runs = [tmp_path / root / "version_0" for root in ("old", "new")]
-    for run in runs:
-        assert main(["test", str(run), "--baselines=none", "--report=none"]) == 0
-    capsys.readouterr()
-    assert main(["report", *map(str, runs), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["rows"] == len(tables("post.csv", text_column="Nachricht", label_column="Art",
-                                       file_format={"encoding": "cp1252"})["test"])  # fmt: skip
-    keep = ["--keep", "Betreff", "Preis", "--output", "answers.csv"]
-    assert main(["predict", f"{runs[1]}", "--data.source=post-reviewed.csv", *keep]) == 0
-    with open("answers.csv", newline="", encoding="utf-8") as stream:
-        answers = list(csv.DictReader(stream))
-    assert [row["Betreff"] for row in answers] == [row["Betreff"] for row in now]
+    assert {row["split"] for row in now} == {"train", "val", "test"}
