@@ -242,7 +242,7 @@ class TextDataModule(ResumableDataModule):
     def identity(self) -> dict[str, object]:
         """Rows with their labels and tokens, in their order, and what is made of them."""
         texts = self.tables if self.augmentation else {}  # which is made of the texts, also of what is truncated
-        rows = {
+        rows: dict[str, object] = {
             f"the {name} rows": encoded.identity(texts[name]["text"] if name in texts else ())
             for name, encoded in self.encoded.items()
             if name != "test"

@@ -84,7 +84,8 @@ class Preparation:
 
     def _divide(self, rows: Rows) -> Rows:
         if self.split in splits.OF_THE_BOOK:
-            rows.natural_counts = rows.tables["train"]["label"].value_counts().to_dict()
+            counts = rows.tables["train"]["label"].value_counts()
+            rows.natural_counts = {str(name): int(n) for name, n in counts.items()}
         rows.tables = splits.divide(rows.tables, self.split, self.splitting)
         rows.notes += describe_label_conflicts(rows.tables)
         fraction, seed = self.splitting.train_fraction, self.splitting.seed

@@ -345,7 +345,7 @@ def seems_utf8(path: str) -> bool:
 
 def _beginning(path: str) -> bytes:
     with fsspec.open(path, "rb", compression="infer") as stream:
-        return stream.read(2**20)
+        return bytes(stream.read(2**20))
 
 
 def _decodes(content: bytes, encoding: str) -> bool:
