@@ -123,9 +123,7 @@ class SequenceClassifier(nn.Module):
             return self.classify(self.pooled(x, lengths, start_layer))
         lengths = self.text_lengths(lengths, x.shape[1])
         states = self.backbone.finish(self.backbone.run_blocks(x, start_layer, lengths=lengths))
-        position = read_position(self.pooling, lengths)
-        pooled = mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
-        return self.classify(pooled), states
+        return self.classify(pool(states, lengths, self.pooling)), states
 
     def pooled_by_block(self, input_ids: Tensor, lengths: Tensor, poolings: Sequence[str], blocks: int) -> Tensor:
         """(B, T) ids -> (B, L, P, C) in float32: what each of P poolings reads behind each of the last L blocks.
@@ -135,9 +133,7 @@ class SequenceClassifier(nn.Module):
         read = []
         for x in self.backbone.outputs(self.backbone.embed(input_ids), lengths=lengths):
             states = self.backbone.finish(x).float()
-            positions = [read_position(pooling, lengths) for pooling in poolings]
-            pooled = [mean(states, lengths) if each is None else take(states, each)[:, 0] for each in positions]
-            read.append(torch.stack(pooled, 1))
+            read.append(torch.stack([pool(states, lengths, pooling) for pooling in poolings], 1))
         return torch.stack(read[-blocks:], 1)
 
     def pooled(self, x: Tensor, lengths: Tensor, start_layer: int = 0) -> Tensor:
@@ -204,6 +200,12 @@ def read_position(pooling: str, lengths: Tensor) -> Tensor | None:
         case "first_token":
             return torch.zeros_like(lengths)
     return None
+
+
+def pool(states: Tensor, lengths: Tensor, pooling: str) -> Tensor:
+    """Hidden states (B, T, C) after the final norm -> what ``pooling`` reads of them, (B, C)."""
+    position = read_position(pooling, lengths)
+    return mean(states.float(), lengths) if position is None else take(states, position)[:, 0]
 
 
 def mean(x: Tensor, lengths: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from gpt_classifier.decision.rule import SEPARATOR, Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.metrics import score_names
 from gpt_classifier.training.monitor import check_monitors
-from gpt_classifier.training.teacher import hire
+from gpt_classifier.training.teacher import build_teacher
 
 if TYPE_CHECKING:
     from gpt_classifier.training.module import GPTClassifier
@@ -41,7 +41,7 @@ def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
 def engage_teacher(module: "GPTClassifier", data: TextDataModule) -> None:
     """Lets the teacher that the settings name, if any, answer the training texts."""
     if (config := module.teacher_config) is not None:
-        module.teacher, before = hire(config, data, module.trainer.strategy.root_device)
+        module.teacher, before = build_teacher(config, data, module.trainer.strategy.root_device)
         module.remember(before)
     elif data.rows.unlabelled is not None:
         raise InputError(

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from gpt_classifier.models.freezing import count_frozen_layers, trainable_names
+from gpt_classifier.models.freezing import trainable_names
 from gpt_classifier.models.heads import BACKBONE, SequenceClassifier
-from gpt_classifier.training.lm_loss import multiplications
 
 CPUINFO = Path("/proc/cpuinfo")
 LARGE = 10**7  # parameters, from which on arithmetic is most of a step
@@ -39,8 +38,12 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
             f"weights are random and trainable is {settings['trainable']}: {frozen:.0%} of the network, its embeddings "
             "included, keep their random values. To train all from scratch: --model.trainable all, or --config scratch"
         )
-    if settings["lm_loss"] > 0:
-        lines.append(_costs_of_next_tokens(settings, model))
+    trained = trainable_names(model, settings["trainable"])
+    if settings["lm_loss"] > 0 and not any(name.startswith(BACKBONE) for name in trained):
+        lines.append(
+            f"lm_loss is {settings['lm_loss']:g}, but no parameter of the network below the head trains, so this loss "
+            "is measured and changes nothing"
+        )
     if "16" in precision and device.type == "cpu" and not has_bf16():
         lines.append(
             f"precision is {precision}, but this processor has no bfloat16 instructions and emulates them: "
@@ -52,20 +55,6 @@ def hints(settings: Mapping[str, Any], model: SequenceClassifier, precision: str
             "this processor has matrix units for bfloat16: --trainer.precision bf16-mixed is likely faster here"
         )
     return lines
-
-
-def _costs_of_next_tokens(settings: Mapping[str, Any], model: SequenceClassifier) -> str:
-    """What the auxiliary loss adds to the work of a step, and, if so, that it changes nothing."""
-    policy, pooling = settings["trainable"], settings["pooling"]
-    one_position = pooling in ("last_token", "first_token", "last_position")
-    cached = count_frozen_layers(model, policy) if settings["cache"]["enabled"] else 0
-    alone, both = multiplications(model.backbone, cached, one_position)
-    off = ["the last block computes every position, not only the one that classifies"] if one_position else []
-    times = f", {both / alone:.1f} times as many as without" if alone else ""
-    line = f"lm_loss {settings['lm_loss']:g}: {both / 1e6:,.2f} million multiplications for a token{times}"
-    if not any(name.startswith(BACKBONE) for name in trainable_names(model, policy)):
-        off = ["but no parameter of the network below the head trains, so this loss is measured and changes nothing"]
-    return "; ".join([line, *off])
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
@@ -84,5 +73,4 @@ def _flags(cpuinfo: Path) -> set[str] | None:
     if platform.machine().lower() not in ("x86_64", "amd64") or not cpuinfo.is_file():
         return None
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), None)
-    return None if flags is None else set(flags.split())
+    return next((set(line.split()) for line in lines if line.startswith("flags")), None)

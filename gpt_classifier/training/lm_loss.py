@@ -69,22 +69,6 @@ def output_layer(backbone: Backbone, weight: float) -> Tensor:
     return output
 
 
-def multiplications(backbone: Backbone, first_block: int, single_position: bool) -> tuple[int, int]:
-    """Multiplications of matrix products for a token in one forward pass: for the classification alone, and with this.
-
-    Args:
-        backbone: The network.
-        first_block: Number of blocks that are cached.
-        single_position: Whether the pooling reads one position, so that the last block computes only that.
-    """
-    config = backbone.config
-    output = output_layer(backbone, 0.0)
-    block = 12 * config.n_embd**2  # 4 matrices of C x C in attention, 8 in the MLP; those of scores are left out
-    run = config.n_layer - first_block
-    alone = block * max(0, run - single_position)
-    return alone, block * run + output.numel()
-
-
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}  # maximum number of logits at a time: 16 MB on a CPU fit into its cache
 
 
@@ -119,8 +103,8 @@ def weights_by_text(lengths: Tensor, width: int, texts: Tensor | None = None, nu
         number: Number of texts, if ``texts`` is given.
     """
     counts = lengths - 1
-    of_texts = counts if texts is None else counts.new_zeros(number or 0).index_add(0, texts, counts)
-    weights = 1 / (len(of_texts) * of_texts.clamp(min=1).float())
+    by_text = counts if texts is None else counts.new_zeros(number or 0).index_add(0, texts, counts)
+    weights = 1 / (len(by_text) * by_text.clamp(min=1).float())
     weights = weights if texts is None else weights[texts]
     return weights[:, None] * (torch.arange(1, width, device=lengths.device) < lengths[:, None])
 
@@ -136,8 +120,8 @@ class _WeightedSum(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
         matrix = output.to(dtype)
         nats = torch.empty_like(weights)
-        of_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        of_output = torch.zeros_like(output, dtype=torch.float32) if ctx.needs_input_grad[3] else None
+        grad_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        grad_output = torch.zeros_like(output, dtype=torch.float32) if ctx.needs_input_grad[3] else None
         size = max(1, CHUNK_LOGITS.get(device, CHUNK_LOGITS["cuda"]) // len(output))
         with torch.autocast(device, enabled=False):
             for start in range(0, len(states), size):
@@ -146,25 +130,20 @@ class _WeightedSum(torch.autograd.Function):
                 logits = (x @ matrix.T).float()
                 normalizer = logits.logsumexp(-1, keepdim=True)
                 nats[chunk] = (normalizer - logits.gather(-1, target))[:, 0]
-                if of_states is None and of_output is None:
+                if grad_states is None and grad_output is None:
                     continue
                 error = logits.sub_(normalizer).exp_()  # softmax - 1 at the target: the gradient of the logits
                 error.scatter_add_(-1, target, torch.full_like(normalizer, -1.0))
                 error = error.mul_(weights[chunk, None]).to(dtype)
-                if of_states is not None:
-                    of_states[chunk] = (error @ matrix).to(states.dtype)
-                if of_output is not None:
-                    of_output += (error.T @ x).float()
-        ctx.save_for_backward(of_states, None if of_output is None else of_output.to(output.dtype))
+                if grad_states is not None:
+                    grad_states[chunk] = (error @ matrix).to(states.dtype)
+                if grad_output is not None:
+                    grad_output += (error.T @ x).float()
+        ctx.save_for_backward(grad_states, None if grad_output is None else grad_output.to(output.dtype))
         ctx.mark_non_differentiable(nats)
         return (weights * nats).sum(), nats
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
-        of_states, of_output = ctx.saved_tensors
-        return (
-            None if of_states is None else of_states * scale.to(of_states.dtype),
-            None,
-            None,
-            None if of_output is None else of_output * scale.to(of_output.dtype),
-        )
+        states, output = (None if each is None else each * scale.to(each.dtype) for each in ctx.saved_tensors)
+        return states, None, None, output

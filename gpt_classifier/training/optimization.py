@@ -99,7 +99,9 @@ def optimizer_of(
 
     Raises ``InputError`` if the schedule depends on a number of steps or epochs that ``trainer`` does not have.
     """
-    optimizer = build_optimizer(model, learning_rate, config, may_be_fused(trainer))
+    # Where one kernel updates all parameters in mixed precision, Lightning refuses to clip.
+    fused = not (trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision))
+    optimizer = build_optimizer(model, learning_rate, config, fused)
     if config.is_constant:
         return optimizer
     steps = trainer.estimated_stepping_batches
@@ -114,11 +116,6 @@ def optimizer_of(
         unfreeze_steps = config.unfreeze_every * epoch_steps
     schedule = learning_rate_schedule(optimizer, int(steps), config, unfreeze_steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def may_be_fused(trainer: Trainer) -> bool:
-    """Whether Adam may update all parameters with one kernel: in mixed precision, Lightning then refuses to clip."""
-    return not (trainer.gradient_clip_val and isinstance(trainer.precision_plugin, MixedPrecision))
 
 
 def build_optimizer(
@@ -157,7 +154,7 @@ def build_optimizer(
     return optimizer
 
 
-OF_ROWS_AND_COLUMNS = ("row_var", "col_var")  # Adafactor's, which have another shape than their parameter
+FACTORED = ("row_var", "col_var")  # Adafactor's, of rows and columns, which have another shape than their parameter
 
 
 def _check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -171,7 +168,7 @@ def _check_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     numbers = (number for group in state["param_groups"] for number in group["params"])
     for number, parameter in zip(numbers, (p for g in optimizer.param_groups for p in g["params"]), strict=True):
         for name, value in state["state"].get(number, {}).items():
-            if not isinstance(value, Tensor) or value.ndim == 0 or name in OF_ROWS_AND_COLUMNS:
+            if not isinstance(value, Tensor) or value.ndim == 0 or name in FACTORED:
                 continue
             if value.shape != parameter.shape:
                 raise InputError(
@@ -197,10 +194,10 @@ def learning_rate_schedule(
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
-    def of_level(level: int) -> Callable[[int], float]:
-        return lambda step: factor(step) if step >= level * unfreeze_steps else 0.0
+    def start_at(begin: int) -> Callable[[int], float]:
+        return lambda step: factor(step) if step >= begin else 0.0
 
-    factors = [of_level(group.get("level", 0)) for group in optimizer.param_groups]
+    factors = [start_at(group.get("level", 0) * unfreeze_steps) for group in optimizer.param_groups]
     return ResumableLR(optimizer, factors, steps if config.depends_on_steps else None)
 
 

@@ -26,7 +26,7 @@ from gpt_classifier.settings import grouped
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.state_store import sha256
 
-CHUNK = 1000  # texts between two looks at the clock
+CHUNK = 1000  # texts between two lines of progress, at least
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Teacher(nn.Module):
         self.register_buffer("logits", logits.float(), persistent=False)
         self.register_buffer("place", place, persistent=False)
 
-    def loss(self, of_labels: Tensor, logits: Tensor, rows: Tensor | None) -> Tensor:
-        """The loss of logits (B, K): ``of_labels`` and that of the teacher's answers, by their weights.
+    def loss(self, label_loss: Tensor, logits: Tensor, rows: Tensor | None) -> Tensor:
+        """The loss of logits (B, K): ``label_loss`` and that of the teacher's answers, by their weights.
 
         That is the mean over texts of the Kullback-Leibler divergence, times the square of the temperature, so that its
         gradients are as large at any temperature.
@@ -97,10 +97,10 @@ class Teacher(nn.Module):
         else:
             both = ((ours / t).log_softmax(-1), (theirs / t).log_softmax(-1))
             soft = F.kl_div(*both, reduction="batchmean", log_target=True)
-        return (1 - self.config.weight) * of_labels + self.config.weight * t**2 * soft
+        return (1 - self.config.weight) * label_loss + self.config.weight * t**2 * soft
 
 
-def hire(config: TeacherConfig, data: TextDataModule, device: torch.device) -> tuple[Teacher, Tensor | None]:
+def build_teacher(config: TeacherConfig, data: TextDataModule, device: torch.device) -> tuple[Teacher, Tensor | None]:
     """The teacher of the training texts of ``data``, and fingerprints of the texts that it was itself trained on.
 
     Raises ``InputError`` if there is no such model, or if it has other classes.
@@ -113,7 +113,7 @@ def hire(config: TeacherConfig, data: TextDataModule, device: torch.device) -> t
     data.fit_identity["the teacher's weights"] = weights[:16]  # a folder of runs may have a newer one by now
     classifier, order = TextClassifier(contents, device), [contents.class_names.index(n) for n in data.class_names]
 
-    def answers(texts: list[str]) -> Tensor:
+    def predict(texts: list[str]) -> Tensor:
         pace, parts = Pace(), []
         for start in range(0, len(texts), CHUNK):
             pace.tell(f"teacher: {start:,} of {len(texts):,} texts")
@@ -122,10 +122,10 @@ def hire(config: TeacherConfig, data: TextDataModule, device: torch.device) -> t
 
     texts, rows = data.training_texts()
     task = Task.of(data.multi_label)
-    teacher = Teacher(answers(texts), rows, task, config)
+    teacher = Teacher(predict(texts), rows, task, config)
     said = f"teacher {config.folder}: answered {len(texts):,} training texts in {monotonic() - began:.0f} s"
     if "val" in data.encoded and (labels := data.encoded["val"].labels) is not None:
-        right = task.correct(answers(data.tables["val"]["text"].tolist()), labels)
+        right = task.correct(predict(data.tables["val"]["text"].tolist()), labels)
         said += f", and {wilson(int(right.sum()), len(right))} of the validation texts right"
     rank_zero_info(said)
     return teacher, contents.trained_on
