@@ -114,7 +114,7 @@ def inspect_file(
         columns=sample.names,
         found=found,
         classes={str(name): count for name, count in labels.value_counts().items()},
-        rare=[name for name in labels.unique() if distinct.get(name, 0) < SplittingConfig().parts(found.given)],
+        rare=[name for name in labels.unique() if distinct.get(name, 0) < SplittingConfig().count_parts(found.given)],
         without_text=inspected - len(texts),
         without_label=inspected - labels.index.nunique(),
         markup=int(texts.str.contains(MARKUP).sum()),

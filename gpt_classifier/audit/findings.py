@@ -299,10 +299,7 @@ def find_leakage(statistics: Statistics) -> Iterator[Finding]:
         else:
             yield from _find("telling_character", "note", f"the character {named} stands {stands}", rows)
     for words, rows in statistics.class_words[1][:SHOWN]:
-        (label, precision, coverage), rows = (
-            words[["label", "precision", "coverage"]].iloc[0],
-            statistics.in_files(rows),
-        )
+        label, precision, coverage = words[["label", "precision", "coverage"]].iloc[0]
         word, *others = map(repr, words["word"].head(SHOWN + 1))
         more = f", as do {', '.join(others)}" if others else ""
         is_label = _looks_like_a_label(words["word"].iloc[0], label)
@@ -312,7 +309,8 @@ def find_leakage(statistics: Statistics) -> Iterator[Finding]:
         # The name of a class, such as "tech", may well stand in some of its texts: a note.
         severity: Severity = "warning" if is_label and coverage >= COVERED else "note"
         fix = "take labels and whatever stands for them out of the texts" if is_label else ""
-        yield from _find("leaking_word" if is_label else "telling_word", severity, what, rows, fix)
+        kind = "leaking_word" if is_label else "telling_word"
+        yield from _find(kind, severity, what, statistics.in_files(rows), fix)
 
 
 def _looks_like_a_label(word: str, label: str) -> bool:

@@ -1,4 +1,4 @@
-"""From labels of low quality through a file that a person edits to new training data, with test rows that never change."""
+"""From labels of low quality through a file that a person edits to new training data; test rows never change."""
 
 import csv
 import json
