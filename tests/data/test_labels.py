@@ -84,7 +84,7 @@ def test_the_order_of_columns_is_that_of_the_logits_and_class_names_change_it():
         ({"a": [0, None]}, {"multi_label": "columns", "label_column": "a"}, "a in row 1 of .* is nan, expected 0 or 1"),
         ({"label": ["a", "b"]}, {"label_column": ["label", "text"]}, "label_column names 2 columns: set multi_label"),
         ({"label": ["a", "b"]}, {"multi_label": ""}, "multi_label is empty"),
-        ({"label": ["a", "b"]}, {"multi_label": "|", "balance": "undersample"}, "undersample is for single-label texts"),
+        ({"label": ["a", "b"]}, {"multi_label": "|", "balance": "undersample"}, "undersample is for single-label"),
         ({"label": ["a", "b"]}, {"multi_label": "|", "rare_classes": "drop"}, "rare_classes drop is for single-label"),
         ({"label": ["a|b", "b"]}, {"multi_label": "|", "balance": "class_weights"}, "training rows have the label 'b'"),
         ({"label": ["a|b", "c"]}, {"multi_label": "|", "class_names": ["a", "b"]}, "unknown label 'c' in train row 1"),
