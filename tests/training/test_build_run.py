@@ -63,12 +63,9 @@ def test_the_loss_is_logged_every_so_many_steps_against_steps_and_examples(batch
     settings = [f"--trainer.accumulate_grad_batches={batches}", "--trainer.log_every_n_steps=2"]
     assert fit(tmp_path, *settings) == 0
     log = events(tmp_path / "version_0")
-    by_step, by_examples = log.Scalars("train/loss"), log.Scalars("by examples/train loss")
-    assert [point.value for point in by_step] == [point.value for point in by_examples]
+    by_step = log.Scalars("train/loss")
     assert [point.step for point in by_step] == list(range(1, by_step[-1].step + 1, 2))
     assert len(by_step) > 3
-    examples = [point.step for point in by_examples]
-    assert examples == sorted(set(examples))
 
 
 def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
@@ -76,14 +73,11 @@ def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
     tags = log.Tags()
     scores = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "mcc", "auroc", "precision_spam", "recall_ham")
     assert {"train/loss", "train/epoch_loss", *(f"val/{name}" for name in scores)} <= set(tags["scalars"])
-    assert {"by examples/train loss", "by examples/val loss", "by examples/val accuracy"} <= set(tags["scalars"])
     assert {"val/confusion matrix"} < set(tags["images"])
     assert any(tag.startswith("val/most confident errors") for tag in tags["tensors"])
 
     rates = [event.value for tag in tags["scalars"] if tag.startswith("lr-") for event in log.Scalars(tag)]
     assert 0 < max(rates) <= 1e-3
-    assert [event.step for event in log.Scalars("by examples/val loss")] == [320, 640]  # 20 batches of 16
-    assert [e.value for e in log.Scalars("by examples/val loss")] == [e.value for e in log.Scalars("val/loss")]
 
     started = HParamsPluginData.FromString(
         log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
