@@ -4,7 +4,6 @@ import json
 import math
 import shlex
 import time
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,17 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch import Tensor
 
 from gpt_classifier.data import datasets
 from gpt_classifier.pretraining.datamodule import PretrainingData
-from gpt_classifier.pretraining.folder import save
-from gpt_classifier.pretraining.generation import generate
+from gpt_classifier.pretraining.folder import save_network
+from gpt_classifier.pretraining.generation import continue_texts
 from gpt_classifier.pretraining.module import LanguageModel
 from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 from gpt_classifier.training.callbacks.stopping import STOPS
-from gpt_classifier.training.divergence import WAY_OUT, Diverged
+from gpt_classifier.training.divergence import WAY_OUT, Diverged, is_logged
 from gpt_classifier.training.runs import continuation, run_folder
-from gpt_classifier.training.step_loss import is_logged
-
-PROMPT, SAMPLE = 8, 40  # tokens of a prompt, and of its continuation
 
 
 def _parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, PretrainingData]:
@@ -41,85 +36,66 @@ class StepCheckpoint(LastCheckpoint):
 
     def __init__(self, every: int) -> None:
         super().__init__()
-        self.every, self.saved = every, 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved = trainer.global_step
+        self.every = every
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step != self.saved and trainer.global_step % self.every == 0:
-            self.saved = trainer.global_step
+        if trainer.global_step % self.every == 0 and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self.save(trainer)
 
 
 class Progress(Callback):
-    """Prints a line for each validation or epoch, and logs tokens per second."""
+    """Prints a line for each validation or epoch, and logs tokens per second of training."""
 
     def __init__(self) -> None:
-        self.tokens, self.began, self.seconds, self.step = 0, 0.0, 0.0, 0
+        self.tokens, self.began, self.paused = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.tokens, self.began, self.seconds, self.step = 0, time.monotonic(), 0.0, trainer.global_step
+        self.tokens, self.began = 0, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Blocks, batch_idx: int
     ) -> None:
         self.tokens += batch.ids[:, 1:].numel() * trainer.world_size
-        if trainer.global_step > self.step and is_logged(trainer, trainer.global_step):
+        if is_logged(trainer, trainer.global_step):
             pl_module.log("train/tokens_per_second", self.speed())
-        self.step = trainer.global_step
 
     def speed(self) -> float:
-        return self.tokens / max(1e-9, self.seconds + time.monotonic() - self.began)
+        return self.tokens / max(1e-9, time.monotonic() - self.began)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.seconds += time.monotonic() - self.began
+        self.paused = time.monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = time.monotonic()
-        self._say(trainer)
+        self.began += time.monotonic() - self.paused
+        if not trainer.sanity_checking:
+            self._print(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if "val/lm_loss" not in trainer.callback_metrics:
-            self._say(trainer)
+            self._print(trainer)
 
-    def _say(self, trainer: Trainer) -> None:
+    def _print(self, trainer: Trainer) -> None:
         names = {"train/loss": "train loss", "val/lm_loss": "val loss", "val/bits_per_byte": "bits per byte"}
-        scores = ", ".join(
-            f"{name} {float(trainer.callback_metrics[key]):.4f}"
-            for key, name in names.items()
-            if key in trainer.callback_metrics
-        )
+        found = trainer.callback_metrics
+        scores = ", ".join(f"{name} {float(found[key]):.4f}" for key, name in names.items() if key in found)
         place = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         rank_zero_info(f"{place}: {scores}, {self.speed():,.0f} tokens/s")
 
 
 class Samples(Callback):
-    """Writes to TensorBoard how the model continues the first words of some validation texts."""
+    """Writes to TensorBoard how the model continues the first tokens of some validation texts."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _parts(trainer, pl_module)
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger) and not trainer.sanity_checking:
-            written = samples(module, data.facts["prompts"][: module.hparams["samples"]])
-            text = "\n\n".join(f"{prompt} **{more}**" for prompt, more in written)
-            if text:
-                trainer.logger.experiment.add_text("val/samples", text, trainer.global_step)
-
-
-def samples(module: LanguageModel, texts: list[str], seed: int = 0) -> list[tuple[str, str]]:
-    """The first tokens of each text, and what the model writes after them; the same seed gives the same samples."""
-    encoder, backbone = module.text_encoder, module.model.backbone
-    was_training = module.training
-    module.eval()
-    written = []
-    for text in texts:
-        ids = encoder.tokens(text)[:PROMPT]
-        more = generate(backbone, [encoder.end_of_text, *ids], SAMPLE, seed, stop=encoder.end_of_text)
-        written.append((encoder.decode(ids), encoder.decode(more)))
-    module.train(was_training)
-    return written
+        prompts = data.statistics.prompts[: module.hparams["samples"]]
+        if not prompts or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if isinstance(trainer.logger, TensorBoardLogger):
+            samples = continue_texts(module.model.backbone, module.text_encoder.tokenizer, prompts)
+            text = "\n\n".join(f"{prompt} **{more}**" for prompt, more in samples)
+            trainer.logger.experiment.add_text("val/samples", text, trainer.global_step)
 
 
 class ModelFolder(Callback):
@@ -129,18 +105,18 @@ class ModelFolder(Callback):
         self.best = math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loss = float(trainer.callback_metrics["val/lm_loss"])
-        if not trainer.sanity_checking and loss < self.best:
+        loss = float(trainer.callback_metrics.get("val/lm_loss", math.inf))  # Lightning's sanity check has none
+        if loss < self.best:
             self.best = loss
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if math.isinf(self.best):
             self._save(trainer, pl_module)
-        if (folder := run_folder(trainer)) is not None:
-            rank_zero_info(f"pretrained network: {folder / 'model'}")
+        if (run := run_folder(trainer)) is not None:
+            rank_zero_info(f"pretrained network: {run / 'model'}")
             _, data = _parts(trainer, pl_module)
-            rank_zero_info(f"next: gpt-classifier {shlex.join(_next(data, folder / 'model'))}")
+            rank_zero_info(f"next: gpt-classifier {shlex.join(_next_command(data, run / 'model'))}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         run = run_folder(trainer)
@@ -155,37 +131,34 @@ class ModelFolder(Callback):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _parts(trainer, pl_module)
-        folder = run_folder(trainer)
-        if folder is None or not trainer.is_global_zero:
+        run, found = run_folder(trainer), trainer.callback_metrics
+        if run is None or not trainer.is_global_zero:
             return
         _check_states(module, trainer.global_step)
-        scores = {
-            name: round(float(value), 4)
-            for name in ("lm_loss", "bits_per_byte")
-            if isinstance(value := trainer.callback_metrics.get(f"val/{name}"), Tensor)
-        }
-        facts = {
+        names = ("lm_loss", "bits_per_byte")
+        scores = {name: round(float(found[f"val/{name}"]), 4) for name in names if f"val/{name}" in found}
+        training = {
             "source": datasets.title(data.source),
-            "texts": data.facts["texts"]["train"],
+            "texts": data.statistics.texts["train"],
             "tokens": data.packed["train"].tokens,
             "steps": trainer.global_step,
             "weights": module.hparams["weights"],
         }
-        save(folder / "model", module.model.backbone, module.text_encoder, module.trained_on, facts | scores)
+        save_network(run / "model", module.model.backbone, module.text_encoder, module.trained_on, training | scores)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         return {"best": self.best}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best = state_dict["best"]
 
 
-def _next(data: PretrainingData, folder: Path) -> list[str]:
+def _next_command(data: PretrainingData, folder: Path) -> list[str]:
     """The words of a fit with the pretrained network, on the same rows if they have labels."""
     words = ["fit", "--config", "scratch", "--model.weights", str(folder)]
-    settings = data.settings_of_fit() or {"source": "LABELLED.csv"}
-    given = ((f"--data.{name}", v if isinstance(v, str) else json.dumps(v)) for name, v in settings.items())
-    return [*words, *chain.from_iterable(given)]
+    for name, value in (data.find_fit_settings() or {"source": "LABELLED.csv"}).items():
+        words += [f"--data.{name}", value if isinstance(value, str) else json.dumps(value)]
+    return words
 
 
 @torch.no_grad()

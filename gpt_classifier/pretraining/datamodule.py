@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from gpt_classifier.data import datasets, readers
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import Columns
-from gpt_classifier.data.duplicates import fingerprints
+from gpt_classifier.data.duplicates import compute_fingerprints
 from gpt_classifier.data.rare_classes import RareClasses
 from gpt_classifier.data.readers import FileFormat
 from gpt_classifier.data.resumable import ResumableDataModule
@@ -26,14 +27,28 @@ from gpt_classifier.data.splits import Split, SplittingConfig
 from gpt_classifier.errors import InputError
 from gpt_classifier.files import PRETRAINING, computed_folder, whole_file, writable_folder
 from gpt_classifier.pretraining.packing import Packed, pack, token_dtype
-from gpt_classifier.pretraining.texts import documents, files, has_labels, is_held_out
-from gpt_classifier.settings import flat, grouped
+from gpt_classifier.pretraining.texts import find_files, has_labels, is_held_out, read_documents
+from gpt_classifier.settings import flat, grouped, plain
 from gpt_classifier.text.bpe import TrainTokenizer, tokenizer_for
 from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.text.tokenizers import Tokenizer, restore_tokenizer, tokenizer_named
 
 PROMPTS = 16  # number of validation texts that are kept for samples
 LAYOUT = 1  # of the files of tokens; another number makes those on disk unused
+STATISTICS = "facts.json"
+AS_FIT = (  # settings that mean what they mean for fit
+    *("source", "val_source", "test_source", "text_column", "text_separator", "label_column", "multi_label"),
+    *("rare_classes", "split", "file_format", "splitting"),
+)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What is known of the texts once they are files of tokens."""
+
+    texts: dict[str, int]  # number of texts of train and val
+    divided: str  # how the texts were divided, for the summary
+    prompts: list[str]  # beginnings of some validation texts
 
 
 class PretrainingData(ResumableDataModule):
@@ -57,8 +72,8 @@ class PretrainingData(ResumableDataModule):
         split: How texts with labels are divided: ``grouped``, ``random``, ``chapter6`` or ``article_table``, as for
             ``fit``.
         val_share: Share of the texts without labels that validates; near-duplicates stay together.
-        tokenizer: ``gpt2``, ``bytes``, ``{train: 4096}`` (byte pairs of that many tokens, learned from the training
-            texts), a name on the Hugging Face hub, or a folder with a tokenizer, such as a model folder.
+        tokenizer: ``gpt2``, ``bytes``, ``{train: 4096}`` (a BPE of that many tokens, trained on the training texts),
+            a name on the Hugging Face hub, or a folder with a tokenizer, such as a model folder.
         max_length: Number of tokens of a block.
         batch_size: Number of blocks in a training batch on each device.
         file_format: How CSV, TSV, JSON and text files are read.
@@ -84,50 +99,40 @@ class PretrainingData(ResumableDataModule):
         splitting: SplittingConfig = SplittingConfig(),
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
         self.file_format = grouped(FileFormat, "file_format", file_format)
         self.splitting = grouped(SplittingConfig, "splitting", splitting)
+        self.tokenizer = tokenizer if isinstance(tokenizer, str) else grouped(TrainTokenizer, "tokenizer", tokenizer)
+        groups = ("file_format", "splitting", "tokenizer")
+        self.hparams.update({name: plain(getattr(self, name)) for name in groups})  # for checkpoints
         for name, value in (("max_length", max_length), ("batch_size", batch_size)):
             if value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1")
         if not 0 <= val_share < 1:
             raise InputError(f"val_share is {val_share}, expected a share of the texts from 0 to below 1")
-        self.source, self.val_source, self.test_source = source, val_source, test_source
-        self.label_column, self.val_share = label_column, val_share
+        self.source, self.label_column, self.val_share = source, label_column, val_share
+        self.sources = [each for each in (source, val_source, test_source) if each is not None]
         self.max_length, self.batch_size = max_length, batch_size
         self.columns = Columns(text_column, None, separator=text_separator)
-        self.tokenizer = tokenizer if isinstance(tokenizer, str) else grouped(TrainTokenizer, "tokenizer", tokenizer)
-        as_fit: dict[str, Any] = {
-            "source": source,
-            "val_source": val_source,
-            "test_source": test_source,
-            "text_column": text_column,
-            "text_separator": text_separator,
-            "label_column": label_column,
-            "multi_label": multi_label,
-            "rare_classes": rare_classes,
-            "split": split,
-        }
-        self._as_fit = as_fit | {"file_format": asdict(self.file_format), "splitting": asdict(self.splitting)}
-        self.facts: dict[str, Any] = {}  # numbers of texts and tokens, and some validation texts
+        self.statistics: Statistics
         self.trained_on: Tensor  # fingerprints of the training texts
         self.packed: dict[str, Packed] = {}
         self.text_encoder: TextEncoder
 
     def prepare_data(self) -> None:
         """Writes the files of tokens, unless they are there; called on one process of each machine."""
-        for source in (self.source, self.val_source, self.test_source):
-            if source is not None:
-                datasets.prepare(source)
-        tokenizer = self._tokenizer(learn=True)
+        for source in self.sources:
+            datasets.prepare(source)
+        tokenizer = self._tokenizer(train=True)
         folder = self._folder(tokenizer)
-        if not (folder / "facts.json").is_file():
+        if not (folder / STATISTICS).is_file():
             self._write(writable_folder(folder), tokenizer)
 
     def setup(self, stage: str) -> None:
         tokenizer = self._tokenizer()
         self.text_encoder = TextEncoder(tokenizer, self.max_length)
         folder, dtype = self._folder(tokenizer), token_dtype(tokenizer.vocab_size)
-        self.facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        self.statistics = Statistics(**json.loads((folder / STATISTICS).read_text(encoding="utf-8")))
         self.trained_on = torch.from_numpy(np.load(folder / "fingerprints.npy"))
         self.packed = {name: Packed(folder / f"{name}.bin", dtype, self.max_length) for name in ("train", "val")}
         if self.packed["train"].tokens <= self.max_length:
@@ -140,50 +145,55 @@ class PretrainingData(ResumableDataModule):
 
     def identity(self) -> dict[str, Any]:
         """The files of tokens, which lie in a folder by everything that they depend on, and the size of batches."""
-        texts = f"{self.facts['texts']['train']:,} texts with the hash {self._folder(self._tokenizer()).name}"
+        texts = f"{self.statistics.texts['train']:,} texts with the hash {self._folder(self._tokenizer()).name}"
         return {"the train texts": texts, "data.max_length": self.max_length, "data.batch_size": self.batch_size}
 
     def summary(self) -> str:
         """A line for each split."""
-        lines = [f"{datasets.title(self.source)}, {self.facts['divided']}"]
+        lines = [f"{datasets.title(self.source)}, {self.statistics.divided}"]
         for name, packed in self.packed.items():
-            texts = self.facts["texts"][name]
+            texts = self.statistics.texts[name]
             lines.append(f"  {name:5} {texts:9,} texts, {packed.tokens:11,} tokens, {len(packed):7,} blocks")
         return "\n".join(lines)
 
-    def _tokenizer(self, learn: bool = False) -> Tokenizer:
-        """The tokenizer that is named, or the one that was learned from the training texts; or is, with ``learn``."""
+    def find_fit_settings(self) -> dict[str, Any] | None:
+        """The settings with which fit divides the same rows, but for its defaults; None for texts without labels."""
+        if not self._has_labels():
+            return None
+        defaults = flat(TextDataModule().hparams) | {"source": None}
+        return {name: value for name, value in flat(self._as_fit()).items() if value != defaults[name]}
+
+    def _as_fit(self) -> dict[str, Any]:
+        return {name: self.hparams[name] for name in AS_FIT}
+
+    def _has_labels(self) -> bool:
+        return has_labels(self.source, self.label_column, self.file_format)
+
+    # ---------------------------------------------------------------- files of tokens
+
+    def _tokenizer(self, train: bool = False) -> Tokenizer:
+        """The tokenizer that is named, or the one that was trained on the training texts; or is, with ``train``."""
         if isinstance(self.tokenizer, str):
             return tokenizer_named(self.tokenizer)
-        folder = self._computed([*self._texts(), asdict(self.tokenizer)])
-        if learn and not (folder / "tokenizer.json").is_file():
-            learned = tokenizer_for(self.tokenizer, self._streams()[0]["train"]())
-            with whole_file(writable_folder(folder) / "vocabulary.npy") as path, open(path, "wb") as file:
-                np.save(file, learned.vocabulary().numpy())
-            with whole_file(folder / "tokenizer.json") as path:  # last: with it, the folder is complete
-                path.write_text(json.dumps(learned.settings()), encoding="utf-8")
+        folder = self._computed(plain(self.tokenizer))
+        if train and not (folder / "tokenizer.json").is_file():
+            trained = tokenizer_for(self.tokenizer, self._streams()[0]["train"]())
+            _save_array(writable_folder(folder) / "vocabulary.npy", trained.vocabulary().numpy())
+            _save_json(folder / "tokenizer.json", trained.settings())  # last: with it, the folder is complete
         settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         return restore_tokenizer(settings, torch.from_numpy(np.load(folder / "vocabulary.npy")))
 
     def _folder(self, tokenizer: Tokenizer) -> Path:
         """The folder of the files of tokens, by everything that they depend on."""
         vocabulary = tokenizer.vocabulary().numpy().tobytes()
-        return self._computed([*self._texts(), tokenizer.settings(), blake2b(vocabulary, digest_size=12).hexdigest()])
+        return self._computed(tokenizer.settings(), blake2b(vocabulary, digest_size=12).hexdigest())
 
-    @staticmethod
-    def _computed(depends: list[Any]) -> Path:
-        return computed_folder() / PRETRAINING / blake2b(json.dumps(depends).encode(), digest_size=12).hexdigest()
-
-    def _texts(self) -> list[Any]:
-        """What the training texts depend on, as plain values."""
-        given = [source for source in (self.source, self.val_source, self.test_source) if source is not None]
-        stats = [
-            (path, os.stat(path).st_size, os.stat(path).st_mtime_ns)
-            for source in given
-            if not datasets.is_named(source)
-            for path in files(source)
-        ]
-        return [LAYOUT, self._as_fit, self.val_share, stats]
+    def _computed(self, *tokenizer: Any) -> Path:
+        """The folder for what is computed from the training texts with a tokenizer, given as plain values."""
+        paths = [path for source in self.sources if not datasets.is_named(source) for path in find_files(source)]
+        stats = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
+        depends = json.dumps([LAYOUT, self._as_fit(), self.val_share, stats, *tokenizer])
+        return computed_folder() / PRETRAINING / blake2b(depends.encode(), digest_size=12).hexdigest()
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
         known: set[int] = set()
@@ -193,7 +203,7 @@ class PretrainingData(ResumableDataModule):
             for text in documents:
                 texts[name] += 1
                 if name == "train":
-                    known.add(int(fingerprints([text])[0]))
+                    known.add(int(compute_fingerprints([text])[0]))
                 elif len(prompts) < PROMPTS:
                     prompts.append(text[:1000])
                 yield text
@@ -205,44 +215,30 @@ class PretrainingData(ResumableDataModule):
             raise InputError(
                 f"there is no text to train on in {datasets.title(self.source)}: expected texts, not blanks"
             )
-        with whole_file(folder / "fingerprints.npy") as path, open(path, "wb") as file:
-            np.save(file, np.array(sorted(known), dtype=np.int64))
-        with whole_file(folder / "facts.json") as path:  # last: with it, the folder is complete
-            path.write_text(json.dumps({"texts": texts, "divided": divided, "prompts": prompts}), encoding="utf-8")
-
-    def settings_of_fit(self) -> dict[str, Any] | None:
-        """The settings with which fit divides the same rows, but for its defaults; None for texts without labels."""
-        if not has_labels(self.source, self.label_column, self.file_format):
-            return None
-        usual = flat(TextDataModule().hparams) | {"source": None}
-        return {name: value for name, value in flat(self._as_fit).items() if value != usual[name]}
+        _save_array(folder / "fingerprints.npy", np.array(sorted(known), dtype=np.int64))
+        _save_json(folder / STATISTICS, asdict(Statistics(texts, divided, prompts)))  # last: the folder is complete
 
     def _streams(self) -> tuple[dict[str, Callable[[], Iterable[str]]], str]:
         """What yields the texts of train and val, and how they were divided."""
-        if has_labels(self.source, self.label_column, self.file_format):
-            tables = TextDataModule(**self._as_fit).read_tables()
-            texts = {
-                name: [t for t in tables[name]["text"] if t] if name in tables else [] for name in ("train", "val")
-            }
-            tests = len(tables["test"]) if "test" in tables else 0
-            divided = f"split {self._as_fit['split']} as by fit, {tests:,} test texts left out"
-            return {name: lambda name=name: texts[name] for name in texts}, divided  # type: ignore[misc]
-        if self.val_source is not None or self.test_source is not None:
+        if self._has_labels():
+            tables = TextDataModule(**self._as_fit()).read_tables()
+            texts = {name: [text for text in table["text"] if text] for name, table in tables.items()}
+            divided = f"split {self.hparams['split']} as by fit, {len(tables.get('test', ())):,} test texts left out"
+            return {name: partial(texts.get, name, []) for name in ("train", "val")}, divided
+        if len(self.sources) > 1:
             raise InputError("val_source and test_source are for texts with labels: leave them out, or name the column")
         if (column := self.splitting.split_column) is not None:
             raise InputError(
                 f"splitting.split_column is {column}, but the texts have no labels, so they are not divided as by fit: "
                 "name the label column, or leave out split_column and the test rows"
             )
+        divided = f"texts without labels, {self.val_share:.0%} held out"
+        return {"train": partial(self._documents, False), "val": partial(self._documents, True)}, divided
 
-        def part(held_out: bool) -> Callable[[], Iterable[str]]:
-            return lambda: (
-                text
-                for text in documents(self.source, self.columns, self.file_format)
-                if is_held_out(text, self.val_share) == held_out
-            )
-
-        return {"train": part(False), "val": part(True)}, f"texts without labels, {self.val_share:.0%} held out"
+    def _documents(self, held_out: bool) -> Iterator[str]:
+        for text in read_documents(self.source, self.columns, self.file_format):
+            if is_held_out(text, self.val_share) == held_out:
+                yield text
 
     # ---------------------------------------------------------------- batches
 
@@ -269,3 +265,13 @@ class PretrainingData(ResumableDataModule):
         tokens = self.count_rows_of_step() * self.max_length
         batches = self.trainer.accumulate_grad_batches
         return batch._replace(weight=batches * self.trainer.world_size / tokens)
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with whole_file(path) as scratch, open(scratch, "wb") as file:
+        np.save(file, array)
+
+
+def _save_json(path: Path, value: Any) -> None:
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps(value), encoding="utf-8")

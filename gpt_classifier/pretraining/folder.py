@@ -32,22 +32,18 @@ The folder has the weights, the tokenizer and hashes of the training texts, by w
 """
 
 
-def save(
-    folder: Path, backbone: Backbone, text_encoder: TextEncoder, trained_on: Tensor, facts: dict[str, Any]
+def save_network(
+    folder: Path, backbone: Backbone, text_encoder: TextEncoder, trained_on: Tensor, results: dict[str, Any]
 ) -> None:
     """Writes the three files, each whole or not at all; the weights last.
 
-    Args:
-        folder: Where to.
-        backbone: The network.
-        text_encoder: Its tokenizer, and the length of its blocks.
-        trained_on: Fingerprints of the training texts.
-        facts: What it was trained on and how well it predicts, as plain values.
+    ``trained_on`` are fingerprints of the training texts; ``results`` says, in plain values, what the network was
+    trained on and how well it predicts.
     """
     config = backbone.config
-    size = f"{config.n_layer} blocks, {config.n_embd} channels, {config.n_head} heads"
-    known = {"network": f"{size}, context {config.context_length} tokens"} | facts
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in known.items())
+    size = f"{config.n_layer} blocks, hidden size {config.n_embd}, {config.n_head} heads"
+    told = {"network": f"{size}, context {config.context_length} tokens"} | results
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in told.items())
     with whole_file(folder / "README.md") as path:
         card = CARD.format(model_type=config.model_type, version=__version__, rows=rows)
         path.write_text(card, encoding="utf-8")
@@ -56,9 +52,8 @@ def save(
         "version": __version__,
         "model": {"family": config.family, "backbone": config.fields},
         "text_encoder": text_encoder.settings(),
-        "pretrained_on": facts,
+        "pretrained_on": results,
     }
     write_config(folder, contents)
-    state = backbone.state_dict()
-    tensors = {f"{BACKBONE}{name}": tensor for name, tensor in state.items()}
+    tensors = {f"{BACKBONE}{name}": tensor for name, tensor in backbone.state_dict().items()}
     write_tensors(folder / WEIGHTS, tensors | {VOCABULARY: text_encoder.tokenizer.vocabulary(), TRAINED_ON: trained_on})

@@ -1,9 +1,22 @@
-"""Continues a text token by token with a language model."""
+"""Continues texts token by token with a language model."""
 
 import torch
 from torch import Tensor
 
 from gpt_classifier.models.backbone import Backbone
+from gpt_classifier.text.tokenizers import Tokenizer, end_of_text
+
+PROMPT, SAMPLE = 8, 40  # tokens of a prompt, and of its continuation
+
+
+def continue_texts(backbone: Backbone, tokenizer: Tokenizer, texts: list[str], seed: int = 0) -> list[tuple[str, str]]:
+    """The first tokens of each text, and what the model writes after them; the same seed gives the same samples."""
+    samples, end = [], end_of_text(tokenizer)
+    for text in texts:
+        ids = tokenizer.ids(text)[:PROMPT]
+        more = generate(backbone, [end, *ids], SAMPLE, seed, stop=end)
+        samples.append((tokenizer.decode(ids), tokenizer.decode(more)))
+    return samples
 
 
 @torch.no_grad()

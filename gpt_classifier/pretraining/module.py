@@ -2,9 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,24 +13,15 @@ from torch.optim import Optimizer
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.language_model import LanguageModelScores
-from gpt_classifier.inference.initial_weights import check_fits, trained_on_before
-from gpt_classifier.inference.model_folder import find_weights
-from gpt_classifier.models.build import Specification
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.packing import Blocks
-from gpt_classifier.settings import flat, grouped
+from gpt_classifier.settings import flat, grouped, plain
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.training.divergence import WAY_OUT, Diverged
+from gpt_classifier.training.divergence import WAY_OUT, Diverged, WatchedModule
 from gpt_classifier.training.identity import check_same_settings
 from gpt_classifier.training.lm_loss import next_token_loss
-from gpt_classifier.training.network import ComputeConfig, build_network, check_network, download
-from gpt_classifier.training.optimization import (
-    OptimizerConfig,
-    build_optimizer,
-    learning_rate_schedule,
-    may_be_fused,
-)
-from gpt_classifier.training.watched_module import WatchedModule
+from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
+from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of
 
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "samples", "checkpoint_every"}  # they do not affect what is learnt
 
@@ -71,15 +59,16 @@ class LanguageModel(WatchedModule):
         self.save_hyperparameters(logger=False)
         self.optimizer_config = grouped(OptimizerConfig, "optimizer", optimizer)
         self.compute = grouped(ComputeConfig, "compute", compute)
-        network = {"gpt": gpt, "backbone": backbone}
-        self.hparams.update({n: dict(value) if isinstance(value, Mapping) else value for n, value in network.items()})
-        self.hparams.update(optimizer=asdict(self.optimizer_config), compute=asdict(self.compute))
+        groups = {"optimizer": self.optimizer_config, "compute": self.compute, "gpt": gpt, "backbone": backbone}
+        self.hparams.update({name: plain(value) for name, value in groups.items()})
         if learning_rate <= 0:
             raise InputError(f"learning_rate is {learning_rate}, expected a number above 0")
         if checkpoint_every < 1 or samples < 0:
             raise InputError(
                 f"checkpoint_every {checkpoint_every} must be at least 1, samples {samples} not be negative"
             )
+        if self.optimizer_config.unfreeze_every:
+            raise InputError("optimizer.unfreeze_every is for fit: pretraining trains all blocks, so leave it out")
         check_network({**self.hparams, "pooling": "last_token", "trainable": "all", "lora": None})
         self.text_encoder: TextEncoder
         self.trained_on: Tensor  # fingerprints of all texts that the weights were trained on
@@ -98,14 +87,9 @@ class LanguageModel(WatchedModule):
     def configure_model(self) -> None:
         if hasattr(self, "model"):
             return
-        weights = self.hparams["weights"]
-        if weights not in ("random", "pretrained"):
-            weights = str(find_weights(weights))
-            specification = Specification.from_settings(self.hparams, 1, self.text_encoder.vocab_size)
-            check_fits(weights, specification, self.text_encoder)
-            if (before := trained_on_before(Path(weights))) is not None:
-                self.trained_on = torch.cat([self.trained_on, before]).unique()
-        self.model = build_network(self.hparams, weights, 1, self.text_encoder)
+        self.model, before = initial_network(self.hparams, self.hparams["weights"], 1, self.text_encoder)
+        if before is not None:
+            self.trained_on = torch.cat([self.trained_on, before]).unique()
         self.model.head.requires_grad_(False)
         if self.model.backbone.output_embedding is None:
             raise InputError(
@@ -113,9 +97,8 @@ class LanguageModel(WatchedModule):
                 "to pretrain: expected causal attention and an output layer that is tied to the token embeddings"
             )
         self.compute.apply(self.model)
-        self.scores = LanguageModelScores(self.text_encoder.byte_lengths())
-        parameters = sum(parameter.numel() for parameter in self.model.backbone.parameters())
-        rank_zero_info(f"{parameters:,} parameters")
+        self.scores = LanguageModelScores(self.text_encoder.tokenizer.byte_lengths())
+        rank_zero_info(f"{sum(parameter.numel() for parameter in self.model.backbone.parameters()):,} parameters")
 
     # ---------------------------------------------------------------- steps
 
@@ -154,17 +137,7 @@ class LanguageModel(WatchedModule):
     # ---------------------------------------------------------------- optimization and checkpoints
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        config = self.optimizer_config
-        optimizer = build_optimizer(self.model, self.hparams["learning_rate"], config, may_be_fused(self.trainer))
-        if config.unfreeze_every:
-            raise InputError("optimizer.unfreeze_every is for fit: pretraining trains all blocks, so leave it out")
-        if config.is_constant:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps):
-            raise InputError("warmup and schedule need a number of steps: give --trainer.max_epochs or max_steps")
-        schedule = learning_rate_schedule(optimizer, int(steps), config)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizer_of(self.model, self.hparams["learning_rate"], self.optimizer_config, self.trainer)
 
     def on_train_epoch_end(self) -> None:
         self.check_finite()

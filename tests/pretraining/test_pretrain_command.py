@@ -17,15 +17,13 @@ from safetensors.torch import load_file
 
 from gpt_classifier import TextClassifier, TextDataModule
 from gpt_classifier.cli.main import main
-from gpt_classifier.data.duplicates import trained_on, training_fingerprints
+from gpt_classifier.data.duplicates import find_trained_on, training_fingerprints
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.initial_weights import network_settings
 from gpt_classifier.pretraining.build_run import PretrainingCLI, pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
 from gpt_classifier.pretraining.generation import generate
 from gpt_classifier.pretraining.module import LanguageModel
-from gpt_classifier.pretraining.packing import Packed
-from gpt_classifier.text.tokenizers import tokenizer_named
 
 GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32, "dropout": 0.2}
 SETTINGS = {
@@ -61,14 +59,22 @@ def prepared(**settings):
 
 
 def decoded(packed):
-    tokens = np.fromfile(packed._path, dtype=packed._dtype).tolist()
-    pieces, tokenizer = [], tokenizer_named("bytes")
-    for token in tokens:
-        if token == 256:
-            pieces.append([])
-        else:
-            pieces[-1].append(token)
-    return [tokenizer.decode(piece) for piece in pieces]
+    tokens = np.fromfile(packed._path, dtype=packed._dtype)
+    pieces = np.split(tokens, np.flatnonzero(tokens == 256))[1:]  # each begins with the end-of-text token
+    return [bytes(piece[1:].tolist()).decode() for piece in pieces]
+
+
+def write_texts(path, text="some text", number=30):
+    path.write_text(f"{text}\n\n" * number, encoding="utf-8")
+    return str(path)
+
+
+def command_line(settings, folder, *more):
+    return PretrainingCLI([f"--config={json.dumps(settings)}", f"--trainer.default_root_dir={folder}", *more])
+
+
+def same(tensors, others):
+    return all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
 
 
 # ---------------------------------------------------------------- texts
@@ -93,8 +99,8 @@ def test_texts_without_labels_are_held_out_by_their_hash_from_several_sources(tm
     train, val = decoded(data.packed["train"]), decoded(data.packed["val"])
     assert sorted([*train, *val]) == sorted(texts)
     assert 20 < len(val) < 60
-    assert trained_on(train, data.trained_on).all()
-    assert not trained_on(val, data.trained_on).any()
+    assert find_trained_on(train, data.trained_on).all()
+    assert not find_trained_on(val, data.trained_on).any()
 
 
 def test_with_null_a_column_of_labels_is_ignored(tmp_path):
@@ -104,55 +110,44 @@ def test_with_null_a_column_of_labels_is_ignored(tmp_path):
 
 
 def test_the_files_of_tokens_are_written_once(tmp_path):
-    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
-    first = prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path
+    settings = {"source": write_texts(tmp_path / "a.txt"), "val_share": 0.0}
+    first = prepared(**settings).packed["train"]._path
     written = first.stat().st_mtime_ns
-    assert prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path.stat().st_mtime_ns == written
-    (tmp_path / "a.txt").write_text("other text\n\n" * 30, encoding="utf-8")
-    assert prepared(source=str(tmp_path / "a.txt"), val_share=0.0).packed["train"]._path != first
+    assert prepared(**settings).packed["train"]._path.stat().st_mtime_ns == written
+    write_texts(tmp_path / "a.txt", "other text")
+    assert prepared(**settings).packed["train"]._path != first
 
 
 # ---------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("content", "options", "expected"),
     [
-        ({}, "has no .txt file"),
-        ({"a.txt": "  \n\n \n"}, "no text to train on"),
-        ({"a.txt": "abc"}, "less than one block"),
-        ({"a.txt": "abc\0" * 100}, "is no text file"),
+        (None, (), "has no .txt file"),
+        ("  \n\n \n", (), "no text to train on"),
+        ("abc", (), "less than one block"),
+        ("abc\0" * 100, (), "is no text file"),
+        ("abc", ["--data.val_shere=0.1"], "data.val_share"),
+        ("abc", ["--model.smaples=1"], "model.samples"),
+        ("abc", ["--model.pooling=mean"], "no option --model.pooling"),
+        ("abc", ["--learning_rate=1"], "--model.learning_rate"),
+        ("abc", ["--model.optimizer.unfreeze_every=1"], "unfreeze_every is for fit"),
     ],
 )
-def test_what_cannot_be_pretrained_on_is_one_line_and_exit_code_2(files, expected, tmp_path, capsys):
-    texts = tmp_path / "texts"
-    texts.mkdir()
-    for name, content in files.items():
-        (texts / name).write_text(content)
+def test_what_cannot_be_pretrained_is_one_line_and_exit_code_2(content, options, expected, tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    if content is not None:
+        (tmp_path / "texts" / "a.txt").write_text(content)
     small = ["--data.tokenizer=bytes", f"--model.gpt={json.dumps(GPT)}", "--data.max_length=32", "--data.val_share=0"]
-    code = main(["pretrain", f"--data.source={texts}", *small, f"--trainer.default_root_dir={tmp_path}"])
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert code == 2
-    assert expected in error
-
-
-@pytest.mark.parametrize(
-    ("option", "expected"),
-    [
-        ("--data.val_shere=0.1", "data.val_share"),
-        ("--model.smaples=1", "model.samples"),
-        ("--model.pooling=mean", "no option --model.pooling"),
-        ("--learning_rate=1", "--model.learning_rate"),
-    ],
-)
-def test_a_misspelt_setting_is_one_line_about_the_settings_of_pretrain(option, expected, capsys):
-    assert main(["pretrain", option]) == 2
+    words = [f"--data.source={tmp_path / 'texts'}", *small, f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["pretrain", *words, *options]) == 2
     assert expected in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_help_explains_its_own_settings(capsys):
     with pytest.raises(SystemExit):
-        main(["pretrain", "--help"])
+        main(["pretrain", "--help", "all"])
     text = capsys.readouterr().out
     assert "--data.val_share" in text
     assert "--model.checkpoint_every" in text
@@ -162,9 +157,8 @@ def test_help_explains_its_own_settings(capsys):
 def test_an_encoder_predicts_no_next_token(tmp_path):
     pytest.importorskip("transformers")
     backbone = {"model_type": "distilbert", "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    settings = changed(model={"backbone": backbone})
     with pytest.raises(InputError, match="predicts no next token"):
-        pretrain(tmp_path, settings)
+        pretrain(tmp_path, changed(model={"backbone": backbone}))
 
 
 # ---------------------------------------------------------------- the folder
@@ -186,18 +180,9 @@ def test_it_is_no_classifier(folder):
 
 
 def fit(folder, tmp_path, *options):
-    return main(
-        [
-            "fit",
-            f"--model.weights={folder}",
-            "--data.source=sample",
-            "--trainer.accelerator=cpu",
-            "--trainer.max_epochs=1",
-            "--trainer.limit_train_batches=2",
-            f"--trainer.default_root_dir={tmp_path}",
-            *options,
-        ]
-    )
+    short = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    words = [f"--model.weights={folder}", "--data.source=sample", *short, f"--trainer.default_root_dir={tmp_path}"]
+    return main(["fit", *options, *words])
 
 
 def test_fit_takes_its_network_and_tokenizer_and_the_result_classifies(folder, tmp_path, capsys):
@@ -223,21 +208,19 @@ def test_settings_of_a_network_have_precedence_and_a_mismatch_is_one_line(folder
     assert "leave out --model.gpt" in error
 
 
-def test_another_tokenizer_is_one_line(folder, tmp_path, capsys):
-    other = tmp_path / "other"
-    other.mkdir()
+def test_another_tokenizer_that_is_typed_is_refused_before_anything_is_read(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(TextDataModule, "read_rows", None)
     tokenizers = pytest.importorskip("tokenizers")
-    words = {"[UNK]": 0, "a": 1}
-    tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "[UNK]")).save(str(other / "tokenizer.json"))
-    assert fit(folder, tmp_path, f"--data.tokenizer={other}") == 2
-    assert f"give --data.tokenizer {folder}" in capsys.readouterr().err.strip().splitlines()[-1]
+    words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]")
+    tokenizers.Tokenizer(words).save(str(tmp_path / "tokenizer.json"))
+    assert fit(folder, tmp_path, "--config=scratch", f"--data.tokenizer={tmp_path}") == 2
+    said = f"was trained with another one: leave it out, or give --data.tokenizer {folder}"
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_fit_warns_of_test_texts_that_were_pretrained_on(tmp_path, caplog, capsys):
-    everything = TextDataModule(source="sample")
-    tables = everything.read_tables()
-    texts = pd.concat(tables.values())["text"]
-    texts.to_frame().to_csv(tmp_path / "texts.csv", index=False)
+    tables = TextDataModule(source="sample").read_tables()
+    pd.concat(tables.values())[["text"]].to_csv(tmp_path / "texts.csv", index=False)
     folder = pretrain(tmp_path / "pre", changed(data={"source": str(tmp_path / "texts.csv"), "val_share": 0.0}))
     with caplog.at_level("INFO"):
         assert fit(folder, tmp_path) == 0
@@ -246,12 +229,11 @@ def test_fit_warns_of_test_texts_that_were_pretrained_on(tmp_path, caplog, capsy
 
 
 def test_a_pretraining_continues_from_a_folder_with_other_texts(folder, tmp_path):
-    (tmp_path / "a.txt").write_text("some quite other text\n\n" * 30, encoding="utf-8")
-    settings = {"data": {"source": str(tmp_path / "a.txt"), "val_share": 0.0}, "model": {"weights": str(folder)}}
-    second = pretrain(tmp_path, settings | {"trainer": SETTINGS["trainer"]})
+    data = {"source": write_texts(tmp_path / "a.txt", "some quite other text"), "val_share": 0.0}
+    second = pretrain(tmp_path, {"data": data, "model": {"weights": str(folder)}, "trainer": SETTINGS["trainer"]})
     assert network_settings(second)["model"] == network_settings(folder)["model"]
     known = load_file(second / "model.safetensors")["trained_on"]
-    assert trained_on(["some quite other text"], known).all()
+    assert find_trained_on(["some quite other text"], known).all()
     assert set(load_file(folder / "model.safetensors")["trained_on"].tolist()) < set(known.tolist())
 
 
@@ -259,12 +241,13 @@ def test_a_pretraining_continues_from_a_folder_with_other_texts(folder, tmp_path
 
 
 def test_the_model_learns(tmp_path):
-    (tmp_path / "a.txt").write_text("the cat sat on the mat and the dog lay on the rug\n\n" * 100, encoding="utf-8")
-    settings = changed({"source": str(tmp_path / "a.txt"), "label_column": None, "val_share": 0.0})
-    settings["data"] |= {"batch_size": 8}
-    settings["trainer"] |= {"limit_train_batches": 1.0, "max_epochs": 20}
-    settings["model"] |= {"learning_rate": 0.02, "gpt": GPT | {"dropout": 0.0}}
-    cli = PretrainingCLI([f"--config={json.dumps(settings)}", f"--trainer.default_root_dir={tmp_path}"])
+    text = write_texts(tmp_path / "a.txt", "the cat sat on the mat and the dog lay on the rug", 100)
+    settings = changed(
+        {"source": text, "label_column": None, "val_share": 0.0, "batch_size": 8},
+        {"learning_rate": 0.02, "gpt": GPT | {"dropout": 0.0}},
+        {"limit_train_batches": 1.0, "max_epochs": 20},
+    )
+    cli = command_line(settings, tmp_path)
     cli.pretrain()
     assert float(cli.trainer.callback_metrics["train/loss"]) < 1.0  # 5.5 at first
     backbone, prompt = cli.model.model.eval().backbone, [256, *b"the "]
@@ -276,9 +259,9 @@ def test_the_model_learns(tmp_path):
 def test_accumulated_batches_have_the_gradient_of_one_large_batch(tmp_path):
     weights = []
     for batch_size, accumulate in ((8, 1), (4, 2)):
-        settings = changed({"batch_size": batch_size}, {"gpt": GPT | {"dropout": 0.0}, "optimizer": {"name": "SGD"}})
-        settings["trainer"] |= {"limit_train_batches": 4 * accumulate, "accumulate_grad_batches": accumulate}
-        settings["trainer"] |= {"limit_val_batches": 0}
+        batches = {"limit_train_batches": 4 * accumulate, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
+        model = {"gpt": GPT | {"dropout": 0.0}, "optimizer": {"name": "SGD"}}
+        settings = changed({"batch_size": batch_size}, model, batches)
         weights.append(load_file(pretrain(tmp_path / str(batch_size), settings) / "model.safetensors"))
     for name, tensor in weights[0].items():
         torch.testing.assert_close(tensor, weights[1][name], rtol=1e-4, atol=1e-6)
@@ -289,16 +272,19 @@ def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
     assert (pretrain(tmp_path, settings) / "model.safetensors").exists()
 
 
-def test_an_interrupted_run_continues_to_the_same_weights_bit_for_bit(tmp_path, monkeypatch):
-    limits = {"max_epochs": 2, "limit_train_batches": 6}
+def last(folder):
+    return torch.load(folder / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_interrupted_run_continues_to_the_same_weights_bit_for_bit(accumulate, tmp_path, monkeypatch):
+    limits = {"max_epochs": 2, "limit_train_batches": 6 * accumulate, "accumulate_grad_batches": accumulate}
     settings = changed(model={"checkpoint_every": 3}, data={"batch_size": 8}, trainer=limits)
 
     def run(folder, *more):
         torch.manual_seed(123)  # as at the beginning of every test
-        PretrainingCLI(
-            [f"--config={json.dumps(settings)}", f"--trainer.default_root_dir={tmp_path / folder}", *more]
-        ).pretrain()
-        return torch.load(tmp_path / folder / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+        command_line(settings, tmp_path / folder, *more).pretrain()
+        return last(tmp_path / folder)
 
     def cut(module, *arguments):
         if module.global_step == 10:  # within the second epoch; the checkpoint is of step 9
@@ -310,75 +296,62 @@ def test_an_interrupted_run_continues_to_the_same_weights_bit_for_bit(tmp_path, 
         patch.setattr(LanguageModel, "training_step", cut)
         with pytest.raises(RuntimeError, match="power cut"):
             run("cut")
+    assert last(tmp_path / "cut")["global_step"] == 9
     resumed = run("cut", "--ckpt_path=last")
     assert whole["global_step"] == resumed["global_step"] == 12
-    assert all(torch.equal(tensor, resumed["state_dict"][name]) for name, tensor in whole["state_dict"].items())
+    assert same(whole["state_dict"], resumed["state_dict"])
 
 
 @pytest.mark.slow
 @pytest.mark.nightly
 @pytest.mark.ci
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
-    settings = changed(model={"checkpoint_every": 7}, data={"batch_size": 8})
-    settings["trainer"] |= {"max_epochs": 3, "limit_train_batches": 60}
+    settings = changed({"batch_size": 8}, {"checkpoint_every": 7}, {"max_epochs": 3, "limit_train_batches": 60})
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps(settings))
 
-    def command(folder, *more):
+    def start(folder, *more):
         words = [f"--config={config}", f"--trainer.default_root_dir={tmp_path / folder}", *more]
-        return [sys.executable, "-m", "gpt_classifier", "pretrain", *words]
+        command = [sys.executable, "-m", "gpt_classifier", "pretrain", *words]
+        return subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    subprocess.run(command("whole"), check=True, env=os.environ, capture_output=True)
-    checkpoint = tmp_path / "killed" / "version_0" / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(command("killed"), env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (checkpoint.is_file() and torch.load(checkpoint, weights_only=False)["global_step"] > 60):
+    assert start("whole").wait() == 0
+    process, checkpoint = start("killed"), tmp_path / "killed" / "version_0" / "checkpoints" / "last.ckpt"
+    while not (checkpoint.is_file() and last(tmp_path / "killed")["global_step"] > 60):
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    step = torch.load(checkpoint, weights_only=False)["global_step"]
-    assert 60 < step < 180
-    subprocess.run(command("killed", "--ckpt_path=last"), check=True, env=os.environ, capture_output=True)
-    whole, resumed = (
-        torch.load(tmp_path / name / "version_0" / "checkpoints" / "last.ckpt", weights_only=False)
-        for name in ("whole", "killed")
-    )
+    assert 60 < last(tmp_path / "killed")["global_step"] < 180
+    assert start("killed", "--ckpt_path=last").wait() == 0
+    whole, resumed = (last(tmp_path / name) for name in ("whole", "killed"))
     assert whole["global_step"] == resumed["global_step"] == 180
-    assert all(torch.equal(tensor, resumed["state_dict"][name]) for name, tensor in whole["state_dict"].items())
-    folders = [load_file(tmp_path / name / "version_0" / "model" / "model.safetensors") for name in ("whole", "killed")]
-    assert all(torch.equal(tensor, folders[1][name]) for name, tensor in folders[0].items())
+    assert same(whole["state_dict"], resumed["state_dict"])
+    assert same(*(load_file(tmp_path / name / "version_0/model/model.safetensors") for name in ("whole", "killed")))
 
 
-def test_a_run_is_not_continued_with_other_settings(folder, tmp_path):
-    run = folder.parent
-    words = [
-        f"--config={json.dumps(changed(model={'learning_rate': 0.5}))}",
-        f"--trainer.default_root_dir={run.parent}",
-    ]
-    with pytest.raises(InputError, match=r"learning_rate is 0\.5, but the checkpoint"):
-        PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
-    words[0] = f"--config={json.dumps(changed(data={'batch_size': 7}))}"
-    with pytest.raises(InputError, match=r"data\.batch_size is 7.*checkpoint"):
-        PretrainingCLI([*words, "--ckpt_path=last"]).pretrain()
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (changed(model={"learning_rate": 0.5}), r"learning_rate is 0\.5, but the checkpoint"),
+        (changed(data={"batch_size": 7}), r"data\.batch_size is 7.*checkpoint"),
+    ],
+)
+def test_a_run_is_not_continued_with_other_settings(settings, said, folder):
+    with pytest.raises(InputError, match=said):
+        command_line(settings, folder.parent.parent, "--ckpt_path=last").pretrain()
 
 
 def test_the_blocks_of_an_epoch_are_shared_by_processes(tmp_path):
-    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
-    data = prepared(source=str(tmp_path / "a.txt"), val_share=0.0, batch_size=2)
-    assert isinstance(data.packed["train"], Packed)
+    data = prepared(source=write_texts(tmp_path / "a.txt"), val_share=0.0, batch_size=2)
     blocks = []
     for rank in range(3):
         data.process = lambda rank=rank: (rank, 3)
-        loader = data.train_dataloader()
-        blocks += [number for batch in loader.sampler for number in batch]
+        blocks += [number for batch in data.train_dataloader().sampler for number in batch]
     assert len(blocks) == len(set(blocks)) == len(data.packed["train"]) // 3 * 3
 
 
 # ---------------------------------------------------------------- the way from a pretraining to a classifier
-
-
-def scratch(*words):
-    return main(["fit", "--config=scratch", *words, "--trainer.accelerator=cpu", "--trainer.max_epochs=1"])
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", {"train": 300}])
@@ -392,37 +365,17 @@ def test_the_printed_fit_takes_network_and_tokenizer_whatever_its_configuration_
     run = pretrain(Path("runs"), changed(data=data)).parent
     lines = (caplog.text + capsys.readouterr().err).splitlines()
     said = next(line[line.index("next: ") :] for line in lines if "next: " in line)
-    assert (
-        said == f"next: gpt-classifier fit --config scratch --model.weights {run / 'model'} --data.source post.csv "
-        "--data.text_column body"
-    )
+    words = f"fit --config scratch --model.weights {run / 'model'} --data.source post.csv --data.text_column body"
+    assert said == f"next: gpt-classifier {words}"
     assert main([*shlex.split(said)[2:], "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]) == 0
     told = " ".join((caplog.text + capsys.readouterr().err).split())
-    assert (
-        "data.tokenizer, data.max_length, model.gpt.n_head, model.gpt.n_embd, model.gpt.context_length: those of"
-        in told
-    )
+    changed_ones = "data.tokenizer, data.max_length, model.gpt.n_head, model.gpt.n_embd, model.gpt.context_length"
+    assert f"{changed_ones}: those of" in told
 
 
 def test_of_texts_without_labels_the_next_fit_names_a_file_to_be(tmp_path, capsys, caplog):
-    (tmp_path / "a.txt").write_text("some text\n\n" * 30, encoding="utf-8")
-    pretrain(tmp_path, changed(data={"source": str(tmp_path / "a.txt")}))
+    pretrain(tmp_path, changed(data={"source": write_texts(tmp_path / "a.txt")}))
     assert "--data.source LABELLED.csv" in caplog.text + capsys.readouterr().err
-
-
-def test_another_tokenizer_that_is_typed_is_refused_before_anything_is_read(folder, capsys, monkeypatch):
-    monkeypatch.setattr(TextDataModule, "read_rows", None)
-    learned = tokenizers_folder(folder.parent.parent)
-    assert scratch(f"--model.weights={folder}", "--data.source=sample", f"--data.tokenizer={learned}") == 2
-    assert "was trained with another one: leave it out" in capsys.readouterr().err
-
-
-def tokenizers_folder(folder):
-    tokenizers = pytest.importorskip("tokenizers")
-    (folder / "words").mkdir(exist_ok=True)
-    words = tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]")
-    tokenizers.Tokenizer(words).save(str(folder / "words" / "tokenizer.json"))
-    return folder / "words"
 
 
 @pytest.mark.parametrize("validated", [False, True])
@@ -446,9 +399,7 @@ def test_a_stopped_pretraining_leaves_its_network_and_the_command_that_continues
     assert (run / "model" / "model.safetensors").is_file()
     said = (caplog.text + capsys.readouterr().err).splitlines()
     command = next(line for line in said if "to continue: " in line).partition("to continue: ")[2]
-    assert (
-        command
-        == f"gpt-classifier pretrain --config {run / 'config.yaml'} --ckpt_path {run / 'checkpoints' / 'last.ckpt'}"
-    )
+    words = f"--config {run / 'config.yaml'} --ckpt_path {run / 'checkpoints' / 'last.ckpt'}"
+    assert command == f"gpt-classifier pretrain {words}"
     monkeypatch.setattr(LanguageModel, "training_step", step)
     assert main(shlex.split(command)[1:]) == 0
