@@ -5,7 +5,7 @@ import os
 from gpt_classifier import files
 from gpt_classifier.cli.model_options import add_network_options
 from gpt_classifier.errors import CommandParser, InputError
-from gpt_classifier.serve.access import TOKEN, checked_token
+from gpt_classifier.serve.access import TOKEN, check_token
 
 DESCRIPTION = """\
 Serve a model: a page to classify messages and CSV files, and an API: POST /predict {"texts": [...]}, POST /trace
@@ -33,15 +33,15 @@ def main(arguments: list[str]) -> None:
     add("--rate", type=float, default=50.0, help="maximum requests per second from one address (default: 50)")
     options = parser.parse_args(arguments)
     given = os.environ.get(TOKEN) or None if options.token is None else options.token
-    token = checked_token(options.host, given, options.no_token)
+    token = check_token(options.host, given, options.no_token)
     if not 0 <= options.port < 65536:
         raise InputError(f"--port is {options.port}, expected 0 to 65535")
     if not os.path.exists(options.model):  # known before PyTorch is imported
         raise InputError(f"no model at {options.model!r}: expected a model folder, a run or a .ckpt file")
 
     try:
+        from gpt_classifier.serve.api import serve
         from gpt_classifier.serve.limits import Limits
-        from gpt_classifier.serve.run import serve
     except ImportError as error:
         if error.name not in ("starlette", "uvicorn", "prometheus_client"):
             raise

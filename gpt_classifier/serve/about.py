@@ -7,7 +7,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.inference.classifier import TextClassifier
 
 
-def about(classifier: TextClassifier) -> dict[str, Any]:
+def describe_model(classifier: TextClassifier) -> dict[str, Any]:
     """Its classes, its operating point, and why it has no traces if it has none."""
     names: list[str] = classifier.classes_.tolist()
     try:
@@ -18,13 +18,13 @@ def about(classifier: TextClassifier) -> dict[str, Any]:
     return {
         "classes": names,
         "multi_label": classifier.decision.multi_label,
-        "rule": rule(classifier.decision, names),
-        "thresholds": thresholds(classifier.decision, names),
+        "rule": describe_rule(classifier.decision, names),
+        "thresholds": find_thresholds(classifier.decision, names),
         "untraceable": untraceable,
     }
 
 
-def rule(decision: Decision, names: list[str]) -> list[str]:
+def describe_rule(decision: Decision, names: list[str]) -> list[str]:
     """How probabilities become the answer."""
     if decision.multi_label:
         least = "their threshold" if decision.thresholds else "0.5"
@@ -51,7 +51,7 @@ def rule(decision: Decision, names: list[str]) -> list[str]:
     return said
 
 
-def thresholds(decision: Decision, names: list[str]) -> dict[str, float]:
+def find_thresholds(decision: Decision, names: list[str]) -> dict[str, float]:
     """The probability that a class needs to be the answer, of those classes that need one."""
     if decision.thresholds:
         return dict(zip(names, decision.thresholds, strict=True))

@@ -9,7 +9,7 @@ TOKEN = "GPT_CLASSIFIER_TOKEN"
 HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
-def checked_token(host: str, token: str | None, without: bool) -> str | None:
+def check_token(host: str, token: str | None, without: bool) -> str | None:
     """The token to ask for. Raises ``InputError`` for a service that others reach and nobody protects."""
     if token is not None and (without or not token or not token.isascii() or not token.isprintable() or " " in token):
         wrong = "--no-token contradicts it" if without else "expected ASCII characters without spaces"
@@ -21,7 +21,7 @@ def checked_token(host: str, token: str | None, without: bool) -> str | None:
     return token
 
 
-def allowed_hosts(host: str, token: str | None) -> tuple[str, ...]:
+def list_hosts(host: str, token: str | None) -> tuple[str, ...]:
     """The names by which the service may be called: without a token, and for this machine only, its own."""
     return (*HERE, host) if token is None and is_local(host) else ("*",)
 

@@ -32,13 +32,13 @@ from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.prediction_text import fields
 from gpt_classifier.inference.trace import Trace
 from gpt_classifier.serve import table
-from gpt_classifier.serve.about import about
-from gpt_classifier.serve.access import allowed_hosts, listen
+from gpt_classifier.serve.about import describe_model
+from gpt_classifier.serve.access import list_hosts, listen
 from gpt_classifier.serve.batching import Batcher, QueueFull
 from gpt_classifier.serve.connections import limited_connections
-from gpt_classifier.serve.limits import Guard, Limits, whole_body
+from gpt_classifier.serve.limits import Guard, Limits, read_body
 from gpt_classifier.serve.metrics import Counted, Metrics
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 
 PAGE = {  # the files of the page with their types
     "/": ("index.html", "text/html"),
@@ -74,7 +74,7 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     print(f"{address} classifies with {model}: {', '.join(classifier.classes_)}; Ctrl-C ends", flush=True)
     with suppress(KeyboardInterrupt):
-        server(service(classifier, limits, token, allowed_hosts(host, token)), limits).run([listening])
+        server(service(classifier, limits, token, list_hosts(host, token)), limits).run([listening])
 
 
 def server(app: Starlette, limits: Limits) -> uvicorn.Server:
@@ -133,7 +133,10 @@ def service(
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(Guard, open_paths={*PAGE, "/health"}, rate=limits.rate, token=token),
         ],
-        exception_handlers={HTTPException: refused, InputError: refused, QueueFull: refused, Exception: failed},
+        exception_handlers={
+            **dict.fromkeys((HTTPException, InputError, QueueFull), answer_error),
+            Exception: answer_failure,
+        },
     )
 
 
@@ -148,7 +151,7 @@ class Endpoints:
         return JSONResponse({"status": "ok"})
 
     async def model(self, _: Request) -> Response:
-        return JSONResponse(about(self.classifier))
+        return JSONResponse(describe_model(self.classifier))
 
     async def metrics_text(self, _: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -159,7 +162,7 @@ class Endpoints:
         if not isinstance(texts, list):
             raise InputError('texts is no list: expected {"texts": ["a text", ...]}')
         predictions, several = await self._predictions(texts), self.classifier.decision.multi_label
-        return await _aside(
+        return await run_aside(
             len(texts) > FEW,
             lambda: JSONResponse({"predictions": [fields(each, None, several) for each in predictions]}),
         )
@@ -168,30 +171,30 @@ class Endpoints:
         """{"text": "..."} -> what ``classify --json --trace`` writes of it, with its words and sentences."""
         text = await self._field(request, "text", '{"text": "a text"}')
         self._check_text("text", text)
-        return await asyncio.to_thread(_traced, await self.batcher.trace(text))
+        return await asyncio.to_thread(build_trace_response, await self.batcher.trace(text))
 
     async def table(self, request: Request) -> Response:
         """CSV -> the same with predictions; ``text_column`` names the texts, ``for=spreadsheet`` disarms formulas."""
         rows = await self._table(request)
         names, safe = self.classifier.classes_.tolist(), request.query_params.get("for") == "spreadsheet"
         table.check_columns(rows, names)
-        texts = await asyncio.to_thread(table.text_column, rows, request.query_params.get("text_column"))
+        texts = await asyncio.to_thread(table.find_texts, rows, request.query_params.get("text_column"))
         predictions = await self._predictions(texts)
         several = self.classifier.decision.multi_label
-        content = await asyncio.to_thread(table.with_predictions, rows, predictions, names, safe, several)
+        content = await asyncio.to_thread(table.add_predictions, rows, predictions, names, safe, several)
         return Response(content, media_type="text/csv")
 
     async def table_head(self, request: Request) -> Response:
         """CSV -> its columns, number of rows, and first rows, in JSON."""
         rows = await self._table(request)
-        return await asyncio.to_thread(lambda: JSONResponse(table.head(rows)))
+        return await asyncio.to_thread(lambda: JSONResponse(table.preview(rows)))
 
     async def _predictions(self, texts: list[Any]) -> list[Any]:
         if len(texts) > self.limits.texts:
             raise InputError(
                 f"there are {len(texts):,} texts, expected at most {self.limits.texts:,}: send them in parts"
             )
-        await _aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_texts, texts)
+        await run_aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_texts, texts)
         predictions = await self.batcher.predict(texts)
         several = self.classifier.decision.multi_label
         answers = Counter(label for each in predictions for label in (each.labels if several else (each.label,)))
@@ -215,31 +218,35 @@ class Endpoints:
         """The only field of a JSON object."""
         body = await self._body(request)
         try:
-            content = await _aside(len(body) > BRIEF, json.loads, body)
+            content = await run_aside(len(body) > BRIEF, json.loads, body)
         except (ValueError, RecursionError) as error:
             raise InputError(f"the body is not JSON: expected {expected}") from error
         if not isinstance(content, dict) or list(content) != [name]:
-            has = f"has {valid(', '.join(content)) or 'no field'}" if isinstance(content, dict) else "is no object"
+            has = (
+                f"has {replace_surrogates(', '.join(content)) or 'no field'}"
+                if isinstance(content, dict)
+                else "is no object"
+            )
             raise InputError(f"the body {has[:100]}: expected {expected}")
         return content[name]
 
     async def _table(self, request: Request) -> Any:
-        return await asyncio.to_thread(table.read, await self._body(request), self.limits.texts)
+        return await asyncio.to_thread(table.read_table, await self._body(request), self.limits.texts)
 
     async def _body(self, request: Request) -> bytes:
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await whole_body(request, self.limits.body)
+                return await read_body(request, self.limits.body)
         except TimeoutError:
             raise HTTPException(408, f"the request took more than {self.limits.seconds} s to arrive") from None
 
 
-async def _aside(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+async def run_aside(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
     """What ``function`` returns; where it takes ``long``, from another thread, so that other requests go on."""
     return await asyncio.to_thread(function, *arguments) if long else function(*arguments)
 
 
-def _traced(trace: Trace) -> Response:
+def build_trace_response(trace: Trace) -> Response:
     more = {
         "answer": trace.answer,
         "final_class": trace.class_names[trace.final_class],
@@ -250,7 +257,7 @@ def _traced(trace: Trace) -> Response:
     return JSONResponse(trace.to_dict() | more)
 
 
-async def refused(_: Request, error: Exception) -> Response:
+async def answer_error(_: Request, error: Exception) -> Response:
     """What cannot be answered, in one line."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
@@ -259,6 +266,6 @@ async def refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def failed(_: Request, error: Exception) -> Response:
+async def answer_failure(_: Request, error: Exception) -> Response:
     """A mistake of ours; the server logs where it happened."""
     return JSONResponse({"error": f"the service failed ({type(error).__name__}): its log says where"}, 500)

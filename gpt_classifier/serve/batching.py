@@ -87,7 +87,7 @@ class Batcher:
             together = [job for job in self._next() if not job.answer.done()]  # others were cancelled
             self.observe(sum(len(job.texts) for job in together))
             groups = [job.texts for job in together]
-            answers = await loop.run_in_executor(self._thread, answered, self.classifier, groups)
+            answers = await loop.run_in_executor(self._thread, answer_groups, self.classifier, groups)
             for job, answer in zip(together, answers, strict=True):
                 if job.answer.cancelled():  # nobody waits any more
                     continue
@@ -104,7 +104,7 @@ class Batcher:
             yield self._jobs.popleft()
 
 
-def answered(classifier: TextClassifier, groups: list[list[str]]) -> list[Answer]:
+def answer_groups(classifier: TextClassifier, groups: list[list[str]]) -> list[Answer]:
     """An answer for each group of texts, from one call; if that fails, from a call each, so that only one may fail."""
     try:
         predictions = iter(classifier.predict([text for texts in groups for text in texts]))
@@ -112,4 +112,4 @@ def answered(classifier: TextClassifier, groups: list[list[str]]) -> list[Answer
     except Exception as error:
         if len(groups) == 1:
             return [error]
-        return [answer for texts in groups for answer in answered(classifier, [texts])]
+        return [answer for texts in groups for answer in answer_groups(classifier, [texts])]

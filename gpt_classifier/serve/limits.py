@@ -96,13 +96,11 @@ class Guard:
         if self.authorization is not None:
             given = headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, self.authorization):
-                how = {"WWW-Authenticate": "Bearer"}
-                raise HTTPException(
-                    401, "the token is missing or wrong: send the header Authorization: Bearer ...", how
-                )
+                said = "the token is missing or wrong: send the header Authorization: Bearer ..."
+                raise HTTPException(401, said, {"WWW-Authenticate": "Bearer"})
 
 
-async def whole_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The body of a request. Raises ``HTTPException`` as soon as it is known to have more than ``limit`` bytes."""
     body, length = bytearray(), request.headers.get("content-length", "")
     too_long = length.isdecimal() and int(length) > limit
@@ -112,7 +110,6 @@ async def whole_body(request: Request, limit: int) -> bytes:
             if too_long := len(body) > limit:
                 break
     if too_long:
-        raise HTTPException(
-            413, f"the request has more than {limit:,} bytes: send it in parts", {"Connection": "close"}
-        )
+        said = f"the request has more than {limit:,} bytes: send it in parts"
+        raise HTTPException(413, said, {"Connection": "close"})
     return bytes(body)

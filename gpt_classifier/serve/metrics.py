@@ -1,9 +1,9 @@
 """Counts what the service does, for Prometheus."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -23,15 +23,7 @@ class Metrics:
         self.batch = Histogram(
             "gpt_classifier_batch_texts", "Texts in a call of the classifier.", buckets=TEXTS, registry=registry
         )
-        self._waiting = Gauge("gpt_classifier_waiting_texts", "Texts without an answer yet.", registry=registry)
-
-    def watch(self, waiting: Callable[[], float]) -> None:
-        """Has the number of waiting texts read when it is asked for."""
-        self._waiting.set_function(waiting)
-
-    def text(self) -> bytes:
-        """All of them in Prometheus' format."""
-        return generate_latest(self.registry)
+        self.waiting = Gauge("gpt_classifier_waiting_texts", "Texts without an answer yet.", registry=registry)
 
 
 class Counted:
@@ -48,8 +40,7 @@ class Counted:
 
         async def counted(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            status = message.get("status", status)
             await send(message)
 
         try:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gpt_classifier.data import spreadsheet, writers
 from gpt_classifier.data.readers import read_columns
-from gpt_classifier.data.values import to_text
+from gpt_classifier.data.values import to_texts
 from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.inference.classifier import Prediction
@@ -61,8 +61,8 @@ def find_texts(table: pd.DataFrame, name: str | None) -> list[str]:
         trouble = "two columns" if name in columns else "no column"
         hint = did_you_mean(name, columns) or f"; its columns are {', '.join(columns)}: name one as text_column"
         raise InputError(f"the table has {trouble} {name!r}{hint}")
-    rows = enumerate(table[name].tolist())
-    return [to_text(value, lambda row=row: f"{name} in row {row} of the table") or "" for row, value in rows]  # type: ignore[misc]
+    texts = to_texts(table[name].tolist(), lambda row: f"{name} in row {row} of the table")
+    return [text or "" for text in texts]
 
 
 def add_predictions(

@@ -29,12 +29,12 @@ from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference import trace_text
 from gpt_classifier.inference.classifier import Prediction
-from gpt_classifier.serve.about import rule, thresholds
+from gpt_classifier.serve.about import describe_rule, find_thresholds
 from gpt_classifier.serve.access import listen
 from gpt_classifier.serve.api import server, service
 from gpt_classifier.serve.batching import Batcher
 from gpt_classifier.serve.limits import Limits, Rate
-from gpt_classifier.serve.table import with_predictions
+from gpt_classifier.serve.table import add_predictions
 from gpt_classifier.text import normalize
 
 MODEL = "checkpoints/sms-spam"
@@ -76,15 +76,12 @@ def error(response) -> str:
 
 
 def test_predictions_are_the_classifiers(client, classifier):
+    assert client.post("/predict", json={"texts": []}).json() == {"predictions": []}
     answers = client.post("/predict", json={"texts": TEXTS}).json()["predictions"]
     for answer, expected in zip(answers, classifier.predict(TEXTS), strict=True):
         assert answer["label"] == expected.label
         assert answer["probability"] == pytest.approx(expected.probability)
         assert answer["probabilities"] == pytest.approx(expected.probabilities)
-
-
-def test_no_texts_have_no_predictions(client):
-    assert client.post("/predict", json={"texts": []}).json() == {"predictions": []}
 
 
 def test_several_labels_are_a_list(classifier):
@@ -104,23 +101,14 @@ def test_a_trace_is_the_classifiers(client, classifier):
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, "a " * 50_000, "🙂" * 100_000, "\x1b" * 100_000])
-def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(classifier, text, monkeypatch):
+def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(client, text, monkeypatch):
     """Its sentences are made beside the loop, and their work grows with the text alone."""
-    measured, on_loop = [], []
-    whole, told = normalize.columns, trace_text.sentences
+    measured, tasks = [], []
+    whole, told = normalize.count_columns, trace_text.sentences
     monkeypatch.setattr(normalize, "columns", lambda name: measured.append(len(name)) or whole(name))
-    monkeypatch.setattr(trace_text, "sentences", lambda trace: on_loop.append(is_on_loop()) or told(trace))
-
-    def is_on_loop() -> bool:
-        try:
-            return asyncio.get_running_loop() is not None
-        except RuntimeError:
-            return False
-
-    with TestClient(service(classifier, PATIENT)) as client:
-        answer = client.post("/trace", json={"text": text})
-    assert answer.status_code == 200
-    assert on_loop == [False]
+    monkeypatch.setattr(trace_text, "sentences", lambda trace: tasks.append(asyncio._get_running_loop()) or told(trace))
+    assert client.post("/trace", json={"text": text}).status_code == 200
+    assert tasks == [None]
     assert sum(measured) < 2 * len(text)
 
 
@@ -147,8 +135,8 @@ RULES = {
 
 @pytest.mark.parametrize(("decision", "said", "needed"), RULES.values(), ids=RULES)
 def test_the_operating_point_is_told(decision, said, needed):
-    assert said in " ".join(rule(decision, ["ham", "spam"]))
-    assert thresholds(decision, ["ham", "spam"]) == needed
+    assert said in " ".join(describe_rule(decision, ["ham", "spam"]))
+    assert find_thresholds(decision, ["ham", "spam"]) == needed
 
 
 # ---------------------------------------------------------------- tables
@@ -174,50 +162,34 @@ def test_the_column_need_not_be_named_where_it_is_clear(client):
     assert [row["predicted"] for row in rows(client.post("/table", content=b"a,text\n1,hello\n").text)] == ["ham"]
 
 
-CELLS = {"=1+1": "'=1+1", "@a": "'@a", " +b": "' +b", "-5": "-5", "+1.5e3": "+1.5e3", "a=b": "a=b", "": "", "é": "é"}
-
-
-def test_for_a_spreadsheet_formulas_become_texts(client):
-    table = ("=a;text\n" + "".join(f"{cell};hello\n" for cell in CELLS)).encode()
-    exact, safe = (client.post(f"/table{query}", content=table) for query in ("", "?for=spreadsheet"))
-    assert [row["=a"] for row in rows(exact.text)] == list(CELLS)
-    assert [row["'=a"] for row in rows(safe.content.decode("utf-8-sig"))] == list(CELLS.values())
-    assert safe.content.startswith(b"\xef\xbb\xbf")
-
-
 AWKWARD = {  # the cells of a table, and what a spreadsheet gets
     "a\rb": "a\rb", "=1\r+2": "'=1\r+2", "x\0y": "x\0y", "\0=1": "'\0=1", "\ufeff=1": "'\ufeff=1",
     "\u200b@a": "'\u200b@a", "\t1": "'\t1", "\r": "'\r", "\uff1d1": "'\uff1d1", "-1": "-1", "-inf": "'-inf",
     'a"b,\r\n': 'a"b,\r\n', "  ": "  ", "q\u2028w\x85": "q\u2028w\x85", "'tis": "''tis", "": "",
+    "@a": "'@a", " +b": "' +b", "-5": "-5", "+1.5e3": "+1.5e3", "a=b": "a=b", "é": "é",
 }  # fmt: skip
 
 
-def test_awkward_cells_keep_their_rows_with_and_without_a_spreadsheet(client):
+def test_awkward_cells_keep_their_rows_and_formulas_become_texts_for_a_spreadsheet(client):
     sent = io.StringIO()
     csv.writer(sent, quoting=csv.QUOTE_ALL).writerows([["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)])
-    exact, safe = (
-        list(csv.reader(io.StringIO(client.post(f"/table{query}", content=sent.getvalue().encode()).text, newline="")))
-        for query in ("", "?for=spreadsheet")
-    )
+    answers = [client.post(f"/table{query}", content=sent.getvalue().encode()) for query in ("", "?for=spreadsheet")]
+    exact, safe = (list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))) for answer in answers)
     assert [row[:2] for row in exact] == [["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)]
     assert [row[1] for row in safe] == ["'\ufeff=a", *AWKWARD.values()]
     assert [row[2:] for row in safe] == [row[2:] for row in exact]
+    assert answers[1].content.startswith(b"\xef\xbb\xbf")
 
 
 def test_names_of_classes_are_no_formulas_in_a_spreadsheet():
-    names = {
-        "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
-        "-x": "'-x",
-        "+1": "+1",
-        "@a": "'@a",
-        "\ufeff=1": "'\ufeff=1",
-        "a\rb": "a\rb",
-    }
+    formulas = {"=cmd|' /C calc'!A0", "-x", "@a", "\ufeff=1"}
+    names = [*formulas, "+1", "a\rb"]
     predictions = [Prediction(name, 0.2, dict.fromkeys(names, 0.2)) for name in names]
     texts = pd.DataFrame({"text": ["hello"] * len(names)}, dtype=object)
-    for for_spreadsheet, expected in ((False, list(names)), (True, list(names.values()))):
-        content = with_predictions(texts, predictions, list(names), for_spreadsheet).decode("utf-8-sig")
+    for for_spreadsheet in (False, True):
+        content = add_predictions(texts, predictions, names, for_spreadsheet).decode("utf-8-sig")
         header, *rows = csv.reader(io.StringIO(content, newline=""))
+        expected = [f"'{name}" if for_spreadsheet and name in formulas else name for name in names]
         assert header == ["text", "predicted", *(f"probability_{name}" for name in names)]
         assert rows == [["hello", name, *["0.200000"] * len(names)] for name in expected]
 
@@ -273,6 +245,11 @@ class Gate:
         return self.classifier.predict(texts)
 
 
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
 def all_at_once(gate: Gate, limits: Limits, requests: list[list[str]], waiting: int):
     """Sends the first request, the others while it runs, and opens the gate when so many texts wait."""
 
@@ -281,8 +258,7 @@ def all_at_once(gate: Gate, limits: Limits, requests: list[list[str]], waiting: 
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
             tasks = [asyncio.create_task(client.post("/predict", json={"texts": requests[0]}))]
-            while not gate.sizes:
-                await asyncio.sleep(0.01)
+            await until(lambda: gate.sizes)
             tasks += [asyncio.create_task(client.post("/predict", json={"texts": texts})) for texts in requests[1:]]
             while value((await client.get("/metrics")).text, "gpt_classifier_waiting_texts") < waiting:
                 await asyncio.sleep(0.01)
@@ -320,8 +296,7 @@ def test_what_nobody_waits_for_is_not_classified(classifier):
     async def run(gate: Gate):
         batcher = Batcher(gate, 64, 100)
         first = asyncio.create_task(batcher.predict(["first"]))
-        while not gate.sizes:
-            await asyncio.sleep(0.01)
+        await until(lambda: gate.sizes)
         gone, last = (asyncio.create_task(batcher.predict([text])) for text in ("gone", "last"))
         await asyncio.sleep(0)
         gone.cancel()
@@ -369,13 +344,12 @@ def test_a_request_that_is_none_is_refused_in_one_line(client, body, said):
     assert said in error(refused)
 
 
-@pytest.mark.parametrize("pieces", [False, True], ids=["of a known length", "in pieces"])
-def test_a_long_body_is_refused(classifier, pieces):
-    body = json.dumps({"texts": ["x" * 2000]}).encode()
+def test_a_long_body_is_refused_also_in_pieces(classifier):
     with TestClient(service(classifier, Limits(body=1000))) as client:
-        refused = client.post("/predict", content=iter([body[:500], body[500:]]) if pieces else body)
-    assert refused.status_code == 413
-    assert "more than 1,000 bytes" in error(refused)
+        for body in (b"x" * 2000, iter([b"x" * 500, b"x" * 1500])):
+            refused = client.post("/predict", content=body)
+            assert refused.status_code == 413
+            assert "more than 1,000 bytes" in error(refused)
 
 
 def test_a_table_of_many_rows_is_refused(classifier):
@@ -458,9 +432,9 @@ def test_other_sites_pages_are_refused(classifier):
         assert client.get("/model", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-def test_the_page_loads_nothing_from_elsewhere(client):
-    page = client.get("/")
-    policy = page.headers["content-security-policy"]
+def test_the_page_loads_nothing_from_elsewhere(client, classifier):
+    with served(classifier, PATIENT) as address:
+        policy = ask(address, "/").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     files = {name: client.get(name).text for name in ("/", "/page.js", "/page.css")}
@@ -543,11 +517,13 @@ def served(classifier: TextClassifier, limits: Limits) -> Iterator[tuple[str, in
         thread.join()
 
 
-def health(address: tuple[str, int]) -> int:
+def ask(address: tuple[str, int], path: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(*address, timeout=30)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.text = response.read().decode()
+        return response
     finally:
         connection.close()
 
@@ -561,14 +537,14 @@ def test_more_connections_than_allowed_are_refused(classifier):
             for connection in asking:
                 connection.request("POST", "/predict", json.dumps({"texts": [WIN]}))
                 time.sleep(0.3)  # so that it is with the service
-            assert health(address) == 503
+            assert ask(address, "/health").status == 503
         finally:
             gate.open.set()
         assert [connection.getresponse().status for connection in asking] == [200] * 3
         for connection in asking:
             connection.close()
         time.sleep(0.3)
-        assert health(address) == 200
+        assert ask(address, "/health").status == 200
 
 
 @pytest.mark.parametrize(
@@ -582,7 +558,7 @@ def test_connections_without_a_whole_request_take_no_place_of_others(classifier,
         for _ in range(60):
             slow.append(socket.create_connection(address))
             slow[-1].sendall(sent)
-            assert health(address) == 200
+            assert ask(address, "/health").status == 200
         assert slow[0].recv(1) == b""  # closed
         slow[-1].settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -604,7 +580,6 @@ def test_headers_have_limited_time(classifier):
 def test_a_missing_extra_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "gpt_classifier.serve.api", raising=False)
-    monkeypatch.delitem(sys.modules, "gpt_classifier.serve.run", raising=False)
     assert "app needs uvicorn: pip install 'gpt-classifier[app]'" in said(capsys, MODEL)
 
 
@@ -629,9 +604,7 @@ def test_sigterm_ends_the_service_after_what_runs():
 
 
 def waiting(port: int) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", "/metrics")
-    return value(connection.getresponse().read().decode(), "gpt_classifier_waiting_texts")
+    return value(ask(("127.0.0.1", port), "/metrics").text, "gpt_classifier_waiting_texts")
 
 
 # ---------------------------------------------------------------- whatever is sent

@@ -23,7 +23,7 @@ from gpt_classifier.training.network import build_network
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-SHOTS = os.environ.get("PAGE_SCREENSHOTS")  # a folder, to look at the page
+SHOTS = os.environ.get("PAGE_SCREENSHOTS")  # a folder for a picture of the page at the end of each test
 WIN = "Dear friend, you have won a free cruise, call now to claim your prize"
 
 
@@ -69,7 +69,7 @@ def address(serve) -> str:
 
 
 @pytest.fixture
-def opened(browser):
+def opened(browser, request):
     """Opens a page, and asserts at the end that it had no errors and asked nobody but the service."""
     contexts, troubles = [], []
 
@@ -86,6 +86,8 @@ def opened(browser):
 
     yield open_at
     for context in contexts:
+        if SHOTS:
+            context.pages[0].screenshot(path=Path(SHOTS) / f"{request.node.name}.png", full_page=True)
         context.close()
     assert troubles == []
 
@@ -171,9 +173,7 @@ def test_a_file_that_is_no_table_is_said(opened, address, tmp_path):
     page = opened(address)
     (tmp_path / "bad.csv").write_bytes(b"text\nsch\xf6n\n")
     page.get_by_label("CSV file").set_input_files(tmp_path / "bad.csv")
-    wrong = page.locator("#table-status.wrong")
-    wrong.wait_for()
-    assert "not UTF-8" in wrong.inner_text()
+    playwright.expect(page.locator("#table-status.wrong")).to_contain_text("not UTF-8")
 
 
 def test_the_keyboard_is_enough(opened, address):
@@ -214,8 +214,6 @@ def test_thresholds_and_unsure_answers_are_shown(opened, serve):
     assert page.locator(".threshold").count() == 2
     assert f"{probability} (needs 1.000)" in page.locator("#bars").inner_text()
     assert "unsure where none does" in page.locator("#rule").inner_text()
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / "thresholds.png", full_page=True)
 
 
 def test_of_many_classes_ten_are_shown_at_first_and_their_names_are_text(opened, serve, tmp_path):
@@ -232,8 +230,6 @@ def test_of_many_classes_ten_are_shown_at_first_and_their_names_are_text(opened,
     shown = [item.partition("\n")[0] for item in page.locator(".bars li").all_inner_texts()]
     assert sorted(shown) == sorted(names)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / "fifty.png", full_page=True)
 
 
 def test_without_traces_there_is_none(opened, serve):
@@ -263,8 +259,6 @@ def test_the_page_fits_and_can_be_read(opened, address, tmp_path, width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for place in ("#answer", "#rule", "#classify", "#about", "#traced .decided", "#words"):
         assert page.locator(place).evaluate(CONTRAST) >= 4.5, place
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{width}-{scheme}.png", full_page=True)
 
 
 # The contrast of an element's letters with what lies behind them, as WCAG 2 defines it.
