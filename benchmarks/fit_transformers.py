@@ -12,7 +12,8 @@ from benchmarks.fits import accuracies, measurements, prepared_data
 from benchmarks.measures import Steps, computing, flops_per_step, now
 from benchmarks.runner import Result
 from gpt_classifier.data.datamodule import TextDataModule
-from gpt_classifier.export.transformers import as_transformers, transformers_package
+from gpt_classifier.export.onnx import import_library
+from gpt_classifier.export.transformers import build_transformers
 from gpt_classifier.models.freezing import trainable_blocks
 from gpt_classifier.training.network import build_network
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def train_transformers(job: "Training") -> Result:
     """GPT2ForSequenceClassification under the Trainer of ``transformers``: dynamic padding, texts grouped by length."""
-    hf = transformers_package()
+    hf = import_library("transformers")
 
     class Clock(hf.TrainerCallback):  # type: ignore[name-defined]
         def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -76,10 +77,10 @@ def train_transformers(job: "Training") -> Result:
 
 def _model(job: "Training", data: TextDataModule) -> Any:
     """GPT2ForSequenceClassification with our initial weights, its parts trainable as ``job.policy`` says."""
-    hf = transformers_package()
+    hf = import_library("transformers")
     gpt = build_network({"gpt": job.gpt}, job.weights, len(data.class_names), data.text_encoder).backbone
     hf.set_seed(job.seed)
-    model = as_transformers(gpt, data.text_encoder.padding_id, len(data.class_names))
+    model = build_transformers(gpt, data.text_encoder.padding_id, len(data.class_names))
     blocks = trainable_blocks(job.policy, gpt.config.n_layer)
     if blocks is not None:
         model.requires_grad_(False)
@@ -90,7 +91,7 @@ def _model(job: "Training", data: TextDataModule) -> Any:
 
 
 def _arguments(job: "Training", folder: str) -> Any:
-    hf = transformers_package()
+    hf = import_library("transformers")
     return hf.TrainingArguments(
         folder,
         per_device_train_batch_size=job.batch_size,

@@ -14,7 +14,8 @@ from gpt_classifier.data import datasets
 from gpt_classifier.errors import InputError
 from gpt_classifier.export.exported_classifier import ExportedClassifier
 from gpt_classifier.export.formats import To, export
-from gpt_classifier.export.transformers import as_transformers, transformers_package
+from gpt_classifier.export.onnx import import_library
+from gpt_classifier.export.transformers import build_transformers
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.inference.model_folder import load
 from gpt_classifier.statistics.intervals import wilson
@@ -105,10 +106,11 @@ def _pipeline(
     folder: str, device: str, precision: Precision, texts: list[str]
 ) -> tuple[Callable[..., Any], Callable[..., Any], str]:
     """A text-classification pipeline of ``transformers`` with the same weights, at its fastest batch size."""
-    hf = transformers_package()
+    hf = import_library("transformers")
     contents = load(folder)
-    model = as_transformers(contents.model.backbone, contents.text_encoder.padding_id, len(contents.class_names)).eval()
-    tokenizer = _tokenizer(contents.text_encoder.padding_id)
+    padding_id = contents.text_encoder.padding_id
+    model = build_transformers(contents.model.backbone, padding_id, len(contents.class_names)).eval()
+    tokenizer = _tokenizer(padding_id)
     pipe = hf.pipeline("text-classification", model=model, tokenizer=tokenizer, device=device)
     sample, times = texts[: min(256, len(texts))], {}
     with computing(device, precision):
@@ -125,7 +127,7 @@ def _tokenizer(padding_id: int) -> Any:
     """GPT-2's tokenizer for ``transformers``, from the files in tiktoken's cache."""
     from tiktoken.load import read_file_cached
 
-    hf = transformers_package()
+    hf = import_library("transformers")
     base = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "merges.txt").write_bytes(read_file_cached(base + "vocab.bpe"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gpt_classifier.errors import CommandParser, InputError
 from gpt_classifier.export.formats import FORMATS, export
-from gpt_classifier.export.verify import probe_texts, read_texts
+from gpt_classifier.export.verify import build_probe_texts, read_texts
 from gpt_classifier.inference.upload import push
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.model is None:
         raise InputError("which model? Name it first, as in export checkpoints/spam --to onnx --output spam-onnx")
-    texts = probe_texts() if options.texts is None else read_texts(Path(options.texts))
+    texts = build_probe_texts() if options.texts is None else read_texts(Path(options.texts))
     lines = export(options.model, options.to, Path(options.output), options.base, texts)
     print("\n".join(lines))
     if options.push is not None:

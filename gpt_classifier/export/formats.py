@@ -1,12 +1,13 @@
 """Writes a model for other programs, in one of several formats, and keeps it only if it answers as the model does."""
 
 import json
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from gpt_classifier.export.verify import Measured, check_difference, compare, probe_texts
+from gpt_classifier.export.verify import Measured, build_probe_texts, check_difference, compare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,16 +37,15 @@ def export(
     from gpt_classifier.inference import model_folder
 
     if texts is None:
-        texts = probe_texts()
+        texts = build_probe_texts()
     elif TOLERANCE[to] is not None:  # what is to be exact is so on awkward texts too
-        texts = [*texts, *probe_texts()]
+        texts = [*texts, *build_probe_texts()]
     with whole_folder(output) as folder:
         contents = model_folder.load(model, base)
         notes = [] if to == "merged" else _notes(contents)
         measured = _merged(contents, folder, texts) if to == "merged" else _network(contents, to, folder, notes, texts)
-        check_difference(
-            measured, TOLERANCE[to], "" if to == "merged" else "; use --to merged, which TextClassifier loads"
-        )
+        advice = "" if to == "merged" else "; use --to merged, which TextClassifier loads"
+        check_difference(measured, TOLERANCE[to], advice)
         report = {"format": to, "gpt_classifier": __version__, "tolerance": TOLERANCE[to]} | vars(measured)
         report |= {"versions": _versions(), "notes": notes}
         (folder / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -67,12 +67,12 @@ def _network(contents: "Bundle", to: To, folder: Path, notes: list[str], texts: 
     contents = replace(contents, model=deepcopy(contents.model).cpu().float().eval())
     if to == "hf":
         probabilities = huggingface.write(contents, folder, notes)
-        texts = huggingface.comparable(contents.text_encoder, texts)
+        texts = huggingface.find_comparable(contents.text_encoder, texts)
         return compare(TextClassifier(contents, "cpu").predict_proba(texts), probabilities(texts))
     expected = TextClassifier(contents, "cpu").predict_proba(texts)
     compute = onnx.write_onnx(contents, folder, notes, int8=to == "int8")
     found = ExportedClassifier(folder).predict_proba(texts)
-    return compare(expected, found, onnx.shape_difference(contents, compute))
+    return compare(expected, found, onnx.measure_shape_difference(contents, compute))
 
 
 def _merged(contents: "Bundle", folder: Path, texts: list[str]) -> Measured:
@@ -99,11 +99,11 @@ def _probabilities(contents: "Bundle", texts: list[str]) -> "np.ndarray":
 def _notes(contents: "Bundle") -> list[str]:
     """What the exported model does not do."""
     decision = contents.decision
-    rules: dict[str, Any] = {
+    rules = {
         "a threshold": decision.positive is not None,
-        "thresholds": bool(decision.thresholds),
-        "costs": bool(decision.costs),
-        "prediction sets": decision.set_threshold > 0,
+        "thresholds": decision.thresholds,
+        "costs": decision.costs,
+        "prediction sets": decision.set_threshold,
     }
     rule = " and ".join(name for name, given in rules.items() if given)
     if not rule:
@@ -119,8 +119,6 @@ def _versions() -> dict[str, str]:
 
     found = {}
     for name in ("torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime"):
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

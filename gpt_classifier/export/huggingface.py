@@ -10,11 +10,11 @@ import numpy as np
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.export import sentence_transformers, transformers
-from gpt_classifier.export.onnx import library_tokenizer, one_pass
+from gpt_classifier.export.onnx import check_one_pass, import_library, library_tokenizer
 from gpt_classifier.export.transformers import Inexpressible, appends_padding
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.text.encoder import TextEncoder
-from gpt_classifier.text.normalize import valid
+from gpt_classifier.text.normalize import replace_surrogates
 
 
 def write(contents: Bundle, folder: Path, notes: list[str]) -> Callable[[list[str]], np.ndarray]:
@@ -22,8 +22,8 @@ def write(contents: Bundle, folder: Path, notes: list[str]) -> Callable[[list[st
 
     Raises ``InputError`` for what neither library can do.
     """
-    one_pass(contents, "hf")
-    transformers.transformers_package()
+    check_one_pass(contents, "hf")
+    import_library("transformers")
     encoder, network = contents.text_encoder, contents.model.backbone.config
     if encoder.truncation == "head+tail":
         raise InputError("truncation is head+tail, which tokenizers of transformers do not have: use --to onnx")
@@ -37,27 +37,23 @@ def write(contents: Bundle, folder: Path, notes: list[str]) -> Callable[[list[st
     try:
         name = transformers.write(contents, folder, notes)
     except Inexpressible as why:
-        if network.family == "gpt":
-            raise InputError(f"--to hf cannot express this model, as {why}: use --to onnx") from why
-        _write_sentences(contents, folder, notes, str(why))
-        return partial(sentence_transformers.probabilities, folder, multi_label=contents.decision.multi_label)
+        try:
+            if network.family == "gpt":
+                raise
+            sentence_transformers.write(contents, folder, notes)
+        except Inexpressible as error:
+            raise InputError(f"--to hf cannot express this model, as {error}: use --to onnx") from error
+        notes.insert(0, f"A folder of sentence-transformers, as {why}.")
+        return partial(sentence_transformers.compute_probabilities, folder, multi_label=contents.decision.multi_label)
     notes.insert(0, f"A folder of transformers: {name} computes the same.")
-    return partial(transformers.probabilities, folder, class_names=contents.class_names)
+    return partial(transformers.compute_probabilities, folder, class_names=contents.class_names)
 
 
-def _write_sentences(contents: Bundle, folder: Path, notes: list[str], why: str) -> None:
-    try:
-        sentence_transformers.write(contents, folder, notes)
-    except Inexpressible as error:
-        raise InputError(f"--to hf cannot express this model, as {error}: use --to onnx") from error
-    notes.insert(0, f"A folder of sentence-transformers, as {why}.")
-
-
-def comparable(encoder: TextEncoder, texts: list[str]) -> list[str]:
+def find_comparable(encoder: TextEncoder, texts: list[str]) -> list[str]:
     """The texts in which the libraries find no special token that we leave out."""
     tokenizer = library_tokenizer(encoder.tokenizer)
     tokenizer.encode_special_tokens = True
-    found = (tokenizer.encode(valid(text), add_special_tokens=False).ids for text in texts)
+    found = (tokenizer.encode(replace_surrogates(text), add_special_tokens=False).ids for text in texts)
     never = encoder.tokenizer.never_text
     return [text for text, ids in zip(texts, found, strict=True) if never.isdisjoint(ids)]
 
@@ -66,4 +62,4 @@ def _finds_special_tokens(encoder: TextEncoder) -> bool:
     """Whether the tokenizer finds special tokens in texts, as unigram models do, in whose vocabulary they are."""
     added = library_tokenizer(encoder.tokenizer).get_added_tokens_decoder().values()
     names = [token.content for token in added if token.special]
-    return len(comparable(encoder, names)) < len(names)
+    return len(find_comparable(encoder, names)) < len(names)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from gpt_classifier.models.split_network import SplitNetwork
 from gpt_classifier.text.bpe import to_library
 from gpt_classifier.text.tokenizers import BytePairs, Tokenizer
 
-NAMES = ["input_ids", "lengths"]
 LARGEST = 2**31  # bytes of an ONNX file
 LONGEST = 1024  # tokens of a text that shapes are compared on: GPT-2's, as some networks read 100,000
 
@@ -48,7 +48,7 @@ class Probabilities(nn.Module):
         return scaled.sigmoid() if self.multi_label else scaled.softmax(-1)
 
 
-def one_pass(contents: Bundle, to: str) -> None:
+def check_one_pass(contents: Bundle, to: str) -> None:
     """Raises ``InputError`` for classifiers that are more than one pass through a network, or depend on padding."""
     model = contents.model
     if contents.text_encoder.windows is not None:
@@ -63,6 +63,19 @@ def one_pass(contents: Bundle, to: str) -> None:
         )
 
 
+def import_library(name: str) -> Any:
+    """A library of the extra ``export``. Raises ``InputError`` if it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        library = name.partition(".")[0].replace("_", "-")
+        raise InputError(f'{library} is not installed: pip install "gpt-classifier[export]"') from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def library_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
     """A copy of the tokenizer in the library ``tokenizers``."""
     if isinstance(tokenizer, BytePairs):
@@ -72,26 +85,24 @@ def library_tokenizer(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
 
 def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = False) -> Compute:
     """Writes ``model.onnx``, ``tokenizer.json``, ``config.json`` and ``classify.py``; returns what computes it."""
-    one_pass(contents, "int8" if int8 else "onnx")
+    check_one_pass(contents, "int8" if int8 else "onnx")
     size = sum(tensor.nbytes for tensor in contents.model.state_dict().values())
     if size >= LARGEST:
         raise InputError(
             f"the network has {size / 2**30:.1f} GB of weights, and a file of ONNX at most 2: use --to hf or merged"
         )
-    try:
-        import onnxscript  # noqa: F401 - torch.onnx needs it
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise InputError(
-            'onnx, onnxscript or onnxruntime is not installed: pip install "gpt-classifier[export]"'
-        ) from error
+    import_library("onnxscript")  # torch.onnx needs it
+    quantization = import_library("onnxruntime.quantization")
     path = folder / "model.onnx"
     with quiet():
-        inputs, shapes = _example(contents)
+        longest = contents.model.backbone.config.context_length
+        width = min(7, longest)
+        inputs = torch.zeros(3, width, dtype=torch.long), torch.tensor([width, 1, 1])
+        batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=longest)
         try:
             program = torch.onnx.export(
-                _traceable(contents), inputs, dynamo=True, dynamic_shapes=shapes, input_names=NAMES,
-                output_names=["probabilities"], verbose=False,
+                _traceable(contents), inputs, dynamo=True, dynamic_shapes=({0: batch, 1: length}, {0: batch}),
+                input_names=["input_ids", "lengths"], output_names=["probabilities"], verbose=False,
             )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
             name = contents.model.backbone.config.model_type
@@ -103,7 +114,9 @@ def write_onnx(contents: Bundle, folder: Path, notes: list[str], int8: bool = Fa
         if int8:
             path.rename(exact := folder / "float32.onnx")
             head = _nodes_of_head(program.model_proto)
-            quantize_dynamic(exact, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=head)
+            quantization.quantize_dynamic(
+                exact, path, weight_type=quantization.QuantType.QInt8, per_channel=True, nodes_to_exclude=head
+            )
             exact.unlink()
     return _with_classify(contents, folder, notes)
 
@@ -132,7 +145,7 @@ def _with_classify(contents: Bundle, folder: Path, notes: list[str]) -> Compute:
         "multi_label": contents.decision.multi_label,
         "notes": notes,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)
     shutil.copyfile(exported_classifier.__file__, folder / "classify.py")
     return exported_classifier.ExportedClassifier(folder).run
 
@@ -147,11 +160,11 @@ def _traceable(contents: Bundle) -> Probabilities:
     return Probabilities(model, contents.decision).eval()
 
 
-def shape_difference(contents: Bundle, compute: Compute) -> float:
+def measure_shape_difference(contents: Bundle, compute: Compute) -> float:
     """The largest difference of a probability from ours, on batches of random ids in awkward shapes."""
     ours, rng = Probabilities(contents.model, contents.decision).eval(), np.random.default_rng(0)
-    most, largest = min(contents.model.backbone.config.context_length, LONGEST), 0.0
-    for batch, width in ((1, 1), (4, 1), (1, 2), (3, min(7, most)), (1, most), (5, max(1, most - 1))):
+    longest, largest = min(contents.model.backbone.config.context_length, LONGEST), 0.0
+    for batch, width in ((1, 1), (4, 1), (1, 2), (3, min(7, longest)), (1, longest), (5, max(1, longest - 1))):
         ids = rng.integers(0, contents.text_encoder.vocab_size, (batch, width))
         lengths = rng.integers(1, width + 1, batch)
         with torch.inference_mode():
@@ -160,20 +173,11 @@ def shape_difference(contents: Bundle, compute: Compute) -> float:
     return largest
 
 
-def _example(contents: Bundle) -> tuple[tuple[Tensor, Tensor], Any]:
-    """Inputs to trace with, and which of their dimensions may change."""
-    most = contents.model.backbone.config.context_length
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=most)
-    width = min(7, most)
-    return (torch.zeros(3, width, dtype=torch.long), torch.tensor([width, 1, 1])), ({0: batch, 1: length}, {0: batch})
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the progress and warnings of the exporters."""
-    with warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):
         logging.disable(logging.WARNING)
         try:
             yield

@@ -4,7 +4,6 @@ Its modules are the network, the pooling and the layers of the head; what it cal
 calibrated logits. The files are of the oldest form that the library reads, and none is a pickle.
 """
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,18 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gpt_classifier.errors import InputError
+from gpt_classifier.export.onnx import import_library, write_json
 from gpt_classifier.export.transformers import (
-    answers,
     appends_padding,
-    calibrated,
-    fill,
+    build_published_network,
+    compute_calibrated_head,
     sequence_classifier,
-    transformers_package,
+    write_readme,
     write_tokenizer,
 )
 from gpt_classifier.inference.bundle import Bundle
-from gpt_classifier.models.transformers_config import errors_only, network_config
-from gpt_classifier.models.whole_network import WholeNetwork
+from gpt_classifier.models.transformers_config import errors_only
 
 POOLING = {"mean": "mean_tokens", "first_token": "cls_token", "last_token": "lasttoken"}
 HARDLY = 2.0**-26  # weight of a token that counts only where there is no other: 1 + HARDLY is 1, and HARDLY is not 0
@@ -50,27 +48,19 @@ print([model[0].auto_model.config.id2label[number] for number in probabilities.a
 {notes}"""
 
 
-def sentence_transformers_package() -> Any:
-    transformers_package()
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        raise InputError('sentence-transformers is not installed: pip install "gpt-classifier[export]"') from error
-    return sentence_transformers
-
-
 def write(contents: Bundle, folder: Path, notes: list[str]) -> None:
     """Writes modules, configuration, weights, tokenizer and a README.
 
     Raises ``Inexpressible`` or ``InputError`` for what cannot be one.
     """
-    sentence_transformers_package()
+    import_library("transformers")
+    import_library("sentence_transformers")
     model, encoder = contents.model, contents.text_encoder
     if type(model.head) is not nn.Linear and model.head_settings != "mlp":
         raise InputError("this model's head is a class of its own, which --to hf cannot express: use --to onnx")
     settings: dict[str, Any] = {"do_lower_case": False}
     if not appends_padding(encoder):
-        network, layers = _network(contents), [_pooling(contents), *_head(contents)]
+        network, layers = build_published_network(contents, "AutoModel"), [_pooling(contents), *_head(contents)]
     elif not model.backbone.config.causal:
         raise InputError(
             "this model's tokenizer adds no special tokens, and its attention is bidirectional: sentence-transformers "
@@ -84,38 +74,27 @@ def write(contents: Bundle, folder: Path, notes: list[str]) -> None:
         settings |= {"transformer_task": "sequence-classification", "modality_config": read}
         settings |= {"module_output_name": "sentence_embedding"}
     else:
-        hardly = [_weights(contents)] if model.pooling == "mean" else []
-        network, layers = _network(contents), [*hardly, _pooling(contents), *_head(contents)]
+        weights = [_weights(contents)] if model.pooling == "mean" else []
+        network = build_published_network(contents, "AutoModel")
+        layers = [*weights, _pooling(contents), *_head(contents)]
     with errors_only():
         network.save_pretrained(folder)
     settings["max_seq_length"] = write_tokenizer(contents, folder)
-    _write_json(folder / "sentence_bert_config.json", settings)
+    write_json(folder / "sentence_bert_config.json", settings)
     _write_modules(folder, layers)
     function = "sigmoid()" if contents.decision.multi_label else "softmax(-1)"
-    classes, said = ", ".join(contents.class_names), "".join(f"\n{note}\n" for note in notes)
-    (folder / "README.md").write_text(README.format(classes=classes, function=function, notes=said), encoding="utf-8")
+    write_readme(folder, README, contents, notes, function=function)
 
 
-def probabilities(folder: Path, texts: list[str], multi_label: bool) -> np.ndarray:
+def compute_probabilities(folder: Path, texts: list[str], multi_label: bool) -> np.ndarray:
     """(N, K) what the folder's README says."""
     with errors_only():
-        model = sentence_transformers_package().SentenceTransformer(str(folder), device="cpu")
+        model = import_library("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
     logits = model.encode(texts, convert_to_tensor=True, show_progress_bar=False).double()
     return (logits.sigmoid() if multi_label else logits.softmax(-1)).numpy()
 
 
 Layer = tuple[str, dict[str, Any], dict[str, Tensor]]  # name of a class, its settings, its tensors
-
-
-def _network(contents: Bundle) -> Any:
-    """The network without a head."""
-    backbone = cast(WholeNetwork, contents.model.backbone)
-    config = network_config(backbone.config.fields)
-    config.update(answers(contents))
-    with errors_only():
-        network = transformers_package().AutoModel.from_config(config, dtype=torch.float32)
-    fill(network, backbone)
-    return network
 
 
 def _weights(contents: Bundle) -> Layer:
@@ -134,7 +113,7 @@ def _pooling(contents: Bundle) -> Layer:
 
 
 def _head(contents: Bundle) -> list[Layer]:
-    head, last = contents.model.head, _dense(*calibrated(contents), "linear.Identity")
+    head, last = contents.model.head, _dense(*compute_calibrated_head(contents), "linear.Identity")
     if isinstance(head, nn.Sequential):
         inner = cast(nn.Linear, head[0])
         return [_dense(inner.weight, inner.bias, "activation.Tanh"), last]
@@ -157,14 +136,10 @@ def _write_modules(folder: Path, layers: list[Layer]) -> None:
     for number, (name, settings, tensors) in enumerate(layers, start=1):
         path = folder / f"{number}_{name}"
         path.mkdir()
-        _write_json(path / "config.json", settings)
+        write_json(path / "config.json", settings)
         if tensors:
             save_file({key: tensor.contiguous().clone() for key, tensor in tensors.items()}, path / "model.safetensors")
         modules.append(
             {"idx": number, "name": str(number), "path": path.name, "type": f"sentence_transformers.models.{name}"}
         )
-    _write_json(folder / "modules.json", modules)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "modules.json", modules)

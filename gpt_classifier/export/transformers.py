@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_classifier.errors import InputError, reason
-from gpt_classifier.export.onnx import library_tokenizer
+from gpt_classifier.errors import reason
+from gpt_classifier.export.onnx import import_library, library_tokenizer
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.models.transformers_config import errors_only, network_config
@@ -45,14 +45,6 @@ class Inexpressible(Exception):
     """No sequence classifier of ``transformers`` computes what a model does; says why, as a clause."""
 
 
-def transformers_package() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError('transformers is not installed: pip install "gpt-classifier[export]"') from error
-    return transformers
-
-
 def write(contents: Bundle, folder: Path, notes: list[str]) -> str:
     """Writes configuration, weights, tokenizer and a README; returns the name of the class. Raises Inexpressible."""
     network, bias = sequence_classifier(contents)
@@ -61,15 +53,14 @@ def write(contents: Bundle, folder: Path, notes: list[str]) -> str:
     with errors_only():
         network.save_pretrained(folder)
     write_tokenizer(contents, folder)
-    (folder / "README.md").write_text(
-        README.format(
-            classes=", ".join(contents.class_names),
-            length=contents.text_encoder.max_length,
-            notes="".join(f"\n{note}\n" for note in notes),
-        ),
-        encoding="utf-8",
-    )
+    write_readme(folder, README, contents, notes, length=contents.text_encoder.max_length)
     return type(network).__name__
+
+
+def write_readme(folder: Path, template: str, contents: Bundle, notes: list[str], **values: Any) -> None:
+    said = "".join(f"\n{note}\n" for note in notes)
+    text = template.format(classes=", ".join(contents.class_names), notes=said, **values)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def sequence_classifier(contents: Bundle) -> tuple[Any, Tensor | None]:
@@ -78,24 +69,22 @@ def sequence_classifier(contents: Bundle) -> tuple[Any, Tensor | None]:
     The bias (K,) is None if there is none, or if the final norm adds something that amounts to it. Raises
     ``Inexpressible``.
     """
-    model = contents.model
-    name = _class_of(model.backbone)
-    _check_pooling(contents, name)
-    network, norm = (_own if model.backbone.config.family == "gpt" else _published)(contents)
-    weight, bias = calibrated(contents)
+    _check_pooling(contents)
+    is_own, left = contents.model.backbone.config.family == "gpt", None
+    network = _own(contents) if is_own else build_published_network(contents, "AutoModelForSequenceClassification")
+    weight, bias = compute_calibrated_head(contents)
     with torch.no_grad():
-        if not model.backbone.config.causal:
-            inner = cast(nn.Linear, cast(nn.Sequential, model.head)[0])
-            _fill_pooler(network, inner, weight, bias)
-            left = None
-        else:
+        if contents.model.backbone.config.causal:
             network.score.weight.copy_(weight)
+            norm = network.transformer.ln_f if is_own else _final_norm(network, contents)
             left = _fold(weight, bias, norm)
+        else:
+            _fill_pooler(network, cast(Any, contents.model.head)[0], weight, bias)
     _check_same(network, contents, left)
     return network, left
 
 
-def calibrated(contents: Bundle) -> tuple[Tensor, Tensor]:
+def compute_calibrated_head(contents: Bundle) -> tuple[Tensor, Tensor]:
     """Weight (K, .) and bias (K,) of the head's last layer, in float64, with temperature and class prior in them."""
     head, decision = contents.model.head, contents.decision
     last = cast(nn.Linear, head[-1] if isinstance(head, nn.Sequential) else head)
@@ -105,15 +94,11 @@ def calibrated(contents: Bundle) -> tuple[Tensor, Tensor]:
     return weight, bias + torch.tensor(decision.log_priors, dtype=torch.float64) if decision.log_priors else bias
 
 
-def answers(contents: Bundle) -> dict[str, Any]:
+def build_label_settings(contents: Bundle) -> dict[str, Any]:
     """What a configuration of ``transformers`` says of the classes."""
-    names = dict(enumerate(contents.class_names))
-    several = contents.decision.multi_label
-    return {
-        "id2label": names,
-        "label2id": {name: number for number, name in names.items()},
-        "problem_type": "multi_label_classification" if several else "single_label_classification",
-    }
+    kind = "multi_label_classification" if contents.decision.multi_label else "single_label_classification"
+    numbers = {name: number for number, name in enumerate(contents.class_names)}
+    return {"id2label": dict(enumerate(numbers)), "label2id": numbers, "problem_type": kind}
 
 
 def appends_padding(encoder: TextEncoder) -> bool:
@@ -131,7 +116,7 @@ def write_tokenizer(contents: Bundle, folder: Path) -> int:
     if appends_padding(encoder):
         tokenizer.post_processor = TemplateProcessing(single=["$A", padding], special_tokens=[(padding, number)])
         length += 1
-    transformers_package().PreTrainedTokenizerFast(
+    import_library("transformers").PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=padding,
         model_max_length=length,
@@ -143,12 +128,12 @@ def write_tokenizer(contents: Bundle, folder: Path) -> int:
     return length
 
 
-def as_transformers(gpt: Backbone, padding_id: int, num_classes: int, **settings: Any) -> Any:
+def build_transformers(gpt: Backbone, padding_id: int, num_classes: int, **settings: Any) -> Any:
     """GPT2ForSequenceClassification with the weights of ``gpt``; ``settings`` are further ones of its GPT2Config.
 
     Positions beyond those of ``gpt`` are zero.
     """
-    hf = transformers_package()
+    hf = import_library("transformers")
     c = gpt.config
     defaults = {"n_positions": c.context_length, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "num_labels": num_classes}
     model = hf.GPT2ForSequenceClassification(
@@ -164,31 +149,27 @@ def as_transformers(gpt: Backbone, padding_id: int, num_classes: int, **settings
     return model
 
 
-def probabilities(folder: Path, texts: list[str], class_names: list[str]) -> np.ndarray:
+def compute_probabilities(folder: Path, texts: list[str], class_names: list[str]) -> np.ndarray:
     """(N, K) what the pipeline on ``folder`` says."""
-    hf = transformers_package()
+    hf = import_library("transformers")
     with errors_only():
         classify = hf.pipeline("text-classification", model=str(folder), device="cpu", truncation=True, top_k=None)
     rows = [{answer["label"]: answer["score"] for answer in answers} for answers in classify(texts)]
     return np.array([[row[name] for name in class_names] for row in rows])
 
 
-def _class_of(backbone: Backbone) -> str:
+def _check_pooling(contents: Bundle) -> None:
+    """Raises ``Inexpressible`` if the library's class reads other states than the model, or has another head."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as NAMES
 
-    model_type = "gpt2" if backbone.config.family == "gpt" else backbone.config.model_type
-    if model_type not in NAMES:
+    model, encoder, config = contents.model, contents.text_encoder, contents.model.backbone.config
+    model_type = "gpt2" if config.family == "gpt" else config.model_type
+    if (name := NAMES.get(model_type)) is None:
         raise Inexpressible(f"transformers has no sequence classifier of type {model_type}")
-    return NAMES[model_type]
-
-
-def _check_pooling(contents: Bundle, name: str) -> None:
-    """Raises ``Inexpressible`` if the class ``name`` reads other states than the model, or has another head."""
-    model, encoder = contents.model, contents.text_encoder
     reads, linear = READS[model.pooling], type(model.head) is nn.Linear
-    if model.backbone.config.family == "gpt" and not model.backbone.config.causal:
+    if config.family == "gpt" and not config.causal:
         raise Inexpressible(f"{name} has causal attention, and this model bidirectional")
-    if model.backbone.config.causal:
+    if config.causal:
         if model.pooling != "last_token":
             raise Inexpressible(f"{name} reads the last token, and this model {reads}")
         if not linear:
@@ -203,51 +184,48 @@ def _check_pooling(contents: Bundle, name: str) -> None:
         raise Inexpressible(f"{name} reads the first token through a layer of its own, and this model's head is {kind}")
 
 
-def _own(contents: Bundle) -> tuple[Any, nn.LayerNorm]:
-    """Our GPT with a linear head to be filled in, and its final norm."""
+def _own(contents: Bundle) -> Any:
+    """Our GPT with a linear head to be filled in."""
     config, encoder = contents.model.backbone.config, contents.text_encoder
-    network = as_transformers(
+    return build_transformers(
         contents.model.backbone,
         encoder.padding_id,
         len(contents.class_names),
         n_positions=max(config.context_length, encoder.max_length + appends_padding(encoder)),
         resid_pdrop=config.dropout,
         embd_pdrop=config.dropout,
-        **answers(contents),
-    )
-    return network.eval(), network.transformer.ln_f
+        **build_label_settings(contents),
+    ).eval()
 
 
-def _published(contents: Bundle) -> tuple[Any, nn.LayerNorm | None]:
-    """A network of ``transformers`` with a head to be filled in, and its final norm if that has a bias."""
+def build_published_network(contents: Bundle, kind: str) -> Any:
+    """A network of ``transformers`` with the weights of ours, made by its class ``kind``; a head is to be filled in."""
     from transformers.initialization import no_init_weights
 
     backbone = cast(WholeNetwork, contents.model.backbone)
     config = network_config(backbone.config.fields)
-    config.update(answers(contents))
-    if backbone.config.causal:
+    config.update(build_label_settings(contents))
+    if kind != "AutoModel" and backbone.config.causal:
         config.pad_token_id = contents.text_encoder.padding_id
-    with no_init_weights():
-        network = transformers_package().AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    fill(network.base_model, backbone)
-    final = (
-        name
-        for name, module in backbone.network.named_modules()
-        if isinstance(module, nn.LayerNorm) and module.bias is not None  # which is added to every state
-        if backbone.block_of(f"network.{name}.bias") == backbone.config.n_layer
-    )
-    name = next(final, None)
-    return network.eval(), None if name is None else network.base_model.get_submodule(name)
-
-
-def fill(network: nn.Module, backbone: WholeNetwork) -> None:
-    """Copies the weights of ``backbone`` into a network of its kind; a pooler gets zeros, as we have none."""
-    lacking = network.load_state_dict(backbone.network.state_dict(), strict=False)
-    pooler = [name for name in lacking.missing_keys if name.startswith("pooler.")]
+    with no_init_weights(), errors_only():
+        network = getattr(import_library("transformers"), kind).from_config(config, dtype=torch.float32)
+    lacking = network.base_model.load_state_dict(backbone.network.state_dict(), strict=False)
+    pooler = [name for name in lacking.missing_keys if name.startswith("pooler.")]  # we have none
     if lacking.unexpected_keys or len(pooler) != len(lacking.missing_keys):
-        raise Inexpressible(f"{type(network).__name__} there has other layers than here")
+        raise Inexpressible(f"{type(network.base_model).__name__} there has other layers than here")
     for name in pooler:
-        nn.init.zeros_(network.get_parameter(name))
+        nn.init.zeros_(network.base_model.get_parameter(name))
+    return network.eval()
+
+
+def _final_norm(network: Any, contents: Bundle) -> nn.LayerNorm | None:
+    """The final norm, if it has a bias, which is added to every state."""
+    backbone = cast(WholeNetwork, contents.model.backbone)
+    for name, module in backbone.network.named_modules():
+        has_bias = isinstance(module, nn.LayerNorm) and module.bias is not None
+        if has_bias and backbone.block_of(f"network.{name}.bias") == backbone.config.n_layer:
+            return cast(nn.LayerNorm, network.base_model.get_submodule(name))
+    return None
 
 
 def _fill_pooler(network: Any, inner: nn.Linear, weight: Tensor, bias: Tensor) -> None:
@@ -281,9 +259,7 @@ def _fold(weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None) -> Tensor | N
 def _check_same(network: Any, contents: Bundle, bias: Tensor | None) -> None:
     """Raises ``Inexpressible`` unless ``network`` gives our calibrated logits, less ``bias``, for some ids."""
     encoder, tokenizer = contents.text_encoder, contents.text_encoder.tokenizer
-    ordinary = [
-        number for number in range(encoder.vocab_size) if number not in {*tokenizer.never_text, encoder.padding_id}
-    ]
+    ordinary = sorted(set(range(encoder.vocab_size)) - tokenizer.never_text - {encoder.padding_id})
     room = encoder.max_length - len(tokenizer.before) - len(tokenizer.after)
     lengths = sorted({min(room, length) for length in (1, 4, 9)})
     rng = np.random.default_rng(0)

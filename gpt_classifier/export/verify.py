@@ -27,7 +27,7 @@ AWKWARD = [
     *("it's  2,000.50 $\r\n\r\nNEW line", "don't CAN'T I'll 12345678", "x" * 2000, "WIN a car now! " * 300, "😀" * 500),
     *("ha" * 3001, "1234567890" * 601),  # tokens of such a run depend on where it begins
 ]
-LEAST_EQUAL = 0.8  # share of the texts; the awkward ones are often near a tie
+MIN_EQUAL = 0.8  # share of the texts; the awkward ones are often near a tie
 WORDS = "see you at five tonight call now to claim your free prize of 2000 pounds and reply stop to end"
 
 
@@ -50,10 +50,10 @@ def compare(expected: "np.ndarray", found: "np.ndarray", of_shapes: float | None
 def check_difference(measured: Measured, tolerance: float | None, advice: str = "") -> None:
     """Raises ``InputError``, which ends with ``advice``, if the probabilities differ by more than ``tolerance``.
 
-    None is for formats that are less exact on purpose: LEAST_EQUAL of the most probable classes must be the same.
+    None is for formats that are less exact on purpose: MIN_EQUAL of the most probable classes must be the same.
     """
     worst = max(measured.largest_difference, measured.largest_difference_of_shapes or 0.0)
-    if tolerance is None and measured.equal_labels < LEAST_EQUAL:
+    if tolerance is None and measured.equal_labels < MIN_EQUAL:
         raise InputError(
             f"the exported model gives another class on {1 - measured.equal_labels:.0%} of {measured.texts:,} texts: "
             "nothing was written; use --to onnx, or --texts with a file of texts like those that it is for"
@@ -65,7 +65,7 @@ def check_difference(measured: Measured, tolerance: float | None, advice: str = 
         )
 
 
-def probe_texts() -> list[str]:
+def build_probe_texts() -> list[str]:
     """Awkward texts, and made-up ones of every length up to 40 words."""
     words = WORDS.split()
     return AWKWARD + [" ".join(words[n * step % len(words)] for step in range(n)) for n in range(1, 41)]

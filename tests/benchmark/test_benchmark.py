@@ -21,7 +21,7 @@ from benchmarks.service import Serving
 from benchmarks.textbook import TextbookClassifier
 from benchmarks.train import Training
 from gpt_classifier.data import datasets
-from gpt_classifier.export.transformers import as_transformers
+from gpt_classifier.export.transformers import build_transformers
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.models.freezing import freeze
 from gpt_classifier.models.gpt import GPT
@@ -61,7 +61,7 @@ def test_the_textbook_model_trains_as_many_parameters(ours, policy, blocks):
 
 
 def test_the_transformers_model_gives_our_logits(ours):
-    reference = as_transformers(ours.backbone, 256, 2).eval()
+    reference = build_transformers(ours.backbone, 256, 2).eval()
     with torch.no_grad():
         reference.score.weight.copy_(ours.head.weight)
         ours.head.bias.zero_()

@@ -19,20 +19,22 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.export import transformers
 from gpt_classifier.export.exported_classifier import ExportedClassifier
 from gpt_classifier.export.formats import export
-from gpt_classifier.export.verify import AWKWARD, probe_texts
+from gpt_classifier.export.onnx import import_library
+from gpt_classifier.export.verify import AWKWARD, build_probe_texts
+from gpt_classifier.inference.adapter import save_adapter
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.inference.upload import push
 from gpt_classifier.models.gpt import GPT, GPTConfig
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
-from gpt_classifier.text.bpe import learn, to_library
+from gpt_classifier.text.bpe import to_library, train_bpe
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 from gpt_classifier.text.tokenizers import BytePairs, tokenizer_named
 
 NETWORK = {"n_embd": 32, "n_layer": 2, "n_head": 4, "context_length": 64}
 CALIBRATED = Decision(temperature=0.5, log_priors=[0.3, -0.7, 0.0])
-LEARNED = learn([*probe_texts(), "claim your prize, claim your prize 🎉🎉 " * 20] * 3, 400)
+LEARNED = train_bpe([*build_probe_texts(), "claim your prize, claim your prize 🎉🎉 " * 20] * 3, 400)
 
 
 def contents(
@@ -75,16 +77,17 @@ def test_an_empty_folder_of_any_kind_takes_an_export(where, folder_of, tmp_path,
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
 
 
-def test_an_output_that_cannot_be_is_one_line(folder_of, tmp_path):
+@pytest.mark.parametrize(("output", "said"), [("loop", ""), ("loop/x", ""), ("model", "is not an empty folder")])
+def test_an_output_that_cannot_be_is_one_line(output, said, folder_of, tmp_path, capsys):
     model = folder_of(contents())
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for output in (tmp_path / "loop", tmp_path / "loop" / "x"):
-        with pytest.raises(InputError) as error:
-            export(model, "merged", output)
-        assert "\n" not in str(error.value)
+    assert main(["export", str(model), "--to", "merged", "--output", str(tmp_path / output)]) == 2
+    line = capsys.readouterr().err
+    assert said in line
+    assert line.count("\n") == 1
 
 
-def test_a_head_of_ones_own_that_is_a_sequence_is_no_mlp(folder_of):
+def test_a_head_of_ones_own_that_is_a_sequence_is_no_mlp():
     bundle = contents()
     bundle.model.head, bundle.model.head_settings = torch.nn.Sequential(torch.nn.Linear(32, 3), torch.nn.Identity()), {}
     bundle.model.pooling = "first_token"
@@ -92,19 +95,23 @@ def test_a_head_of_ones_own_that_is_a_sequence_is_no_mlp(folder_of):
         transformers.sequence_classifier(bundle)
 
 
-def test_given_texts_do_not_replace_the_awkward_ones_where_answers_are_to_be_the_same(folder_of, tmp_path):
-    (said, *_) = export(folder_of(contents()), "merged", tmp_path / "merged", texts=["one text"])
-    assert "on 59 texts" in said
-
-
-def test_an_int8_export_that_decides_otherwise_is_not_written(folder_of, tmp_path, monkeypatch):
-    model = folder_of(contents())
-    monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda self, texts: np.eye(3)[np.arange(len(texts)) % 3])
-    with pytest.raises(
-        InputError, match=r"gives another class on \d+% of 58 texts: nothing was written; use --to onnx"
-    ):
-        export(model, "int8", tmp_path / "int8")
-    assert not (tmp_path / "int8").exists()
+@pytest.mark.parametrize(
+    ("to", "found", "said"),
+    [
+        (
+            "int8",
+            np.eye(3)[np.arange(58) % 3],
+            r"gives another class on \d+% of 58 texts: nothing was .*; use --to onnx",
+        ),
+        ("hf", np.full((58, 3), 0.3), "differ by up to"),
+    ],
+)
+def test_an_export_that_answers_otherwise_leaves_nothing(to, found, said, folder_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda *_: found)
+    monkeypatch.setattr(transformers, "compute_probabilities", lambda *_, **__: found)
+    with pytest.raises(InputError, match=said):
+        export(folder_of(contents()), to, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 # ---------------------------------------------------------------- tokenizers
@@ -141,13 +148,13 @@ def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
 ):
     rng = np.random.default_rng(0)
     letters = [*"abcdefghij  klmnop,.!", "🎉", "é", "\n"]
-    texts = ["".join(rng.choice(letters, int(n))) for n in rng.integers(0, 100, 900)] + probe_texts()
+    texts = ["".join(rng.choice(letters, int(n))) for n in rng.integers(0, 100, 900)] + build_probe_texts()
     texts += ["claim your prize 🎉 " * 2000] + [""] * (1000 - 1 - len(texts))
     assert len(texts) == 1000
     model = folder_of(contents(tokenizer, truncation, max_length=max_length))
     export(model, "hf", tmp_path / "hf", texts=texts[:50])
     classifier = TextClassifier.load(model, "cpu")
-    found = transformers.probabilities(tmp_path / "hf", texts, list(classifier.classes_))
+    found = transformers.compute_probabilities(tmp_path / "hf", texts, list(classifier.classes_))
     expected = classifier.predict_proba(texts)
     assert np.ptp(expected, axis=0).max() > 0.1  # a difference would be seen
     assert found == pytest.approx(expected, abs=1e-5)
@@ -155,9 +162,9 @@ def test_the_pipeline_says_what_the_classifier_says_of_1000_messages(
 
 def test_a_batch_of_the_pipeline_is_as_its_texts_alone(folder_of, tmp_path):
     export(folder_of(contents(LEARNED)), "hf", tmp_path / "hf")
-    hf = transformers.transformers_package()
+    hf_pipeline = import_library("transformers").pipeline
     texts = ["", "a", "claim your prize now", "x" * 500]
-    classify = hf.pipeline("text-classification", model=str(tmp_path / "hf"), truncation=True, device="cpu")
+    classify = hf_pipeline("text-classification", model=str(tmp_path / "hf"), truncation=True, device="cpu")
     alone = [answer["score"] for answer in classify(texts)]
     assert [answer["score"] for answer in classify(texts, batch_size=4)] == pytest.approx(alone, abs=1e-5)
 
@@ -198,26 +205,22 @@ def test_a_bias_that_cannot_be_folded_is_refused(folder_of, tmp_path):
         export(folder_of(model), "hf", tmp_path / "hf")
 
 
-def test_our_network_leaves_with_the_tokenizer_of_a_published_one(published, folder_of, tmp_path):
-    model = folder_of(contents(str(published("bpe"))))
-    export(model, "hf", tmp_path / "hf")
-    expected = TextClassifier.load(model, "cpu").predict_proba(AWKWARD)
-    assert transformers.probabilities(tmp_path / "hf", AWKWARD, ["ham", "spam", "café 🎉"]) == pytest.approx(
-        expected, abs=1e-5
-    )
-
-
 @pytest.mark.parametrize(
     "settings_",
     [
         {"tokenizer": LEARNED, "truncation": "tail"},
         {"decision": Decision(multi_label=True), "max_length": 20},
+        {"tokenizer": "bpe"},  # that of a published network
     ],
 )
-def test_a_folder_of_transformers_is_a_model_here_again(settings_, folder_of, tmp_path, capsys):
+def test_a_folder_of_transformers_is_a_model_here_again(settings_, published, folder_of, tmp_path, capsys):
+    if settings_.get("tokenizer") == "bpe":
+        settings_ = {"tokenizer": str(published("bpe"))}
     model = folder_of(contents(**settings_))
     export(model, "hf", tmp_path / "hf")
     expected = TextClassifier.load(model, "cpu").predict_proba(AWKWARD)
+    there = transformers.compute_probabilities(tmp_path / "hf", AWKWARD, ["ham", "spam", "café 🎉"])
+    assert there == pytest.approx(expected, abs=1e-5)
     again = TextClassifier.load(tmp_path / "hf", "cpu")
     assert again.predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-5)
     export(tmp_path / "hf", "merged", tmp_path / "ours")
@@ -227,22 +230,19 @@ def test_a_folder_of_transformers_is_a_model_here_again(settings_, folder_of, tm
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("activation_function", "relu"), ("n_inner", 7), ("problem_type", "regression")]
+    ("file", "name", "value"),
+    [
+        ("config.json", "activation_function", "relu"),
+        ("config.json", "n_inner", 7),
+        ("config.json", "problem_type", "regression"),
+        *(("tokenizer_config.json", "model_max_length", length) for length in (32.0, "32", True, None)),
+    ],
 )
-def test_a_folder_of_transformers_that_computes_otherwise_is_refused(name, value, folder_of, tmp_path):
+def test_a_folder_of_transformers_that_computes_otherwise_is_refused(file, name, value, folder_of, tmp_path):
     export(folder_of(contents()), "hf", tmp_path / "hf")
-    path = tmp_path / "hf" / "config.json"
+    path = tmp_path / "hf" / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
     with pytest.raises(InputError, match=name):
-        TextClassifier.load(tmp_path / "hf")
-
-
-@pytest.mark.parametrize("length", [32.0, "32", True, None])
-def test_a_folder_of_transformers_with_a_length_that_is_no_whole_number_is_refused(length, folder_of, tmp_path):
-    export(folder_of(contents()), "hf", tmp_path / "hf")
-    path = tmp_path / "hf" / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": length}))
-    with pytest.raises(InputError):
         TextClassifier.load(tmp_path / "hf")
 
 
@@ -285,47 +285,23 @@ def test_the_folder_classifies_without_this_package(folder_of, tmp_path):
     assert {line[0] for line in lines} <= {"ham", "spam", "café 🎉"}
 
 
-def test_an_export_that_answers_otherwise_leaves_nothing(folder_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(transformers, "probabilities", lambda *_, **__: np.full((len(probe_texts()), 3), 0.3))
-    with pytest.raises(InputError, match="differ by up to"):
-        export(folder_of(contents()), "hf", tmp_path / "hf")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
 # ---------------------------------------------------------------- folders of this package
 
 
-@pytest.fixture
-def adapted(folder_of, tmp_path) -> tuple[Path, Path]:
-    """A checkpoint-like adapter folder with trained low-rank updates, and its base."""
-    from gpt_classifier.inference.adapter import save_adapter
-
-    base = contents()
-    folder_of(base, "base")
-    base.model.add_lora(LoRAConfig(rank=2, dora=True))
-    for name, parameter in base.model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(parameter, std=0.5)
-    save_adapter(tmp_path / "adapter", base, {n for n, _ in base.model.named_parameters() if "lora_" in n})
-    return tmp_path / "adapter", tmp_path / "base"
-
-
-def test_low_rank_updates_are_merged_into_a_folder_that_loads_anywhere(adapted, tmp_path):
-    adapter, base = adapted
+def test_low_rank_updates_are_merged_into_a_folder_that_loads_anywhere(folder_of, tmp_path):
+    bundle = contents()
+    base, adapter = folder_of(bundle, "base"), tmp_path / "adapter"
+    bundle.model.add_lora(LoRAConfig(rank=2, dora=True))
+    updates = {name: parameter for name, parameter in bundle.model.named_parameters() if "lora_" in name}
+    for parameter in updates.values():
+        torch.nn.init.normal_(parameter, std=0.5)
+    save_adapter(adapter, bundle, set(updates))
     export(adapter, "merged", tmp_path / "merged", base)
     expected = TextClassifier.load(adapter, "cpu", base=base).predict_proba(AWKWARD)
     assert TextClassifier.load(tmp_path / "merged", "cpu").predict_proba(AWKWARD) == pytest.approx(expected, abs=1e-6)
 
 
 # ---------------------------------------------------------------- the command
-
-
-def test_a_folder_with_something_in_it_is_refused(folder_of, tmp_path, capsys):
-    model = folder_of(contents())
-    assert main(["export", str(model), "--to", "merged", "--output", str(model)]) == 2
-    assert "is not an empty folder" in capsys.readouterr().err
-    (tmp_path / "empty").mkdir()
-    assert main(["export", str(model), "--to", "merged", "--output", str(tmp_path / "empty")]) == 0
 
 
 @pytest.mark.parametrize("words", [["--to", "hf"], ["--to", "pdf", "m"]])

@@ -1,6 +1,7 @@
 """Networks of transformers leave as other programs read them, and answer there as they do here."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from gpt_classifier import TextClassifier
 from gpt_classifier.cli.main import main
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.export import onnx
 from gpt_classifier.export.formats import export
 from gpt_classifier.export.verify import AWKWARD
 from gpt_classifier.inference.bundle import Bundle
@@ -24,7 +26,7 @@ from gpt_classifier.inference.model_folder import save_folder
 from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.models.transformers_config import sentence_pooling, usual_length
-from gpt_classifier.models.transformers_network import random_network
+from gpt_classifier.models.transformers_network import pretrained_network, random_network
 from gpt_classifier.text.encoder import TextEncoder, WindowsConfig
 
 pytest.importorskip("transformers", reason="networks of transformers need that library")
@@ -158,19 +160,21 @@ def test_int8_of_a_published_network_says_nearly_the_same(model_of, tmp_path):
     assert np.abs(elsewhere(CLASSIFY, tmp_path / "int8", TEXTS) - expected).max() < 0.3
 
 
-def test_a_network_too_large_for_onnx_is_refused(model_of, tmp_path, monkeypatch):
-    from gpt_classifier.export import onnx
-
+@pytest.mark.parametrize(
+    ("to", "settings", "said"),
+    [
+        ("onnx", {}, "a file of ONNX at most 2: use --to hf or merged"),
+        ("onnx", {"windows": WindowsConfig(stride=8)}, "in windows, which --to onnx cannot express"),
+        ("int8", {"windows": WindowsConfig(stride=8)}, "in windows, which --to int8 cannot express"),
+        ("hf", {"windows": WindowsConfig(stride=8)}, "in windows, which --to hf cannot express"),
+        ("hf", {}, r"sentence-transformers is not installed: pip install .*\[export\]"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(to, settings, said, model_of, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "LARGEST", 1000)
-    with pytest.raises(InputError, match="a file of ONNX at most 2: use --to hf or merged"):
-        export(model_of("bert", "wordpiece"), "onnx", tmp_path / "onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]  # nothing half-written
-
-
-@pytest.mark.parametrize("to", ["onnx", "int8", "hf"])
-def test_windows_are_refused_in_every_format(to, model_of, tmp_path):
-    with pytest.raises(InputError, match=f"in windows, which --to {to} cannot express"):
-        export(model_of("bert", "wordpiece", windows=WindowsConfig(stride=8)), to, tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(InputError, match=said):
+        export(model_of("bert", "wordpiece", **settings), to, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -199,19 +203,9 @@ TRANSFORMERS: list[Case] = [
     ("llama", None, {"pooling": "last_token", "decision": MANY, "bias": False}, "LlamaForSequenceClassification"),
 ]
 SENTENCES: list[Case] = [
-    (
-        "bert",
-        "wordpiece",
-        {"cut": 1, "truncation": "tail"},
-        "through a layer of its own, and this model the mean over all",
-    ),
+    ("bert", "wordpiece", {"cut": 1, "truncation": "tail"}, "a layer of its own, and this model the mean over all"),
     ("bert", "wordpiece", {"pooling": "first_token"}, "through a layer of its own, and this model's head is linear"),
-    (
-        "deberta-v2",
-        "unigram",
-        {"head": "mlp", "decision": MANY},
-        "through a layer of its own, and this model the mean over all",
-    ),
+    ("deberta-v2", "unigram", {"head": "mlp", "decision": MANY}, "a layer of its own, and this model the mean over"),
     ("llama", "bpe", {"pooling": "last_token", "lora": LoRAConfig(rank=2)}, "no bias, and this model's head has one"),
     ("llama", None, {"pooling": "last_token", "cut": 2}, "no bias, and this model's head has one"),
     ("llama", None, {"pooling": "mean", "head": "mlp"}, "and this model the mean over all"),
@@ -267,13 +261,6 @@ def test_what_neither_library_can_do_is_one_line(network, tokenizer, settings, s
     assert [path.name for path in tmp_path.iterdir()] == ["model"]  # nothing half-written
 
 
-def test_without_sentence_transformers_one_line_says_so(model_of, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match=r"sentence-transformers is not installed: pip install .*\[export\]"):
-        export(model_of("bert", "wordpiece"), "hf", tmp_path / "hf")
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
 def test_a_folder_of_another_library_is_not_loaded_and_one_line_says_why(model_of, tmp_path):
     export(model_of("bert", "wordpiece", "first_token", "mlp"), "hf", tmp_path / "hf")
     with pytest.raises(InputError, match=r"is a BertForSequenceClassification .* load it with those libraries"):
@@ -287,3 +274,33 @@ def test_a_backbone_is_read_from_a_folder_of_sentence_transformers(model_of, tmp
     pooling = tmp_path / "hf" / "1_Pooling" / "config.json"
     pooling.write_text(json.dumps({"embedding_dimension": 32, "pooling_mode": "lasttoken"}))  # as newer versions write
     assert sentence_pooling(str(tmp_path / "hf")) == "last_token"
+
+
+# ---------------------------------------------------------------- real networks
+
+FOLDER = Path(os.environ.get("GPT_CLASSIFIER_MODELS", "none"))  # see tests/models/test_real.py
+REAL = {"minilm-l6": "mean", "smollm2-135m": "last_token"}
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all((FOLDER / name).is_dir() for name in REAL),
+    reason="the published networks are not in the folder GPT_CLASSIFIER_MODELS",
+)
+@pytest.mark.parametrize("name", REAL)
+def test_the_first_blocks_of_a_real_network_say_the_same_in_other_programs(name, tmp_path):
+    pytest.importorskip("sentence_transformers")
+    encoder, backbone = TextEncoder(str(FOLDER / name), 64), pretrained_network(str(FOLDER / name))
+    backbone.keep(2)
+    classifier = SequenceClassifier(backbone, 3, REAL[name]).eval()
+    with torch.no_grad():
+        spread(classifier, encoder, bias=True)
+    save_folder(tmp_path / "model", Bundle(classifier, encoder, ["a", "b", "c"], decision=CALIBRATED), "a card\n")
+    expected = TextClassifier.load(tmp_path / "model", "cpu").predict_proba(AWKWARD)
+    assert np.ptp(expected, axis=0).max() > 0.1  # a difference would be seen
+    export(tmp_path / "model", "onnx", tmp_path / "onnx")
+    assert elsewhere(CLASSIFY, tmp_path / "onnx", AWKWARD) == pytest.approx(expected, abs=1e-5)
+    assert "A folder of sentence-transformers, as " in export(tmp_path / "model", "hf", tmp_path / "hf")[1]
+    code = f"found = []\n{as_its_readme_says(tmp_path / 'hf', {})}"
+    assert elsewhere(code, tmp_path, AWKWARD) == pytest.approx(expected, abs=1e-5)
