@@ -87,7 +87,7 @@ def fit(
     elif kind == "thresholds":
         decision = replace(decision, thresholds=_read_thresholds(value, class_names))
     elif (of == EACH and EACH not in class_names) or (multi_label and of is None):
-        decision = replace(decision, thresholds=_thresholds_of_each(kind, value, probabilities, truth, class_names))
+        decision = replace(decision, thresholds=_find_thresholds(kind, value, probabilities, truth, class_names))
     elif multi_label:
         number, thresholds = list(class_names).index(str(of)), [0.5] * len(class_names)
         thresholds[number] = find_threshold(kind, value, probabilities[:, number], truth[:, number], str(of))
@@ -149,7 +149,7 @@ def find_threshold(kind: str, rate: float, scores: np.ndarray, positive: np.ndar
     return float(ordered[k - 1]) if k <= len(counted) else 1.0
 
 
-def _thresholds_of_each(
+def _find_thresholds(
     kind: str, rate: float, probabilities: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
 ) -> list[float]:
     """The :func:`find_threshold` each class. Raises ``InputError`` that names the classes whose rows are too few."""

@@ -23,7 +23,7 @@ class ClassMix:
     precision_interval: dict[str, Interval | None]
 
 
-def score_at_class_mix(
+def score_at_class_prior(
     predicted: np.ndarray, labels: np.ndarray, names: Sequence[str], counts: Mapping[str, int]
 ) -> ClassMix | None:
     """Accuracy, macro F1 and the precision of each class, with 95 % intervals.

@@ -58,7 +58,7 @@ def paired_difference(one: np.ndarray, other: np.ndarray, clusters: Sequence[Has
     scale = 1.0 if clusters is None else independent_rows(differences, clusters) / n
     only_one, only_other = scale * float((differences > 0).sum()), scale * float((differences < 0).sum())
     value = float(differences.mean())
-    score = _score_of_differences(only_one, only_other, scale * n)
+    score = _tango_score(only_one, only_other, scale * n)
     low = _sign_change(lambda d: score(d) - NORMAL, -1.0, value)
     return Difference(value, low, _sign_change(lambda d: score(d) + NORMAL, 1.0, value))
 
@@ -86,7 +86,7 @@ def independent_rows(differences: np.ndarray, clusters: Sequence[Hashable]) -> f
     return n * share
 
 
-def _score_of_differences(only_one: float, only_other: float, n: float) -> Callable[[float], float]:
+def _tango_score(only_one: float, only_other: float, n: float) -> Callable[[float], float]:
     """Tango's statistic, which falls from -1 to 1 and is 0 at the observed difference."""
 
     def score(difference: float) -> float:

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional as F
 
-from gpt_classifier.decision.prior import score_at_class_mix
+from gpt_classifier.decision.prior import score_at_class_prior
 from gpt_classifier.evaluation.baselines import Baselines, Trained
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
@@ -130,7 +130,7 @@ def test_balanced_rows_are_also_scored_at_the_natural_class_mix():
     labels = torch.arange(300) % 2
     logits = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) + 2 * F.one_hot(labels)
     names = ["ham", "spam"]
-    mix = score_at_class_mix(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
+    mix = score_at_class_prior(logits.argmax(-1).numpy(), labels.numpy(), names, {"ham": 4825, "spam": 747})
     told = " ".join(
         format_results(of_test(report(EpochOutputs.of(logits, labels), names), natural_mix=mix), width=100).split()
     )

@@ -18,7 +18,7 @@ from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.datasets import stem
 from gpt_classifier.data.duplicates import compute_digest, find_trained_on, near_duplicate_key
 from gpt_classifier.decision.fitting import describe_rates
-from gpt_classifier.decision.prior import score_at_class_mix
+from gpt_classifier.decision.prior import score_at_class_prior
 from gpt_classifier.decision.rule import join_labels
 from gpt_classifier.errors import InputError
 from gpt_classifier.evaluation.baselines import LIMIT
@@ -123,7 +123,7 @@ class ReportTest(Callback):
         labels, predicted = outputs.labels.numpy(), outputs.logits.argmax(-1).numpy()
         natural_mix = baselines = decision = None
         if data is not None and data.rows.natural_counts and data.test_source is None:  # else the test rows have it
-            natural_mix = score_at_class_mix(predicted, labels, names, data.rows.natural_counts)
+            natural_mix = score_at_class_prior(predicted, labels, names, data.rows.natural_counts)
         if self.baselines is not None:
             baselines = compare_with_baselines(trained, model, outputs, texts, clusters, self.baselines)
         if rule := model.decision.asked:
