@@ -242,7 +242,8 @@ def test_a_folder_of_transformers_that_computes_otherwise_is_refused(file, name,
     export(folder_of(contents()), "hf", tmp_path / "hf")
     path = tmp_path / "hf" / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    with pytest.raises(InputError, match=name):
+    said = name if file == "config.json" else f"{name}|is not a whole"  # lengths that cannot be compared
+    with pytest.raises(InputError, match=said):
         TextClassifier.load(tmp_path / "hf")
 
 
