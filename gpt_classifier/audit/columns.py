@@ -83,7 +83,7 @@ def find_columns(sample: Sample, text_column: str | None = None, label_column: s
     for option, name in (("text", text_column), ("label", label_column)):
         if name is not None and name not in columns:
             close = did_you_mean(name, columns) or f"; the columns of {file} are {', '.join(sample.names)}"
-            raise InputError(f"--{option}_column is {name!r}{close}")
+            raise InputError(f"--{option}-column is {name!r}{close}")
     split, given = next(((name, splits) for name in columns if (splits := _find_splits(columns[name]))), (None, set()))
     columns = {name: column for name, column in columns.items() if name != split or name in (text_column, label_column)}
     text = [] if text_column is None else [text_column]

@@ -123,8 +123,8 @@ def test_nothing_is_replaced_unasked(capsys):
 @pytest.mark.parametrize(
     ("columns", "named"),
     [
-        ({"text": TEXTS}, "--label_column"),
-        ({"text": TEXTS, "label": ["a"] * 48}, "--label_column"),
+        ({"text": TEXTS}, "--label-column"),
+        ({"text": TEXTS, "label": ["a"] * 48}, "--label-column"),
         ({"text": [""] * 48, "label": [""] * 48}, "no column with texts"),
     ],
 )
