@@ -92,8 +92,8 @@ def test_both_libraries_know_the_same_letters_marks_numbers_and_spaces(kind):
 
 
 def test_the_same_rows_give_the_same_tokens_in_every_process(sample):
-    code = "import sys, json; from gpt_classifier.text.bpe import learn\n"
-    code += "print(learn(json.load(sys.stdin), 600).settings()['tokenizer'])"
+    code = "import sys, json; from gpt_classifier.text.bpe import train_bpe\n"
+    code += "print(train_bpe(json.load(sys.stdin), 600).settings()['tokenizer'])"
     names = {train_bpe(sample, 600).settings()["tokenizer"]}
     for seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
