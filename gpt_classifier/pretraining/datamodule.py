@@ -224,7 +224,7 @@ class PretrainingData(ResumableDataModule):
             tables = TextDataModule(**self._as_fit()).read_tables()
             texts = {name: [text for text in table["text"] if text] for name, table in tables.items()}
             divided = f"split {self.hparams['split']} as by fit, {len(tables.get('test', ())):,} test texts left out"
-            return {name: partial(texts.get, name, []) for name in ("train", "val")}, divided
+            return {name: partial(list, texts.get(name, [])) for name in ("train", "val")}, divided
         if len(self.sources) > 1:
             raise InputError("val_source and test_source are for texts with labels: leave them out, or name the column")
         if (column := self.splitting.split_column) is not None:

@@ -30,7 +30,7 @@ from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
 from gpt_classifier.training.monitor import DEFAULT_MONITOR, StagePredictions, logged_scores
 from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network, keep
 from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of, usual_learning_rate
-from gpt_classifier.training.probing import start_from_probe, trains_more, validate, wants_probe
+from gpt_classifier.training.probing import start_from_probe, trains_more, validate
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import HiddenStateCache
 from gpt_classifier.training.stored_module import StoredModule
@@ -182,7 +182,9 @@ class GPTClassifier(StoredModule):
             if self.class_names is None and self.fits() and (data := text_data(self.trainer)) is not None:
                 connect(self, data, "fit")
             self._build()
-            self._probe()
+            if (probed := start_from_probe(self)) is not None:
+                self.probed = probed
+                self.complete()
         if self.hparams["lm_loss"] > 0:
             if self.trainer_if_any() is not None and not self.has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
@@ -211,13 +213,6 @@ class GPTClassifier(StoredModule):
             self.remember(before)
         self.complete()
         self.compute.apply(self.model)
-
-    def _probe(self) -> None:
-        """Solves the head on the frozen network, if a fit starts from that; a resumed one has it in its checkpoint."""
-        data = text_data(self.trainer) if self.fits() and not self.resumes else None
-        if data is not None and wants_probe({**self.hparams, **self.given}, data, self.has_whole_weights()):
-            self.probed = start_from_probe(self, data)
-            self.complete()
 
     def behind_frozen_layers(self, texts: EncodedTexts) -> Dataset[Any]:
         """``texts``, or, where caching is exact, their hidden states after the frozen layers."""
@@ -269,8 +264,8 @@ class GPTClassifier(StoredModule):
             output = output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
         self.predictions.add(stage, logits, batch)
-        weighted = stage == "train" and self.sample_weights is not None and batch.rows is not None
-        loss = self.loss(logits, batch.labels, self.sample_weights[batch.rows] if weighted else None)
+        weights = self.sample_weights if stage == "train" else None
+        loss = self.loss(logits, batch.labels, None if weights is None else weights[batch.rows])
         if stage == "train" and self.teacher is not None:
             loss = self.teacher.loss(loss, logits, batch.rows)
         return loss, lm_loss
@@ -320,8 +315,8 @@ class GPTClassifier(StoredModule):
     # ---------------------------------------------------------------- begin and end
 
     def on_train_start(self) -> None:
-        self._loaded_steps = None
         """Validates what a probe has solved, as epoch 0; if nothing else trains, that is the whole fit."""
+        self._loaded_steps = None
         if self.probed is None:
             return
         self.first_score = validate(self.trainer, self.hparams["monitor"])

@@ -251,7 +251,7 @@ class Probe:
         """Tries one strength after the other, until the loss rises: weaker penalties take longer to solve."""
         labels, weights = self.train.labels, self.train.weights
         if self.val is not None and val is not None:
-            parts, truth = [(slice(None), val, torch.arange(len(val)))], self.val.labels
+            parts, truth = [(torch.arange(len(train)), val, torch.arange(len(val)))], self.val.labels
         else:
             parts, truth = [(rest, train[fold], fold) for rest, fold in self.folds], labels
         paths = [

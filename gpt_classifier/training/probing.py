@@ -30,6 +30,7 @@ from gpt_classifier.training.probe import (
     sampled,
     scorer,
 )
+from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import MANY_BYTES, CachedTexts, HiddenStateCache, PooledStates, mean_of_windows
 from gpt_classifier.training.text_states import Shard
 
@@ -58,8 +59,15 @@ def wants_probe(settings: Mapping[str, Any], data: TextDataModule, whole: bool) 
     return wanted and all(possible.values())
 
 
-def start_from_probe(module: "GPTClassifier", data: TextDataModule) -> ProbeResults | None:
-    """Chooses and solves the head of ``module``, and cuts its network. None if the states would take too much room."""
+def start_from_probe(module: "GPTClassifier") -> ProbeResults | None:
+    """Chooses and solves the head of ``module``, and cuts its network.
+
+    None if a fit does not start so, if it is resumed, as its checkpoint has the head, or if the states would take too
+    much room.
+    """
+    data = text_data(module.trainer) if module.fits() and not module.resumes else None
+    if data is None or not wants_probe({**module.hparams, **module.given}, data, module.has_whole_weights()):
+        return None
     if module.teacher is not None and not trains_more(module.hparams["trainable"]):
         raise InputError(
             f"trainable is {module.hparams['trainable']}, and the head is solved on the labels, so there is nothing to "

@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from gpt_classifier.data.encoding import UNFITTED
+from gpt_classifier.data.encoded import UNFITTED
 
 
 def test_what_an_audit_warns_of_is_said_once_below_the_summary(tiny_data, tiny_model, quick_trainer, caplog):
