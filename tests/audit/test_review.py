@@ -337,7 +337,7 @@ def test_a_reviewed_file_can_be_reviewed_again(messages, capsys):
     assert contents(reviewed("twice.csv", **SETTINGS)) == contents(reviewed("messages-reviewed.csv", **SETTINGS))
 
 
-def test_a_file_with_semicolons_and_further_columns_keeps_them(capsys):
+def test_a_semicolon_file_of_five_columns_is_reviewed_trained_on_compared_and_classified(fit, tmp_path, capsys):
     rows = [
         {"Nummer": n, "Betreff": f"Nr. {n}; \u201eneu\u201c", "Nachricht": f"{['see', 'win'][n % 2]} {chr(97 + n) * 3}",
          "Art": ["ham", "spam"][n % 2], "Preis": f"{n},5"}
@@ -348,10 +348,24 @@ def test_a_file_with_semicolons_and_further_columns_keeps_them(capsys):
     assert main(["review", "export", "post.csv", *data]) == 0
     first, second, *_ = lines()
     edit({first["row"]: first["suggested_label"], second["row"]: "drop"})
-    applied(capsys, "post.csv", *data)
+    _, options = applied(capsys, "post.csv", *data)
     expected = [{name: str(value) for name, value in row.items()} for row in rows[:26]]  # the last one has no text
     expected[int(first["row"])]["Art"] = first["suggested_label"]
     del expected[int(second["row"])]
     now = lines("post-reviewed.csv")
     assert [{name: row[name] for name in rows[0]} for row in now] == expected
     assert {row["split"] for row in now} == {"train", "val", "test"}
+    small = ["--data.tokenizer=bytes", "--trainer.max_epochs=1"]
+    assert fit(tmp_path / "old", "--data.source=post.csv", *data, *small) == 0
+    assert fit(tmp_path / "new", *data, *options, *small) == 0
+    runs = [str(tmp_path / root / "version_0") for root in ("old", "new")]
+    for run in runs:
+        assert main(["test", run, "--baselines=none", "--report=none"]) == 0
+    capsys.readouterr()
+    assert main(["report", *runs, "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    columns = {"text_column": "Nachricht", "label_column": "Art", "file_format": {"encoding": "cp1252"}}
+    assert compared["rows"] == len(tables("post.csv", **columns)["test"])
+    keep = ["--keep", "Betreff", "Preis", "--output", "predictions.csv"]
+    assert main(["predict", runs[1], "--data.source=post-reviewed.csv", *keep]) == 0
+    assert [row["Betreff"] for row in lines("predictions.csv")] == [row["Betreff"] for row in now]
