@@ -1,4 +1,4 @@
-"""Takes the pictures of the documentation again: the page, the report of a run, TensorBoard, the README's times.
+"""Takes the pictures of the documentation again: the page, the report of a run, TensorBoard, the times of training.
 
 The run is that of the built-in model:
 
@@ -23,7 +23,7 @@ MESSAGE = "WINNER!! As a valued customer you have been selected to claim your pr
 
 
 def main(run: Path) -> None:
-    speed((HERE.parent / "README.md").read_text(encoding="utf-8"))
+    speed((HERE / "pages" / "measurements.md").read_text(encoding="utf-8"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 760})
@@ -75,9 +75,9 @@ def taken(page: Page, name: str) -> None:
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
 
 
-def speed(readme: str) -> None:
-    """Bars of the README's first table of times."""
-    table = readme.partition("## Speed")[2].partition("```")[0]
+def speed(measurements: str) -> None:
+    """Bars of the first table of times."""
+    table = measurements.partition("## Training and classifying")[2].partition("```")[0]
     rows = re.findall(r"^\| (\w[^|]*) \| ([\d.,]+) \| ([\d.]+) \|", table, re.MULTILINE)
     names, seconds, times = zip(*rows, strict=True)
     values = [float(value.replace(",", "")) for value in seconds]
