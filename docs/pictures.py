@@ -85,7 +85,7 @@ def speed(measurements: str) -> None:
     bars = axes.barh(names, values, color=["tab:blue", "tab:blue", "tab:gray", "tab:gray"])
     axes.bar_label(bars, [f" {s} s, {t} times" for s, t in zip(seconds, times, strict=True)])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.5 * max(values))
+    axes.set_xlim(0, 1.8 * max(values))
     axes.set_xlabel("seconds")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(PICTURES / "speed.png", dpi=110)
