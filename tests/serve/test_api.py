@@ -96,7 +96,7 @@ def test_a_trace_is_the_classifiers(client, classifier):
     assert answer["probabilities"]["spam"] == pytest.approx(expected.probabilities[:, 1].tolist())
     assert (answer["answer"], answer["decided_at"]) == (expected.answer, expected.decided_at)
     assert [WIN[start:end] for start, end, _ in answer["words"]] == WIN.split()
-    assert answer["sentences"][0].startswith("The answer spam is reached at word 7 of 14")
+    assert answer["sentences"][0].startswith("The prediction spam is reached at word 7 of 14")
     assert answer["decided_word"] == 6
 
 
@@ -105,7 +105,7 @@ def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(client, 
     """Its sentences are made beside the loop, and their work grows with the text alone."""
     measured, tasks = [], []
     whole, told = normalize.count_columns, trace_text.sentences
-    monkeypatch.setattr(normalize, "columns", lambda name: measured.append(len(name)) or whole(name))
+    monkeypatch.setattr(normalize, "count_columns", lambda name: measured.append(len(name)) or whole(name))
     monkeypatch.setattr(trace_text, "sentences", lambda trace: tasks.append(asyncio._get_running_loop()) or told(trace))
     assert client.post("/trace", json={"text": text}).status_code == 200
     assert tasks == [None]
@@ -115,19 +115,23 @@ def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(client, 
 def test_a_model_without_traces_says_so_before_it_is_asked(classifier):
     several = decided(classifier, Decision(multi_label=True))
     with TestClient(service(several)) as client:
-        assert "any number of labels" in client.get("/model").json()["untraceable"]
+        assert "is multi-label" in client.get("/model").json()["untraceable"]
         refused = client.post("/trace", json={"text": "hello"})
     assert refused.status_code == 400
-    assert "any number of labels" in error(refused)
+    assert "is multi-label" in error(refused)
 
 
 RULES = {
     "the most probable class": (Decision(), "most probable class", {}),
     "one class": (Decision(positive=1, threshold=0.9), "spam if that has probability 0.9 or more", {"spam": 0.9}),
-    "a threshold each": (Decision(thresholds=[0.6, 0.7]), "unsure where none does", {"ham": 0.6, "spam": 0.7}),
-    "sets": (Decision(set_threshold=0.2), "unsure where that is not just one", {"ham": 0.2, "spam": 0.2}),
+    "a threshold each": (
+        Decision(thresholds=[0.6, 0.7]),
+        "abstains (unsure) where none does",
+        {"ham": 0.6, "spam": 0.7},
+    ),
+    "sets": (Decision(set_threshold=0.2), "abstains (unsure) where that is not just one", {"ham": 0.2, "spam": 0.2}),
     "costs": (Decision(costs=[[0, 1], [1, 0]]), "lowest expected cost", {}),
-    "labels": (Decision(multi_label=True), "all labels that reach 0.5", {"ham": 0.5, "spam": 0.5}),
+    "labels": (Decision(multi_label=True), "all labels that reach 0.5 are predicted", {"ham": 0.5, "spam": 0.5}),
     "temperature": (Decision(temperature=1.5), "temperature 1.5", {}),
     "what was asked": (Decision(positive=1, threshold=0.9, asked={"max_fpr": 0.01}), "max_fpr 0.01", {"spam": 0.9}),
 }

@@ -1,4 +1,4 @@
-"""Byte pairs learned from the training rows: as the library ``tokenizers`` has them, and kept with the model."""
+"""A BPE trained on the training rows: as the library ``tokenizers`` has them, and kept with the model."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def sample():
 
 
 @given(rows=st.lists(texts, max_size=6), text=texts, size=st.integers(257, 400))
-def test_tiktoken_gives_the_ids_of_the_library_whatever_was_learned(rows, text, size):
+def test_tiktoken_gives_the_ids_of_the_library_whatever_it_was_trained_on(rows, text, size):
     rows = [row.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for row in [*rows, *SCRIPTS]]
     library = in_library(rows, size)
     ours = from_library(library)
@@ -138,7 +138,7 @@ def made(**others):
     return data
 
 
-def test_only_training_rows_are_learned_from_and_few_give_fewer_tokens_and_a_note():
+def test_it_is_trained_on_training_rows_alone_and_few_give_fewer_tokens_and_a_note():
     other = pd.DataFrame({"text": ["zzzzzz qqqqqq zzzzzz qqqqqq"] * 20, "label": ["a", "b"] * 10})
     data = made(val=other, test=other, tokenizer=TrainTokenizer(300))
     assert data.hparams["tokenizer"] == made().hparams["tokenizer"] == {"train": 300}
@@ -147,22 +147,22 @@ def test_only_training_rows_are_learned_from_and_few_give_fewer_tokens_and_a_not
     few = made(tokenizer={"train": 4096})
     number = few.text_encoder.vocab_size - 1
     assert 256 < number < 4096
-    assert f"tokenizer: {number} tokens learned, not 4,096, as no further pair occurs twice" in few.summary()
-    assert "tokens learned" not in made(tokenizer={"train": 260}).summary()
+    assert f"tokenizer: trained with {number} tokens, not 4,096, as no further pair occurs twice" in few.summary()
+    assert "trained with" not in made(tokenizer={"train": 260}).summary()
     none = TextDataModule.from_tables(predict=pd.DataFrame({"text": ["a"]}), tokenizer={"train": 300})
     with pytest.raises(InputError, match=r"tokenizer \{train: 300\} .*training rows.* none"):
         none.setup("predict")
 
 
 def test_each_fold_learns_its_own(sample):
-    def of_fold(fold):
+    def describe_fold(fold):
         data = TextDataModule("sample", tokenizer={"train": 600}, splitting={"folds": 3, "fold": fold})
         data.setup("fit")
         rows = list(data.tables["train"]["text"])
         assert data.text_encoder.settings()["tokenizer"] == train_bpe(rows, 600).settings()["tokenizer"]
         return data.text_encoder.settings()["tokenizer"]
 
-    assert len({of_fold(fold) for fold in range(3)}) == 3
+    assert len({describe_fold(fold) for fold in range(3)}) == 3
 
 
 def test_padding_to_the_longest_training_text_learns_once_and_alike():
@@ -172,9 +172,9 @@ def test_padding_to_the_longest_training_text_learns_once_and_alike():
 
 
 def test_an_audit_counts_its_tokens(sample):
-    needed = inspect(TextDataModule("sample", tokenizer={"train": 600})).needed
-    longest = inspect(TextDataModule("sample", tokenizer="bytes")).needed
-    assert all(needed[share] < longest[share] for share in needed)
+    lengths = inspect(TextDataModule("sample", tokenizer={"train": 600})).length_percentiles
+    longest = inspect(TextDataModule("sample", tokenizer="bytes")).length_percentiles
+    assert all(lengths[name] < longest[name] for name in lengths)
 
 
 # ---------------------------------------------------------------- from a fit to a folder and back
@@ -184,7 +184,7 @@ OWN = "--data.tokenizer={train: 300}"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, fit):
-    root = tmp_path_factory.mktemp("learned")
+    root = tmp_path_factory.mktemp("trained")
     assert fit(root, OWN) == 0
     return root / "version_0"
 
@@ -216,7 +216,7 @@ def test_resuming_with_other_rows_is_refused(run, tmp_path, fit, capsys):
     last = f"--ckpt_path={copy / 'checkpoints' / 'last.ckpt'}"
     assert fit(tmp_path, OWN, "--trainer.max_epochs=3", "--data.splitting.seed=9", last) != 0
     assert re.search(
-        r"tokenizer learned from these training rows is bpe-300-\w+, that of the checkpoint is bpe-300-",
+        r"tokenizer trained on these training rows is bpe-300-\w+, that of the checkpoint is bpe-300-",
         capsys.readouterr().err,
     )
 
@@ -255,7 +255,7 @@ def test_published_weights_need_their_own_tokens(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("words", [[OWN], ["--data.tokenizer.train=300"], ["--data.tokenizer.train", "300"]])
 def test_the_command_line_takes_a_mapping_or_its_field(words, tmp_path, fit, capsys):
     assert main(["audit", "sample", "--json", *words]) == 0
-    assert json.loads(capsys.readouterr().out)["needed"]["50"] > 20
+    assert json.loads(capsys.readouterr().out)["length_percentiles"]["50"] > 20
     assert fit(tmp_path, "--data.tokenizer.train=many") != 0
     assert "data.tokenizer.train is 'many'" in capsys.readouterr().err
 

@@ -91,7 +91,7 @@ def test_tensorboard_shows_scalars_figures_texts_and_settings(trained):
 
 def test_the_model_card_names_the_classes_the_data_and_the_accuracy_of_this_very_model(trained):
     card = (trained / "model" / "README.md").read_text()
-    for part in ("ham, spam", "960 rows", "95 % Wilson interval", "bytes", "2 blocks, 32 channels"):
+    for part in ("ham, spam", "960 rows", "95 % Wilson interval", "bytes", "2 blocks, hidden size 32"):
         assert part in card
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
@@ -161,7 +161,7 @@ def test_a_fit_is_not_continued_under_other_settings(change, to_continue, fit, t
 @pytest.mark.nightly
 @pytest.mark.ci
 @pytest.mark.slow
-def test_a_fit_that_was_cut_into_two_ends_where_one_would_have_ended(fit, tmp_path):
+def test_a_fit_in_two_parts_ends_where_one_would_have_ended(fit, tmp_path):
     constant = [*CONSTANT, "--data.splitting.fractions=[0.2, 0.2, 0.6]"]
     assert fit(tmp_path / "whole", "--trainer.max_epochs=4", *constant) == 0
     assert fit(tmp_path / "parts", "--trainer.max_epochs=2", *constant) == 0
@@ -177,12 +177,12 @@ def test_a_fit_that_was_cut_into_two_ends_where_one_would_have_ended(fit, tmp_pa
 # ---------------------------------------------------------------- validate and test
 
 
-@pytest.mark.parametrize("verb", ["validate", "test"])
-def test_a_model_is_scored_with_nothing_but_its_checkpoint_and_data(verb, trained, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_model_is_scored_with_nothing_but_its_checkpoint_and_data(split, trained, tmp_path, monkeypatch, caplog):
     """The checkpoint has the tokenizer, so none is looked for, whatever the default of --data.tokenizer."""
     monkeypatch.setattr("tiktoken.get_encoding", lambda name: pytest.fail(f"{name} is not needed"))
     shutil.copytree(trained, tmp_path / "version_0")
-    assert main([verb, f"--trainer.default_root_dir={tmp_path}", "--data.source=sample"]) == 0
+    assert main(["test", f"--on={split}", f"--trainer.default_root_dir={tmp_path}", "--data.source=sample"]) == 0
     assert " accuracy " in caplog.text
 
 
@@ -237,12 +237,12 @@ def test_every_row_of_a_large_file_gets_its_prediction_in_order(predict, trained
     with open(source, "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["number", "text"], *enumerate(TEXTS)])
     assert predict(source) == 0
-    rows, labels, shares = table(tmp_path / "out" / "predictions.csv")
+    rows, labels, probabilities = table(tmp_path / "out" / "predictions.csv")
     classifier = TextClassifier.load(trained / "model")
     assert rows == [str(n) for n in range(5000)]
-    assert shares == pytest.approx(classifier.predict_proba(TEXTS), abs=1e-5)
-    assert shares.sum(1) == pytest.approx(1, abs=2e-6)
-    assert labels == [classifier.classes_[best] for best in shares.argmax(1)]
+    assert probabilities == pytest.approx(classifier.predict_proba(TEXTS), abs=1e-5)
+    assert probabilities.sum(1) == pytest.approx(1, abs=2e-6)
+    assert labels == [classifier.classes_[best] for best in probabilities.argmax(1)]
 
 
 @pytest.fixture

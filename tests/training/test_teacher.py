@@ -1,4 +1,4 @@
-"""A network learns what a trained model answers, also to texts without labels, and is scored on labels alone."""
+"""A network learns what a trained model predicts, also for texts without labels, and is scored on labels alone."""
 
 from pathlib import Path
 
@@ -98,7 +98,9 @@ def test_a_wrong_setting_is_one_line(value, said):
 # ---------------------------------------------------------------- a fit
 
 
-def test_a_network_that_learns_answers_alone_comes_to_give_them(teacher, tiny_model, tiny_data, quick_trainer, caplog):
+def test_a_network_that_trains_on_predictions_alone_predicts_them(
+    teacher, tiny_model, tiny_data, quick_trainer, caplog
+):
     data, before = tiny_data(), {}
     model = tiny_model(trainable="all", learning_rate=1e-2, teacher={"folder": teacher, "weight": 1.0})
 
@@ -150,7 +152,7 @@ def test_texts_without_labels_train_too_but_are_not_scored(teacher, unlabelled, 
     assert len(model.trained_on) >= labelled + len(NEW) - 5
 
 
-def test_rows_that_are_scored_and_copies_are_no_unlabelled_texts(tiny_data, tmp_path):
+def test_rows_that_are_scored_and_duplicates_are_no_unlabelled_texts(tiny_data, tmp_path):
     data = tiny_data()
     data.setup("fit")
     test, train = data.tables["test"]["text"].iloc[0], data.tables["train"]["text"].iloc[0]
@@ -234,7 +236,7 @@ def test_weight_and_temperature_are_chosen_on_validation_rows(teacher, unlabelle
     monkeypatch.chdir(tmp_path)
     words = ["--data.source=sample", "--data.tokenizer=bytes", f"--model.teacher.folder={teacher}", "--trials=2"]
     words += [f"--data.unlabelled_source={unlabelled}", "--trainer.max_epochs=1", "--data.splitting.train_fraction=0.2"]
-    assert main(["study", "--config=teacher", *words, "--output=found"]) == 0
+    assert main(["study", "--config=search/teacher", *words, "--output=found"]) == 0
     best = yaml.safe_load(Path("found/best.yaml").read_text())
     assert best["model"]["teacher"].keys() == {"folder", "weight", "temperature"}
     assert best["model"]["teacher"]["folder"] == teacher
