@@ -23,8 +23,8 @@ NO_LABELS = ("id", "index", "idx", "row", "split", "date", "time")
 ROWS = 100_000  # maximum number of rows that are inspected
 MAX_CLASSES = 1000
 SEPARATORS = ("|", ";", ",")  # that may stand between the labels of a text
-SEVERAL = 0.02  # share of the rows that have a separator in their label, from which texts have several
-REPEATED = 0.9  # share of the labels between separators that occur more than once
+SEVERAL = 0.02  # fraction of the rows that have a separator in their label, from which texts have several
+REPEATED = 0.9  # fraction of the labels between separators that occur more than once
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FoundColumns:
     given: Collection[str] = ("train",)  # splits that need not be made
 
     def settings(self) -> dict[str, Any]:
-        """Of a data module, those that are not the defaults."""
+        """The settings of a data module that are not the defaults."""
         found: dict[str, Any] = {f"{name}_source": file for name, file in self.beside.items()}
         found |= {"text_column": self.text[0] if len(self.text) == 1 else self.text, "label_column": self.label}
         found |= {} if self.multi_label is None else {"multi_label": self.multi_label}
@@ -88,9 +88,9 @@ def find_columns(sample: Sample, text_column: str | None = None, label_column: s
     columns = {name: column for name, column in columns.items() if name != split or name in (text_column, label_column)}
     text = [] if text_column is None else [text_column]
     if not text:
-        text = _find_text_columns(file, _readable(to_texts, columns, [label_column], file))
+        text = _find_text_columns(file, _find_readable(to_texts, columns, [label_column], file))
     if label_column is None:
-        label_column = _find_label_column(file, _readable(to_names, columns, text, file))
+        label_column = _find_label_column(file, _find_readable(to_names, columns, text, file))
     separator = _find_separator(_read(to_names, columns[label_column], label_column, file).dropna())
     beside = {} if split else _find_files_beside(file, [*text, label_column])
     return FoundColumns(text, label_column, separator, split, beside, given or {"train", *beside})
@@ -118,7 +118,7 @@ def _read(how: Callable[..., list[str | None]], column: pd.Series, name: str, fi
     return type(column)([text if text and not text.isspace() else None for text in texts], dtype=object)
 
 
-def _readable(
+def _find_readable(
     how: Callable[..., list[str | None]], columns: dict[str, pd.Series], others: Collection[str | None], file: str
 ) -> dict[str, pd.Series]:
     """The columns apart from ``others`` of which all values are texts, or names, as ``how`` has it."""

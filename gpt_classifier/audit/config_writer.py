@@ -84,7 +84,9 @@ class FileStatistics:
 
     def name_classes(self, limit: int = 10) -> str:
         equal = len(set(self.classes.values())) == 1
-        return _list([name if equal else f"{_line(name)} {count:,}" for name, count in self.classes.items()], limit)
+        return _list(
+            [name if equal else f"{_format_line(name)} {count:,}" for name, count in self.classes.items()], limit
+        )
 
 
 def inspect_file(
@@ -118,7 +120,7 @@ def inspect_file(
         without_text=inspected - len(texts),
         without_label=inspected - labels.index.nunique(),
         markup=int(texts.str.contains(MARKUP).sum()),
-        scripts=scripts.compute_shares(scripts.count_letters([text[:1000] for text in some])),
+        scripts=scripts.compute_fractions(scripts.count_letters([text[:1000] for text in some])),
         network=network,
         tokenizer=network or "gpt2",
         unit="tokens",
@@ -159,7 +161,7 @@ def summarize(statistics: FileStatistics) -> list[str]:
     found, counts, inspected = statistics.found, statistics.classes.values(), statistics.inspected
     sizes = f"{len(counts)}, of {min(counts):,} {'rows each' if len(set(counts)) == 1 else f'to {max(counts):,} rows'}"
     scripts = [f"{fraction:.0%} {name}" for name, fraction in statistics.scripts.items() if fraction >= 0.005]
-    share = statistics.markup / max(1, inspected - statistics.without_text)
+    marked = statistics.markup / max(1, inspected - statistics.without_text)
     missing = f"{statistics.without_text:,} rows without text, {statistics.without_label:,} without label"
     missing += ": label these, or take them out, before you fit" if statistics.without_label else ""
     rare = "left out" if statistics.drops else "fit will refuse them"
@@ -173,11 +175,15 @@ def summarize(statistics: FileStatistics) -> list[str]:
         ),
         ("texts", True, f"{_list(found.text)}: {statistics.describe_lengths()}"),
         ("script", True, ", ".join(scripts[:3]) or "no letters"),
-        ("classes", True, f"{_line(found.label)}: {sizes}: {statistics.name_classes()}"),
+        ("classes", True, f"{_format_line(found.label)}: {sizes}: {statistics.name_classes()}"),
         ("labels", found.multi_label, f"a text may have several, with {found.multi_label} between them"),
-        ("splits", found.split, f"{_line(found.split or '')} names {_list(sorted(found.given))}"),
-        *((split, True, _line(file)) for split, file in found.beside.items()),
-        ("markup", share, f"{statistics.markup:,} texts ({share:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}"),
+        ("splits", found.split, f"{_format_line(found.split or '')} names {_list(sorted(found.given))}"),
+        *((split, True, _format_line(file)) for split, file in found.beside.items()),
+        (
+            "markup",
+            marked,
+            f"{statistics.markup:,} texts ({marked:.1%}) have entities or tags of HTML: {MARKUP_ADVICE}",
+        ),
         ("missing", statistics.without_text or statistics.without_label, missing),
         ("rare", statistics.rare, f"too few distinct texts to be split, {rare}: {_list(statistics.rare)}"),
         ("network", statistics.network, f"{statistics.network}: its probe first, which takes seconds"),
@@ -190,10 +196,12 @@ def summarize(statistics: FileStatistics) -> list[str]:
 
 
 def _list(names: Sequence[str], limit: int = 10) -> str:
-    return ", ".join(map(_line, names[:limit])) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
+    return ", ".join(map(_format_line, names[:limit])) + (
+        f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    )
 
 
-def _line(text: str) -> str:
+def _format_line(text: str) -> str:
     """A name from a file, in one short line."""
     words = "".join(c if c.isprintable() else " " for c in text[:60]).split()
     return " ".join(words) + ("..." if len(text) > 60 else "")
@@ -233,14 +241,15 @@ def build_configuration(statistics: FileStatistics, name: str) -> str:
     del trainer["callbacks"]  # added below
     reasons = _list_reasons(statistics)
     lines = [
-        f"# Made by gpt-classifier init from {_line(statistics.file)}. Change settings here or on the command line;",
+        f"# Made by gpt-classifier init from {_format_line(statistics.file)}. "
+        "Change settings here or on the command line;",
         "# gpt-classifier fit --help explains them.",
         "seed_everything: 123",
     ]
     for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
         lines += ["", f"{section}:"]
         for key, value in settings.items():
-            lines.append(f"  {key}: {_yaml(value)}" + (f" # {reasons[key]}" if reasons.get(key) else ""))
+            lines.append(f"  {key}: {_format_yaml(value)}" + (f" # {reasons[key]}" if reasons.get(key) else ""))
     return "\n".join([*lines, "  callbacks:", "    - class_path: LearningRateMonitor", ""])
 
 
@@ -292,7 +301,7 @@ def _list_reasons(statistics: FileStatistics) -> dict[str, str]:
     return reasons
 
 
-def _yaml(value: Any) -> str:
+def _format_yaml(value: Any) -> str:
     """A value as YAML in one line; strings are in quotes unless they are plain words."""
     word = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_+./-]*", value)
     quoted = isinstance(value, str) and not (word and isinstance(yaml.safe_load(value), str))

@@ -85,10 +85,10 @@ def _find(
     """A finding on these rows, none without rows; a sentence with ``#`` at its beginning is about their number."""
     if len(rows):
         sentence = count_phrase(len(rows), sentence) if sentence.startswith("#") else sentence
-        yield Finding(kind, severity, sentence, len(rows), _first(rows), setting, options)
+        yield Finding(kind, severity, sentence, len(rows), _take_first(rows), setting, options)
 
 
-def _first(rows: Rows) -> tuple[Row, ...]:
+def _take_first(rows: Rows) -> tuple[Row, ...]:
     return tuple(Row(str(split), int(row)) for split, row in rows[["split", "row"]].head(SHOWN).to_numpy())
 
 
@@ -121,7 +121,7 @@ def find_lost_rows(statistics: Statistics) -> Iterator[Finding]:
     if is_known and lines not in (len(rows), len(rows) + len(several) + within):
         what = f"{lines:,} lines with content became {len(rows):,} rows, which texts of several lines do not explain"
         fix = "look for fields of several lines, or a quotation mark that is never closed"
-        yield Finding("lines", "note", what, len(several), _first(several), fix)
+        yield Finding("lines", "note", what, len(several), _take_first(several), fix)
     blank, unlabelled = rows[rows["text"].str.strip() == ""], rows[rows["label"] == ""]
     null = int(blank["null"].sum())
     what = f"# row{{|s}} {{has|have}} no text ({null:,} null, {len(blank) - null:,} empty or white space)"
@@ -239,8 +239,8 @@ def find_truncated_texts(statistics: Statistics) -> Iterator[Finding]:
         return
     rows = statistics.in_files(statistics.measured)
     truncated = rows[rows["tokens"] > limit]
-    share = len(truncated) / max(1, len(rows))
-    what = f"# of {len(rows):,} texts ({share:.1%}) {{is|are}} truncated to {limit:,} tokens"
+    fraction = len(truncated) / max(1, len(rows))
+    what = f"# of {len(rows):,} texts ({fraction:.1%}) {{is|are}} truncated to {limit:,} tokens"
     percentiles = count_percentiles(rows["tokens"])
     rounded = [-(-percentiles[percentile] // 32) * 32 for percentile in (100, 99)]  # multiples of 32 suit the hardware
     lengths = dict.fromkeys(min(length, context or length) for length in rounded)
@@ -249,18 +249,18 @@ def find_truncated_texts(statistics: Statistics) -> Iterator[Finding]:
         wider = {"batching.pad_to": "longest"}
         options = [wider, *({**wider, **option} for option in options)]
     options.append({"windows.stride": max(1, limit // 2)})
-    severity: Severity = "warning" if share >= 0.01 else "note"
+    severity: Severity = "warning" if fraction >= 0.01 else "note"
     yield from _find("truncated", severity, what, truncated, "shorten them in the file", *options)
 
 
 def find_scripts(statistics: Statistics) -> Iterator[Finding]:
     """Letters that GPT-2 encodes badly, and texts in another script than most."""
-    shares = statistics.scripts
-    if shares and statistics.data.tokenizer == "gpt2" and shares.get("Latin", 0.0) < 0.5:
+    fractions = statistics.scripts
+    if fractions and statistics.data.tokenizer == "gpt2" and fractions.get("Latin", 0.0) < 0.5:
         what = "most letters are not Latin: GPT-2 takes a token for every byte or two of them"
         fix = "a network of the language with --model.backbone"
         yield Finding("foreign_script", "warning", what, setting=fix)
-    usual = [*list(shares)[:1], *(name for name, share in shares.items() if share >= 0.1)]
+    usual = [*list(fractions)[:1], *(name for name, fraction in fractions.items() if fraction >= 0.1)]
     rows = statistics.in_files(statistics.marked)
     other = rows[~rows["script"].isin([*usual, ""])]
     named = ", ".join(f"{count:,} {name}" for name, count in other["script"].value_counts().head(SHOWN).items())
@@ -289,7 +289,8 @@ def find_leakage(statistics: Statistics) -> Iterator[Finding]:
         name = unicodedata.name(each.character, "").lower()
         named = f"U+{ord(each.character):04X}" + (f" ({name})" if name else "")
         stands = (
-            f"in {each.share:.1%} of the texts of {name_classes(each.classes)}, and in {each.others:.1%} of all others"
+            f"in {each.fraction:.1%} of the texts of {name_classes(each.classes)}, and in "
+            f"{each.others:.1%} of all others"
         )
         rows = statistics.in_files(each.rows)
         if each.is_invisible:

@@ -30,7 +30,7 @@ class Audit:
     classes: dict[str, dict[str, Any]]  # rows in each split, length percentiles and truncated texts of each class
     max_length: int  # maximum number of tokens per text
     length_percentiles: dict[int, int]  # of all texts, in tokens
-    scripts: dict[str, float]  # shares of the letters by script
+    scripts: dict[str, float]  # fractions of the letters by script
     baselines: dict[str, float]  # their accuracy, by their features
     scored: str  # split on which these are evaluated
     words: dict[str, ClassWord]  # the word that distinguishes each class best from the others
@@ -101,12 +101,14 @@ def _find(statistics: Statistics, finders: Sequence[Finder]) -> Iterator[Finding
     for finder in finders:
         findings = list(finder(statistics))
         for finding in findings:
-            options = tuple(each for each in finding.options if _fixes(each, finding, findings, finder, statistics))
+            options = tuple(
+                each for each in finding.options if _find_fixes(each, finding, findings, finder, statistics)
+            )
             setting = ", or ".join(map(format_options, options)) or finding.setting
             yield replace(finding, options=options, setting=setting)
 
 
-def _fixes(
+def _find_fixes(
     options: Options, finding: Finding, findings: Sequence[Finding], finder: Finder, statistics: Statistics
 ) -> bool:
     """Whether a finding is gone with these options, and no warning of another kind than before has come instead."""

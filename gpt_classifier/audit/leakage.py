@@ -10,8 +10,8 @@ import pandas as pd
 from gpt_classifier.data import minhash
 
 MIN_TEXTS = 5  # minimum number of texts with a word or character for it to count
-AVOIDED = 0.9  # share of the errors of the most frequent class that a revealing word or length avoids
-COVERED = 0.5  # minimum share of a class's texts with a revealing word
+AVOIDED = 0.9  # fraction of the errors of the most frequent class that a revealing word or length avoids
+COVERED = 0.5  # minimum fraction of a class's texts with a revealing word
 NAMED = 0.05  # likewise, if the word is the name of the class
 
 
@@ -20,8 +20,8 @@ class ClassWord:
     """The word that distinguishes a class best from the others."""
 
     word: str
-    precision: float  # share of the texts with it that are of the class
-    coverage: float  # share of the texts of the class that have it
+    precision: float  # fraction of the texts with it that are of the class
+    coverage: float  # fraction of the texts of the class that have it
 
 
 class Telling(NamedTuple):
@@ -30,7 +30,7 @@ class Telling(NamedTuple):
     character: str
     is_invisible: bool
     classes: list[str]
-    share: float  # of the texts of these classes
+    fraction: float  # of the texts of these classes
     others: float  # of all other texts
     rows: pd.DataFrame  # of these classes, with it
 
@@ -82,19 +82,19 @@ def find_class_characters(rows: pd.DataFrame) -> list[Telling]:
     characters = characters.explode().dropna()
     characters = characters[characters.map(characters.value_counts()) >= MIN_TEXTS]
     pairs = characters.rename("character").to_frame().join(labels.rename("label"), how="inner")
-    shares = pairs.groupby(["character", "label"]).size().div(labels.value_counts(), level="label")
+    fractions = pairs.groupby(["character", "label"]).size().div(labels.value_counts(), level="label")
     found = []
-    for character, group in shares[shares >= COVERED].groupby("character"):
+    for character, group in fractions[fractions >= COVERED].groupby("character"):
         classes = sorted(group.index.get_level_values("label"))
         of_classes = labels.index[labels.isin(classes)].unique()
         having = characters.index[characters == character]
         with_it = having[having.isin(of_classes)]
         outside, wrong = len(rows) - len(of_classes), len(having) - len(with_it)
         if outside and wrong / len(having) <= (1 - AVOIDED) * outside / len(rows):
-            share, others = len(with_it) / len(of_classes), wrong / outside
+            fraction, others = len(with_it) / len(of_classes), wrong / outside
             invisible = _is_invisible(str(character))
-            found.append(Telling(str(character), invisible, classes, share, others, rows.iloc[with_it]))
-    return sorted(found, key=lambda each: (not each.is_invisible, -each.share, each.character))
+            found.append(Telling(str(character), invisible, classes, fraction, others, rows.iloc[with_it]))
+    return sorted(found, key=lambda each: (not each.is_invisible, -each.fraction, each.character))
 
 
 def _is_invisible(character: str) -> bool:

@@ -14,8 +14,8 @@ MULTILINGUAL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"  # 
 FOLDER = "GPT_CLASSIFIER_MODELS"  # environment variable: a folder with folders of networks
 # English words that other languages hardly have
 FREQUENT = {"the", "and", "you", "that", "this", "with", "are", "my", "your", "what", "but", "they", "from", "their"}
-ENGLISH_SHARE = 0.05  # of such words, which English texts of some length exceed
-MOSTLY = 0.5  # share of the words that stand in English texts, from which all are called English
+ENGLISH_FRACTION = 0.05  # of such words, which English texts of some length exceed
+MOSTLY = 0.5  # fraction of the words that stand in English texts, from which all are called English
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -24,7 +24,7 @@ def propose_network(texts: Iterable[str]) -> str | None:
     if find_spec("transformers") is None:
         return None
     name = ENGLISH if is_english(texts) else MULTILINGUAL
-    return name if _in_cache(name) else _in_folder() if name == ENGLISH and _in_folder() else _reached(name)
+    return name if _in_cache(name) else _in_folder() if name == ENGLISH and _in_folder() else _try_to_reach(name)
 
 
 def is_english(texts: Iterable[str]) -> bool:
@@ -33,7 +33,7 @@ def is_english(texts: Iterable[str]) -> bool:
     for text in texts:
         found = WORD.findall(text[:1000].lower())
         words += len(found)
-        english += len(found) * (sum(word in FREQUENT for word in found) > ENGLISH_SHARE * len(found))
+        english += len(found) * (sum(word in FREQUENT for word in found) > ENGLISH_FRACTION * len(found))
     return english >= MOSTLY * max(1, words)
 
 
@@ -45,7 +45,7 @@ def has_gpt2_weights() -> bool:
 
     name = "openai-community/gpt2"
     there = try_to_load_from_cache(name, "model.safetensors", revision=REVISIONS["gpt2"])
-    return isinstance(there, str) or _reached(name) is not None
+    return isinstance(there, str) or _try_to_reach(name) is not None
 
 
 def has_gpu() -> bool:
@@ -73,7 +73,7 @@ def _in_cache(name: str) -> bool:
 
 
 def _in_folder() -> str | None:
-    """Of the networks in the folder that the environment names, the first sentence encoder, else the first one."""
+    """The first sentence encoder in the folder that the environment names, else its first network."""
     if not (folder := os.environ.get(FOLDER)):
         return None
     found = sorted(path.parent for path in Path(folder).glob("*/config.json"))
@@ -81,7 +81,7 @@ def _in_folder() -> str | None:
     return str(found[0]) if found else None
 
 
-def _reached(name: str) -> str | None:
+def _try_to_reach(name: str) -> str | None:
     """The name, if the hub can be reached, which is asked for the network's configuration, once."""
     from huggingface_hub import constants, hf_hub_url
 
@@ -91,5 +91,5 @@ def _reached(name: str) -> str | None:
     try:
         with urllib.request.urlopen(request, timeout=5):
             return name
-    except (OSError, ValueError):  # no connection, an answer of another kind, or a wrong address in the environment
+    except (OSError, ValueError):  # no connection, another response, or a wrong address in the environment
         return None

@@ -10,7 +10,7 @@ from gpt_classifier.audit.statistics import DEPTH
 
 WIDTH = 120  # of output to files
 MAX_CLASSES = 20  # in the table; all are in the JSON object
-PRECISE = 0.5  # share of the texts with a word that are of its class, below which the word tells nothing
+PRECISE = 0.5  # fraction of the texts with a word that are of its class, below which the word tells nothing
 
 
 def print_audit(audit: Audit) -> None:
@@ -18,7 +18,9 @@ def print_audit(audit: Audit) -> None:
     lines = ", ".join(f"{file.file}: {file.lines:,} lines" for file in audit.files if file.lines is not None)
     print(f"{audit.source}, split {audit.split}: {audit.rows:,} rows read" + (f" ({lines})" if lines else ""))
     header = ["rows", "distinct", "without near-duplicates", "copies of train", "near-duplicates", "worded alike"]
-    _print_table(_numbers("split", *header), [[split, *counts.values()] for split, counts in audit.splits.items()])
+    _print_table(
+        _build_columns("split", *header), [[split, *counts.values()] for split, counts in audit.splits.items()]
+    )
     print("rows of each class, and the token-length percentiles of its texts:")
     header = [*audit.splits, *(f"{percentile} %" for percentile in list(audit.length_percentiles)[:-1])]
     classes = [
@@ -27,10 +29,11 @@ def print_audit(audit: Audit) -> None:
     ]
     more = len(classes) - MAX_CLASSES
     classes[MAX_CLASSES:] = [[f"{more:,} more classes"]] if more > 0 else []
-    _print_table(_numbers("class", *header, "longest", "truncated"), classes)
+    _print_table(_build_columns("class", *header, "longest", "truncated"), classes)
     percentiles = ", ".join(f"{percentile} %: {length:,}" for percentile, length in audit.length_percentiles.items())
     print(f"token-length percentiles of all texts: {percentiles}; max_length is {audit.max_length:,}")
-    print("scripts: " + (", ".join(f"{share:.1%} {name}" for name, share in list(audit.scripts.items())[:5]) or "-"))
+    letters = ", ".join(f"{fraction:.1%} {name}" for name, fraction in list(audit.scripts.items())[:5])
+    print(f"scripts: {letters or '-'}")
     if audit.baselines:
         print(f"accuracy of baselines on the {audit.scored} rows:")
     for name, score in audit.baselines.items():
@@ -54,7 +57,7 @@ def print_audit(audit: Audit) -> None:
     print(f"{count_phrase(warnings, '# warning{|s}')}, {count_phrase(notes, '# note{|s}')}")
 
 
-def _numbers(name: str, *others: str) -> list[dict[str, Any]]:
+def _build_columns(name: str, *others: str) -> list[dict[str, Any]]:
     """Columns of numbers after one of names."""
     return [{"header": name, "overflow": "fold"}, *({"header": other, "justify": "right"} for other in others)]
 

@@ -134,7 +134,7 @@ class Statistics:
 
     @cached_property
     def words(self) -> minhash.Words:
-        """Those of the distinct texts."""
+        """The words of the distinct texts."""
         return minhash.find_words(self.distinct["text"])
 
     @cached_property
@@ -165,8 +165,8 @@ class Statistics:
 
     @cached_property
     def scripts(self) -> dict[str, float]:
-        """Shares of the letters by script, the largest first."""
-        return scripts.compute_shares(self.letters)
+        """Fractions of the letters by script, the largest first."""
+        return scripts.compute_fractions(self.letters)
 
     @cached_property
     def training(self) -> Rows:
@@ -244,7 +244,7 @@ class Statistics:
     # ---------------------------------------------------------------- other settings
 
     def with_options(self, options: Options) -> "Statistics":
-        """Those of the same sources under other settings. Raises ``InputError`` if there can be none."""
+        """The statistics of the same sources under other settings. Raises ``InputError`` if there can be none."""
         if (name := str(options)) in self.others:
             return self.others[name]
         settings: dict[str, Any] = dict(self.data.hparams)
@@ -270,7 +270,7 @@ def with_keys(rows: Rows) -> Rows:
 
 
 def with_label(rows: Rows, names: Collection[str]) -> Rows:
-    """Those of the rows that have one of these labels."""
+    """The rows that have one of these labels."""
     labels = rows["label"].explode()
     return rows.loc[labels.index[labels.isin(names)].unique()]
 

@@ -60,7 +60,7 @@ def undersample(table: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def choose_subset(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
-    """This share of the rows of each class, in their order, and the first row of each class or label.
+    """This fraction of the rows of each class, in their order, and the first row of each class or label.
 
     Rows are shuffled by the seed alone and the first ones of each class are taken, so the rows of a smaller fraction
     are among those of a larger one. A text with several labels counts for the rarest of them. The first row of each

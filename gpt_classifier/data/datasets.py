@@ -72,7 +72,7 @@ class Columns:
             raise InputError(f"label_column names {len(self.label)} columns: set multi_label to columns, or name one")
 
     def without_labels(self) -> "Columns":
-        """Those of the texts only, as of rows without labels."""
+        """The columns of the texts alone, for rows without labels."""
         return replace(self, label=None, group=None, split=None)
 
     def names(self) -> list[str]:
@@ -104,7 +104,7 @@ class Columns:
             return [None] * len(frame)
         if self.multi_label == COLUMNS:
             names = _as_list(self.label)
-            flags = [[_flag(value, place(name)(n)) for n, value in enumerate(frame[name])] for name in names]
+            flags = [[_read_flag(value, place(name)(n)) for n, value in enumerate(frame[name])] for name in names]
             return [tuple(sorted(itertools.compress(names, row))) for row in zip(*flags, strict=True)]
         assert isinstance(self.label, str), "checked when this was made"
         where = place(self.label)
@@ -114,7 +114,7 @@ class Columns:
         rows = [n for n, cell in enumerate(cells) for _ in (() if cell is None else cell)]
         labels = itertools.chain.from_iterable(cell for cell in cells if cell is not None)
         each = iter(to_names(labels, lambda n: f"a label of {where(rows[n])}", self.known))
-        return [None if cell is None else _label_set(itertools.islice(each, len(cell))) for cell in cells]
+        return [None if cell is None else _build_label_set(itertools.islice(each, len(cell))) for cell in cells]
 
     def _join(self, parts: Iterable[str | None]) -> str | None:
         there = [part for part in parts if part and not part.isspace()]
@@ -199,7 +199,7 @@ def check_files(source: str | Sequence[str]) -> None:
             raise InputError(f"no file {path}: expected {', '.join(NAMED)}, or a {', '.join(FORMATS)} file")
 
 
-def _label_set(names: Iterable[str | None]) -> tuple[str, ...]:
+def _build_label_set(names: Iterable[str | None]) -> tuple[str, ...]:
     """The labels of a text, each once; what is missing or empty is no label."""
     return tuple(sorted({name.strip() for name in names if name is not None} - {""}))
 
@@ -217,7 +217,7 @@ def _several(value: Any, multi_label: str, where: str) -> Sequence[Any] | None:
     return [value] if isinstance(value, Number) else str(to_text(value, lambda: where)).split(multi_label)
 
 
-def _flag(value: Any, where: str) -> bool:
+def _read_flag(value: Any, where: str) -> bool:
     word = str(value).strip().lower()
     if word not in (*TRUE, *FALSE):
         raise InputError(f"{where} is {value!r}, expected 0 or 1 (or false, true) in the column of a label")
@@ -227,16 +227,16 @@ def _flag(value: Any, where: str) -> bool:
 def load_sample() -> Tables:
     """1,373 SMS-like messages written by the authors of this package for demonstrations, not for benchmarks."""
     text = resources.files("gpt_classifier.data").joinpath("sample.tsv").read_text(encoding="utf-8")
-    return {"train": _label_tab_text(text)}
+    return {"train": _read_label_tab_text(text)}
 
 
 def fetch_sms_spam() -> Path:
-    return fetch("sms+spam+collection.zip", SMS_SPAM_URLS, _sms_spam_bytes, NO_DOWNLOAD)
+    return fetch("sms+spam+collection.zip", SMS_SPAM_URLS, _read_sms_spam, NO_DOWNLOAD)
 
 
 def load_sms_spam() -> Tables:
     """The SMS Spam Collection v.1 (Almeida and Hidalgo, UCI 228): 5,574 messages, 747 of them spam."""
-    return {"train": _label_tab_text(_sms_spam_bytes(fetch_sms_spam()).decode("utf-8"))}
+    return {"train": _read_label_tab_text(_read_sms_spam(fetch_sms_spam()).decode("utf-8"))}
 
 
 def load_sms_spam_as_the_book() -> Tables:
@@ -245,7 +245,7 @@ def load_sms_spam_as_the_book() -> Tables:
         return {"train": _table(pd.read_csv(stream, sep="\t", header=None, names=["label", "text"], dtype=object))}
 
 
-def _label_tab_text(text: str) -> pd.DataFrame:
+def _read_label_tab_text(text: str) -> pd.DataFrame:
     return _table([line.split("\t", 1) for line in text.removesuffix("\n").split("\n")])
 
 
@@ -255,7 +255,7 @@ def _table(rows: Any) -> pd.DataFrame:
     return frame.assign(row=range(len(frame)))[["text", "label", "row"]]
 
 
-def _sms_spam_bytes(path: Path) -> bytes:
+def _read_sms_spam(path: Path) -> bytes:
     """The file in the zip archive. Its own checksum is verified, as archives of mirrors differ."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -147,24 +147,26 @@ class Encoding:
     ) -> tuple[TextEncoder, dict[str, EncodedTexts], list[str]]:
         """The text encoder, ``given`` or made for the training texts, the texts of each table as ids, and remarks."""
         notes: list[str] = []
-        encoder = given
-        if encoder is None:
+        text_encoder = given
+        if text_encoder is None:
             tokenizer = tokenizer_for(self.tokenizer, tables["train"]["text"] if "train" in tables else None)
-            size, learned = getattr(self.tokenizer, "train", 0), tokenizer.vocab_size - 1
-            if learned < size:
+            size, trained = getattr(self.tokenizer, "train", 0), tokenizer.vocab_size - 1
+            if trained < size:
                 why = "no further pair occurs twice in the training rows"
-                notes.append(f"tokenizer: {learned:,} tokens learned, not {size:,}, as {why}")
+                notes.append(f"tokenizer: trained with {trained:,} tokens, not {size:,}, as {why}")
             pad_to = int(self.pad_to) if str(self.pad_to).isdigit() else None
-            encoder = TextEncoder(tokenizer, self.max_length, self.truncation, pad_to, self.windows)
+            text_encoder = TextEncoder(tokenizer, self.max_length, self.truncation, pad_to, self.windows)
         encoded = {}
         if "train" in tables:
-            encoded["train"] = encode_table(tables["train"], encoder, class_names)
+            encoded["train"] = encode_table(tables["train"], text_encoder, class_names)
             if given is None and self.pad_to == "longest_train":
                 width = int(encoded["train"].lengths.max())
-                encoder = TextEncoder(encoder.tokenizer, self.max_length, self.truncation, width, self.windows)
-                encoded["train"].text_encoder = encoder
+                tokenizer = text_encoder.tokenizer
+                text_encoder = TextEncoder(tokenizer, self.max_length, self.truncation, width, self.windows)
+                encoded["train"].text_encoder = text_encoder
         others = (name for name in tables if name != "train")
-        return encoder, encoded | {n: encode_table(tables[n], encoder, class_names) for n in others}, notes
+        encoded |= {name: encode_table(tables[name], text_encoder, class_names) for name in others}
+        return text_encoder, encoded, notes
 
 
 def encode_table(

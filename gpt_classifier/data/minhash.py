@@ -62,13 +62,13 @@ def find_similar(texts: Words, known: int | None = None) -> np.ndarray:
     among the first ``known``, by default all, are considered.
     """
     known = len(texts.lengths) if known is None else known
-    shingles = _shingles(texts)
+    shingles = _find_shingles(texts)
     partners = np.full(len(texts.lengths), -1)
     there = np.flatnonzero(texts.lengths)  # texts with words
     if not len(there):
         return partners
-    sets = _sets(shingles, texts.lengths, int(shingles.max()) + 1)
-    bands, bits = _hashed(shingles, texts.lengths, there)
+    sets = _build_sets(shingles, texts.lengths, int(shingles.max()) + 1)
+    bands, bits = _hash(shingles, texts.lengths, there)
     for band in bands:
         # Texts with a partner are skipped, so that of a million similar texts each is compared once.
         pairs = _in_buckets(band, int(np.searchsorted(there, known)))
@@ -82,7 +82,7 @@ def find_similar(texts: Words, known: int | None = None) -> np.ndarray:
     return partners
 
 
-def _hashed(shingles: np.ndarray, lengths: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hash(shingles: np.ndarray, lengths: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of the texts ``there`` (M,): one of each band (BANDS, M), and 64 bits, one of each minimum (M,).
 
     Texts with an equal band are a candidate pair. The bits estimate its similarity (Li and König, b-bit minwise
@@ -108,15 +108,15 @@ def _hashed(shingles: np.ndarray, lengths: np.ndarray, there: np.ndarray) -> tup
     return bands, bits
 
 
-def _shingles(texts: Words) -> np.ndarray:
+def _find_shingles(texts: Words) -> np.ndarray:
     """(W,) an id for each pair of neighbouring words; the last word of a text is paired with its end."""
-    folded: dict[str, int] = {}
-    kinds = np.array([folded.setdefault(NUMBER.sub("0", word), len(folded)) for word in texts.vocabulary], np.int64)
+    numbers: dict[str, int] = {}  # of words, whose own numbers are all 0
+    kinds = np.array([numbers.setdefault(NUMBER.sub("0", word), len(numbers)) for word in texts.vocabulary], np.int64)
     ids = kinds[texts.ids] if len(kinds) else texts.ids
     following = np.append(ids[1:], 0) + 1
     ends = np.cumsum(texts.lengths[texts.lengths > 0]) - 1
     following[ends] = 0
-    return pd.factorize(ids * (len(folded) + 1) + following)[0].astype(np.int32)
+    return pd.factorize(ids * (len(numbers) + 1) + following)[0].astype(np.int32)
 
 
 def _in_buckets(band: np.ndarray, known: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def _alike(sets: Any, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return alike
 
 
-def _sets(members: np.ndarray, lengths: np.ndarray, size: int) -> Any:
+def _build_sets(members: np.ndarray, lengths: np.ndarray, size: int) -> Any:
     """(N, ``size``) sparse, 1 for each number below ``size`` among the next ``lengths`` (N,) of ``members``."""
     from scipy.sparse import csr_array
 

@@ -97,7 +97,7 @@ class Preparation:
 
 
 def choose_unlabelled(chunks: Iterable[pd.DataFrame], tables: Splits, title: str) -> tuple[pd.DataFrame, str]:
-    """Those of the read texts that are new, numbered after all rows of ``tables``, and a remark on the others.
+    """Chooses the read texts that are new, numbered after all rows of ``tables``, and a remark on the others.
 
     Near-duplicates of rows of any split are left out: those of val and test rows must not train, and those of training
     rows have a label. Raises ``InputError`` if no text is left.

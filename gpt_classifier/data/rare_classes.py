@@ -76,6 +76,6 @@ def _drop_or_merge(tables: Tables, keep: Collection[str], merge: bool) -> tuple[
     if not counts:
         return tables, ""
     what = f"merged into the class {OTHER!r}" if merge else "dropped"
-    most = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
+    listed = ", ".join(f"{count:,} {label}" for label, count in counts.most_common(10))
     others = f" and {len(counts) - 10:,} more classes" if len(counts) > 10 else ""
-    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {most}{others}"
+    return result, f"{counts.total():,} rows of {len(counts):,} rare classes {what}: {listed}{others}"

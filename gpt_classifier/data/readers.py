@@ -105,7 +105,7 @@ def describe_files(source: str | Sequence[str], file_format: FileFormat) -> list
         kind = find_format(path)
         with _named(path, kind, file_format):
             if kind in (".csv", ".tsv"):
-                sentences.append(_dialect(path, kind, file_format).note)
+                sentences.append(_find_dialect(path, kind, file_format).note)
             if kind == ".parquet" or file_format.is_utf8():
                 continue
             if seems_utf8(path):
@@ -152,10 +152,12 @@ def _named(path: str, kind: str, file_format: FileFormat) -> Iterator[None]:
     except InputError:
         raise
     except UnicodeDecodeError as error:
-        where = f"UTF-8 in {_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
+        where = (
+            f"UTF-8 in {_find_first_bad_line(path)}" if file_format.is_utf8() else f"{file_format.encoding} ({error})"
+        )
         own = "utf-8" if file_format.is_utf8() else codecs.lookup(file_format.encoding).name
         others = (encoding for encoding in ("utf-8", "utf-16", "cp1252") if encoding != own)
-        likely = next((encoding for encoding in others if _decodes(_beginning(path), encoding)), None)
+        likely = next((encoding for encoding in others if _decodes(_read_beginning(path), encoding)), None)
         option = "--data.file_format.encoding"
         way_out = f"set its encoding, probably {option} {likely}" if likely else f"name its encoding with {option}"
         raise InputError(f"{path} is not valid {where}: {way_out}, or save it as UTF-8") from error
@@ -187,7 +189,7 @@ class Dialect(NamedTuple):
     note: str = ""
 
 
-def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
+def _find_dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
     delimiter = file_format.delimiter
     if kind == ".tsv":
         quoted = _quotes_enclose_fields(path, delimiter or "\t", file_format)
@@ -195,12 +197,12 @@ def _dialect(path: str, kind: str, file_format: FileFormat) -> Dialect:
         return Dialect(delimiter or "\t", bool(quoted), "" if quoted is None else f"{path}: quotation marks {what}")
     note = ""
     if delimiter is None and file_format.header:
-        delimiter = next((mark for mark in ",;\t" if len(_header(path, mark, file_format)) > 1), ",")
+        delimiter = next((mark for mark in ",;\t" if len(_read_header(path, mark, file_format)) > 1), ",")
         note = "" if delimiter == "," else f"{path}: columns are separated by {delimiter!r}, as its header has no comma"
     return Dialect(delimiter or ",", True, note)
 
 
-def _header(path: str, delimiter: str, file_format: FileFormat) -> list[str]:
+def _read_header(path: str, delimiter: str, file_format: FileFormat) -> list[str]:
     """The names of the columns, if ``delimiter`` separates them; one between quotation marks separates nothing."""
     csv.field_size_limit(2**31 - 1)  # as for the rows
     with file_format.open(path) as stream:
@@ -235,12 +237,12 @@ def _quotes_enclose_fields(path: str, delimiter: str, file_format: FileFormat) -
     return not pending if seen else None
 
 
-def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+def _read_delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
     """A row for each record of Python's csv module, and for a blank line if there is only one column.
 
     With several columns, blank lines are skipped, as in :class:`csv.DictReader`.
     """
-    dialect = _dialect(path, find_format(path), file_format)
+    dialect = _find_dialect(path, find_format(path), file_format)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     # Fields may exceed the module's default limit of 131,072 characters. The limit is global to the process.
     csv.field_size_limit(2**31 - 1)
@@ -282,7 +284,7 @@ def _delimited(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.Dat
     yield pd.DataFrame(chunk, columns=columns, dtype=object)
 
 
-def _json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+def _read_json(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
     """Reads an object per line, or one array of objects. Only the array is held in memory as a whole.
 
     Not read by pandas, which converts the label 1 to 1.0 if another row has no label.
@@ -317,7 +319,7 @@ def _holds_columns(item: dict[str, object]) -> bool:
     )
 
 
-def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
+def _read_parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -330,20 +332,20 @@ def _parquet(path: str, rows: int, file_format: FileFormat) -> Iterator[pd.DataF
 
 COMPRESSED = (".gz", ".bz2", ".xz")
 FORMATS: dict[str, Callable[[str, int, FileFormat], Iterator[pd.DataFrame]]] = {
-    ".csv": _delimited,
-    ".tsv": _delimited,
-    ".jsonl": _json,
-    ".json": _json,
-    ".parquet": _parquet,
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".jsonl": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
 }
 
 
 def seems_utf8(path: str) -> bool:
     """Whether the file begins with valid UTF-8 that is not pure ASCII, which is rare in other encodings."""
-    return _decodes(beginning := _beginning(path), "utf-8") and not beginning.isascii()
+    return _decodes(beginning := _read_beginning(path), "utf-8") and not beginning.isascii()
 
 
-def _beginning(path: str) -> bytes:
+def _read_beginning(path: str) -> bytes:
     with fsspec.open(path, "rb", compression="infer") as stream:
         return bytes(stream.read(2**20))
 
@@ -362,7 +364,7 @@ def _decodes(content: bytes, encoding: str) -> bool:
     return True
 
 
-def _first_bad_line(path: str) -> str:
+def _find_first_bad_line(path: str) -> str:
     with fsspec.open(path, "rb", compression="infer") as lines:
         number = next((n for n, line in enumerate(lines, start=1) if not _decodes(line, "utf-8")), None)
     return f"line {number} (data row {number - 1} if no text spans several lines)" if number else "the last line"

@@ -46,7 +46,7 @@ class Sources:
     tables: Tables | None = None
 
     def all(self, splits: Collection[str] = NAMES) -> list[Source]:
-        """Those of these splits that are read from files or downloaded."""
+        """The sources of these splits that are read from files or downloaded."""
         named = {"train": self.train} | self._others if self.tables is None else {}
         return [source for name, source in named.items() if name in splits]
 

@@ -52,10 +52,10 @@ class SplittingConfig:
         return self.folds or sum(fraction > 0 for fraction in self.fractions_beside(given))
 
     def __post_init__(self) -> None:
-        shares = list(self.fractions)
-        object.__setattr__(self, "fractions", shares)  # YAML has no tuples
-        if len(shares) != 3 or min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
-            raise InputError(f"fractions are {shares}, expected three of train, val and test that sum to 1")
+        fractions = list(self.fractions)
+        object.__setattr__(self, "fractions", fractions)  # YAML has no tuples
+        if len(fractions) != 3 or min(fractions) < 0 or fractions[0] == 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise InputError(f"fractions are {fractions}, expected three of train, val and test that sum to 1")
         if not 0 < self.train_fraction <= 1:
             raise InputError(f"train_fraction is {self.train_fraction}, expected a fraction above 0 and up to 1")
         if (self.folds or self.fold) and (self.folds < 2 or not 0 <= self.fold < self.folds):
@@ -178,10 +178,10 @@ def _split_fold(
 
     folds = StratifiedKFold(fold.count, shuffle=True, random_state=seed)
     _, tested = list(folds.split(labels, labels))[fold.number]
-    return _around_test(table, units, units.isin(labels.index[tested]).to_numpy(), fractions, seed)
+    return _split_around_test(table, units, units.isin(labels.index[tested]).to_numpy(), fractions, seed)
 
 
-def _around_test(
+def _split_around_test(
     table: pd.DataFrame, units: pd.Series, test: np.ndarray, fractions: Sequence[float], seed: int
 ) -> Splits:
     """The rows for which ``test`` (N,) holds for testing, the others divided into train and val."""
@@ -199,19 +199,19 @@ def _split_multi_label(
     label, labels = pd.factorize(one_each)
     has = np.zeros((len(names), len(labels)), dtype=bool)
     has[unit[one_each.index], label] = True
-    shares = [1 / fold.count] * fold.count if fold else [fraction for fraction in fractions if fraction]
-    part = iterative_stratification(has, shares, seed)[unit]
-    if len(np.unique(part)) < len(shares):
+    sizes = [1 / fold.count] * fold.count if fold else [fraction for fraction in fractions if fraction]
+    part = iterative_stratification(has, sizes, seed)[unit]
+    if len(np.unique(part)) < len(sizes):
         what = f"{fold.count} folds" if fold else f"fractions {list(fractions)}"
         raise InputError(f"{len(names)} distinct texts are too few for {what}: add rows, or change --data.splitting")
     if fold is not None:
-        return _around_test(table, units, part == fold.number, fractions, seed)
+        return _split_around_test(table, units, part == fold.number, fractions, seed)
     given = [name for name, fraction in zip(NAMES, fractions, strict=True) if fraction]
     return {name: table[part == number] for number, name in enumerate(given)}
 
 
-def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
-    """The part of each unit (U,), so that each label occurs in each of J parts in about its share.
+def iterative_stratification(has: np.ndarray, fractions: Sequence[float], seed: int) -> np.ndarray:
+    """The part of each unit (U,), so that each of J parts has about its fraction of the units of each label.
 
     The rarest label is divided first, each of its units going to the part that wants it most (K. Sechidis, G. Tsoumakas
     and I. Vlahavas, "On the Stratification of Multi-Label Data", 2011). Here a part that has no unit of the label comes
@@ -219,12 +219,12 @@ def iterative_stratification(has: np.ndarray, shares: Sequence[float], seed: int
 
     Args:
         has: (U, K) whether a unit has a label.
-        shares: Of the J parts, each above 0, sum 1.
+        fractions: Those of the J parts, each above 0; their sum is 1.
         seed: Decides between equal parts, and the order of units.
     """
     rng = np.random.default_rng(seed)
-    wanted = np.outer(has.sum(0), shares)  # (K, J) units of each label
-    room = len(has) * np.array(shares)  # (J,) units of any kind
+    wanted = np.outer(has.sum(0), fractions)  # (K, J) units of each label
+    room = len(has) * np.array(fractions)  # (J,) units of any kind
     without = np.ones_like(wanted, dtype=bool)  # (K, J)
     part = np.full(len(has), -1)
 

@@ -38,7 +38,7 @@ def summarize(
         row = "row" if rows.without_text == 1 else "rows"
         lines.append(f"  {rows.without_text} {row} without text: {'dropped' if empty == 'drop' else 'kept'}")
     lines += [f"  {note}" for note in rows.notes]
-    lines += _long_texts(encoded)
+    lines += _describe_long_texts(encoded)
     if augmentation and "train" in rows.tables:
         how = ", ".join(f"{name} {value:g}" for name, value in asdict(augmentation).items() if value)
         lines.append(f"  training texts are changed at random ({how}); the frozen layers run for them in each epoch")
@@ -59,15 +59,15 @@ def _split_line(name: str, rows: Rows, encoded: EncodedTexts) -> str:
     return f"  {name:5} {len(table):7,} rows ({by_class}), longest {encoded.lengths.max()} tokens"
 
 
-def _long_texts(encoded: Mapping[str, EncodedTexts]) -> Iterator[str]:
+def _describe_long_texts(encoded: Mapping[str, EncodedTexts]) -> Iterator[str]:
     """How many texts are read in windows, and how many not to their end."""
-    encoder = next(iter(encoded.values())).text_encoder
+    text_encoder = next(iter(encoded.values())).text_encoder
     if windowed := _join_counts({name: int((texts.windows > 1).sum()) for name, texts in encoded.items()}):
-        yield f"  texts longer than {encoder.max_length} tokens, read in windows: {windowed}"
+        yield f"  texts longer than {text_encoder.max_length} tokens, read in windows: {windowed}"
     if truncated := _join_counts({name: texts.truncated for name, texts in encoded.items()}):
-        how = f"truncated to {encoder.max_length} tokens ({encoder.truncation} kept)"
-        if encoder.windows:
-            how = f"read in {encoder.windows.limit} windows with gaps"
+        how = f"truncated to {text_encoder.max_length} tokens ({text_encoder.truncation} kept)"
+        if text_encoder.windows:
+            how = f"read in {text_encoder.windows.limit} windows with gaps"
         yield f"  texts {how}: {truncated}"
 
 

@@ -13,7 +13,7 @@ UNLABELLED = -1  # stands for the label of a text that has none, for each of its
 
 
 class Task(Enum):
-    """Of a single label the most probable class is predicted, of several every label of probability 0.5 or more.
+    """For single-label data the most probable class is predicted, for multi-label data each label with p >= 0.5.
 
     A text is correct where all its labels are: the accuracy of several is what is called subset accuracy.
     """
@@ -26,7 +26,7 @@ class Task(Enum):
         return cls.MULTI_LABEL if multi_label else cls.SINGLE_LABEL
 
     @classmethod
-    def of_labels(cls, labels: Tensor) -> "Task":
+    def from_labels(cls, labels: Tensor) -> "Task":
         """The task of labels of which nothing else is known."""
         return cls.of(labels.is_floating_point())
 

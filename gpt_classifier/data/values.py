@@ -1,4 +1,4 @@
-"""Tells texts, names and missing values apart from everything else.
+"""Distinguishes texts, names and missing values from everything else.
 
 A text is a ``str``, or bytes that are UTF-8. A value is missing if it is None, NaN, or what pandas, polars and pyarrow
 have for it. Everything else is refused by its type: what ``str`` makes of a list or a number is seldom what was meant.
@@ -30,7 +30,7 @@ def to_text(value: Any, where: Callable[[], str]) -> str | None:
     """The text that a value is, None if it is missing.
 
     Args:
-        value: Of a column or list of texts.
+        value: Value of a column or list of texts.
         where: Gives the value's name and place for a message, such as ``text in row 3 of a.jsonl``.
     """
     if type(value) is not str:

@@ -41,7 +41,7 @@ def _field(cell: object) -> str:
     return '"{}"'.format(text.replace('"', '""')) if ENCLOSED.search(text) else text
 
 
-def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+def _write_csv(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     count = 0
     with open(path, "wb") as stream:
         for frame in frames:
@@ -54,7 +54,7 @@ def _comma_separated(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     return count
 
 
-def _json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+def _write_json_lines(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     count = 0
     with open(path, "w", encoding="utf-8", newline="\n") as stream:
         for frame in frames:
@@ -75,7 +75,7 @@ def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     return frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
 
 
-def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
+def _write_parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,7 +98,7 @@ def _parquet(path: Path, frames: Iterator[pd.DataFrame]) -> int:
 
 # Each writes a file and returns the number of its rows.
 WRITERS: dict[str, Callable[[Path, Iterator[pd.DataFrame]], int]] = {
-    ".csv": _comma_separated,
-    ".jsonl": _json_lines,
-    ".parquet": _parquet,
+    ".csv": _write_csv,
+    ".jsonl": _write_json_lines,
+    ".parquet": _write_parquet,
 }

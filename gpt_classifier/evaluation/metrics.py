@@ -52,7 +52,7 @@ def classification_scores(outputs: EpochOutputs, names: Sequence[str]) -> dict[s
 
 def score_names(labels: Tensor, names: Sequence[str]) -> list[str]:
     """The loss, and what :func:`classification_scores` gives for ``labels`` (N,) whatever is predicted."""
-    perfect = Task.of_labels(labels).truth(labels, len(names)).float() - 0.5
+    perfect = Task.from_labels(labels).truth(labels, len(names)).float() - 0.5
     return ["loss", *classification_scores(EpochOutputs.of(perfect, labels), names)]
 
 

@@ -23,7 +23,7 @@ class EpochOutputs:
     @classmethod
     def of(cls, logits: Tensor, labels: Tensor) -> "EpochOutputs":
         """Of logits and labels alone, numbered as they come."""
-        return cls(logits, labels, torch.arange(len(logits)), Task.of_labels(labels))
+        return cls(logits, labels, torch.arange(len(logits)), Task.from_labels(labels))
 
     def __len__(self) -> int:
         return len(self.logits)

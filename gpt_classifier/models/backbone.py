@@ -99,11 +99,11 @@ class Backbone(Protocol):
         """(B, T, C) -> (B, T, C): the layers after the last block."""
 
     @property
-    def can_be_cut(self) -> bool:
+    def can_remove_blocks(self) -> bool:
         """Whether its first blocks alone are a network of the same family."""
 
     def keep(self, blocks: int) -> None:
-        """Removes all blocks but the first ``blocks``. Raises ``InputError`` for a network that cannot be cut."""
+        """Removes all blocks but the first ``blocks``. Raises ``InputError`` if they cannot be removed."""
 
     def block_of(self, name: str) -> int:
         """Number of the block that this parameter belongs to: -1 below the blocks, n_layer above them."""

@@ -18,7 +18,7 @@ from gpt_classifier.models.transformers_config import (
     sentence_pooling,
     with_dropout,
 )
-from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
+from gpt_classifier.models.transformers_network import build_empty_network, pretrained_network, random_network
 from gpt_classifier.models.weights import fetch_pretrained, load_weights, without_weights
 from gpt_classifier.settings import grouped
 
@@ -33,7 +33,7 @@ class Specification:
         num_classes: Number of classes K.
         pooling: See :class:`SequenceClassifier`.
         head: See :class:`SequenceClassifier`.
-        lora: Configuration of the low-rank updates, if there are any.
+        lora: Configuration of LoRA, if there is any.
     """
 
     family: str
@@ -82,7 +82,7 @@ class Specification:
         if (probability := settings.get("dropout")) is not None:
             dimensions = with_dropout(dimensions, probability)
         lora = None if settings.get("lora") is None else grouped(LoRAConfig, "lora", settings["lora"])
-        pooling = settings.get("pooling") or default_pooling(family, backbone)
+        pooling = settings.get("pooling") or find_default_pooling(family, backbone)
         return cls(family, dimensions, num_classes, pooling, settings.get("head", "linear"), lora)
 
     def settings(self) -> dict[str, Any]:
@@ -92,8 +92,8 @@ class Specification:
         return {"backbone": {"model_type": self.family} | self.backbone}  # fields of transformers override it
 
 
-def default_pooling(family: str, backbone: str | Mapping[str, Any] | None) -> str:
-    """That of a folder of sentence-transformers; else the mean for an encoder, and the last token for others."""
+def find_default_pooling(family: str, backbone: str | Mapping[str, Any] | None) -> str:
+    """The pooling of a folder of sentence-transformers, else mean for bidirectional encoders, else last token."""
     if isinstance(backbone, str) and (found := sentence_pooling(backbone)) is not None:
         return found
     return "mean" if family == "encoder" else "last_token"
@@ -113,14 +113,14 @@ def build(
             folder.
     """
     with without_weights() if weights is None else nullcontext():
-        backbone = _backbone(specification, weights, published)
+        backbone = _build_backbone(specification, weights, published)
         model = SequenceClassifier(backbone, specification.num_classes, specification.pooling, specification.head)
         if specification.lora is not None:
             model.add_lora(specification.lora)
     return model
 
 
-def _backbone(specification: Specification, weights: str | Path | None, published: str) -> Backbone:
+def _build_backbone(specification: Specification, weights: str | Path | None, published: str) -> Backbone:
     family, dimensions = FAMILIES.get(specification.family), specification.backbone
     if family is None:
         raise InputError(
@@ -155,18 +155,20 @@ def gpt_config(gpt: str | Mapping[str, Any], vocab_size: int | None = None) -> G
         raise InputError(f"gpt is {gpt}: {error}") from error
 
 
-def _random_gpt(dimensions: Mapping[str, Any]) -> GPT:
+def _build_random_gpt(dimensions: Mapping[str, Any]) -> GPT:
     return GPT(GPTConfig(**dimensions))
 
 
-def _published_gpt(dimensions: Mapping[str, Any], name: str) -> GPT:
-    gpt = _random_gpt(dimensions)
+def _load_published_gpt(dimensions: Mapping[str, Any], name: str) -> GPT:
+    gpt = _build_random_gpt(dimensions)
     load_weights(gpt, fetch_pretrained(name) if name in SIZES else name)
     return gpt
 
 
-FAMILIES["gpt"] = Family(lambda gpt, vocab_size: gpt_config(gpt, vocab_size).fields, _random_gpt, _published_gpt)
+FAMILIES["gpt"] = Family(
+    lambda gpt, vocab_size: gpt_config(gpt, vocab_size).fields, _build_random_gpt, _load_published_gpt
+)
 FAMILIES["encoder"] = FAMILIES["decoder"] = Family(
-    network_fields, random_network, lambda fields, name: pretrained_network(name, fields), empty_network
+    network_fields, random_network, lambda fields, name: pretrained_network(name, fields), build_empty_network
 )
 OF_THE_PACKAGE = frozenset(FAMILIES)

@@ -14,7 +14,7 @@ from gpt_classifier.models.backbone import Backbone
 from gpt_classifier.models.heads import SequenceClassifier
 
 BLOCKS = {"head": 0, "last_block": 1, "last_two_blocks": 2}
-# lora: the low-rank updates of models/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
+# lora: models/lora.py; biases: E. Ben Zaken et al., "BitFit" (2021, arXiv:2106.10199)
 EVERYWHERE = ("all", "lora", "biases")
 Policy = str | int  # a key of BLOCKS, a number of blocks, or one of EVERYWHERE
 

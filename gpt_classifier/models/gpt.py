@@ -151,7 +151,7 @@ class GPT(nn.Module):
         """The final norm: (B, T, C) -> (B, T, C)."""
         return self.ln_f(x)
 
-    can_be_cut = True
+    can_remove_blocks = True
 
     def keep(self, blocks: int) -> None:
         """Removes all blocks but the first ``blocks``."""

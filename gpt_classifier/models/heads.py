@@ -80,7 +80,7 @@ class SequenceClassifier(nn.Module):
 
     def plain_head(self) -> nn.Module:
         """The head, or, of a standardized one, one linear layer with the same results."""
-        return self.head.folded() if isinstance(self.head, StandardizedLinear) else self.head
+        return self.head.merged() if isinstance(self.head, StandardizedLinear) else self.head
 
     def fold_head(self) -> None:
         """Makes one linear layer of a standardized head, with the same results."""
@@ -183,7 +183,7 @@ class StandardizedLinear(nn.Module):
         x = (x - self.mean) / self.deviation
         return nn.functional.linear(x, self.weight + self.start_weight, self.bias + self.start_bias)
 
-    def folded(self) -> nn.Linear:
+    def merged(self) -> nn.Linear:
         """One linear layer that computes the same."""
         weight = (self.weight + self.start_weight).detach().double() / self.deviation.double()
         bias = (self.bias + self.start_bias).detach().double() - weight @ self.mean.double()

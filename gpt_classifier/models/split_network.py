@@ -102,7 +102,7 @@ class SplitNetwork(WholeNetwork):
         if self.reads_positions is None:
             self.reads_positions = _reads_positions(block, args, kwargs, x, position)
         if self.reads_positions:
-            return at_position(block, args, kwargs, x, position)
+            return run_at_position(block, args, kwargs, x, position)
         return take(block(x, *args, **kwargs), position)
 
     def outputs(
@@ -154,7 +154,7 @@ class SplitNetwork(WholeNetwork):
         try:
             calls = self._without_blocks(self._inputs(ids, None))[1]
             others = self._without_blocks(self._inputs(ids.flip(1), None))[1]
-            # Of detached states, in which the embeddings have no part.
+            # Computed from detached states, in which the embeddings have no part.
             handed = calls[0].x.detach()
             states = self._without_blocks(self._inputs(ids, None), handed)[0]
             self.ends_with_blocks = states is handed  # as BERT does; a norm above them may have no parameters
@@ -173,11 +173,11 @@ class SplitNetwork(WholeNetwork):
 def _reads_positions(
     block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, position: Tensor
 ) -> bool:
-    """Whether ``at_position`` gives what the whole block gives there."""
+    """Whether ``run_at_position`` gives what the whole block gives there."""
     trains = block.training
     block.eval()
     try:
-        alone = at_position(block, args, kwargs, x, position)
+        alone = run_at_position(block, args, kwargs, x, position)
         whole = take(block(x, *args, **kwargs), position)
     except Exception:  # each architecture raises errors of its own for arguments that it does not expect
         return False
@@ -250,7 +250,9 @@ class _NoQueries(nn.Module):
 
 
 @torch.compiler.disable  # torch.compile cannot trace copies of modules
-def at_position(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, position: Tensor) -> Tensor:
+def run_at_position(
+    block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, position: Tensor
+) -> Tensor:
     """The output (B, 1, C) of ``block`` at ``position`` (B,), for its input ``x`` (B, T, C) and other arguments.
 
     Raises ``CannotRead`` if the block is not made as expected.

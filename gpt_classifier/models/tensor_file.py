@@ -118,7 +118,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path | str) -> None:
 def check_records(path: Path) -> None:
     """Raises ``InputError`` if a file that ``torch.save`` wrote is not whole.
 
-    It is a ZIP archive with a CRC-32 of each record, which ``torch.load`` does not look at.
+    It is a ZIP archive with a CRC-32 of each record, which ``torch.load`` does not check.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a .ckpt file")

@@ -80,7 +80,7 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
             if isinstance(network, str):
                 place, told = published_at(network)
                 if told:
-                    fields = deepcopy(_fields_of_file(network, Path(network).stat().st_mtime_ns))
+                    fields = deepcopy(_read_fields(network, Path(network).stat().st_mtime_ns))
                 else:
                     fields = plain(transformers.AutoConfig.from_pretrained(place, trust_remote_code=False))
             else:
@@ -90,27 +90,27 @@ def network_config(network: str | Mapping[str, Any], vocab_size: int | None = No
         raise
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
-            f"backbone is {_short(network)}, expected a network of transformers: its name on the Hugging Face hub, "
+            f"backbone is {_shorten(network)}, expected a network of transformers: its name on the Hugging Face hub, "
             f"its folder, a .gguf file, or a mapping with a model_type and fields of that type ({reason(error)})"
-            f"{_cached()}"
+            f"{_find_cache()}"
         ) from error
     needed = ("vocab_size", "hidden_size", "num_attention_heads", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
         raise InputError(
-            f"backbone is {_short(network)}, whose type {config.model_type} is neither an encoder like BERT nor a "
+            f"backbone is {_shorten(network)}, whose type {config.model_type} is neither an encoder like BERT nor a "
             f"decoder like Llama: expected {', '.join(needed)} in its configuration, and not both in one"
         )
     if is_causal(config) and getattr(config, "layerdrop", None):
         raise InputError(
-            f"backbone is {_short(network)}, which skips blocks at random (layerdrop {config.layerdrop}), and this "
+            f"backbone is {_shorten(network)}, which skips blocks at random (layerdrop {config.layerdrop}), and this "
             "package runs all of them: set layerdrop to 0 in its configuration"
         )
     return config
 
 
 @lru_cache(maxsize=1)
-def _fields_of_file(network: str, modified: int) -> dict[str, Any]:
-    """Those of a .gguf file, which is read for seconds, and several times in a fit; kept until it is ``modified``."""
+def _read_fields(network: str, modified: int) -> dict[str, Any]:
+    """Reads the fields of a .gguf file, which takes seconds; they are kept until the file is ``modified``."""
     place, told = published_at(network)
     return plain(import_transformers().AutoConfig.from_pretrained(place, trust_remote_code=False, **told))
 
@@ -177,11 +177,11 @@ def _kept(value: Any) -> Any:
     return {name: _kept(value[name]) for name in kept}
 
 
-def _short(network: str | Mapping[str, Any]) -> str:
+def _shorten(network: str | Mapping[str, Any]) -> str:
     return repr(network if isinstance(network, str) else dict(network))[:200]
 
 
-def _cached() -> str:
+def _find_cache() -> str:
     """The end of a message: the networks that lie on this machine, in the hub's cache and in $GPT_CLASSIFIER_MODELS."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -196,7 +196,7 @@ def _cached() -> str:
 
 def sentence_pooling(name: str) -> str | None:
     """The pooling that a folder of sentence-transformers was trained with; None for others, and if it is another."""
-    settings = _sentence_settings(name, "1_Pooling/config.json")
+    settings = _read_sentence_settings(name, "1_Pooling/config.json")
     if isinstance(mode := settings.get("pooling_mode"), str) and mode in POOLING_MODES:  # version 6 writes it
         return POOLING_MODES[mode]
     names = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken"}
@@ -209,11 +209,11 @@ def usual_length(name: str) -> int:
 
     It is that of a folder of sentence-transformers, and at most MAX_USUAL_LENGTH.
     """
-    length = _sentence_settings(name, "sentence_bert_config.json").get("max_seq_length")
+    length = _read_sentence_settings(name, "sentence_bert_config.json").get("max_seq_length")
     return min(MAX_USUAL_LENGTH, length) if isinstance(length, int) and length > 0 else MAX_USUAL_LENGTH
 
 
-def _sentence_settings(name: str, file: str) -> dict[str, Any]:
+def _read_sentence_settings(name: str, file: str) -> dict[str, Any]:
     """A file of a folder or of a network on the hub, read if it is there or can be fetched."""
     path = Path(name) / file
     if Path(name).is_file():  # .gguf

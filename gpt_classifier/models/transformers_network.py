@@ -36,7 +36,7 @@ def pretrained_network(name: str, fields: Mapping[str, Any] | None = None) -> Wh
             network, info = transformers.AutoModel.from_pretrained(
                 place, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **told
             )
-        backbone = _wrapped(network)
+        backbone = _wrap(network)
     except Exception as error:  # the hub's client and transformers raise many unrelated kinds
         raise InputError(
             f"could not load the weights of {name!r} ({reason(error)}). Fetch its files elsewhere and "
@@ -53,17 +53,17 @@ def pretrained_network(name: str, fields: Mapping[str, Any] | None = None) -> Wh
 
 def random_network(network: str | Mapping[str, Any], vocab_size: int | None = None) -> WholeNetwork:
     """A network with random weights; ``network`` as for :func:`network_config`."""
-    return _built(network_config(network, vocab_size))
+    return _build(network_config(network, vocab_size))
 
 
-def empty_network(fields: Mapping[str, Any]) -> WholeNetwork:
+def build_empty_network(fields: Mapping[str, Any]) -> WholeNetwork:
     """A network with this configuration, whose weights are not initialized."""
     config = network_config(fields)
     from transformers.initialization import no_init_weights
 
     # On the CPU even if the caller uses the meta device: buffers such as position ids are in no file.
     with torch.device("cpu"), no_init_weights():
-        return _built(config)
+        return _build(config)
 
 
 def context_length(name: str) -> int:
@@ -77,18 +77,16 @@ def context_length(name: str) -> int:
         raise InputError(f"no network can be built from the configuration of {name} ({reason(error)})") from error
 
 
-def _built(config: "PreTrainedConfig") -> WholeNetwork:
+def _build(config: "PreTrainedConfig") -> WholeNetwork:
     try:
-        return _wrapped(
-            import_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        )
+        return _wrap(import_transformers().AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
     except Exception as error:  # each architecture raises errors of its own for a wrong configuration
         raise InputError(
             f"no {config.model_type} network can be built from its configuration ({reason(error)})"
         ) from error
 
 
-def _wrapped(network: "PreTrainedModel") -> WholeNetwork:
+def _wrap(network: "PreTrainedModel") -> WholeNetwork:
     from gpt_classifier.models.split_network import CannotSplit, SplitNetwork  # it imports PyTorch's compiler
 
     with suppress(CannotSplit):

@@ -126,7 +126,7 @@ class WholeNetwork(nn.Module):
             raise ValueError("lengths must say where padding begins")
 
     @property
-    def can_be_cut(self) -> bool:
+    def can_remove_blocks(self) -> bool:
         """Whether its first blocks alone are a network of the same type.
 
         They are not where blocks are repeated (ALBERT), have parts in further lists (XLM), or where the configuration
@@ -137,7 +137,7 @@ class WholeNetwork(nn.Module):
         parallel = [module for module in lists if isinstance(module, nn.ModuleList) and len(module) == len(kept)]
         if config.num_hidden_layers != len(kept) or len(parallel) != 1:
             return False
-        _cut(config, len(kept), 1)
+        _set_blocks(config, len(kept), 1)
         try:
             network_config(plain(config))
         except InputError:
@@ -145,11 +145,12 @@ class WholeNetwork(nn.Module):
         return True
 
     def keep(self, blocks: int) -> None:
-        """Removes all blocks but the first ``blocks``. Raises ``InputError`` for a network that cannot be cut."""
-        if not self.can_be_cut:
-            raise InputError(f"blocks is {blocks}, but a network of type {self.config.model_type} cannot be cut")
+        """Removes all blocks but the first ``blocks``. Raises ``InputError`` if they cannot be removed."""
+        if not self.can_remove_blocks:
+            kind = self.config.model_type
+            raise InputError(f"blocks is {blocks}, but no blocks can be removed from a network of type {kind}")
         kept, config = self._list_of_blocks(), self.network.config
-        _cut(config, len(kept), blocks)
+        _set_blocks(config, len(kept), blocks)
         del kept[blocks:]
         self.config = replace(self.config, n_layer=blocks, fields=plain(config))
 
@@ -186,7 +187,7 @@ class WholeNetwork(nn.Module):
         self._activation_checkpointing = on
 
 
-def _cut(config: "PreTrainedConfig", layers: int, blocks: int) -> None:
+def _set_blocks(config: "PreTrainedConfig", layers: int, blocks: int) -> None:
     """Makes ``config``, that of a network of so many ``layers``, that of its first ``blocks``."""
     for name, value in config.to_dict().items():  # what is listed for each layer: layer_types, no_rope_layers, ...
         if isinstance(value, list) and "layer" in name and len(value) == layers:

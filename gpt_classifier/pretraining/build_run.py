@@ -18,9 +18,9 @@ from gpt_classifier.training.callbacks.progress import BatchLines
 from gpt_classifier.training.callbacks.stopping import StopCleanly
 from gpt_classifier.training.run_cli import (
     RunCLI,
+    build_logger,
     checkpoint_path,
     lightning_errors,
-    logger_of,
     with_defaults_of_weights,
 )
 from gpt_classifier.training.runs import run_folder
@@ -56,7 +56,7 @@ class PretrainingCLI(RunCLI):
         added: list[Callback] = [Progress(), BatchLines(), Samples(), ModelFolder(), StopCleanly()]
         if config.get("enable_checkpointing") is not False:
             added.append(StepCheckpoint(self.config.model.checkpoint_every))
-        return added, logger_of(config, self.checkpoint)
+        return added, build_logger(config, self.checkpoint)
 
     def pretrain(self) -> Path | None:
         """Trains, and returns the model folder; None if the trainer has no folder, as with ``fast_dev_run``."""

@@ -21,10 +21,10 @@ from gpt_classifier.pretraining.packing import Blocks
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 from gpt_classifier.training.callbacks.stopping import STOPS
 from gpt_classifier.training.divergence import WAY_OUT, Diverged, is_logged
-from gpt_classifier.training.runs import continuation, run_folder
+from gpt_classifier.training.runs import describe_continuation, run_folder
 
 
-def _parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, PretrainingData]:
+def _check_parts(trainer: Trainer, module: LightningModule) -> tuple[LanguageModel, PretrainingData]:
     data = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
     assert isinstance(module, LanguageModel)
     assert isinstance(data, PretrainingData)
@@ -88,7 +88,7 @@ class Samples(Callback):
     """Writes to TensorBoard how the model continues the first tokens of some validation texts."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module, data = _parts(trainer, pl_module)
+        module, data = _check_parts(trainer, pl_module)
         prompts = data.statistics.prompts[: module.hparams["samples"]]
         if not prompts or trainer.sanity_checking or not trainer.is_global_zero:
             return
@@ -115,8 +115,8 @@ class ModelFolder(Callback):
             self._save(trainer, pl_module)
         if (run := run_folder(trainer)) is not None:
             rank_zero_info(f"pretrained network: {run / 'model'}")
-            _, data = _parts(trainer, pl_module)
-            rank_zero_info(f"next: gpt-classifier {shlex.join(_next_command(data, run / 'model'))}")
+            _, data = _check_parts(trainer, pl_module)
+            rank_zero_info(f"next: gpt-classifier {shlex.join(_build_next_command(data, run / 'model'))}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         run = run_folder(trainer)
@@ -126,11 +126,11 @@ class ModelFolder(Callback):
             self._save(trainer, pl_module)
         if (run / "model").is_dir():
             rank_zero_info(f"pretrained network so far: {run / 'model'}")
-        if (told := continuation(trainer, run, "pretrain")) is not None:
+        if (told := describe_continuation(trainer, run, "pretrain")) is not None:
             rank_zero_info(told)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module, data = _parts(trainer, pl_module)
+        module, data = _check_parts(trainer, pl_module)
         run, found = run_folder(trainer), trainer.callback_metrics
         if run is None or not trainer.is_global_zero:
             return
@@ -153,7 +153,7 @@ class ModelFolder(Callback):
         self.best = state_dict["best"]
 
 
-def _next_command(data: PretrainingData, folder: Path) -> list[str]:
+def _build_next_command(data: PretrainingData, folder: Path) -> list[str]:
     """The words of a fit with the pretrained network, on the same rows if they have labels."""
     words = ["fit", "--config", "scratch", "--model.weights", str(folder)]
     for name, value in (data.find_fit_settings() or {"source": "LABELLED.csv"}).items():

@@ -55,8 +55,8 @@ class PretrainingData(ResumableDataModule):
     """Texts as blocks of tokens without padding, each token predicted once an epoch.
 
     Texts with labels are divided as by ``fit`` with the same settings: rows of ``train`` are trained on, those of
-    ``val`` validate, those of ``test`` are not read into tokens. Of texts without labels, a share validates. The files
-    of tokens lie in the folder of computed files, from which a resumed run reads them.
+    ``val`` validate, those of ``test`` are not read into tokens. A fraction of the texts without labels validates. The
+    files of tokens lie in the folder of computed files, from which a resumed run reads them.
 
     Args:
         source: Texts to train on: ``sms_spam``, ``imdb``, ``sample``, a .csv, .tsv, .jsonl, .json, .parquet or .txt
@@ -71,7 +71,7 @@ class PretrainingData(ResumableDataModule):
         rare_classes: What to do with classes too rare to be split, as for ``fit``.
         split: How texts with labels are divided: ``grouped``, ``random``, ``chapter6`` or ``article_table``, as for
             ``fit``.
-        val_share: Share of the texts without labels that validates; near-duplicates stay together.
+        val_share: Fraction of the texts without labels that validates; near-duplicates stay together.
         tokenizer: ``gpt2``, ``bytes``, ``{train: 4096}`` (a BPE of that many tokens, trained on the training texts),
             a name on the Hugging Face hub, or a folder with a tokenizer, such as a model folder.
         max_length: Number of tokens of a block.
@@ -109,7 +109,7 @@ class PretrainingData(ResumableDataModule):
             if value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1")
         if not 0 <= val_share < 1:
-            raise InputError(f"val_share is {val_share}, expected a share of the texts from 0 to below 1")
+            raise InputError(f"val_share is {val_share}, expected a fraction of the texts from 0 to below 1")
         self.source, self.label_column, self.val_share = source, label_column, val_share
         self.sources = [each for each in (source, val_source, test_source) if each is not None]
         self.max_length, self.batch_size = max_length, batch_size

@@ -35,7 +35,7 @@ def generate(
         backbone: A network with an output layer, in evaluation mode.
         prompt: At least one token id; only the last ones that fit into the context are read.
         tokens: Maximum number of tokens.
-        seed: Of the sampling; the same seed gives the same tokens.
+        seed: Seed of the sampling; the same seed gives the same tokens.
         temperature: Divides the logits: below 1, probable tokens become more so.
         top_k: Number of tokens that are sampled from.
         stop: Token id at which the text ends, which is not returned.

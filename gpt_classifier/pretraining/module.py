@@ -20,8 +20,8 @@ from gpt_classifier.text.encoder import TextEncoder
 from gpt_classifier.training.divergence import WAY_OUT, Diverged, WatchedModule
 from gpt_classifier.training.identity import check_same_settings
 from gpt_classifier.training.lm_loss import next_token_loss
-from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network
-from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of
+from gpt_classifier.training.network import ComputeConfig, build_initial_network, check_network, download
+from gpt_classifier.training.optimization import OptimizerConfig, build_scheduled_optimizer
 
 MAY_CHANGE_ON_RESUME = {"weights", "compute", "samples", "checkpoint_every"}  # they do not affect what is learnt
 
@@ -87,7 +87,7 @@ class LanguageModel(WatchedModule):
     def configure_model(self) -> None:
         if hasattr(self, "model"):
             return
-        self.model, before = initial_network(self.hparams, self.hparams["weights"], 1, self.text_encoder)
+        self.model, before = build_initial_network(self.hparams, self.hparams["weights"], 1, self.text_encoder)
         if before is not None:
             self.trained_on = torch.cat([self.trained_on, before]).unique()
         self.model.head.requires_grad_(False)
@@ -137,7 +137,7 @@ class LanguageModel(WatchedModule):
     # ---------------------------------------------------------------- optimization and checkpoints
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        return optimizer_of(self.model, self.hparams["learning_rate"], self.optimizer_config, self.trainer)
+        return build_scheduled_optimizer(self.model, self.hparams["learning_rate"], self.optimizer_config, self.trainer)
 
     def on_train_epoch_end(self) -> None:
         self.check_finite()

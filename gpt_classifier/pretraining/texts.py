@@ -73,10 +73,10 @@ def read_plain_documents(path: str, encoding: str = "utf-8") -> Iterator[str]:
         yield "".join(lines).rstrip("\n")
 
 
-def is_held_out(text: str, share: float) -> bool:
+def is_held_out(text: str, fraction: float) -> bool:
     """Whether a text validates: a hash of its near-duplicate key decides, so that near-duplicates stay together."""
     key = near_duplicate_key(text).encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(key, digest_size=8, person=b"validation").digest(), "big") < share * 2**64
+    return int.from_bytes(blake2b(key, digest_size=8, person=b"validation").digest(), "big") < fraction * 2**64
 
 
 def has_labels(source: str | Sequence[str], label_column: str | list[str] | None, file_format: FileFormat) -> bool:

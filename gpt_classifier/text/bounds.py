@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt_classifier.errors import InputError, reason
 
-# Of the tokens' own patterns, none repeats a group or refers to one, which may take a time exponential in a text.
+# No pattern of the tokens repeats a group or refers to one, which may take a time exponential in a text.
 UNBOUNDED = re.compile(r"\)[*+?{]|(?<!\\)\\[1-9k]")
 MAX_PATTERN = 1000  # characters
 MAX_GROWTH, MAX_STEPS = 16, 100  # of a text by the steps of a normalizer, and their number
@@ -37,7 +37,7 @@ def check_numbers(largest: int, tokens: int, name: str) -> None:
 
 def check_growth(normalizer: Any, name: str) -> None:
     """Raises ``InputError`` if normalizing may make a text many times as long, as a chain of replacements does."""
-    steps, growth = _steps(normalizer), 1.0
+    steps, growth = _list_steps(normalizer), 1.0
     for step in steps:
         if step.get("type") == "Replace":
             pattern = step["pattern"].get("String")
@@ -50,7 +50,7 @@ def check_growth(normalizer: Any, name: str) -> None:
         )
 
 
-def _steps(normalizer: Any) -> list[dict[str, Any]]:
+def _list_steps(normalizer: Any) -> list[dict[str, Any]]:
     """The steps of a normalizer, those of sequences within sequences too."""
     found: list[dict[str, Any]] = []
     waiting = [normalizer]

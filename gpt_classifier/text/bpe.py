@@ -12,10 +12,10 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.text.normalize import replace_surrogates
-from gpt_classifier.text.tokenizers import BytePairs, Tokenizer, new_encoding, tokenizer_named
+from gpt_classifier.text.tokenizers import BytePairs, Tokenizer, build_encoding, tokenizer_named
 
 BYTES = 256
-MOST = 200_000  # about as many tokens as the encoding of GPT-4o has, which is for all languages
+MAX_SIZE = 200_000  # about as many tokens as the encoding of GPT-4o has, which is for all languages
 LONGEST = 128  # bytes of a token; GPT-2's longest has as many, and a model folder stores lengths below 256
 # No token crosses the border of a word. As in OpenAI's o200k_base, marks belong to letters: GPT-2's pattern takes
 # vowel signs of Hindi, Thai and other scripts (\p{M}) for punctuation and so divides words at each. Simpler than there,
@@ -40,9 +40,9 @@ class TrainTokenizer:
     train: int = 4096
 
     def __post_init__(self) -> None:
-        if type(self.train) is not int or not BYTES < self.train <= MOST:
+        if type(self.train) is not int or not BYTES < self.train <= MAX_SIZE:
             raise InputError(
-                f"tokenizer.train is {self.train!r}, expected a number of tokens from {BYTES + 1} to {MOST:,}: the "
+                f"tokenizer.train is {self.train!r}, expected a number of tokens from {BYTES + 1} to {MAX_SIZE:,}: the "
                 f"{BYTES} bytes are among them"
             )
 
@@ -56,14 +56,14 @@ def tokenizer_for(setting: str | TrainTokenizer, texts: Iterable[str] | None) ->
         return tokenizer_named(setting)
     if texts is None:
         raise InputError(
-            f"tokenizer {{train: {setting.train}}} is learned from training rows, but there are none: fit first, or "
+            f"tokenizer {{train: {setting.train}}} is trained on training rows, but there are none: fit first, or "
             "name a tokenizer"
         )
     return train_bpe(texts, setting.train)
 
 
 def train_bpe(texts: Iterable[str], size: int) -> BytePairs:
-    """Byte pairs of at most ``size`` tokens; fewer if the texts have no more pairs that occur twice.
+    """A BPE of at most ``size`` tokens; fewer if the texts have no more pairs that occur twice.
 
     The same texts in the same order give the same tokens in every process.
     """
@@ -87,19 +87,19 @@ def untrained() -> tokenizers.Tokenizer:
 
 
 def from_library(library: tokenizers.Tokenizer) -> BytePairs:
-    """The same byte pairs in tiktoken: a token's id says when it was learned, and so which merges come first."""
-    byte_of = {symbol: bytes([value]) for value, symbol in _symbols().items()}
+    """The same BPE in tiktoken: a token's id says when it was added, and so which merges come first."""
+    byte_of = {symbol: bytes([value]) for value, symbol in _list_symbols().items()}
     ranks = {b"".join(byte_of[symbol] for symbol in token): number for token, number in library.get_vocab().items()}
     identity = b"".join(len(token).to_bytes() + token for token in sorted(ranks, key=ranks.__getitem__))
     name = f"bpe-{len(ranks)}-{hashlib.sha256(WORDS.encode() + identity).hexdigest()[:8]}"
-    return BytePairs(new_encoding(name, WORDS, ranks, len(ranks)))
+    return BytePairs(build_encoding(name, WORDS, ranks, len(ranks)))
 
 
 def to_library(tokenizer: BytePairs) -> tokenizers.Tokenizer:
-    """The inverse of :func:`from_library`, for GPT-2's byte pairs and plain bytes too; with ``<|endoftext|>`` added."""
-    ranks, symbols, settings = tokenizer.ranks(), _symbols(), tokenizer.settings()
+    """The inverse of :func:`from_library`, for GPT-2's BPE and plain bytes too; with ``<|endoftext|>`` added."""
+    ranks, symbols, settings = tokenizer.ranks(), _list_symbols(), tokenizer.settings()
     text = {token: "".join(symbols[byte] for byte in token) for token in ranks}
-    merges = [_parts(token, ranks) for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
+    merges = [_find_parts(token, ranks) for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
     library = tokenizers.Tokenizer(
         models.BPE({text[token]: rank for token, rank in ranks.items()}, [(text[a], text[b]) for a, b in merges])
     )
@@ -113,17 +113,17 @@ def to_library(tokenizer: BytePairs) -> tokenizers.Tokenizer:
     return library
 
 
-def _parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
+def _find_parts(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     """The two tokens that were merged into ``token``: what earlier merges make of its bytes."""
     parts = [bytes([byte]) for byte in token]
     while len(parts) > 2:
-        # Every token but a byte was learned as a pair, so there is one to merge.
+        # Every token but a byte was added as a pair, so there is one to merge.
         where = min(range(len(parts) - 1), key=lambda n: ranks.get(parts[n] + parts[n + 1], len(ranks)))
         parts[where : where + 2] = [parts[where] + parts[where + 1]]
     return parts[0], parts[1]
 
 
-def _symbols() -> dict[int, str]:
+def _list_symbols() -> dict[int, str]:
     """The printable character that stands for each byte in the library's tokens, as in those of GPT-2."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [value for value in range(BYTES) if value not in plain]

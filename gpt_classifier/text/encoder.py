@@ -166,11 +166,11 @@ class TextEncoder:
         if len(text) <= self._max_characters:
             return [(0, len(text))]
         n = int(self._max_characters)
-        head, tail = (0, n), (_word_begins(text, len(text) - n), len(text))
+        head, tail = (0, n), (_find_word_begin(text, len(text) - n), len(text))
         return {"head": [head], "tail": [tail]}.get(self.truncation, [head, tail])
 
     def _kept(self, tokens: list[Any]) -> list[Any]:
-        """Those of a text's tokens that truncation keeps."""
+        """The tokens of a text that truncation keeps."""
         limit = self._max_text_tokens
         if len(tokens) <= limit:
             return tokens
@@ -266,10 +266,10 @@ def batch_tokens(device: str) -> int:
     return 1024 if device == "cpu" else 16384
 
 
-def _word_begins(text: str, place: int) -> int:
+def _find_word_begin(text: str, place: int) -> int:
     """The last place up to ``place`` where a blank and a word begin: tokens from there on are those of the whole text.
 
-    Byte pairs of a run without blanks depend on where it begins. One that is longer than FAR is divided all the same.
+    BPE tokens of a run without blanks depend on where it begins. One that is longer than FAR is divided all the same.
     """
     first = max(0, place - FAR)
     blank = place + 1

@@ -9,7 +9,7 @@ from fontTools import unicodedata
 
 CHUNK = 10_000  # texts per array of characters
 UNKNOWN, NO_LETTER = -2, -1
-NO_SCRIPT = ("Zyyy", "Zinh", "Zzzz")  # of characters that texts of several scripts share, such as µ and º
+NO_SCRIPT = ("Zyyy", "Zinh", "Zzzz")  # of characters that several scripts have in common, such as µ and º
 
 
 class Letters(NamedTuple):
@@ -21,7 +21,7 @@ class Letters(NamedTuple):
 
 
 def count_letters(texts: Sequence[str]) -> Letters:
-    """Counts letters by their property Script (Unicode Standard Annex 24); those that scripts share are none."""
+    """Counts letters by their property Script (Unicode Standard Annex 24), except those that scripts have in common."""
     script_of = np.full(sys.maxunicode + 1, UNKNOWN, dtype=np.int16)  # of each code point seen so far
     numbers: dict[str, int] = {}
     totals, main = np.zeros(0, dtype=np.int64), [np.zeros(0, dtype=np.int16)]
@@ -38,14 +38,14 @@ def count_letters(texts: Sequence[str]) -> Letters:
         counted = np.bincount(owners * size + found[found != NO_LETTER], minlength=len(part) * size)
         table = counted.reshape(len(part), size)  # (texts, S)
         totals = np.pad(totals, (0, size - len(totals))) + table.sum(0)
-        most = table.argmax(1) if size else np.zeros(len(part), dtype=np.int64)
-        main.append(np.where(table.sum(1) > 0, most, NO_LETTER).astype(np.int16))
+        frequent = table.argmax(1) if size else np.zeros(len(part), dtype=np.int64)
+        main.append(np.where(table.sum(1) > 0, frequent, NO_LETTER).astype(np.int16))
     names = [unicodedata.script_name(script).replace("_", " ") for script in numbers]
     return Letters(names, totals, np.concatenate(main))
 
 
-def compute_shares(found: Letters) -> dict[str, float]:
-    """Shares of the letters by script, in descending order."""
+def compute_fractions(found: Letters) -> dict[str, float]:
+    """Fractions of the letters by script, in descending order."""
     total = max(1, int(found.counts.sum()))
     ranked = sorted(zip(found.names, found.counts.tolist(), strict=True), key=lambda pair: -pair[1])
     return {name: count / total for name, count in ranked}

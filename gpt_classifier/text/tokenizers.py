@@ -54,7 +54,7 @@ class BytePairs:
 
         A token that is a part of a character has the span of the whole one.
         """
-        characters, borders = replace_surrogates(text), _borders(text)
+        characters, borders = replace_surrogates(text), _find_borders(text)
         of_byte = [place for place, c in enumerate(characters) for _ in c.encode()]  # the character of each byte
         ends = accumulate(map(len, self._encoding.decode_tokens_bytes(self.ids(text))), initial=0)
         return [(borders[of_byte[start]], borders[of_byte[end - 1] + 1]) for start, end in pairwise(ends)]
@@ -71,7 +71,7 @@ class BytePairs:
         return lengths
 
     def ranks(self) -> dict[bytes, int]:
-        """The bytes of every ordinary token, and its id, which also says when it was learned."""
+        """The bytes of every ordinary token, and its id, which also says when it was added."""
         return self._encoding._mergeable_ranks
 
     def settings(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class BytePairs:
         lengths, _, joined = vocabulary.numpy().tobytes().partition(b"\0")
         tokens = [joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
         ranks = {token: rank for rank, token in enumerate(tokens)}
-        return cls(new_encoding(settings["tokenizer"], settings["pattern"], ranks, settings["end_of_text"]))
+        return cls(build_encoding(settings["tokenizer"], settings["pattern"], ranks, settings["end_of_text"]))
 
 
 class Published:
@@ -124,7 +124,7 @@ class Published:
         return [number for number, _ in self._tokens(text)]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        borders = _borders(text)
+        borders = _find_borders(text)
         return [(borders[start], borders[end]) for _, (start, end) in self._tokens(text)]
 
     def _tokens(self, text: str) -> list[tuple[int, tuple[int, int]]]:
@@ -182,10 +182,10 @@ Tokenizer = BytePairs | Published
 def tokenizer_named(name: str) -> Tokenizer:
     """The tokenizer ``gpt2``, ``bytes``, or that of a model folder, run or published network, by its name or folder."""
     if name in OWN:
-        return BytePairs(_encoding(name))
-    if (kept := stored_tokenizer(Path(name))) is not None:
+        return BytePairs(_load_encoding(name))
+    if (kept := load_stored_tokenizer(Path(name))) is not None:
         return kept
-    return Published(_published(name), _public_name(name))
+    return Published(_load_published(name), _find_public_name(name))
 
 
 def are_alike(name: str, other: str) -> bool:
@@ -193,7 +193,7 @@ def are_alike(name: str, other: str) -> bool:
     return name == other or torch.equal(tokenizer_named(name).vocabulary(), tokenizer_named(other).vocabulary())
 
 
-def stored_tokenizer(folder: Path) -> Tokenizer | None:
+def load_stored_tokenizer(folder: Path) -> Tokenizer | None:
     """The tokenizer of a model folder of this package, of a run, the newest run in a folder or a checkpoint; else None.
 
     Raises ``InputError`` if its files are damaged.
@@ -232,15 +232,15 @@ def restore_tokenizer(settings: dict[str, Any], vocabulary: Tensor) -> Tokenizer
     return BytePairs.restore(settings, vocabulary)
 
 
-def new_encoding(name: str, pattern: str, ranks: dict[bytes, int], end_of_text: int) -> tiktoken.Encoding:
+def build_encoding(name: str, pattern: str, ranks: dict[bytes, int], end_of_text: int) -> tiktoken.Encoding:
     return tiktoken.Encoding(
         name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": end_of_text}
     )
 
 
-def _encoding(name: str) -> tiktoken.Encoding:
+def _load_encoding(name: str) -> tiktoken.Encoding:
     if name == "bytes":
-        return new_encoding("bytes", "(?s:.)", {bytes([value]): value for value in range(256)}, 256)
+        return build_encoding("bytes", "(?s:.)", {bytes([value]): value for value in range(256)}, 256)
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tokenizer_folder()))  # tiktoken has no argument for it
     try:
         return tiktoken.get_encoding(name)
@@ -252,13 +252,13 @@ def _encoding(name: str) -> tiktoken.Encoding:
         ) from error
 
 
-def _published(name: str) -> Any:
+def _load_published(name: str) -> Any:
     """The tokenizer of a published network, downloaded if needed."""
     try:
-        if (file := _tokenizer_file(name)) is not None:
+        if (file := _find_tokenizer_file(name)) is not None:
             return tokenizers.Tokenizer.from_file(file)
         modified = Path(name).stat().st_mtime_ns if Path(name).exists() else 0
-        return tokenizers.Tokenizer.from_str(_conversion(name, modified))
+        return tokenizers.Tokenizer.from_str(_convert(name, modified))
     except InputError:
         raise
     except Exception as error:  # the hub's client and the libraries raise many unrelated classes
@@ -271,7 +271,7 @@ def _published(name: str) -> Any:
         ) from error
 
 
-def _tokenizer_file(name: str) -> str | None:
+def _find_tokenizer_file(name: str) -> str | None:
     """The path of ``tokenizer.json`` of a network in a folder or on the hub, or None if it has no such file."""
     if published_at(name)[1]:  # a .gguf file
         return None
@@ -288,7 +288,7 @@ def _tokenizer_file(name: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _conversion(name: str, modified: int) -> str:
+def _convert(name: str, modified: int) -> str:
     """``tokenizer.json`` of a network that has it in another form; DeBERTa-v3, for example, is a SentencePiece model.
 
     Kept until its file is ``modified``: a .gguf file is read for seconds, and several times in a fit.
@@ -304,12 +304,12 @@ def _conversion(name: str, modified: int) -> str:
     return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options).backend_tokenizer.to_str()
 
 
-def _public_name(name: str) -> str:
+def _find_public_name(name: str) -> str:
     """The name to store with a model: of a folder or file without its path, which is private."""
     return Path(name).resolve().name if Path(name).exists() else name
 
 
-def _borders(text: str) -> list[int]:
+def _find_borders(text: str) -> list[int]:
     """Where in ``text`` each character of ``valid(text)`` begins, and where the last one ends."""
     return list(accumulate(map(len, SURROGATES.findall(text)), initial=0))
 

@@ -34,13 +34,13 @@ from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.network import check_published
 from gpt_classifier.training.run_cli import (
     RunCLI,
+    build_logger,
     checkpoint_path,
     lightning_errors,
-    logger_of,
     take_all,
     with_defaults_of_weights,
 )
-from gpt_classifier.training.runs import run_of, trained_model
+from gpt_classifier.training.runs import find_trained_model, run_of
 
 ABOUT = {
     "fit": "Trains a model.",
@@ -98,7 +98,7 @@ class ClassifierCLI(RunCLI):
             "--baselines",
             type=Literal["all", "none"] | float,
             default=LIMIT,
-            help="Trivial models that test trains on the same rows and compares the model with: all, none, or those "
+            help="Baselines that test trains on the same rows and compares the model with: all, none, or those "
             "that should take no more than so many seconds each, by the number of characters and classes.",
         )
         parser.add_argument(
@@ -123,7 +123,7 @@ class ClassifierCLI(RunCLI):
             config = self.config[command]
             self._find_trained(config)
             files, typed = take_all(args[1:], "--config", "-c")
-            own = _settings_of(self.trained, typed)
+            own = _collect_settings(self.trained, typed)
             configs = [f"--config={content}" for content in [*files, json.dumps({"data": own})]]
             self.config = parser.parse_args([command, *configs, *typed])
             self._check_data(config.data)
@@ -135,7 +135,7 @@ class ClassifierCLI(RunCLI):
         if self.given_model is not None and self.given_checkpoint:
             raise InputError(f"{self.given_model} and --ckpt_path both name the model: give one of them")
         if self.given_model is not None:
-            self.trained_path = trained_model(Path(self.given_model))
+            self.trained_path = find_trained_model(Path(self.given_model))
         else:
             self.trained_path = checkpoint_path(self.given_checkpoint or "best", config)
         if self.trained_path.is_file():
@@ -206,7 +206,7 @@ class ClassifierCLI(RunCLI):
         if self.subcommand is None:  # the caller decides what runs and where files are written
             return [callback for callback in added if not isinstance(callback, callbacks.FinishRun)], False
         if self.subcommand != "predict":
-            return added, logger_of(config, self.checkpoint if self.subcommand == "fit" else self.trained_path)
+            return added, build_logger(config, self.checkpoint if self.subcommand == "fit" else self.trained_path)
         if config.get("fast_dev_run"):
             rank_zero_info("fast_dev_run: no predictions are written")
             return added, False
@@ -263,7 +263,7 @@ def _take_model(words: list[str]) -> tuple[str | None, list[str]]:
     return None, words
 
 
-def _settings_of(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
+def _collect_settings(model: GPTClassifier, typed: list[str]) -> dict[str, Any]:
     """The data settings of the model's training, without those that an option of the command line replaces."""
     settings = {"source": IN_MEMORY} | model.data_settings
     options = {word.partition("=")[0] for word in typed}

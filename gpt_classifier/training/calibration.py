@@ -25,7 +25,7 @@ def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: 
     Args:
         model: A model folder or run folder.
         decide: The rule in YAML; see :func:`gpt_classifier.decision.fitting.fit`.
-        prevalence: Share of each class where the model will be used, by name, in YAML.
+        prevalence: Prevalence of each class where the model will be used, by name, in YAML.
         changes: Settings of the data that differ from those of the training, by dotted key.
 
     Raises:
@@ -34,10 +34,10 @@ def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: 
     folder = model_folder.model_folder(model)
     contents = model_folder.load(folder)
     rule = None if decide is None else parse_yaml(decide, "--decide")
-    shares = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
-    known = None if shares is None else class_shares(shares, contents.class_names)
+    given = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
+    known = None if given is None else class_shares(given, contents.class_names)
     placed = replace(contents, data=find_sources(contents.data, folders_around(folder.parent)))
-    rows = _validation_rows(placed, changes)
+    rows = _read_validation_rows(placed, changes)
     contents, lines = calibrated(contents, rows, rule, known)
     model_folder.save_config(folder, contents)
     if contents.card:
@@ -46,7 +46,7 @@ def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: 
     return [*lines, f"kept in {folder}"]
 
 
-def _validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.DataFrame:
+def _read_validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.DataFrame:
     """Texts and class names of the validation rows that the model was not trained on."""
     settings: dict[str, Any] = {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in contents.data.items()

@@ -36,11 +36,15 @@ class ClusterTrainer(Trainer):
         file = next(callback for callback in given if isinstance(callback, PredictionsFile))
         file.check(contents.class_names)
         columns = datamodule.sources.columns.without_labels()
-        answers = predictions(contents, expand_paths(datamodule.source), columns, datamodule.file_format, self.workers)
-        file.write(_at_a_pace(line(row, *answer) for row, answer in enumerate(answers)), contents.class_names)
+        predicted = predictions(
+            contents, expand_paths(datamodule.source), columns, datamodule.file_format, self.workers
+        )
+        file.write(
+            _report_pace(line(row, *prediction) for row, prediction in enumerate(predicted)), contents.class_names
+        )
 
 
-def _at_a_pace(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+def _report_pace(rows: Iterable[list[str]]) -> Iterator[list[str]]:
     """The rows, while lines tell how many there were."""
     pace = Pace()
     for count, row in enumerate(rows, 1):

@@ -39,13 +39,13 @@ def connect(module: "GPTClassifier", data: TextDataModule, stage: str) -> None:
 
 
 def engage_teacher(module: "GPTClassifier", data: TextDataModule) -> None:
-    """Lets the teacher that the settings name, if any, answer the training texts."""
+    """Lets the teacher that the settings name, if any, predict the training texts."""
     if (config := module.teacher_config) is not None:
         module.teacher, before = build_teacher(config, data, module.trainer.strategy.root_device)
         module.remember(before)
     elif data.rows.unlabelled is not None:
         raise InputError(
-            "data.unlabelled_source has texts without labels, which train only with the answers of a trained model: "
+            "data.unlabelled_source has texts without labels, which train only with predictions of a trained model: "
             "give --model.teacher FOLDER"
         )
 
@@ -53,10 +53,10 @@ def engage_teacher(module: "GPTClassifier", data: TextDataModule) -> None:
 def check_labels(data: TextDataModule, class_names: list[str] | None, decision: Decision) -> None:
     """Raises ``InputError`` for labels or classes other than those that the model was made for, where it was made."""
     if data.class_names and data.multi_label != decision.multi_label:
-        labels = {True: "any number of labels", False: "one label"}
+        labels = {True: "multi-label", False: "single-label"}
         raise InputError(
-            f"the data have {labels[data.multi_label]} a text, but the model was made for "
-            f"{labels[decision.multi_label]}: change --data.multi_label"
+            f"the data are {labels[data.multi_label]}, but the model is {labels[decision.multi_label]}: "
+            "change --data.multi_label"
         )
     if data.multi_label and (names := [name for name in data.class_names if SEPARATOR in name]):
         raise InputError(f"the label {names[0]!r} has a {SEPARATOR}, which stands between labels: rename it")

@@ -77,10 +77,10 @@ def is_setting(section: str, key: str, whole: bool = True) -> bool:
 
 def unknown_setting(key: str) -> str:
     """What to say of a key of a configuration that is none."""
-    return f"there is no setting {key}{close_setting(key, '{}') or f': {COMMAND.get()} --help lists them'}"
+    return f"there is no setting {key}{suggest_setting(key, '{}') or f': {COMMAND.get()} --help lists them'}"
 
 
-def close_setting(key: str, ask: str) -> str:
+def suggest_setting(key: str, ask: str) -> str:
     """A question after what ``key`` may mean: a setting written like it, in its section or in another."""
     section, _, path = key.partition(".") if "." in key else ("", "", key)
     group, _, setting = path.rpartition(".")
@@ -113,7 +113,7 @@ def unrecognized(word: str) -> str:
     """What to say of a word on the command line that means nothing."""
     name, equals, _ = word.partition("=")
     if word.startswith(DASHES):
-        return f"no option {name}{close_setting(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
+        return f"no option {name}{suggest_setting(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
     if is_configuration(word):
         return f"{word} stands alone: give it as --config {word}"
     if equals and name.split(".")[0] in OPTIONS:

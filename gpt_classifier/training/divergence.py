@@ -83,7 +83,7 @@ class LossWatch:
 
     def __init__(self) -> None:
         self._first: Tensor | None = None  # position of the first such batch in ``_batches``
-        # Of each batch since the last check: its optimizer step, from 1, learning rate and rows (B,) on the device.
+        # For each batch since the last check: its optimizer step, from 1, learning rate and rows (B,) on the device.
         self._batches: list[tuple[int, float, Tensor | None]] = []
 
     def add(self, loss: Tensor, trainer: Trainer, rows: Tensor | None) -> None:
@@ -105,7 +105,7 @@ class LossWatch:
                 raise Diverged(f"the training loss of another process is no longer finite: {WAY_OUT}")
         if first != NONE:
             step, rate, rows = batches[first]
-            where = "" if rows is None else f", train {rows_text(rows.tolist())}"
+            where = "" if rows is None else f", train {format_rows(rows.tolist())}"
             raise Diverged(
                 f"the training loss is no longer finite at step {step} (learning rate {rate:g}{where}): {WAY_OUT}"
             )
@@ -115,13 +115,13 @@ def check_logits(logits: Tensor, stage: str, rows: Tensor, fits: bool) -> None:
     """Raises ``InputError`` if logits (N, K) of some ``rows`` (N,) are not finite; during a fit :class:`Diverged`."""
     wrong = ~logits.isfinite().all(-1)
     if bool(wrong.any()):
-        what = f"the logits of {stage} {rows_text(rows[wrong].tolist())} are not finite"
+        what = f"the logits of {stage} {format_rows(rows[wrong].tolist())} are not finite"
         if fits:
             raise Diverged(f"{what}: {WAY_OUT}")
         raise InputError(f"{what}: compute with --trainer.precision 32-true, or train again at a lower learning rate")
 
 
-def rows_text(rows: list[int]) -> str:
+def format_rows(rows: list[int]) -> str:
     """A list of row numbers in a message: the first ones."""
     more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
     return f"rows {', '.join(map(str, sorted(rows)[:ROWS_SHOWN]))}{more}"

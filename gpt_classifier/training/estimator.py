@@ -50,7 +50,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
 
     Args:
         config: Name of a built-in configuration, such as ``scratch`` or ``spam``, or the path of a file. By default
-            ``encoder`` with a ``backbone``; else ``scratch``, with 4,096 tokens that are learned from the texts unless
+            ``encoder`` with a ``backbone``; else ``scratch``, with a BPE of 4,096 tokens trained on the texts unless
             ``tokenizer`` or ``settings`` say otherwise, so that nothing is downloaded.
         backbone: Published network: its name on the Hugging Face hub, or its folder.
         trainable: Which parameters are trained: ``head``, ``last_block``, ``lora``, ``all``, a number of last blocks.
@@ -61,7 +61,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         tokenizer: ``gpt2``, ``bytes``, ``{"train": 4096}``, or that of a published network.
         settings: Further settings that replace those of ``config``, by their names on the command line:
             ``{"model.pooling": "mean"}``. Arguments that are None leave theirs to ``config``.
-        validation_fraction: Share of the texts that choose the best epoch, and are not trained on.
+        validation_fraction: Fraction of the texts that choose the best epoch, and are not trained on.
         random_state: Seed of the division, the initial weights and the order of the texts.
         verbose: Whether to print a line for each epoch.
     """
@@ -105,13 +105,13 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
             InputError: A value is not a text, a class has too few texts, or ``settings`` are invalid.
         """
         texts = to_texts(to_list(X, "the texts"), lambda position: f"X[{position}]")
-        y, y_names = _classes_of(y)
+        y, y_names = _encode_classes(y)
         self.classes_, first, numbers = np.unique(y, return_index=True, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y has the single class {self.classes_.tolist()}, expected two classes or more")
         names = [y_names[position] for position in first]
         labels = [names[number] for number in numbers]
-        weights = None if sample_weight is None else _weights_of(sample_weight, numbers)
+        weights = None if sample_weight is None else _check_weights(sample_weight, numbers)
         with TemporaryDirectory() as folder, isolate_rng(), nullcontext() if self.verbose else quiet():
             self.classifier_ = self._trained(texts, labels, names, weights, Path(folder))
         return self
@@ -136,7 +136,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
     ) -> TextClassifier:
         asked = self._settings()
         config = self.config or ("scratch" if self.backbone is None else "encoder")
-        cli = build(_contents(config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
+        cli = build(_read_contents(config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
         settings = {name: value for name, value in cli.datamodule.hparams.items() if name not in FROM_X_AND_Y}
         settings["splitting"] |= {"fractions": [1 - self.validation_fraction, self.validation_fraction, 0.0]}
         data = TextDataModule.from_lists(texts, labels, class_names=names, **settings)
@@ -156,8 +156,8 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
             )
         if classifier.decision.thresholds or classifier.decision.set_threshold:
             raise InputError(
-                f"model.decide {decide} may leave a text unsure, which is none of the classes: use "
-                "a rule that always answers, such as {max_fpr: 0.01}"
+                f"model.decide {decide} may abstain, and unsure is none of the classes: use "
+                "a rule that never abstains, such as {max_fpr: 0.01}"
             )
         return classifier
 
@@ -173,7 +173,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         if of_data := [f"data.{name}" for name in FROM_X_AND_Y if f"data.{name}" in settings]:
             raise InputError(f"settings have {of_data[0]}, but the data are X and y: leave it out")
         if not 0 < self.validation_fraction < 1:
-            raise InputError(f"validation_fraction is {self.validation_fraction}, expected a share between 0 and 1")
+            raise InputError(f"validation_fraction is {self.validation_fraction}, expected a fraction between 0 and 1")
         return settings
 
     def __sklearn_tags__(self) -> Any:
@@ -182,7 +182,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _weights_of(given: Any, numbers: np.ndarray) -> torch.Tensor:
+def _check_weights(given: Any, numbers: np.ndarray) -> torch.Tensor:
     """(N,) weights with mean 1, for texts of the classes ``numbers`` (N,)."""
     weights = np.asarray(given, dtype=np.float64)
     if weights.shape != numbers.shape or not np.isfinite(weights).all() or (weights < 0).any():
@@ -192,7 +192,7 @@ def _weights_of(given: Any, numbers: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(weights / weights.mean()).float()
 
 
-def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:
+def _encode_classes(y: Any) -> tuple[np.ndarray, list[str]]:
     """(N,) the classes, of a type that can be sorted, and the name of each."""
     values = y.tolist() if getattr(y, "ndim", 1) == 2 else to_list(y, "the classes")  # scikit-learn also takes (N, 1)
     values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
@@ -207,7 +207,7 @@ def _classes_of(y: Any) -> tuple[np.ndarray, list[str]]:
     return (classes if len(kinds) == 1 and classes.dtype.kind in "iufbU" else np.array(names)), [str(n) for n in names]
 
 
-def _contents(config: str | Path) -> str:
+def _read_contents(config: str | Path) -> str:
     """The configuration of that name, or of the file."""
     path = Path(files.built_in_configurations().get(str(config), config))
     if not isinstance(read_yaml(path), dict):

@@ -38,7 +38,7 @@ def check_same_fit(
         others = {key: value for key, value in now.items() if key != name}
         check_same_settings(others, {key: then[key] for key in then if key != name}, MAY_CHANGE_ON_RESUME)
         raise InputError(
-            f"the tokenizer learned from these training rows is {now[name]}, that of the checkpoint is {then[name]}: "
+            f"the tokenizer trained on these training rows is {now[name]}, that of the checkpoint is {then[name]}: "
             "its rows, or data.tokenizer.train, were different; continue with them, or start a new run"
         )
     check_same_settings(now, then, MAY_CHANGE_ON_RESUME)

@@ -30,8 +30,8 @@ class LanguageModelLoss(nn.Module):
 
     @classmethod
     def of(cls, backbone: Backbone, weight: float, text_encoder: TextEncoder | None) -> "LanguageModelLoss":
-        """For a network and the tokens that it reads; ``InputError`` if it predicts none, see :func:`output_layer`."""
-        output = output_layer(backbone, weight)
+        """For a network and its tokens; ``InputError`` if it predicts none, see :func:`find_output_layer`."""
+        output = find_output_layer(backbone, weight)
         known = None if text_encoder is None else text_encoder.tokenizer.byte_lengths()
         return cls(known if known is not None else torch.zeros(len(output)).long())
 
@@ -40,7 +40,7 @@ class LanguageModelLoss(nn.Module):
         ids = batch.inputs if batch.start_layer == "ids" else batch.ids
         assert ids is not None, "cached hidden states bring the ids of their tokens"
         number = None if batch.rows is None else len(batch.rows)
-        weights = weights_by_text(batch.lengths, ids.shape[1], batch.texts, number)
+        weights = weigh_by_text(batch.lengths, ids.shape[1], batch.texts, number)
         loss, nats = next_token_loss(states, ids, weights, output)
         self.scores(stage).update(nats, ids[:, 1:], weights > 0)
         return loss
@@ -59,7 +59,7 @@ class LanguageModelLoss(nn.Module):
         return scores
 
 
-def output_layer(backbone: Backbone, weight: float) -> Tensor:
+def find_output_layer(backbone: Backbone, weight: float) -> Tensor:
     """The output layer (V, C) of ``backbone``. Raises ``InputError`` if it has none; ``weight`` serves the message."""
     if (output := backbone.output_embedding) is None:
         raise InputError(
@@ -90,7 +90,7 @@ def next_token_loss(states: Tensor, ids: Tensor, weights: Tensor, output: Tensor
     return loss, nats
 
 
-def weights_by_text(lengths: Tensor, width: int, texts: Tensor | None = None, number: int | None = None) -> Tensor:
+def weigh_by_text(lengths: Tensor, width: int, texts: Tensor | None = None, number: int | None = None) -> Tensor:
     """(W, T - 1) the weights with which :func:`next_token_loss` is the mean over texts of the mean over their tokens.
 
     As the classification loss is a mean over texts too, the gradient of a batch is the mean of its texts' gradients,

@@ -19,7 +19,7 @@ def physical_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held in memory at one time."""
+    """Peak memory of this process, in bytes."""
     if (kernel := _windows()) is not None:
         counters = _Counters(size=ctypes.sizeof(_Counters))
         kernel.GetCurrentProcess.restype = ctypes.c_void_p  # else a handle of 64 bits loses half of them

@@ -26,10 +26,10 @@ from gpt_classifier.text.encoder import Batch
 from gpt_classifier.training.connection import check_training, connect
 from gpt_classifier.training.divergence import LossWatch, check_logits
 from gpt_classifier.training.hints import hints, size
-from gpt_classifier.training.lm_loss import LanguageModelLoss, output_layer
-from gpt_classifier.training.monitor import DEFAULT_MONITOR, StagePredictions, logged_scores
-from gpt_classifier.training.network import ComputeConfig, check_network, download, initial_network, keep
-from gpt_classifier.training.optimization import OptimizerConfig, optimizer_of, usual_learning_rate
+from gpt_classifier.training.lm_loss import LanguageModelLoss, find_output_layer
+from gpt_classifier.training.monitor import DEFAULT_MONITOR, StagePredictions, compute_logged_scores
+from gpt_classifier.training.network import ComputeConfig, build_initial_network, check_network, download, keep
+from gpt_classifier.training.optimization import OptimizerConfig, build_scheduled_optimizer, usual_learning_rate
 from gpt_classifier.training.probing import start_from_probe, trains_more, validate
 from gpt_classifier.training.runs import text_data
 from gpt_classifier.training.state_cache import HiddenStateCache
@@ -68,27 +68,27 @@ class GPTClassifier(StoredModule):
             and the best is kept (see training/probe.py). If only the head trains, that is all. null for where the
             weights are not random, the head is linear and no padding counts.
         trainable: Which parameters are trained: ``head``, ``last_block``, ``last_two_blocks``, ``all``, a number of
-            last blocks, ``lora`` (low-rank updates) or ``biases`` (BitFit). The head is always trained, and the final
-            norm together with any block.
-        learning_rate: Peak learning rate; null for the usual one for what trains of a pretrained network, of 384
-            channels 1e-4, of its last block, of low-rank updates and of biases 1e-3, less of a wider one.
+            last blocks, ``lora`` (low-rank adaptation) or ``biases`` (BitFit). The head is always trained, and the
+            final norm together with any block.
+        learning_rate: Peak learning rate; null for the usual one for what trains of a pretrained network: with hidden
+            size 384, 1e-4 for all blocks, 1e-3 for the last block, LoRA and biases; less for a larger hidden size.
         dropout: Dropout probability of the blocks that train; null for that of the network, which is 0.1 of BERT
             and its like, and 0 of GPT-2 and most decoders. 0 makes a step on a CPU up to twice as fast.
         lm_loss: Weight of the auxiliary language-modelling loss, which also trains the network to predict each token
             of the texts from those before it (the GPT paper, section 3.2); 0 for none. For causal networks.
-        teacher: A trained model whose answers are learned too, also to the texts of ``data.unlabelled_source``: its
-            folder, or ``{folder: checkpoints/large, weight: 0.5, temperature: 2.0}``.
+        teacher: A trained model whose predictions are training targets too, also on the texts of
+            ``data.unlabelled_source``: its folder, or ``{folder: checkpoints/large, weight: 0.5, temperature: 2.0}``.
         monitor: Validation score that selects the best epoch for ``best.ckpt``, the model folder and early stopping:
             the minimum of ``val/loss``, or the maximum of ``val/f1_macro``, ``val/accuracy``,
             ``val/balanced_accuracy``, ``val/mcc``, ``val/auroc``, ``val/average_precision``, ``val/recall_<class>``;
-            with several labels a text also ``val/f1_micro``, ``val/hamming_loss`` (the minimum),
+            for multi-label data also ``val/f1_micro``, ``val/hamming_loss`` (the minimum),
             ``val/label_ranking_average_precision``, but neither balanced accuracy nor MCC.
         patience: Number of validations without a better ``monitor`` after which training stops; null for all epochs.
         decide: Rule by which the model in the model folder decides, fitted on the validation rows when training ends,
             as ``calibrate`` does: ``argmax`` (calibrated probabilities), ``{max_fpr: 0.01}``, ``{min_recall: 0.99}``,
             ``{min_precision: 0.9}``, ``{coverage: 0.95}`` or ``{costs: ...}``; null for the most probable class by
             uncalibrated probabilities.
-        lora: Low-rank updates, for trainable ``lora``: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
+        lora: Settings of LoRA, for trainable ``lora``: ``{rank: 16, alpha: 16, scale: alpha/rank, dropout: 0.0,
             dora: false, targets: <regular expression of layer names>}``.
         optimizer: The optimizer and its learning rates, by step and by block.
         cache: Cache of the frozen blocks' hidden states.
@@ -188,7 +188,7 @@ class GPTClassifier(StoredModule):
         if self.hparams["lm_loss"] > 0:
             if self.trainer_if_any() is not None and not self.has_whole_weights():
                 raise InputError("lm_loss needs the whole network on each device: use --trainer.strategy ddp or auto")
-            # Of an output layer, all rows are trained: the tokens that do not occur are to become improbable.
+            # An output layer trains all rows: the tokens that do not occur are to become improbable.
             self.language_model = LanguageModelLoss.of(self.model.backbone, self.hparams["lm_loss"], self.text_encoder)
         elif self.fits() and (data := text_data(self.trainer)) is not None:
             freeze_other_tokens(self.model.backbone, data.encoded_training_texts().tokens())
@@ -198,7 +198,7 @@ class GPTClassifier(StoredModule):
             raise InputError("the model has no class names yet: fit it with a TextDataModule, or give class_names")
         # Random where weights are loaded already, or a checkpoint will bring them.
         weights = self.hparams["weights"] if self.fits() and not self.has_weights else "random"
-        self.model, before = initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
+        self.model, before = build_initial_network(self.hparams, weights, len(self.class_names), self.text_encoder)
         if self.hparams["blocks"] is not None:
             keep(self.model, self.hparams["blocks"])
         if self.hparams["learning_rate"] is None:
@@ -252,7 +252,7 @@ class GPTClassifier(StoredModule):
     def _losses(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor | None]:
         """The loss of the classification and that of the next tokens, if there is one; keeps what scores need."""
         assert batch.labels is not None, "only prediction does without labels"
-        if Task.of_labels(batch.labels) is not self.task:
+        if Task.from_labels(batch.labels) is not self.task:
             wanted = "class numbers (B,), or, if decision.multi_label is set, as 0.0 and 1.0 (B, K)"
             raise InputError(f"labels of a batch are expected as {wanted}")
         lm_loss = None
@@ -261,7 +261,7 @@ class GPTClassifier(StoredModule):
         else:
             logits, states = self.model(batch.inputs, batch.lengths, batch.start_layer, with_states=True)
             logits = batch.aggregate_logits(logits)
-            output = output_layer(self.model.backbone, self.hparams["lm_loss"])
+            output = find_output_layer(self.model.backbone, self.hparams["lm_loss"])
             lm_loss = self.language_model(states, batch, output, stage)
         self.predictions.add(stage, logits, batch)
         weights = self.sample_weights if stage == "train" else None
@@ -298,7 +298,7 @@ class GPTClassifier(StoredModule):
         check_logits(outputs.logits, stage, outputs.rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
-        scores = logged_scores(outputs, stage, self.class_names or [], self.class_weights, of_tokens)
+        scores = compute_logged_scores(outputs, stage, self.class_names or [], self.class_weights, of_tokens)
         if not self.trainer.training and self.trainer.state.fn != "fit":
             scores["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which
@@ -310,7 +310,7 @@ class GPTClassifier(StoredModule):
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         self._optimizer_learning_rate = self.hparams["learning_rate"]
-        return optimizer_of(self.model, self._optimizer_learning_rate, self.optimizer_config, self.trainer)
+        return build_scheduled_optimizer(self.model, self._optimizer_learning_rate, self.optimizer_config, self.trainer)
 
     # ---------------------------------------------------------------- begin and end
 

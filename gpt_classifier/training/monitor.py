@@ -77,13 +77,13 @@ class StagePredictions(nn.Module):
         return outputs
 
 
-def logged_scores(
+def compute_logged_scores(
     outputs: EpochOutputs, stage: str, names: Sequence[str], class_weights: Tensor | None, of_tokens: dict[str, float]
 ) -> dict[str, float]:
     """The loss and the scores of an epoch, by the names that they are logged under.
 
     Args:
-        outputs: Of the epoch.
+        outputs: Outputs of the epoch.
         stage: ``train``, ``val`` or ``test``.
         names: (K,) of the classes.
         class_weights: (K,) of the loss.

@@ -84,7 +84,7 @@ def download(settings: Mapping[str, Any]) -> None:
     """Downloads the files that :func:`build_network` will need."""
     backbone, pretrained = settings["backbone"], settings["weights"] == "pretrained"
     if pretrained and backbone is None:
-        fetch_pretrained(_published(settings))
+        fetch_pretrained(_name_published(settings))
     elif pretrained and not Path(backbone).exists():
         pretrained_network(backbone)
     elif isinstance(backbone, str):
@@ -113,7 +113,7 @@ def build_network(
     default = torch.get_default_dtype()  # bfloat16 while Lightning builds with precision bf16-true
     torch.set_default_dtype(torch.float32)
     try:
-        model = build(specification, weights, _published(settings) if weights == "pretrained" else "")
+        model = build(specification, weights, _name_published(settings) if weights == "pretrained" else "")
     finally:
         torch.set_default_dtype(default)
     if text_encoder is not None:
@@ -121,7 +121,7 @@ def build_network(
     return model
 
 
-def initial_network(
+def build_initial_network(
     settings: Mapping[str, Any], weights: str, num_classes: int, text_encoder: TextEncoder | None
 ) -> tuple[SequenceClassifier, Tensor | None]:
     """The network of a fit, and fingerprints of the texts that its ``weights`` were trained on, None if unknown.
@@ -163,7 +163,7 @@ def _check_own(network: str, text_encoder: TextEncoder) -> None:
 
 
 def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:
-    """Raises ``InputError`` if published weights do not know the byte pairs ``tokenizer``, by their name."""
+    """Raises ``InputError`` if published weights do not know the tokenizer of this name."""
     backbone = settings.get("backbone")
     if settings["weights"] != "pretrained" or (backbone is None and tokenizer == "gpt2"):
         return
@@ -174,7 +174,7 @@ def check_published(settings: Mapping[str, Any], tokenizer: str) -> None:
     raise InputError(f"tokenizer is {tokenizer}, which {backbone} does not know: set --data.tokenizer {backbone}")
 
 
-def _published(settings: Mapping[str, Any]) -> str:
+def _name_published(settings: Mapping[str, Any]) -> str:
     """The name of the published weights."""
     setting = settings.get("backbone") or settings["gpt"]
     return setting if isinstance(setting, str) else setting["size"]

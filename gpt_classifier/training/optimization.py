@@ -22,7 +22,7 @@ Schedule = Literal["constant", "cosine"]
 OTHER_FIT = "it is of a fit with other rows or another network, so start a new run from its weights (--model.weights)"
 
 # Peak learning rates of AdamW for a network of at most hidden size WIDTH; what chose them: docs/pages/measurements.md.
-ALL_RATE, FEW_RATE = 1e-4, 1e-3  # of all blocks; of one or two, low-rank updates and biases
+ALL_RATE, FEW_RATE = 1e-4, 1e-3  # of all blocks; of one or two, LoRA and biases
 WIDTH = 384
 
 
@@ -92,7 +92,7 @@ class OptimizerConfig:
         return not self.depends_on_steps and self.unfreeze_every == 0
 
 
-def optimizer_of(
+def build_scheduled_optimizer(
     model: SequenceClassifier, learning_rate: float, config: OptimizerConfig, trainer: Trainer
 ) -> Optimizer | OptimizerLRSchedulerConfig:
     """The optimizer of a fit, with a schedule unless all learning rates are constant.

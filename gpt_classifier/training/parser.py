@@ -66,7 +66,7 @@ class Parser(LightningArgumentParser):
         )
 
     def add_lightning_class_args(self, lightning_class: Any, *args: Any, **settings: Any) -> list[str]:
-        _whole_numbers_first(inspect.unwrap(lightning_class.__init__))
+        _try_whole_numbers_first(inspect.unwrap(lightning_class.__init__))
         return super().add_lightning_class_args(lightning_class, *args, **settings)
 
     def format_help(self, *args: Any) -> str:
@@ -93,7 +93,7 @@ class Parser(LightningArgumentParser):
         raise InputError(readable(" ".join(message.split()))) from ex
 
 
-def _whole_numbers_first(function: Callable[..., Any]) -> None:
+def _try_whole_numbers_first(function: Callable[..., Any]) -> None:
     """Reads 1 as a whole number where int and float are accepted: limit_test_batches=1 is one batch, 1.0 is all.
 
     ``typing`` keeps one ``Union[int, float]`` for both orders, the one that any library happened to write first.
@@ -126,15 +126,15 @@ def readable(message: str) -> str:
     if match := re.search(r"does not accept option '([^']+)'", message):
         return declared.unknown_setting(match[1])
     if match := re.fullmatch(r'Parser key "([^"]+)": (.*)', message):
-        return _of_value(match[1], match[2])
+        return _explain_value(match[1], match[2])
     return message
 
 
-def _of_value(key: str, message: str) -> str:
+def _explain_value(key: str, message: str) -> str:
     """The message for a setting whose value has none of the accepted types."""
     section, _, group = key.partition(".")
     if section in declared.SECTIONS and (fields := declared.groups(section).get(group)):
-        return _of_group(key, fields, message)
+        return _explain_group(key, fields, message)
     complaint, _, given = re.sub(r"Given value type: .*?Given value: ", "Got value: ", message).rpartition(
         "Got value: "
     )
@@ -163,10 +163,10 @@ def _of_value(key: str, message: str) -> str:
     return f"{key} is {given!r}, expected {listed}{did_you_mean(given, literals)}"
 
 
-def _of_group(key: str, fields: Sequence[str], message: str) -> str:
+def _explain_group(key: str, fields: Sequence[str], message: str) -> str:
     """The message for a group of settings that is not a mapping, or for one of its fields."""
     if found := re.search(rf'Parser key "({key}\.[^"]+)": (.*)', message):
-        return _of_value(found[1], found[2])
+        return _explain_value(found[1], found[2])
     if found := re.search(r"Option '([^']+)' is not accepted", message):
         return declared.unknown_setting(f"{key}.{found[1]}")
     if found := re.search(rf"Errors: - ((?:{'|'.join(fields)})\b.*?) - Expected a <class 'NoneType'>", message):

@@ -23,7 +23,7 @@ from gpt_classifier.data.task import Task
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.probe_results import ProbeTrial
 from gpt_classifier.models.heads import StandardizedLinear
-from gpt_classifier.training.monitor import logged_scores, mode
+from gpt_classifier.training.monitor import compute_logged_scores, mode
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C: the sum of losses in units of half the squared weights
 FINER = (1 / 3, 3.0)  # factors of the best of them that are tried too
@@ -71,11 +71,11 @@ Read = Callable[[int], Iterable[tuple[str, Tensor, Tensor | None]]]
 Score = Callable[[Tensor, Tensor], tuple[float, float]]  # logits (N, K), labels -> the monitored score and the loss
 
 
-def scorer(monitor: str, names: Sequence[str], class_weights: Tensor | None) -> Score:
+def build_scorer(monitor: str, names: Sequence[str], class_weights: Tensor | None) -> Score:
     """Scores logits by the run's ``monitor`` and its loss."""
 
     def score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-        scores = logged_scores(EpochOutputs.of(logits, labels), "val", names, class_weights, {})
+        scores = compute_logged_scores(EpochOutputs.of(logits, labels), "val", names, class_weights, {})
         return scores.get(monitor, float("nan")), scores["val/loss"]
 
     return score
@@ -101,7 +101,7 @@ class Solver:
         Args:
             x: (N, C) pooled states.
             labels: (N,) or (N, K).
-            strengths: Of the loss, in units of half the squared weights; ascending.
+            strengths: Weights of the loss, relative to that of half the squared weights; ascending.
             tolerance: Largest component of the gradient at which L-BFGS ends.
             weights: (N,) factors of the texts' losses.
         """
@@ -232,8 +232,8 @@ class Probe:
     def best(self) -> ProbeTrial:
         """The best trial: of each block and pooling the strength of the lowest loss, and of these the best score.
 
-        The loss, which the head minimises, tells strengths apart where scores are equal or random. Of equal scores, the
-        one with the fewest blocks is the best.
+        The loss, which the head minimises, distinguishes regularization strengths whose scores are equal or random. Of
+        equal scores, the one with the fewest blocks is the best.
         """
         sign = 1 if mode(self.monitor) == "min" else -1
         by_place: dict[tuple[int, str], ProbeTrial] = {}

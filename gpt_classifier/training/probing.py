@@ -1,4 +1,4 @@
-"""Starts a fit from a linear probe: cuts the network where it is read, and gives it a head that is already solved."""
+"""Starts a fit from a linear probe: removes the blocks above the one that is read, and gives the network its head."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ from gpt_classifier.training.probe import (
     Probe,
     Rows,
     Solver,
+    build_scorer,
     one_thread,
     sampled,
-    scorer,
 )
 from gpt_classifier.training.runs import text_data
-from gpt_classifier.training.state_cache import MANY_BYTES, CachedTexts, HiddenStateCache, PooledStates, mean_of_windows
+from gpt_classifier.training.state_cache import MANY_BYTES, CachedTexts, HiddenStateCache, PooledStates, average_windows
 from gpt_classifier.training.text_states import Shard
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def wants_probe(settings: Mapping[str, Any], data: TextDataModule, whole: bool) 
 
 
 def start_from_probe(module: "GPTClassifier") -> ProbeResults | None:
-    """Chooses and solves the head of ``module``, and cuts its network.
+    """Chooses and solves the head of ``module``, and removes the blocks above the one it reads.
 
     None if a fit does not start so, if it is resumed, as its checkpoint has the head, or if the states would take too
     much room.
@@ -91,7 +91,7 @@ def start_from_probe(module: "GPTClassifier") -> ProbeResults | None:
         if best.blocks < whole:
             module.model.backbone.keep(best.blocks)
         module.model.pooling = best.pooling
-        head = module.trainer.strategy.broadcast(_solved(module, data, best, states, probe.solver))
+        head = module.trainer.strategy.broadcast(_solve_best(module, data, best, states, probe.solver))
         device = module.device
         module.model.use_head("standardized", head.head().to(device))
         if not trains_more(module.hparams["trainable"]):
@@ -122,7 +122,7 @@ def adopt_choices(model: SequenceClassifier, given: Mapping[str, Any], checkpoin
     Args:
         model: The network as the settings say.
         given: The settings ``blocks``, ``pooling`` and ``head``.
-        checkpoint: Of that fit.
+        checkpoint: Checkpoint of that fit.
     """
     saved = checkpoint["hyper_parameters"]
     names = (name.removeprefix("model.") for name in checkpoint["state_dict"] if name.startswith("model.backbone."))
@@ -156,8 +156,8 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
         val = None  # folds of the training rows are more
     chosen = sampled(_labels(train.labels), CHOICE_ROWS)
     scored = np.empty(0, dtype=int) if val is None else sampled(_labels(val.labels), CHOICE_ROWS)
-    kept, poolings = _candidates(module)
-    states = _pooled_states(module, len(chosen) + len(scored), kept, poolings)
+    kept, poolings = _list_candidates(module)
+    states = _compute_pooled_states(module, len(chosen) + len(scored), kept, poolings)
     places = {place: i for i, place in enumerate(product(kept, poolings))}
     stored = [states.place(*place) for place in places]
     of_train = states.read_rows(train, chosen.tolist(), stored, shard)
@@ -165,7 +165,7 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
     if of_train is None or (of_val is None) != (val is None):
         return None
     solver = Solver(len(module.class_names), module.task, module.class_weights)
-    score = scorer(monitor, module.class_names, module.class_weights)
+    score = build_scorer(monitor, module.class_names, module.class_weights)
     groups = linked_rows(data.tables["train"].iloc[chosen]).to_numpy()
     rows = Rows(_labels(train.labels)[chosen], groups, _weights(module, train.rows[chosen]))
     held_out = None if val is None else Rows(_labels(val.labels)[scored], np.empty(0))
@@ -182,19 +182,21 @@ def _choose(module: "GPTClassifier", data: TextDataModule) -> tuple[ProbeTrial, 
         return probe.refine(*best[1:]), states, probe
 
 
-def _candidates(module: "GPTClassifier") -> tuple[list[int], list[str]]:
+def _list_candidates(module: "GPTClassifier") -> tuple[list[int], list[str]]:
     """What the probe chooses from: the numbers of blocks that the network may keep, ascending, and the poolings."""
     model = module.model
-    layers, trained = model.backbone.config.n_layer, last_blocks(model, module.hparams)
+    layers, trained = model.backbone.config.n_layer, count_trained_blocks(model, module.hparams)
     kept = [layers] if trained < 0 else list(range(max(1, trained), layers + 1))
-    return kept, [given] if (given := module.given["pooling"]) else _usual_poolings(model)
+    return kept, [given] if (given := module.given["pooling"]) else _list_poolings(model)
 
 
-def _usual_poolings(model: SequenceClassifier) -> list[str]:
+def _list_poolings(model: SequenceClassifier) -> list[str]:
     return ["mean", "last_token" if model.backbone.config.causal else "first_token"]
 
 
-def _pooled_states(module: "GPTClassifier", rows: int, kept: Sequence[int], poolings: Sequence[str]) -> PooledStates:
+def _compute_pooled_states(
+    module: "GPTClassifier", rows: int, kept: Sequence[int], poolings: Sequence[str]
+) -> PooledStates:
     """The states of these candidates for so many rows.
 
     Where they are few, those of all blocks and usual poolings, so that runs that ask for others share one pass.
@@ -202,7 +204,7 @@ def _pooled_states(module: "GPTClassifier", rows: int, kept: Sequence[int], pool
     model, trainer = module.model, module.trainer
     assert module.text_encoder is not None
     size = 4 * rows * model.backbone.config.n_embd
-    whole, usual = range(1, model.backbone.config.n_layer + 1), _usual_poolings(model)
+    whole, usual = range(1, model.backbone.config.n_layer + 1), _list_poolings(model)
     if _splits(model) and {*poolings} <= {*usual} and size * len(whole) * len(usual) <= MANY_BYTES:
         kept, poolings = whole, usual
     return PooledStates(
@@ -217,10 +219,10 @@ def _pooled_states(module: "GPTClassifier", rows: int, kept: Sequence[int], pool
     )
 
 
-def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
-    """How many last blocks train, of a network that may end where the probe reads it best; -1 if it must not be cut.
+def count_trained_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
+    """How many last blocks train, of a network that may end where the probe reads it best; -1 if it keeps all blocks.
 
-    Networks of which all blocks train, with whole matrices or low-rank updates, keep them all: what the upper ones do
+    Networks of which all blocks train, fully or by LoRA, keep them all: what the upper ones do
     not know of the task, they learn.
     """
     blocks = trainable_blocks(settings["trainable"], model.backbone.config.n_layer)
@@ -230,10 +232,10 @@ def last_blocks(model: SequenceClassifier, settings: Mapping[str, Any]) -> int:
 
 
 def _splits(model: SequenceClassifier) -> bool:
-    return len(model.backbone.starts_at) > 2 and model.backbone.can_be_cut
+    return len(model.backbone.starts_at) > 2 and model.backbone.can_remove_blocks
 
 
-def _solved(
+def _solve_best(
     module: "GPTClassifier", data: TextDataModule, best: ProbeTrial, states: PooledStates, solver: Solver
 ) -> Linear:
     """The head for all training rows, behind the network as it is now."""
@@ -245,7 +247,7 @@ def _solved(
     cached = cache.texts(train, Shard.from_trainer(module.trainer))
     if not isinstance(cached, CachedTexts):
         raise InputError("the probe's states exceed --model.cache.gigabytes: raise it, or set --model.probe false")
-    x = mean_of_windows(torch.cat(cached.states).float(), train.windows)
+    x = average_windows(torch.cat(cached.states).float(), train.windows)
     strengths = sorted({*(s for s in STRENGTHS if s < best.strength), best.strength})
     with one_thread():
         return list(solver.path(x, _labels(train.labels), strengths, SOLVED, _weights(module, train.rows)))[-1]

@@ -126,7 +126,7 @@ class RunCLI(LightningCLI):
         return config if self.subcommand is None else config[self.subcommand]
 
 
-def logger_of(config: Namespace, checkpoint: Path | None) -> TensorBoardLogger | None:
+def build_logger(config: Namespace, checkpoint: Path | None) -> TensorBoardLogger | None:
     """A logger that writes to the run of ``checkpoint`` or to a new run; None if ``config`` names another or none."""
     if config.get("logger") not in (None, True) or config.get("fast_dev_run"):
         return None

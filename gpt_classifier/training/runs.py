@@ -49,7 +49,7 @@ def run_of(path: Path) -> Path | None:
     return folder.parent if inside else None
 
 
-def continuation(trainer: Trainer, run: Path, command: str) -> str | None:
+def describe_continuation(trainer: Trainer, run: Path, command: str) -> str | None:
     """What to type to continue a stopped run; None if it has no checkpoint."""
     kept = run / "checkpoints" / "last.ckpt"
     if not kept.is_file():
@@ -63,6 +63,6 @@ def continuation(trainer: Trainer, run: Path, command: str) -> str | None:
     )
 
 
-def trained_model(path: Path) -> Path:
+def find_trained_model(path: Path) -> Path:
     """The best (or else the last) checkpoint of a run or of the newest of several runs; any other path is unchanged."""
     return find_in_run(path, *CHECKPOINTS) or path

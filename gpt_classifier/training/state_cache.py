@@ -210,14 +210,14 @@ class PooledStates(TextStates):
         if states is None:
             return None
         chosen = torch.tensor(places)
-        return mean_of_windows(torch.stack([each[chosen] for each in states]), encoded.windows[np.asarray(rows)])
+        return average_windows(torch.stack([each[chosen] for each in states]), encoded.windows[np.asarray(rows)])
 
     def place(self, kept: int, pooling: str) -> int:
         """Which of the L * P is that of a network of ``kept`` blocks."""
         return self.kept.index(kept) * len(self.poolings) + self.poolings.index(pooling)
 
 
-def mean_of_windows(states: Tensor, windows: np.ndarray) -> Tensor:
+def average_windows(states: Tensor, windows: np.ndarray) -> Tensor:
     """States (W, ...) of windows -> (N, ...) the mean of each row's, where row i has ``windows[i]`` of them.
 
     A linear head gives for it the mean of the windows' logits.

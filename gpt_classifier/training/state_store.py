@@ -41,7 +41,7 @@ class StateStore:
         return self._states[key]
 
     def keys(self) -> KeysView[bytes]:
-        """Of all tensors in memory."""
+        """Returns the keys of all tensors in memory."""
         return self._states.keys()
 
     def add(self, tensors: dict[bytes, Tensor]) -> None:

@@ -41,7 +41,7 @@ class StoredModule(WatchedModule):
         self.text_encoder: TextEncoder | None = None
         self.data_settings: dict[str, Any] = {}  # settings of the TextDataModule that it is trained with
         self.version = __version__  # of the package that trained the weights
-        self.decision = Decision()  # how logits become answers in prediction
+        self.decision = Decision()  # how logits become predictions
         self.trained_on: Tensor | None = None  # fingerprints of the training texts, None if unknown
         self.clock = FitClock()
         self.given: dict[str, Any] = {}  # settings that a fit decides if they are null, as they were given

@@ -1,4 +1,4 @@
-"""Teaches a network what another one answers: soft targets of a trained model, beside the labels or instead of them.
+"""Trains a network on what another one predicts: soft targets of a trained model, with the labels or instead of them.
 
 G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network" (2015), arXiv:1503.02531.
 """
@@ -26,16 +26,16 @@ from gpt_classifier.settings import grouped
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.training.state_store import sha256
 
-CHUNK = 1000  # texts between two lines of progress, at least
+CHUNK = 1000  # minimum number of texts between two lines of progress
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """A trained model whose answers are learned.
+    """A trained model whose predictions are training targets.
 
     Args:
         folder: Its model folder, run or checkpoint. It has the same classes.
-        weight: Weight of the loss on its answers, above 0 and up to 1; that of the loss on the labels is the rest.
+        weight: Weight of the loss on its predictions, above 0 and up to 1; that of the loss on the labels is the rest.
         temperature: Both networks' logits are divided by it: the higher, the more the improbable classes count.
     """
 
@@ -64,7 +64,7 @@ def teacher_config(value: str | Mapping[str, Any] | TeacherConfig | None) -> Tea
 
 
 class Teacher(nn.Module):
-    """The answers of a trained model to the N training texts, and the loss of not giving them.
+    """The predictions of a trained model for the N training texts, and the loss of other predictions.
 
     Args:
         logits: (N, K) of the teacher, calibrated as it is.
@@ -84,7 +84,7 @@ class Teacher(nn.Module):
         self.register_buffer("place", place, persistent=False)
 
     def loss(self, label_loss: Tensor, logits: Tensor, rows: Tensor | None) -> Tensor:
-        """The loss of logits (B, K): ``label_loss`` and that of the teacher's answers, by their weights.
+        """The loss of logits (B, K): ``label_loss`` and that of the teacher's predictions, by their weights.
 
         That is the mean over texts of the Kullback-Leibler divergence, times the square of the temperature, so that its
         gradients are as large at any temperature.
@@ -123,7 +123,7 @@ def build_teacher(config: TeacherConfig, data: TextDataModule, device: torch.dev
     texts, rows = data.training_texts()
     task = Task.of(data.multi_label)
     teacher = Teacher(predict(texts), rows, task, config)
-    said = f"teacher {config.folder}: answered {len(texts):,} training texts in {monotonic() - began:.0f} s"
+    said = f"teacher {config.folder}: predicted {len(texts):,} training texts in {monotonic() - began:.0f} s"
     if "val" in data.encoded and (labels := data.encoded["val"].labels) is not None:
         right = task.correct(predict(data.tables["val"]["text"].tolist()), labels)
         said += f", and {wilson(int(right.sum()), len(right))} of the validation texts right"
@@ -133,9 +133,9 @@ def build_teacher(config: TeacherConfig, data: TextDataModule, device: torch.dev
 
 def _check_classes(contents: Bundle, data: TextDataModule, folder: str) -> None:
     if contents.decision.multi_label != data.multi_label:
-        labels = {True: "any number of labels", False: "one label"}
+        labels = {True: "multi-label", False: "single-label"}
         raise InputError(
-            f"the teacher {folder} gives {labels[contents.decision.multi_label]} a text, but the data have "
+            f"the teacher {folder} is {labels[contents.decision.multi_label]}, but the data are "
             f"{labels[data.multi_label]}: train a teacher on data like these"
         )
     if set(contents.class_names) != set(data.class_names):

@@ -70,7 +70,7 @@ class Shard:
 
     @classmethod
     def from_trainer(cls, trainer: Trainer) -> "Shard":
-        """That of this process among those of its machine."""
+        """The shard of this process among the processes of its machine."""
         return cls(trainer.local_rank, trainer.num_devices, trainer.strategy.barrier)
 
 
@@ -172,7 +172,7 @@ class TextStates(ABC):
         batches = self.text_encoder.rows_by_length(lengths, batch_tokens(self.device.type))
         computed: dict[bytes, Tensor] = {}
         size = 0
-        for batch in _progress(batches[shard.rank :: shard.world_size], self.part, shard.rank == 0):
+        for batch in _show_progress(batches[shard.rank :: shard.world_size], self.part, shard.rank == 0):
             states = self.run_batch([encoded.ids(windows[i]) for i in batch])
             computed |= dict(zip((keys[i] for i in batch), states, strict=True))
             size += sum(s.nbytes for s in states)
@@ -186,7 +186,7 @@ class TextStates(ABC):
         return next(self.model.backbone.parameters()).device
 
 
-def _progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:
+def _show_progress(batches: list[list[int]], what: str, shown: bool) -> Iterator[list[int]]:
     from rich.console import Console
     from rich.progress import track
 

@@ -58,7 +58,7 @@ def in_memory(lines, **given):
     return TextDataModule.from_tables(pd.DataFrame(lines, columns=["text", "label"]), tokenizer="bytes", **given)
 
 
-def of_kind(audit, kind):
+def find_kind(audit, kind):
     (finding,) = [finding for finding in audit.findings if finding.kind == kind]
     return finding
 
@@ -114,7 +114,7 @@ DEFECTS = {  # rows to put before the sound ones, settings; kind, severity, rows
 
 @pytest.mark.parametrize(("more", "given", "kind", "severity", "rows", "setting"), DEFECTS.values(), ids=DEFECTS)
 def test_a_defect_is_found_with_its_rows_and_what_fixes_it(more, given, kind, severity, rows, setting):
-    finding = of_kind(audited([*more, *SOUND], **given), kind)
+    finding = find_kind(audited([*more, *SOUND], **given), kind)
     assert finding.severity == severity
     assert setting in finding.setting if setting else finding.setting == ""
     if rows is not None:
@@ -131,12 +131,12 @@ def test_texts_of_several_lines_are_no_defect_but_lines_that_they_do_not_explain
     lines = [(text, label, "a\nb" if number == 7 else "c") for number, (text, label) in enumerate(SOUND)]
     write("other.csv", lines, ("text", "label", "remark"))
     audit = inspect(TextDataModule("other.csv", tokenizer="bytes"))
-    assert of_kind(audit, "lines").sentence.startswith("201 lines with content became 200 rows")
+    assert find_kind(audit, "lines").sentence.startswith("201 lines with content became 200 rows")
 
 
 def test_a_fit_that_would_stop_is_a_finding_and_the_rest_is_found_all_the_same():
     audit = audited([("all alone", "rare"), ("z" * 2000, "ham"), *SOUND])
-    assert of_kind(audit, "refused").sentence.startswith("a fit would stop here: class 'rare' has 1 distinct texts")
+    assert find_kind(audit, "refused").sentence.startswith("a fit would stop here: class 'rare' has 1 distinct texts")
     assert {"rare_classes", "truncated"} <= kinds(audit)
     assert audit.splits["train"]["rows"] == 202
 
@@ -154,16 +154,16 @@ def test_copies_across_splits_are_counted_and_grouped_keeps_them_together():
     assert "copies_across" not in kinds(audited([*NUMBERED, *repeated]))
 
 
-def test_exact_copies_near_copies_and_texts_worded_alike_are_told_apart():
+def test_exact_copies_near_duplicates_and_similar_texts_are_distinguished():
     train = pd.DataFrame(SOUND, columns=["text", "label"])
     alike = " ".join([*A.split()[:-1], "other"])  # one word of eight is another
     test = pd.DataFrame({"text": [A, f" {A.upper()}", alike, *texts(20, 2)], "label": ["ham"] * 23})
     audit = inspect(TextDataModule.from_tables(train, test=test, tokenizer="bytes"))
     assert audit.splits["test"] == {"rows": 23, "texts": 23, "distinct": 22, "exact": 1, "near": 2, "similar": 3}
-    assert of_kind(audit, "copies_across").rows == (Row("test", 0), Row("test", 1))
-    assert of_kind(audit, "similar_across").rows == (Row("test", 2),)
-    assert "group_column" in of_kind(audit, "similar_across").setting
-    assert of_kind(audit, "absent_classes").sentence == "no test row is of class 'spam'"
+    assert find_kind(audit, "copies_across").rows == (Row("test", 0), Row("test", 1))
+    assert find_kind(audit, "similar_across").rows == (Row("test", 2),)
+    assert "group_column" in find_kind(audit, "similar_across").setting
+    assert find_kind(audit, "absent_classes").sentence == "no test row is of class 'spam'"
 
 
 def shingles(text):
@@ -210,8 +210,8 @@ def test_texts_without_words_are_like_none(given):
 def test_letters_are_counted_by_script(given):
     found = scripts.count_letters(given)
     for text, main_script in zip(given, found.main, strict=True):
-        of_text = scripts.count_letters([text])
-        counts = Counter(dict(zip(of_text.names, of_text.counts.tolist(), strict=True)))
+        letters = scripts.count_letters([text])
+        counts = Counter(dict(zip(letters.names, letters.counts.tolist(), strict=True)))
         assert counts.total() <= sum(map(str.isalpha, text))
         assert (main_script == -1) == (not counts)
         if counts:
@@ -222,7 +222,7 @@ def test_letters_are_counted_by_script(given):
     ("text", "expected"),
     [
         ("Grüße, naïve", {"Latin": 10}),
-        ("5 µm, 1º", {"Latin": 2}),  # a shared sign, and an ordinal of the Latin script
+        ("5 µm, 1º", {"Latin": 2}),  # a sign that scripts have in common, and an ordinal of the Latin script
         ("\uff21\uff42 \uff11", {"Latin": 2}),  # full width
         ("日本語のテーブル", {"Han": 3, "Hiragana": 1, "Katakana": 3}),
         ("сом com", {"Cyrillic": 3, "Latin": 3}),
@@ -250,7 +250,7 @@ def test_a_label_in_the_text_is_found(label):
 
 def test_the_name_of_a_class_in_a_tenth_of_its_texts_is_a_note():
     rows = [(f"{text} Spam" if number % 20 == 1 else text, label) for number, (text, label) in enumerate(SOUND)]
-    finding = of_kind(audited(rows), "leaking_word")
+    finding = find_kind(audited(rows), "leaking_word")
     assert "the word 'spam' gives the class 'spam' away" in finding.sentence
     assert finding.severity == "note"
 
@@ -258,10 +258,10 @@ def test_the_name_of_a_class_in_a_tenth_of_its_texts_is_a_note():
 def test_texts_of_one_class_that_are_longer_are_found():
     audit = audited([(text + "!" * 50 * (label == "spam"), label) for text, label in SOUND])
     assert audit.baselines == {"nothing": 0.5, "length": 1.0, "length and digits": 1.0}
-    assert of_kind(audit, "length_tells").severity == "warning"
+    assert find_kind(audit, "length_tells").severity == "warning"
 
 
-def test_trivial_models_are_scored_on_the_test_rows():
+def test_baselines_are_scored_on_the_test_rows():
     rows = [(f"{text} {number * 1111}", label) if label == "spam" else (text, label)
             for number, (text, label) in enumerate(SOUND)]  # fmt: skip
     audit = audited(rows)
@@ -369,11 +369,11 @@ def _collection(monkeypatch):
 
 
 @pytest.mark.usefixtures("_collection")
-def test_the_books_split_has_46_near_copies_and_its_reading_loses_two_messages():
+def test_the_books_split_has_46_near_duplicates_and_its_reading_loses_two_messages():
     audit = inspect(TextDataModule("sms_spam", split="chapter6", tokenizer="bytes"))
     assert (audit.splits["test"]["exact"], audit.splits["test"]["near"]) == (37, 46)
     assert (audit.files[0].lines, audit.rows) == (5574, 5572)
-    assert of_kind(audit, "swallowed_rows").count == 1
+    assert find_kind(audit, "swallowed_rows").count == 1
     assert audit.baselines["length"] == pytest.approx(0.84)
     assert audit.baselines["length and digits"] == pytest.approx(287 / 300)  # 95.67 %, GPT-2's own accuracy in the book
 
@@ -390,29 +390,29 @@ def test_the_grouped_split_has_none():
 
 @pytest.mark.parametrize("character", ["\ufe0f", "\u200b", "\u00a0"])
 def test_an_invisible_character_of_some_classes_is_a_warning(character):
-    """Of four classes, two have it: for each of them alone it is right only half of the time."""
+    """Two of four classes have it: for each of them alone its precision is one half."""
     names = ["a", "b", "c", "d"]
     labelled = [(text, names[number % 4]) for number, (text, _) in enumerate(SOUND)]
     rows = [(text + character * (name in "ab" and number > 4), name) for number, (text, name) in enumerate(labelled)]
-    finding = of_kind(audited(rows), "leaking_character")
+    finding = find_kind(audited(rows), "leaking_character")
     assert finding.severity == "warning"
     assert f"U+{ord(character):04X}" in finding.sentence
     assert "which nobody sees" in finding.sentence
     assert "classes 'a', 'b', and in 0.0% of all others" in finding.sentence
 
 
-def test_a_symbol_of_a_class_is_a_fact_without_advice_and_letters_of_a_language_are_none():
+def test_a_symbol_of_a_class_is_a_note_without_advice_and_letters_of_a_language_are_none():
     rows = [(text + (" \u20ac" if label == "spam" else ""), label) for text, label in SOUND]
-    finding = of_kind(audited(rows), "telling_character")
+    finding = find_kind(audited(rows), "telling_character")
     assert (finding.severity, finding.setting) == ("note", "")
     assert "U+20AC (euro sign) stands in 100.0% of the texts of class 'spam'" in finding.sentence
     hindi = [(text + (" \u0915\u093f\u0924\u093e\u092c" if label == "spam" else ""), label) for text, label in SOUND]
     assert not [each for each in audited(hindi).findings if "character" in each.kind and "93F" in each.sentence]
 
 
-def test_a_word_that_does_not_look_like_a_label_is_a_fact_without_advice():
+def test_a_word_that_does_not_look_like_a_label_is_a_note_without_advice():
     audit = audited([(f"why {text}" if label == "spam" else text, label) for text, label in SOUND])
-    assert "the word 'why' tells the class 'spam'" in of_kind(audit, "telling_word").sentence
+    assert "the word 'why' tells the class 'spam'" in find_kind(audit, "telling_word").sentence
     assert "leaking_word" not in kinds(audit)
 
 

@@ -208,7 +208,7 @@ def test_markup_is_counted(capsys):
     assert "markup   12 texts (25.0%) have entities or tags of HTML" in capsys.readouterr().out
 
 
-def test_rows_are_looked_at_from_the_first_to_the_last(monkeypatch, capsys):
+def test_rows_are_inspected_from_the_first_to_the_last(monkeypatch, capsys):
     monkeypatch.setattr(columns, "ROWS", 100)
     monkeypatch.setattr(config_writer, "INSPECTED", 60)
     scripts = [

@@ -182,11 +182,11 @@ def test_one_text_with_two_labels_is_counted_with_its_first_rows():
 def test_the_summary_counts_classes_and_truncated_texts(tmp_path):
     path = save(tmp_path / "a.csv", TABLE, sep=";")
     data = set_up(TextDataModule(path, **SETTINGS | {"max_length": 30, "truncation": "tail"}))
-    cut = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
+    truncated = {name: int((table["text"].str.len() > 30).sum()) for name, table in data.tables.items()}
     for line in (
         "train      40 rows (30 ham, 10 spam)",
         "val        20 rows (15 ham, 5 spam)",
-        f"texts truncated to 30 tokens (tail kept): {cut['train']} in train, {cut['val']} in val",
+        f"texts truncated to 30 tokens (tail kept): {truncated['train']} in train, {truncated['val']} in val",
         f"  {path}: columns are separated by ';', as its header has no comma",
     ):
         assert line in data.summary()
@@ -252,7 +252,7 @@ def test_over_all_folds_every_row_is_tested_on_once(split):
     assert sorted(tested) == list(range(80))
 
 
-def test_near_copies_of_training_texts_are_reported_and_a_grouped_split_has_none():
+def test_near_duplicates_of_training_texts_are_reported_and_a_grouped_split_has_none():
     copies = [f"Call {number} {'x' * (number % 20)}" for number in range(80)]
     data = from_lists(copies, split="random")
     seen = set(data.tables["train"]["text"].map(duplicates.near_duplicate_key))
@@ -456,8 +456,8 @@ def test_data_take_over_nothing_from_a_model_that_is_not_ours(model):
 
 
 def test_half_a_surrogate_pair_in_a_json_file_is_replaced(tmp_path):
-    """Emoji that a program cut in two: pandas' own strings cannot hold them, and the grouped split made such."""
-    path = tmp_path / "cut.jsonl"
+    """Emoji that a program split in two: pandas' own strings cannot hold them, and the grouped split made such."""
+    path = tmp_path / "surrogates.jsonl"
     lines = [
         f'{{"text": "text {letter} {letter * n} \\ud83d", "label": "{"ab"[n % 2]}"}}'
         for n, letter in enumerate(ascii_lowercase)

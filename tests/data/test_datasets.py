@@ -194,11 +194,11 @@ TROUBLE = {
     "JSONL that is prose": ("a.jsonl", b"hello\n", "not a readable .jsonl file"),
     "broken Parquet": ("a.parquet", b"PAR1 and no more", "not a readable .parquet file"),
     "gzip that is not": ("a.csv.gz", PLAIN, "not a readable .csv file"),
-    "cut gzip": ("a.csv.gz", ZIPPED[:-50], "not a readable .csv file"),
+    "truncated gzip": ("a.csv.gz", ZIPPED[:-50], "not a readable .csv file"),
     "gzip with a wrong checksum": ("a.csv.gz", ZIPPED[:-6] + bytes(6), "not a readable .csv file"),
     "gzip with broken content": ("a.csv.gz", ZIPPED[:10] + b"\xff" * 50, "not a readable .csv file"),
     "xz that is not": ("a.csv.xz", PLAIN, "not a readable .csv file"),
-    "cut xz": ("a.csv.xz", lzma.compress(PLAIN)[:-50], "not a readable .csv file"),
+    "truncated xz": ("a.csv.xz", lzma.compress(PLAIN)[:-50], "not a readable .csv file"),
     "bz2 that is not": ("a.csv.bz2", PLAIN, "not a readable .csv file"),
     "an unknown compression": ("a.csv.zst", PLAIN, ".gz, .bz2, .xz"),
 }

@@ -96,7 +96,7 @@ def test_what_cannot_be_read_as_labels_is_one_line(columns, settings, message):
         TextDataModule.from_tables(frame, tokenizer="bytes", splitting=WHOLE, **settings).setup("fit")
 
 
-def test_a_data_set_whose_texts_have_one_label_is_refused():
+def test_a_single_label_data_set_is_refused():
     with pytest.raises(InputError, match=r"sample .*one label"):
         TextDataModule("sample", multi_label="|")
 
@@ -124,7 +124,7 @@ def random_labels(n: int, k: int, seed: int) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("split", ["grouped", "random"])
 @pytest.mark.parametrize("k", [1, 4, 50])
-def test_every_label_occurs_in_every_split_in_about_its_share(split, k):
+def test_every_split_has_about_its_fraction_of_every_label(split, k):
     labels = random_labels(2000, k, seed=k)
     words = [f"number {'abcdefghij'[n % 10]} {'x' * (n // 10)}" for n in range(2000)]
     data = TextDataModule.from_lists(words, labels, multi_label="lists", tokenizer="bytes", split=split, max_length=8)
@@ -132,11 +132,11 @@ def test_every_label_occurs_in_every_split_in_about_its_share(split, k):
     assert sorted(pd.concat(tables.values())["row"]) == list(range(2000))
     counts = {name: table["label"].explode().value_counts() for name, table in tables.items()}
     total = sum(counts.values())
-    for name, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
-        assert abs(len(tables[name]) - share * 2000) <= 2 + 0.2 * k
+    for name, fraction in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        assert abs(len(tables[name]) - fraction * 2000) <= 2 + 0.2 * k
         assert (tables[name]["label"].map(len) == 0).any()
         for label in data.class_names:
-            assert abs(counts[name][label] - share * total[label]) <= 2
+            assert abs(counts[name][label] - fraction * total[label]) <= 2
     again = TextDataModule.from_lists(words, labels, multi_label="lists", tokenizer="bytes", split=split, max_length=8)
     assert all(again.read_tables()[name].equals(table) for name, table in tables.items())
 
@@ -194,7 +194,7 @@ def test_an_audit_counts_a_text_for_each_of_its_labels():
     words = {"food": "bread", "music": "piano", "Music": "drums"}
     texts, labels = [], []
     for n in range(400):
-        has = [name for name, share in zip(words, (0.5, 0.3, 0.05), strict=True) if rng.random() < share]
+        has = [name for name, p in zip(words, (0.5, 0.3, 0.05), strict=True) if rng.random() < p]
         texts.append(" ".join([*(words[name] for name in has), *rng.choice(["so", "and", "on", "we"], 4), "y" * n]))
         labels.append(tuple(sorted(has)))
     labels[1] = () if labels[0] else ("food",)

@@ -55,7 +55,7 @@ def rows_of(parts):
         ("\u0130x", "i\u0307x"),
     ],
 )
-def test_near_copies_have_the_same_key(text, copy):
+def test_near_duplicates_have_the_same_key(text, copy):
     assert duplicates.near_duplicate_key(text) == duplicates.near_duplicate_key(copy)
 
 
@@ -110,7 +110,7 @@ def test_rows_are_one_unit_exactly_when_texts_and_groups_link_them(table):
 
 
 @given(table=grouped_tables(), seed=st.integers(0, 9), fold=st.sampled_from([None, splits.Fold(1, 3)]))
-def test_a_grouped_split_keeps_an_author_and_near_copies_on_one_side(table, seed, fold):
+def test_a_grouped_split_keeps_an_author_and_near_duplicates_on_one_side(table, seed, fold):
     try:
         parts = splits.split_rows(table, "grouped", (0.5, 0.25, 0.25), seed, fold)
     except InputError:  # the rows of a class hang together too much
@@ -163,7 +163,7 @@ def test_every_row_is_in_one_part_the_same_every_time(split, table, seed):
 @pytest.mark.parametrize("fractions", [FRACTIONS, (0.5, 0.25, 0.25), (0.8, 0.0, 0.2), (0.9, 0.1, 0.0), (1.0, 0.0, 0.0)])
 @settings(max_examples=10, deadline=None)
 @given(order=st.integers(0, 999))
-def test_every_part_has_its_share_of_every_class_in_whatever_order_the_rows_come(split, fractions, order):
+def test_every_split_has_its_fraction_of_every_class_in_whatever_order_the_rows_come(split, fractions, order):
     labels = ["ham"] * 100 + ["spam"] * 40 + ["eggs"] * 20
     table = table_of([("x" * number, label) for number, label in enumerate(labels)]).sample(frac=1, random_state=order)
     parts = splits.split_rows(table, split, fractions, 123)
@@ -185,16 +185,18 @@ def test_over_all_folds_every_row_is_tested_once(split, table, seed, folds):
 
 
 @SPLITS
-@pytest.mark.parametrize(("fractions", "share"), [(FRACTIONS, 1 / 8), ((0.6, 0.2, 0.2), 1 / 4), ((0.8, 0.0, 0.2), 0.0)])
-def test_a_fold_has_its_share_of_every_class_and_val_its_share_of_the_rest(split, fractions, share):
+@pytest.mark.parametrize(
+    ("fractions", "val_fraction"), [(FRACTIONS, 1 / 8), ((0.6, 0.2, 0.2), 1 / 4), ((0.8, 0.0, 0.2), 0.0)]
+)
+def test_a_fold_and_val_have_their_fractions_of_every_class(split, fractions, val_fraction):
     table = table_of([("x" * number, "ham" if number < 100 else "spam") for number in range(140)])
     for number in range(5):
         parts = splits.split_rows(table, split, fractions, 123, splits.Fold(number, 5))
-        assert ("val" in parts) == (share > 0)
+        assert ("val" in parts) == (val_fraction > 0)
         for label, count in (("ham", 100), ("spam", 40)):
             assert (parts["test"]["label"] == label).sum() == count / 5
-            if share:
-                assert (parts["val"]["label"] == label).sum() == pytest.approx(0.8 * count * share, abs=1)
+            if val_fraction:
+                assert (parts["val"]["label"] == label).sum() == pytest.approx(0.8 * count * val_fraction, abs=1)
 
 
 @SPLITS
@@ -230,7 +232,7 @@ def test_a_class_with_fewer_texts_than_parts_is_named(split, fold, message):
 
 
 @SPLITS
-def test_shares_too_small_for_one_row_of_each_class_are_refused(split):
+def test_fractions_too_small_for_one_row_of_each_class_are_refused(split):
     table = table_of([(f"{label} {'x' * number}", label) for label in ("ham", "spam") for number in range(4)])
     with pytest.raises(InputError, match=r"8 distinct texts .*2 classes .*fractions \[0.9, 0.05, 0.05\]"):
         splits.split_rows(table, split, (0.9, 0.05, 0.05), 0)

@@ -1,4 +1,4 @@
-"""A share of the training rows: of each class, nested, and the same validation and test rows."""
+"""A fraction of the training rows: of each class, nested, and the same validation and test rows."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ TABLE = pd.DataFrame({"text": [str(n) for n in range(500)], "label": [f"class {n
 FRACTIONS = [0.001, 0.05, 0.1, 0.25, 0.5, 1.0]
 
 
-def test_smaller_shares_are_among_larger_ones_and_depend_on_the_seed_alone():
+def test_smaller_fractions_are_among_larger_ones_and_depend_on_the_seed_alone():
     parts = [set(choose_subset(TABLE, fraction, 1)["text"]) for fraction in FRACTIONS]
     assert all(fewer <= more for fewer, more in pairwise(parts))
     assert len(parts[-1]) == len(TABLE)
@@ -34,13 +34,13 @@ def test_a_rare_class_or_label_keeps_a_row(labels, fraction, kept):
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.5])
-def test_other_shares_are_refused(fraction):
+def test_other_fractions_are_refused(fraction):
     with pytest.raises(InputError, match="train_fraction is"):
         SplittingConfig(train_fraction=fraction)
 
 
 @pytest.mark.parametrize("fraction", FRACTIONS)
-def test_each_class_has_its_share_and_at_least_one_row(fraction):
+def test_each_class_has_its_fraction_and_at_least_one_row(fraction):
     counts = choose_subset(TABLE, fraction, 1)["label"].value_counts()
     assert len(counts) == 50
     assert (counts == max(1, round(10 * fraction))).all()

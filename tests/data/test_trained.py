@@ -107,7 +107,7 @@ def test_the_file_of_another_encoding_is_noticed(folder, tmp_path, caplog):
     assert "new.csv: read as cp1252, but it seems to be UTF-8" in caplog.text
 
 
-def test_every_line_of_a_file_of_one_column_is_answered(folder, tmp_path):
+def test_every_line_of_a_file_of_one_column_gets_a_prediction(folder, tmp_path):
     (tmp_path / "lines.csv").write_text("text\n\nhi\n   \nyou win\n\n\n")
     predict = ["predict", f"{folder / 'runs'}", f"--data.source={tmp_path / 'lines.csv'}"]
     assert main([*predict, "--data.text_column=text", "--keep", "text", f"--output={tmp_path / 'out.csv'}"]) == 0

@@ -236,14 +236,14 @@ def test_a_list_is_no_label(value):
 
 
 def test_the_estimator_refuses_what_names_no_class():
-    from gpt_classifier.training.estimator import _classes_of
+    from gpt_classifier.training.estimator import _encode_classes
 
     for y in ([None, "x"], [1.0, math.nan], pd.Series([1, None], dtype="Int64")):
         with pytest.raises(InputError, match=r"y\[\d\] is missing"):
-            _classes_of(y)
+            _encode_classes(y)
     for y in ([[1, 2], [3]], [{"a": 1}, {}], [0.5, 1.5]):
         with pytest.raises(InputError):
-            _classes_of(y)
+            _encode_classes(y)
     for y in (
         np.array([[1], [0]]),
         [1, 0],
@@ -251,9 +251,9 @@ def test_the_estimator_refuses_what_names_no_class():
         torch.tensor([1, 0]),
         pd.Series([1, 0], dtype=object),
     ):
-        classes, names = _classes_of(y)
+        classes, names = _encode_classes(y)
         assert (classes.tolist(), names) == ([1, 0], ["1", "0"])
-    assert _classes_of(["a", 1])[0].tolist() == ["a", "1"]
+    assert _encode_classes(["a", 1])[0].tolist() == ["a", "1"]
 
 
 # ---------------------------------------------------------------- tables of everything

@@ -128,7 +128,7 @@ def test_the_classical_model_to_beat_is_the_best_on_validation_rows_not_on_test_
     assert "+10.0 points" in said_of(correct, val={"svm better": 95})[0]
 
 
-def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
+def test_incomplete_sizes_are_named_and_neither_drawn_nor_compared():
     correct = {"net": [[200, 210], [330, None], [None, None]], "other": [[300, 300]] * 3, "svm": [300, None, 350]}
     rows, runs, results = study_of(correct, seeds=2)
     found = table_of(rows, runs, results)
@@ -139,7 +139,7 @@ def test_incomplete_sizes_are_named_and_neither_drawn_nor_judged():
     assert "with 300 labels" not in said[1]
     assert not any("net, from" in sentence for sentence in said)
     assert said[-2] == (
-        "Incomplete, so neither drawn nor judged: net at 55 % of the training rows (1 of 2 runs); "
+        "Incomplete, so neither drawn nor compared: net at 55 % of the training rows (1 of 2 runs); "
         "net at 100 % of the training rows (not run); svm at 55 % of the training rows (not run)."
     )
     assert said[-1].startswith("n = 400 test texts, 1 or 2 seeds; ")
@@ -188,7 +188,7 @@ LONG = "ModernBERT-base 149M, random weights, LoRA, rank 16, alpha 16, last posi
 
 
 @pytest.mark.parametrize("count", [1, 2, 12, 30])
-def test_rows_of_a_figure_can_be_told_apart_and_nothing_is_clipped(count):
+def test_rows_of_a_figure_have_distinct_names_and_nothing_is_clipped(count):
     correct = {f"a row with a long name, number {n}": [300 + n, 320 + n, 340] for n in range(count)}
     rows, runs, results = study_of(correct)
     for found in results.values():
@@ -263,7 +263,9 @@ def test_a_plain_configuration_becomes_a_curve_with_classical_models_beside_it(c
     kept = read_results(folder)[:-1]  # as if it had been interrupted
     (folder / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
     assert main(["study", "table", str(folder)]) == 0
-    assert "neither drawn nor judged: character svm at 100 % of the training rows (not run)" in capsys.readouterr().out
+    assert (
+        "neither drawn nor compared: character svm at 100 % of the training rows (not run)" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.nightly

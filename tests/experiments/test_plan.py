@@ -249,11 +249,11 @@ PUBLISHED = {  # train, val and test accuracy in percent, minutes: the 19 rows o
 }
 
 
-def test_the_article_has_nineteen_rows_with_the_figures_that_were_published():
+def test_the_article_has_nineteen_rows_with_its_published_scores():
     study, _ = read_study(STUDIES / "article.yaml")
-    figures = {int(r.name): tuple(r.published[k] for k in ("train", "val", "test", "minutes")) for r in study.rows}
-    assert list(figures) == list(range(1, 20))
-    assert figures == PUBLISHED
+    published = {int(r.name): tuple(r.published[k] for k in ("train", "val", "test", "minutes")) for r in study.rows}
+    assert list(published) == list(range(1, 20))
+    assert published == PUBLISHED
     assert all(len(row.published) == 4 for row in study.rows)
 
 

@@ -122,7 +122,7 @@ def test_the_settings_of_all_trials_are_in_what_it_found(searched):
     assert best["trainer"] == {"max_epochs": 2, "limit_train_batches": 6}
 
 
-def test_the_monitor_of_the_models_is_what_settings_are_judged_by(search, tmp_path, bowl):
+def test_settings_are_compared_by_the_monitor_of_the_models(search, tmp_path, bowl):
     assert search(tmp_path, "--model.monitor=val/accuracy") == 0
     assert yaml.safe_load((tmp_path / "best.yaml").read_text())["model"]["learning_rate"] == 1e-7
 

@@ -76,7 +76,7 @@ def test_a_study_ends_with_a_whole_table_though_a_row_fails(study, tmp_path, cap
     assert int(rows["2"]["trainable"]) == 2 * 16 + 2
     assert float(rows["1"]["test_low"]) < float(rows["1"]["test"]) < float(rows["1"]["test_high"])
     assert "Which layers? " in printed
-    assert rows["1"]["title"] == "everything (GPT, 2 blocks x 16 channels, random weights, all layers, mean)"
+    assert rows["1"]["title"] == "everything (GPT, 2 blocks of hidden size 16, random weights, all layers, mean)"
     assert 0 < float(rows["4"]["test_f1_macro"]) < 1
     assert (folder / "intervals.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "tensorboard" / "table").iterdir())
@@ -115,7 +115,7 @@ def test_a_study_killed_in_the_middle_of_a_row_ends_with_the_table_of_an_uninter
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_gpus", lambda: ["0", "1"])  # two at a time; there need not be any
+    monkeypatch.setattr(runner, "_list_gpus", lambda: ["0", "1"])  # two at a time; there need not be any
     folder = tmp_path / "folds"
     assert main(["study", "--config", str(study), "--output", str(folder), "--rows", "4", "--folds", "2"]) == 0
     counts = [result["accuracy"]["test"][1] for result in read_results(folder)]
@@ -125,10 +125,10 @@ def test_folds_test_every_text_once_on_several_gpus_at_once(study, tmp_path, mon
 
 def result(correct: str, seed: int = 1, **others) -> dict:
     counts = {name: [correct.count("1"), len(correct)] for name in ("train", "val", "test")}
-    facts = {"seconds": 1.0, "epochs": 1, "trainable": 5, "peak_memory": 2**30, "initial_weights": "random"}
-    facts |= {"family": "gpt", "trained": "GPT-2 124M, last block", "settings": {"model.pooling": "last_token"}}
-    facts |= {"test_classes": {"ham": [len(correct), len(correct), correct.count("1")]}}
-    return {"seed": seed, "accuracy": counts, "test_correct": correct, "test_rows": "same"} | facts | others
+    statistics = {"seconds": 1.0, "epochs": 1, "trainable": 5, "peak_memory": 2**30, "initial_weights": "random"}
+    statistics |= {"family": "gpt", "trained": "GPT-2 124M, last block", "settings": {"model.pooling": "last_token"}}
+    statistics |= {"test_classes": {"ham": [len(correct), len(correct), correct.count("1")]}}
+    return {"seed": seed, "accuracy": counts, "test_correct": correct, "test_rows": "same"} | statistics | others
 
 
 def other(correct: str, seed: int = 1, **others) -> dict:
@@ -322,9 +322,9 @@ def test_a_network_is_called_what_it_is():
         "GPT-2 124M, no causal mask, random weights, all layers, last token"
     )
     small = replace(SIZES["gpt2"], n_layer=1)
-    assert described(small, trainable=1) == "GPT, 1 block x 768 channels, last block, last token"
+    assert described(small, trainable=1) == "GPT, 1 block of hidden size 768, last block, last token"
     assert described(small, weights="runs/model", trainable=0, pooling="mean") == (
-        "GPT, 1 block x 768 channels, weights of runs/model, head only, mean"
+        "GPT, 1 block of hidden size 768, weights of runs/model, head only, mean"
     )
     assert described(SIZES["gpt2"], trainable=3).startswith("GPT-2 124M, last 3 blocks")
     assert described(SIZES["gpt2"], trainable="lora", lora=LoRAConfig(rank=8)).startswith(
@@ -332,12 +332,12 @@ def test_a_network_is_called_what_it_is():
     )
 
 
-def test_an_encoder_is_called_by_its_name_or_its_kind():
+def test_a_bidirectional_encoder_is_named_or_described_by_its_type():
     pytest.importorskip("transformers")
     bert = {"model_type": "bert", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     bert |= {"num_attention_heads": 2}
     assert described(bert, bert, "random", "all", pooling="first_token") == (
-        "bert, 2 blocks x 32 channels, random weights, all layers, first token"
+        "bert, 2 blocks of hidden size 32, random weights, all layers, first token"
     )
     assert described(bert, "google/bert-tiny").startswith("bert-tiny 1M, last block")
 
@@ -349,7 +349,7 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     runs = plan.plan_runs(rows, base, 1, 0, given, smoke=False)
     found = {run.key: perform(run, tmp_path, tmp_path) | {"seed": run.seed, "peak_memory": 1} for run in runs}
     table = build_table(rows, combine_results(runs, found), plan.questions)
-    trained = "GPT, 1 block x 8 channels, random weights, all layers, mean"
+    trained = "GPT, 1 block of hidden size 8, random weights, all layers, mean"
     assert list(table["title"]) == [f"everything ({trained})", "head only", "character SVM"]
     assert list(table["family"]) == ["gpt", "gpt", "classical"]
     assert list(table["obstacle"]) == ["", "", ""]
@@ -365,12 +365,12 @@ def test_a_run_tells_what_it_trained_and_a_changed_command_line_changes_the_titl
     assert table["test_f1_macro"][2] == pytest.approx(f1_score(test["label"], predicted, average="macro"))
 
 
-def test_a_study_of_texts_with_several_labels_is_refused(study, tmp_path):
+def test_a_study_of_multi_label_data_is_refused(study, tmp_path):
     plan, base = read_study(study)
     (tmp_path / "rows.csv").write_text("text,label\na,x|y\nb,\nc,x\n")
     given = {"data.source": str(tmp_path / "rows.csv"), "data.multi_label": "|"}
     for run in plan.plan_runs([plan.rows[0], plan.rows[3]], base, 1, 0, given, smoke=False):
-        with pytest.raises(InputError, match=r"a study compares models on one label a text: leave out data"):
+        with pytest.raises(InputError, match=r"a study compares models on single-label data: leave out data"):
             perform(run, tmp_path, tmp_path)
 
 

@@ -180,7 +180,7 @@ def test_a_fit_that_is_asked_to_decide_keeps_the_rule_that_calibrate_finds(fit, 
 
 def test_a_rate_that_the_rows_do_not_support_costs_no_model(fit, tmp_path, caplog):
     assert fit(tmp_path, "--model.decide={max_fpr: 0.0001}", "--trainer.max_epochs=1") == 0
-    assert "decide is not followed, and the answer is the most probable class: max_fpr 0.0001 needs more" in caplog.text
+    assert "decide is not followed, and the prediction is the most probable class: max_fpr 0.0001 needs more" in caplog.text
     config = json.loads((tmp_path / "version_0" / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["decision"]["asked"] == {}
 

@@ -131,7 +131,7 @@ class Bag(nn.Module):
             x = x + layer(x).tanh()
             yield x
 
-    can_be_cut = True
+    can_remove_blocks = True
 
     def keep(self, blocks: int) -> None:
         del self.layers[blocks:]

@@ -17,7 +17,7 @@ from gpt_classifier.models.heads import SequenceClassifier
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.models.split_network import SplitNetwork
 from gpt_classifier.models.transformers_config import is_causal, network_config
-from gpt_classifier.models.transformers_network import empty_network, pretrained_network, random_network
+from gpt_classifier.models.transformers_network import build_empty_network, pretrained_network, random_network
 from gpt_classifier.training.lm_loss import next_token_loss
 from gpt_classifier.training.module import GPTClassifier
 
@@ -66,7 +66,7 @@ def classifier(kind: str, pooling: str = "last_token") -> SequenceClassifier:
 
 
 def settings(kind: str, **others: object) -> dict[str, object]:
-    """Of a module that trains a tiny random decoder on bytes."""
+    """Settings of a module that trains a tiny random decoder on bytes."""
     return {"backbone": DECODERS[kind], "weights": "random", "learning_rate": 1e-3} | others
 
 
@@ -135,7 +135,7 @@ def test_the_last_block_computes_only_what_is_read_and_gives_the_same_states_and
 
 @pytest.mark.parametrize("kind", [*DECODERS, *WHOLE])
 @pytest.mark.parametrize("pooling", ["first_token", "last_token", "mean"])
-def test_neither_padding_nor_company_changes_a_logit(pooling, kind):
+def test_neither_padding_nor_the_batch_changes_a_logit(pooling, kind):
     model = classifier(kind, pooling)
     alone = torch.cat([model(ids[None, :n], n[None]) for ids, n in zip(IDS, LENGTHS, strict=True)])
     wide = torch.cat([padded(False)[0], torch.ones(3, 9, dtype=torch.long)], 1)
@@ -237,7 +237,7 @@ def test_a_hidden_state_cache_trains_the_same(kind, quick_trainer, tiny_data):
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
-def test_low_rank_updates_merge(quick_trainer, tiny_data):
+def test_lora_merges(quick_trainer, tiny_data):
     module = GPTClassifier(**settings("llama", trainable="lora", lora={"rank": 2, "targets": r"\.(q_proj|v_proj)$"}))
     quick_trainer().fit(module, tiny_data())
     whole, merged = module.bundle(), module.bundle().merged()
@@ -316,7 +316,7 @@ def test_a_folder_and_a_checkpoint_come_back_the_same_without_what_they_began_wi
 
 def test_an_empty_network_is_split_alike(kind):
     first = random_network(DECODERS[kind])
-    again = empty_network(first.config.fields)
+    again = build_empty_network(first.config.fields)
     assert isinstance(again, SplitNetwork)
     assert again.config == first.config
     assert again.above == first.above

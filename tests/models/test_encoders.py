@@ -95,7 +95,7 @@ def classifier(kind: str, pooling: str = "first_token") -> SequenceClassifier:
 
 
 def settings(kind: str, **others: object) -> dict[str, object]:
-    """Of a module that trains a tiny random encoder on bytes."""
+    """Settings of a module that trains a tiny random encoder on bytes."""
     defaults = {"backbone": ENCODERS[kind], "weights": "random", "pooling": "first_token", "learning_rate": 1e-3}
     return defaults | others
 
@@ -198,7 +198,7 @@ def test_levels_of_the_learning_rate_follow_the_blocks(kind):
         assert rates[id(parameter)] == 0.5**level
 
 
-def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data):
+def test_lora_trains_a_bidirectional_encoder_and_merges(quick_trainer, tiny_data):
     module = GPTClassifier(**settings("bert", trainable="lora", lora={"rank": 2, "targets": r"\.(query|value)$"}))
     quick_trainer().fit(module, tiny_data())
     whole, merged = module.bundle(), module.bundle().merged()
@@ -206,14 +206,14 @@ def test_low_rank_corrections_fit_an_encoder_and_merge(quick_trainer, tiny_data)
 
 
 def test_hidden_states_are_cached_where_the_blocks_run_one_by_one_or_all_are_frozen(kind):
-    encoder = TextEncoder("bytes", 64)
+    text_encoder = TextEncoder("bytes", 64)
     model = SequenceClassifier(random_network(ENCODERS[kind]), 2)
-    assert HiddenStateCache.is_exact(model, "head", encoder)
-    assert HiddenStateCache.is_exact(model, "last_block", encoder) == (kind != "deberta")  # shared positions
-    assert not HiddenStateCache.is_exact(model, "all", encoder)
+    assert HiddenStateCache.is_exact(model, "head", text_encoder)
+    assert HiddenStateCache.is_exact(model, "last_block", text_encoder) == (kind != "deberta")  # shared positions
+    assert not HiddenStateCache.is_exact(model, "all", text_encoder)
 
 
-def test_a_cached_encoder_trains_its_head_the_same(quick_trainer, tiny_data):
+def test_a_bidirectional_encoder_with_cache_trains_its_head_the_same(quick_trainer, tiny_data):
     scores = []
     for cached in (True, False):
         torch.manual_seed(1)
@@ -372,7 +372,7 @@ def test_published_weights_that_do_not_fit_are_named(saved, kind):
             pretrained_network(str(saved))
 
 
-def test_a_pretrained_encoder_wants_its_own_tokenizer(saved, quick_trainer, tiny_data):
+def test_a_pretrained_bidirectional_encoder_needs_its_own_tokenizer(saved, quick_trainer, tiny_data):
     with pytest.raises(InputError, match=r"set tokenizer"):
         quick_trainer().fit(GPTClassifier(backbone=str(saved)), tiny_data())
 
@@ -429,7 +429,7 @@ NEO = {"num_layers": 3, "num_heads": 2, "attention_types": [[["global", "local"]
 
 
 @pytest.mark.parametrize(
-    ("more", "cut"),
+    ("more", "removable"),
     [
         ({"model_type": "bert"}, True),
         ({"model_type": "gpt_neo"} | NEO, True),
@@ -438,22 +438,22 @@ NEO = {"num_layers": 3, "num_heads": 2, "attention_types": [[["global", "local"]
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else None,
 )
-def test_what_cannot_be_cut_is_refused_and_nothing_is_removed(more, cut):
+def test_blocks_that_cannot_be_removed_are_all_kept(more, removable):
     network = random_network(SIZES | more)
-    assert network.can_be_cut == cut
+    assert network.can_remove_blocks == removable
     number = sum(parameter.numel() for parameter in network.parameters())
-    if cut:
+    if removable:
         network.keep(1)
         assert sum(parameter.numel() for parameter in network.parameters()) < number
         assert random_network(network.config.fields).config.n_layer == 1
         return
-    with pytest.raises(InputError, match="cannot be cut"):
+    with pytest.raises(InputError, match="no blocks can be removed"):
         network.keep(1)
     assert sum(parameter.numel() for parameter in network.parameters()) == number
     assert network.config == random_network(SIZES | more).config
 
 
-def test_a_probe_of_a_network_that_cannot_be_cut_reads_it_whole(quick_trainer, tiny_data):
+def test_a_probe_of_a_network_whose_blocks_cannot_be_removed_reads_the_last(quick_trainer, tiny_data):
     albert = SIZES | {"model_type": "albert", "embedding_size": 8}
     module = GPTClassifier(backbone=albert, weights="random", probe=True, trainable="head")
     quick_trainer(max_epochs=1).fit(module, tiny_data())

@@ -116,11 +116,13 @@ def test_it_brings_the_network(file, network):
 
 
 def test_it_brings_the_tokenizer(file):
-    encoder = TextEncoder(str(file), 20)
-    assert encoder.encode("see a car")[0] == [TOKENS.index(token) for token in ["se", "e", "Ġ", "a", "Ġ", "ca", "r"]]
-    assert encoder.padding_id == 0
-    assert 0 not in encoder.encode("<|endoftext|>")[0]
-    assert encoder.settings()["tokenizer"] == "tiny-llama.gguf"  # without its folder, which is private
+    text_encoder = TextEncoder(str(file), 20)
+    assert text_encoder.encode("see a car")[0] == [
+        TOKENS.index(token) for token in ["se", "e", "Ġ", "a", "Ġ", "ca", "r"]
+    ]
+    assert text_encoder.padding_id == 0
+    assert 0 not in text_encoder.encode("<|endoftext|>")[0]
+    assert text_encoder.settings()["tokenizer"] == "tiny-llama.gguf"  # without its folder, which is private
 
 
 def test_what_was_trained_on_it_loads_without_the_file_and_the_library(file, rows, tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_hidden_states_equal_the_reference_however_its_weights_were_saved(save, 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_hidden_states_equal_the_reference_at_the_depth_and_heads_of(size, tmp_path):
+def test_hidden_states_equal_the_reference_with_the_blocks_and_heads_of(size, tmp_path):
     n_layer, n_head = SIZES[size].n_layer, SIZES[size].n_head
     config = GPTConfig(vocab_size=50, context_length=12, n_layer=n_layer, n_head=n_head, n_embd=2 * n_head)
     reference = GPT2Model(published(config)).eval()
@@ -124,7 +124,7 @@ def test_embed_blocks_and_finish_compose_to_forward(gpt, ids):
 
 
 @pytest.mark.parametrize("layer", range(4))
-def test_blocks_up_to_a_depth_and_from_there_compose_to_all_blocks(layer, gpt, ids):
+def test_blocks_below_and_from_a_start_layer_compose_to_all_blocks(layer, gpt, ids):
     x = gpt.embed(ids)
     below = gpt.run_blocks(x, 0, layer, lengths=LENGTHS)
     assert_close(gpt.run_blocks(below, layer, lengths=LENGTHS), gpt.run_blocks(x, lengths=LENGTHS), rtol=0, atol=0)

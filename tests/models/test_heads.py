@@ -49,10 +49,10 @@ texts = st.lists(st.lists(st.integers(0, 256), min_size=1, max_size=10), min_siz
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("pooling", ["last_token", "first_token", "mean"])
 @given(texts, st.integers(0, 12), st.integers(0, 256), st.randoms())
-def test_padding_and_company_never_change_a_logit(pooling, causal, texts, more, filler, chance):
+def test_padding_and_the_batch_never_change_a_logit(pooling, causal, texts, more, filler, rng):
     model = classifier(pooling, causal)
     alone = torch.cat([model(torch.tensor([text]), torch.tensor([len(text)])) for text in texts])
-    order = chance.sample(range(len(texts)), len(texts))
+    order = rng.sample(range(len(texts)), len(texts))
     width = max(map(len, texts)) + more
     batch = torch.tensor([texts[i] + [filler] * (width - len(texts[i])) for i in order])
     together = model(batch, torch.tensor([len(texts[i]) for i in order]))
@@ -91,7 +91,7 @@ def test_the_poolings_of_the_article_take_padding_for_text(position, pooling, ca
 
 @pytest.mark.parametrize("start_layer", range(3))
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_logits_from_hidden_states_at_any_depth_equal_those_from_ids(pooling, start_layer):
+def test_logits_from_hidden_states_of_any_start_layer_equal_those_from_ids(pooling, start_layer):
     model = classifier(pooling)
     x = model.backbone.run_blocks(model.backbone.embed(IDS), 0, start_layer)
     assert_close(model(x, LENGTHS, start_layer), model(IDS, LENGTHS), rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A correction beside frozen matrices: nothing before training, and after it what the merged matrices are."""
+"""A low-rank update of frozen matrices changes nothing before training, and equals the merged matrices after it."""
 
 import copy
 from dataclasses import fields
@@ -36,7 +36,7 @@ def plain(pooling: str = "last_token", **settings) -> SequenceClassifier:
 
 @torch.no_grad()
 def move(model: nn.Module) -> None:
-    """Gives every correction a size, as training would."""
+    """Makes every update different from zero, as training would."""
     for name, parameter in model.named_parameters():
         if name.endswith("lora_B"):
             parameter.normal_(std=0.05)
@@ -45,7 +45,7 @@ def move(model: nn.Module) -> None:
 
 
 def adapted(pooling: str = "last_token", **kind) -> SequenceClassifier:
-    """:func:`plain` with corrections that do something."""
+    """:func:`plain` with updates that are not zero."""
     model = plain(pooling)
     model.add_lora(LoRAConfig(**kind))
     move(model)
@@ -65,7 +65,7 @@ def test_a_layer_is_its_matrix_plus_the_scaled_product_of_the_small_ones(scale, 
     assert_close(layer(x), base(x) + factor * x @ layer.lora_A.T @ layer.lora_B.T)
 
 
-def test_with_dora_the_rows_of_the_matrix_have_the_trained_lengths():
+def test_with_dora_the_rows_of_the_matrix_have_the_trained_magnitudes():
     base = nn.Linear(6, 5).double()
     layer = LoRALinear(base, LoRAConfig(rank=4, alpha=8, dora=True))
     assert_close(layer.lora_m, base.weight.norm(dim=1))
@@ -87,11 +87,11 @@ def test_a_merged_layer_computes_the_same(kind, bias):
 
 
 @kinds
-def test_dropout_falls_on_the_input_of_the_correction_alone(kind):
+def test_dropout_falls_on_the_input_of_the_update_alone(kind):
     base = nn.Linear(6, 5)
     layer = LoRALinear(base, LoRAConfig(**kind, dropout=0.5))
     x = torch.randn(7, 6)
-    assert_close(layer.train()(x), base(x))  # as the correction is nothing before training
+    assert_close(layer.train()(x), base(x))  # as the update is zero before training
     move(layer)
     assert not torch.equal(layer(x), layer(x))
     assert torch.equal(layer.eval()(x), layer(x))
@@ -153,7 +153,7 @@ def test_by_default_the_four_matrices_of_each_block_are_adapted():
 # ---------------------------------------------------------------- what trains
 
 
-def test_corrections_and_head_train_and_nothing_else():
+def test_updates_and_head_train_and_nothing_else():
     model = adapted()
     names = trainable_names(model, "lora")
     assert names == {name for name, _ in model.named_parameters() if ".lora_" in name or name.startswith("head.")}
@@ -161,7 +161,7 @@ def test_corrections_and_head_train_and_nothing_else():
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == names
 
 
-def test_of_an_adapted_head_the_correction_alone_trains():
+def test_of_an_adapted_head_the_update_alone_trains():
     model = adapted(targets=r"c_attn$|^head$")
     head = {name for name in trainable_names(model, "lora") if name.startswith("head.")}
     assert head == {"head.lora_A", "head.lora_B"}
@@ -176,9 +176,7 @@ def test_blocks_below_the_first_update_are_frozen(targets, frozen):
 
 
 @kinds
-def test_training_changes_every_correction_and_the_head_and_no_bit_of_the_base(
-    kind, quick_trainer, tiny_data, tiny_model
-):
+def test_training_changes_every_update_and_the_head_and_no_bit_of_the_base(kind, quick_trainer, tiny_data, tiny_model):
     before: dict[str, torch.Tensor] = {}
 
     def remember(trainer, module) -> None:
@@ -191,7 +189,7 @@ def test_training_changes_every_correction_and_the_head_and_no_bit_of_the_base(
 
 
 @pytest.mark.parametrize("kind", [{}, {"dora": True}, {"targets": r"c_attn$|^head$"}], ids=["LoRA", "DoRA", "head too"])
-def test_a_few_corrections_learn_what_there_is_to_learn(kind, quick_trainer, tiny_data, tiny_model):
+def test_a_few_updates_learn_what_there_is_to_learn(kind, quick_trainer, tiny_data, tiny_model):
     module, data = tiny_model(trainable="lora", lora=kind, pooling="mean", learning_rate=2e-2), tiny_data()
     trainer = quick_trainer(max_epochs=10)
     trainer.fit(module, data)

@@ -1,4 +1,4 @@
-"""Published networks, where they are: what they compute, cut, probed, trained, kept and loaded.
+"""Published networks, where they are: what they compute, with fewer blocks, probed, trained, kept and loaded.
 
 GPT_CLASSIFIER_MODELS names a folder with ``minilm-l6`` (all-MiniLM-L6-v2, an encoder) and ``smollm2-135m``
 (SmolLM2-135M-Instruct, a decoder), each as transformers saves it.
@@ -78,7 +78,7 @@ def test_its_blocks_run_one_by_one_and_give_what_transformers_computes(folder, r
         assert_close(ours[row, :length], expected[row, :length], atol=2e-4, rtol=1e-3)
 
 
-def test_a_cut_network_is_the_middle_block_of_the_whole_one(name, folder, reference, batch):
+def test_the_first_blocks_of_a_network_compute_its_middle_hidden_states(name, folder, reference, batch):
     model = SequenceClassifier(pretrained_network(folder), 2, "mean").eval()
     blocks = MIDDLE[name]
     model.backbone.keep(blocks)
@@ -111,24 +111,24 @@ def test_it_is_fitted_tested_used_and_loaded(trainable, name, folder, rows, tmp_
     assert main(["test", "runs", "--report=none", "--baselines=none"]) == 0
     texts = ["You have won a prize, call now to claim it", "See you at five, love"]
     loaded = TextClassifier.load("runs/version_0/model")
-    assert [answer.label for answer in loaded.predict(texts)] == ["spam", "ham"]
-    shares = loaded.predict_proba(texts)
+    assert [prediction.label for prediction in loaded.predict(texts)] == ["spam", "ham"]
+    probabilities = loaded.predict_proba(texts)
     loaded.save("again")
-    assert np.array_equal(TextClassifier.load("again").predict_proba(texts), shares)
+    assert np.array_equal(TextClassifier.load("again").predict_proba(texts), probabilities)
     (tmp_path / "new.csv").write_text("text\n" + "\n".join(f'"{text}"' for text in texts), encoding="utf-8")
-    assert main(["predict", "runs", "--data.source=new.csv", "--output=answers.csv"]) == 0
-    assert (tmp_path / "answers.csv").read_text(encoding="utf-8").count("\n") == 3
+    assert main(["predict", "runs", "--data.source=new.csv", "--output=predictions.csv"]) == 0
+    assert (tmp_path / "predictions.csv").read_text(encoding="utf-8").count("\n") == 3
 
 
 def test_epochs_behind_cached_states_are_those_without(folder, rows, tmp_path, monkeypatch):
     if "minilm" not in folder:
         pytest.skip("one of them shows it")
     monkeypatch.chdir(tmp_path)
-    shares = []
+    probabilities = []
     for enabled in ("true", "false"):
         fit = ["fit", "--config", "encoder", f"--model.backbone={folder}", f"--data.source={rows}"]
         few = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
         more = ["--model.trainable=last_block", f"--model.cache.enabled={enabled}"]
         assert main([*fit, *few, *more, f"--trainer.default_root_dir={enabled}"]) == 0
-        shares.append(TextClassifier.load(f"{enabled}/version_0/model").predict_proba(TEXTS))
-    assert shares[0] == pytest.approx(shares[1], abs=2e-3)
+        probabilities.append(TextClassifier.load(f"{enabled}/version_0/model").predict_proba(TEXTS))
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=2e-3)

@@ -154,7 +154,7 @@ def test_help_explains_its_own_settings(capsys):
     assert "--model.trainable" not in text
 
 
-def test_an_encoder_predicts_no_next_token(tmp_path):
+def test_a_bidirectional_encoder_predicts_no_next_token(tmp_path):
     pytest.importorskip("transformers")
     backbone = {"model_type": "distilbert", "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
     with pytest.raises(InputError, match="predicts no next token"):

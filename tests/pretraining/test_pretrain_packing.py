@@ -76,7 +76,7 @@ def test_a_file_named_twice_is_refused(tmp_path):
         find_files([str(tmp_path), str(tmp_path / "a.txt")])
 
 
-def test_near_duplicates_are_held_out_together_and_the_share_is_about_right():
+def test_near_duplicates_are_held_out_together_and_the_fraction_is_about_right():
     assert is_held_out("You won  100 pounds", 0.5) == is_held_out("you won 250 POUNDS", 0.5)
     held = sum(is_held_out(f"text {'x' * n} about {chr(97 + n % 26)}", 0.1) for n in range(2000))
     assert 140 < held < 260

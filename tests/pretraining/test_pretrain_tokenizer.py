@@ -1,4 +1,4 @@
-"""A tokenizer that is learned from the texts of the pretraining, and a study's rows that pretrain."""
+"""A tokenizer that is trained on the texts of the pretraining, and a study's rows that pretrain."""
 
 import json
 
@@ -12,7 +12,7 @@ from gpt_classifier.inference.bundle import VOCABULARY
 from gpt_classifier.models.weights import read_tensors
 from gpt_classifier.pretraining.build_run import pretrain
 from gpt_classifier.pretraining.datamodule import PretrainingData
-from gpt_classifier.text.tokenizers import stored_tokenizer
+from gpt_classifier.text.tokenizers import load_stored_tokenizer
 
 GPT = {"n_layer": 1, "n_head": 2, "n_embd": 16, "context_length": 32}
 SETTINGS = {
@@ -27,16 +27,16 @@ def folder(tmp_path_factory):
     return pretrain(tmp_path_factory.mktemp("own"), SETTINGS)
 
 
-def test_it_is_learned_once_and_kept_with_the_network(folder):
-    learned = stored_tokenizer(folder)
-    assert learned.vocab_size == 301
+def test_it_is_trained_once_and_kept_with_the_network(folder):
+    trained = load_stored_tokenizer(folder)
+    assert trained.vocab_size == 301
     data = PretrainingData(source="sample", tokenizer={"train": 300}, max_length=32)
     data.prepare_data()
     data.setup("fit")
     assert data.text_encoder.tokenizer.vocabulary().equal(read_tensors(folder)[VOCABULARY])
 
 
-def test_it_is_learned_from_training_texts_only(tmp_path):
+def test_it_is_trained_on_training_texts_only(tmp_path):
     texts = [f"message number {n}" for n in range(60)] + ["zzzzqqqq zzzzqqqq"]
     split = ["train"] * 50 + ["val"] * 10 + ["test"]
     labels = ["a", "b"] * 30 + ["a"]

@@ -104,11 +104,11 @@ RUNS = [
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("text", RUNS, ids=lambda text: text[:5])
 def test_a_huge_text_has_the_tokens_of_the_whole_text_also_without_blanks(text, truncation, plain):
-    learned = train_bpe([*RUNS, "see you at five, haha !!! 1234 " * 50], 400)
-    for each in (plain, learned):
+    trained = train_bpe([*RUNS, "see you at five, haha !!! 1234 " * 50], 400)
+    for each in (plain, trained):
         whole, _ = TextEncoder(each, NO_LIMIT).encode(text)
-        ids, cut = TextEncoder(each, 8, truncation).encode(text)
-        assert cut
+        ids, is_truncated = TextEncoder(each, 8, truncation).encode(text)
+        assert is_truncated
         assert ids == {"head": whole[:8], "tail": whole[-8:], "head+tail": whole[:4] + whole[-4:]}[truncation]
 
 
@@ -120,9 +120,9 @@ def test_ten_megabytes_take_no_longer_than_a_long_message(plain, truncation, uni
     assert (
         min(timeit.repeat(lambda: text_encoder.encode(text), repeat=3, number=1)) < 0.5
     )  # whole, it would take 1 to 2 s
-    ids, cut = text_encoder.encode(text)
+    ids, is_truncated = text_encoder.encode(text)
     assert len(ids) == 1024
-    assert cut
+    assert is_truncated
 
 
 @given(before=st.text(max_size=9), after=st.text(max_size=9), token=st.sampled_from(SPECIAL))
@@ -161,7 +161,7 @@ def test_padding_is_the_tokenizers_own(folder, library):
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("pad_to", [None, 7])
-def test_a_restored_encoder_gives_the_same_ids(tokenizer, truncation, pad_to, monkeypatch, assert_restored_alike):
+def test_a_restored_text_encoder_gives_the_same_ids(tokenizer, truncation, pad_to, monkeypatch, assert_restored_alike):
     text_encoder = TextEncoder(tokenizer, 9, truncation, pad_to)
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert_restored_alike(text_encoder, texts)

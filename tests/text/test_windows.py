@@ -92,7 +92,7 @@ def test_logits_of_windows_become_those_of_texts_with_gradients(how, expected):
     result = aggregate_logits(logits, texts_of_windows([2, 1]), 2, how)
     assert result.tolist() == expected
     result.sum().backward()
-    assert logits.grad.sum() == 4  # of each text and class, its share is passed on whole
+    assert logits.grad.sum() == 4  # of each text and class, the gradient is passed on whole
 
 
 def test_texts_of_one_window_each_need_no_aggregation():

@@ -95,7 +95,7 @@ def test_batch_size_and_accumulation_are_one_setting(ways, balance, quick_traine
         assert_same_weights(model, models[0])
 
 
-def test_an_epoch_that_is_cut_short_ends_in_the_mean_over_its_texts_too(quick_trainer, tiny_model):
+def test_a_shortened_epoch_ends_in_the_mean_over_its_texts_too(quick_trainer, tiny_model):
     module, witness, data = tiny_model(**SGD), Witness(), eleven_texts(batch_size=2)
     quick_trainer(accumulate_grad_batches=3, limit_train_batches=4, callbacks=[witness]).fit(module, data)
     assert [len(rows) for rows in witness.rows] == [2, 2, 2, 2]

@@ -45,7 +45,7 @@ def fitted(texts) -> TextClassifierEstimator:
     return TextClassifierEstimator(settings=TINY | {"trainer.max_epochs": 6}).fit(*texts)
 
 
-def test_it_learns_and_answers_with_the_classes_given(fitted, texts):
+def test_it_learns_and_predicts_the_classes_given(fitted, texts):
     assert fitted.classes_.tolist() == ["green", "red"]
     assert fitted.score(*texts) > 0.9
     probabilities = fitted.predict_proba(pd.Series(texts[0][:5], index=[9, 7, 5, 3, 1]))
@@ -166,7 +166,7 @@ def _lower(texts: list[str]) -> list[str]:
     return [text.lower() for text in texts]
 
 
-def test_pickled_and_saved_it_answers_the_same(fitted, texts, tmp_path):
+def test_pickled_and_saved_it_predicts_the_same(fitted, texts, tmp_path):
     expected = fitted.predict_proba(texts[0])
     assert (pickle.loads(pickle.dumps(fitted)).predict_proba(texts[0]) == expected).all()
     fitted.classifier_.save(tmp_path / "model")
@@ -196,7 +196,7 @@ def test_the_rule_of_the_model_decides():
     assert decision.positive == 1
     expected = np.where(estimator.predict_proba(texts[0])[:, 1] >= decision.threshold, "red", "green")
     assert estimator.predict(texts[0]).tolist() == expected.tolist()
-    with pytest.raises(InputError, match="may leave a text unsure"):
+    with pytest.raises(InputError, match="may abstain, and unsure"):
         deciding({"coverage": 0.8}).fit(*texts)
     with pytest.raises(InputError, match="cannot be followed with 20 validation texts"):
         deciding({"max_fpr": 0.001, "of": "red"}, 0.1).fit(*texts)

@@ -61,7 +61,7 @@ def test_a_file_that_uses_lightning_uses_only_private_names_of_its_own(path):
     assert used <= defined
 
 
-def test_the_classes_that_lightning_calls_are_looked_at():
+def test_the_classes_that_lightning_calls_are_checked():
     names = {name.rpartition(".")[2] for name in OF_LIGHTNING}
     assert names >= {"ClassifierCLI", "GPTClassifier", "TextDataModule", "Bar", "BestCheckpoint"}
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from gpt_classifier.errors import InputError
 from gpt_classifier.training import lm_loss as module
-from gpt_classifier.training.lm_loss import next_token_loss, weights_by_text
+from gpt_classifier.training.lm_loss import next_token_loss, weigh_by_text
 
 TINY = {"n_layer": 2, "n_head": 4, "n_embd": 32, "context_length": 64}
 POLICIES = ["head", "last_block", "last_two_blocks", "all", "lora", "biases"]
@@ -125,7 +125,7 @@ def test_logits_are_those_without_it(pooling, tiny_model, tiny_data, quick_train
     assert_close(logits, model.logits(batch))
 
 
-def test_windows_share_the_loss_of_their_text(tiny_model, tiny_data, quick_trainer):
+def test_the_losses_of_windows_add_up_to_that_of_their_text(tiny_model, tiny_data, quick_trainer):
     settings = {"max_length": 12, "windows": {"stride": 6}}
     model, steps, _ = fitted(tiny_model, tiny_data, quick_trainer, data=settings, trainable="all")
     assert steps[-1]["train/lm_loss"] == pytest.approx(math.log(257), abs=1)
@@ -185,7 +185,7 @@ def reference(states, ids, output):
 def test_loss_and_gradients_are_those_of_all_logits_at_once(inputs, chunk, monkeypatch):
     monkeypatch.setitem(module.CHUNK_LOGITS, "cpu", chunk)
     states, ids, output = inputs
-    loss, nats = next_token_loss(states, ids, weights_by_text(LENGTHS, T), output)
+    loss, nats = next_token_loss(states, ids, weigh_by_text(LENGTHS, T), output)
     expected, all_nats = reference(states, ids, output)
     assert_close(loss, expected)
     real = torch.arange(1, T) < LENGTHS[:, None]
@@ -195,26 +195,26 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(inputs, chunk, monke
 
 def test_padding_has_neither_loss_nor_gradient(inputs):
     states, ids, output = inputs
-    loss, _ = next_token_loss(states, ids, weights_by_text(LENGTHS, T), output)
+    loss, _ = next_token_loss(states, ids, weigh_by_text(LENGTHS, T), output)
     (gradient,) = torch.autograd.grad(loss, states)
     predicts = torch.arange(T) < LENGTHS[:, None] - 1
     assert (gradient[~predicts] == 0).all()
     assert (gradient[predicts] != 0).all()
     changed = torch.where(torch.arange(T) < LENGTHS[:, None], ids, 0)
-    assert_close(next_token_loss(states, changed, weights_by_text(LENGTHS, T), output)[0], loss)
+    assert_close(next_token_loss(states, changed, weigh_by_text(LENGTHS, T), output)[0], loss)
 
 
 def test_a_frozen_output_layer_gets_no_gradient(inputs):
     states, ids, output = inputs
-    loss, _ = next_token_loss(states, ids, weights_by_text(LENGTHS, T), output.detach())
+    loss, _ = next_token_loss(states, ids, weigh_by_text(LENGTHS, T), output.detach())
     loss.backward()
     assert output.grad is None
     assert states.grad is not None
 
 
-def test_windows_of_a_text_share_its_weight():
+def test_the_weights_of_windows_add_up_to_that_of_their_text():
     lengths, texts = torch.tensor([5, 3, 4]), torch.tensor([0, 0, 1])
-    weights = weights_by_text(lengths, 5, texts, 2)
+    weights = weigh_by_text(lengths, 5, texts, 2)
     assert_close(weights[:2].sum(), torch.tensor(0.5))
     assert_close(weights[2].sum(), torch.tensor(0.5))
     assert_close(weights[0, 0], weights[1, 0])
@@ -222,7 +222,7 @@ def test_windows_of_a_text_share_its_weight():
 
 def test_texts_of_a_single_token_have_no_loss(inputs):
     states, ids, output = inputs
-    loss, nats = next_token_loss(states[:, :1], ids[:, :1], weights_by_text(torch.ones(B, dtype=torch.long), 1), output)
+    loss, nats = next_token_loss(states[:, :1], ids[:, :1], weigh_by_text(torch.ones(B, dtype=torch.long), 1), output)
     assert loss == 0
     assert nats.shape == (B, 0)
 
@@ -231,7 +231,7 @@ def test_bfloat16_comes_close_and_keeps_the_gradients_type(inputs):
     states, ids, output = inputs
     expected, _ = reference(states, ids, output)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = next_token_loss(states, ids, weights_by_text(LENGTHS, T), output)
+        loss, _ = next_token_loss(states, ids, weigh_by_text(LENGTHS, T), output)
     loss.backward()
     assert loss.dtype == states.grad.dtype == output.grad.dtype == torch.float32
     assert_close(loss, expected, rtol=0.05, atol=0.05)

@@ -413,9 +413,9 @@ def test_class_weights_of_the_data_weigh_the_loss(quick_trainer, tiny_data, tiny
     module = tiny_model()
     scores = quick_trainer().fit(module, data) or quick_trainer().validate(module, data)[0]
     table = data.tables["val"]
-    share = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
+    probabilities = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
     labels = table["label"].map(module.class_names.index).to_numpy()
-    by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(share, labels, strict=True)]
+    by_hand = [-data.class_weights[y] * np.log(p[y]) for p, y in zip(probabilities, labels, strict=True)]
     assert scores["val/loss"] == pytest.approx(float(np.mean(by_hand)), abs=1e-5)
 
 
@@ -428,7 +428,7 @@ def test_ignoring_the_end_of_text_token_as_a_label_changes_nothing(logits, data)
     assert torch.allclose(Task.SINGLE_LABEL.loss(scores, labels, None), ignoring)
 
 
-# ---------------------------------------------------------------- figures
+# ---------------------------------------------------------------- scores
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 100, 4096])
@@ -438,16 +438,16 @@ def test_logged_scores_are_those_of_all_predictions_together(max_batch_tokens, t
     scores = quick_trainer().test(module, data)[0]
     table = data.tables["test"]
     truth = table["label"].map(module.class_names.index).to_numpy()
-    shares = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
-    predicted = shares.argmax(-1)
+    probabilities = TextClassifier(module.bundle()).predict_proba(table["text"].tolist())
+    predicted = probabilities.argmax(-1)
     expected = {
-        "test/loss": sk.log_loss(truth, shares),
+        "test/loss": sk.log_loss(truth, probabilities),
         "test/accuracy": sk.accuracy_score(truth, predicted),
         "test/balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
         "test/f1_macro": sk.f1_score(truth, predicted, average="macro"),
         "test/mcc": sk.matthews_corrcoef(truth, predicted),
-        "test/auroc": sk.roc_auc_score(truth, shares[:, 1]),
-        "test/average_precision": sk.average_precision_score(np.eye(2)[truth], shares, average="macro"),
+        "test/auroc": sk.roc_auc_score(truth, probabilities[:, 1]),
+        "test/average_precision": sk.average_precision_score(np.eye(2)[truth], probabilities, average="macro"),
         "test/precision_spam": sk.precision_score(truth, predicted),
         "test/recall_spam": sk.recall_score(truth, predicted),
         "test/precision_ham": sk.precision_score(truth, predicted, pos_label=0),
@@ -524,7 +524,7 @@ def test_no_step_reads_a_number_from_the_device(trainable, tiny_model, tiny_data
         trainer.fit(tiny_model(trainable=trainable), data)
     assert len(at_step) == 28
     assert at_step[-1] == at_step[0]
-    assert readings.count > at_step[-1]  # an epoch's figures are read at its end
+    assert readings.count > at_step[-1]  # an epoch's scores are read at its end
 
 
 @pytest.mark.parametrize("bar", [Bar, RichProgressBar, TQDMProgressBar])

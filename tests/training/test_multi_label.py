@@ -1,4 +1,4 @@
-"""A text may have any number of labels, from the file to the answer."""
+"""A text may have any number of labels, from the file to the prediction."""
 
 import json
 import shutil
@@ -68,16 +68,16 @@ def test_a_test_reports_what_scikit_learn_finds_in_its_predictions(run):
         np.array([[name in row.split("|") for name in NAMES] for row in predictions[column]])
         for column in ("label", "predicted")
     )
-    shares = predictions[[f"probability_{name}" for name in NAMES]].to_numpy()
+    probabilities = predictions[[f"probability_{name}" for name in NAMES]].to_numpy()
     assert scores["f1_micro"] > 0.9
     assert scores["f1_micro"] == pytest.approx(sk.f1_score(truth, predicted, average="micro"))
     assert scores["f1_macro"] == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
     assert scores["accuracy"] == sk.accuracy_score(truth, predicted)
     assert scores["hamming_loss"] == pytest.approx(sk.hamming_loss(truth, predicted))
     assert scores["precision_micro"] == pytest.approx(sk.precision_score(truth, predicted, average="micro"))
-    ranking = sk.label_ranking_average_precision_score(truth, shares)
+    ranking = sk.label_ranking_average_precision_score(truth, probabilities)
     assert scores["label_ranking_average_precision"] == pytest.approx(ranking, abs=1e-4)
-    assert scores["auroc"] == pytest.approx(sk.roc_auc_score(truth, shares), abs=1e-4)
+    assert scores["auroc"] == pytest.approx(sk.roc_auc_score(truth, probabilities), abs=1e-4)
     for interval, value in (("f1_macro_interval", "f1_macro"), ("f1_micro_interval", "f1_micro")):
         low, high = scores[interval]
         assert low <= scores[value] <= high
@@ -94,7 +94,7 @@ def test_a_test_reports_what_scikit_learn_finds_in_its_predictions(run):
     assert scores["baselines"]["verdict"].startswith("Verdict: on 120 test texts")
 
 
-def test_a_model_folder_says_so_and_one_without_the_field_has_one_label(run, trained):
+def test_a_model_folder_says_so_and_one_without_the_field_is_single_label(run, trained):
     config = json.loads((run / "model" / "config.json").read_text())
     assert config["decision"]["multi_label"] is True
     single = json.loads((trained / "model" / "config.json").read_text())
@@ -108,11 +108,11 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     texts, true = topics(12, 3)
     classifier = TextClassifier.load(model)
     predictions = classifier.predict(texts)
-    shares = classifier.predict_proba(texts)
+    probabilities = classifier.predict_proba(texts)
     logits = torch.from_numpy(classifier.logits(texts))
-    assert np.allclose(shares, logits.sigmoid())
-    for prediction, row in zip(predictions, shares, strict=True):
-        assert prediction.labels == tuple(name for name, share in zip(NAMES, row, strict=True) if share >= 0.5)
+    assert np.allclose(probabilities, logits.sigmoid())
+    for prediction, row in zip(predictions, probabilities, strict=True):
+        assert prediction.labels == tuple(name for name, p in zip(NAMES, row, strict=True) if p >= 0.5)
         assert prediction.label == NAMES[row.argmax()]
         assert prediction.probability == row.max()
     assert sum(prediction.labels == row for prediction, row in zip(predictions, true, strict=True)) >= 10
@@ -136,7 +136,7 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     assert written["predicted"].tolist() == ["|".join(p.labels) for p in predictions]
     frame = classifier.predict_frame(pd.Series(texts))
     assert frame["predicted"].tolist() == [list(p.labels) for p in predictions]
-    assert np.allclose(written[[f"probability_{name}" for name in NAMES]], shares, atol=1e-6)
+    assert np.allclose(written[[f"probability_{name}" for name in NAMES]], probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("decide", ["max_f1", "{min_recall: 0.9}", "{min_precision: 0.9}", "{max_fpr: 0.1, of: food}"])
@@ -152,9 +152,9 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
     assert left < 300
     thresholds = np.array(classifier.decision.thresholds)
     assert thresholds.shape == (3,)
-    shares = classifier.predict_proba(texts)
+    probabilities = classifier.predict_proba(texts)
     found = np.array([[name in p.labels for name in NAMES] for p in classifier.predict(texts)])
-    assert (found == (shares >= thresholds)).all()
+    assert (found == (probabilities >= thresholds)).all()
     if decide.endswith("of: food}"):
         assert thresholds[1:].tolist() == [0.5, 0.5]
     assert main(["test", str(model), f"--data.test_source={rows}", "--baselines=none",
@@ -163,7 +163,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
     decided = json.loads(scores.read_text())["decision"]
     assert decided["asked"] == classifier.decision.asked
     assert [line.split()[0] for line in decided["on_these_rows"]] == [*NAMES, "texts"]
-    # Without a rule, labels of probability 0.5 or more are the answer again.
+    # Without a rule, labels of probability 0.5 or more are the prediction again.
     assert main(["calibrate", str(model), f"--data.val_source={rows}"]) == 0
     assert TextClassifier.load(model).decision.thresholds == []
 
@@ -172,7 +172,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
     ("command", "message"),
     [
         (["calibrate", "{model}", "--decide={coverage: 0.9}", "--data.val_source={rows}"], "for several labels"),
-        (["calibrate", "{model}", "--decide=argmax", "--data.val_source={rows}"], "expected for several labels a text"),
+        (["calibrate", "{model}", "--decide=argmax", "--data.val_source={rows}"], "expected for a multi-label model"),
         (["calibrate", "{model}", "--data.val_source={rows}", "--data.multi_label=null"], "rows have no label"),
         (["test", "{model}", "--data.test_source={rows}", "--data.multi_label=null"], "rows have no label"),
         (
@@ -181,7 +181,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
         ),
     ],
 )  # fmt: skip
-def test_what_needs_one_label_a_text_is_refused_in_one_line(command, message, model, tmp_path, capsys):
+def test_what_needs_single_label_data_is_refused_in_one_line(command, message, model, tmp_path, capsys):
     files = {"rows": write(tmp_path / "rows.csv", *topics(50, 1)), "single": tmp_path / "single.csv", "model": model}
     pd.DataFrame({"text": ["a b", "c d"], "label": ["food", "music"]}).to_csv(files["single"], index=False)
     words = command if command[0] == "calibrate" else [*command, f"--trainer.default_root_dir={tmp_path}"]
@@ -208,7 +208,7 @@ def test_lists_in_python_become_tuples_of_labels(data, tiny_model, quick_trainer
     classifier.save(tmp_path / "model")
     for prediction in TextClassifier.load(tmp_path / "model").predict(["bread", "tennis", ""]):
         assert prediction.labels == tuple(n for n in NAMES if prediction.probabilities[n] >= 0.5)
-    with pytest.raises(InputError, match="one label a text, but the model was made for any number of labels"):
+    with pytest.raises(InputError, match="the data are single-label, but the model is multi-label"):
         quick_trainer().test(model, _single(NAMES), verbose=False)
 
 

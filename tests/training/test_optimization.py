@@ -166,7 +166,7 @@ def test_factors_and_numbers_that_cannot_be_are_refused(settings, tiny_model):
 
 
 def rates(steps: int, warmup: float, schedule: str) -> list[float]:
-    """The learning rate of every step, for a highest one of 1."""
+    """The learning rate of every step, for a peak of 1."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = learning_rate_schedule(optimizer, steps, OptimizerConfig(warmup=warmup, schedule=schedule))
     values = []

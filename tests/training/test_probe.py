@@ -1,4 +1,4 @@
-"""A probe solves the head as scikit-learn does, chooses where the network is read, cuts it there, and is epoch 0."""
+"""A probe solves the head as scikit-learn does, chooses the block that is read, removes those above, and is epoch 0."""
 
 import json
 import os
@@ -24,8 +24,8 @@ from gpt_classifier.reporting.score_sections import probe_section
 from gpt_classifier.training import probing
 from gpt_classifier.training.callbacks import default_callbacks
 from gpt_classifier.training.callbacks.history import read_probe
-from gpt_classifier.training.probe import Probe, Rows, Solver, _solve, folds, sampled, scorer
-from gpt_classifier.training.state_cache import PooledStates, mean_of_windows
+from gpt_classifier.training.probe import Probe, Rows, Solver, _solve, build_scorer, folds, sampled
+from gpt_classifier.training.state_cache import PooledStates, average_windows
 
 BERT = {
     **{"model_type": "bert", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3},
@@ -46,7 +46,7 @@ def states(rows: int = 200, channels: int = 6, classes: int = 3) -> tuple[torch.
 # ---------------------------------------------------------------- the solver
 
 
-def test_of_rows_of_one_class_that_is_the_answer():
+def test_rows_of_one_class_are_all_predicted_as_it():
     x, _ = states()
     heads = list(Solver(3, Task.SINGLE_LABEL, None).path(x, torch.ones(len(x), dtype=torch.long), [0.1, 1.0]))
     assert len(heads) == 2
@@ -66,7 +66,7 @@ def test_few_rows_or_groups_have_folds_all_the_same(labels, groups):
     x, y = torch.randn(len(labels), 4), torch.tensor(labels)
     probe = Probe(
         Solver(2, Task.SINGLE_LABEL, None),
-        scorer("val/f1_macro", ["a", "b"], None),
+        build_scorer("val/f1_macro", ["a", "b"], None),
         "val/f1_macro",
         Rows(y, np.array(groups)),
         None,
@@ -107,8 +107,8 @@ def test_a_channel_that_hardly_varies_gets_no_large_weight(size):
     x, y = states(classes=2)
     x = torch.cat([x, 8 + size * (2 * y[:, None] - 1)], 1)  # would separate the classes
     (head,) = Solver(2, Task.SINGLE_LABEL, None).path(x, y, [1.0])
-    folded = head.weight / head.deviation
-    assert folded[:, -1].abs().max() < 100
+    merged = head.weight / head.deviation
+    assert merged[:, -1].abs().max() < 100
     half = x.half().float()
     assert_close(head(half), head(x), atol=0.02, rtol=0.02)
 
@@ -158,7 +158,7 @@ def test_a_constant_channel_changes_nothing():
     assert_close(next(solver.path(beside, y, [0.1]))(beside), alone, atol=1e-2, rtol=0)
 
 
-def test_a_standardized_layer_starts_at_the_head_and_is_folded_into_a_plain_one():
+def test_a_standardized_layer_starts_at_the_head_and_is_merged_into_a_plain_one():
     x, y = states()
     solved = next(Solver(3, Task.SINGLE_LABEL, None).path(x, y, [0.1]))
     head = solved.head()
@@ -166,7 +166,7 @@ def test_a_standardized_layer_starts_at_the_head_and_is_folded_into_a_plain_one(
     torch.optim.AdamW(head.parameters(), lr=1.0, weight_decay=0.5).step()  # without a gradient: only decay
     assert_close(head(x), solved(x))  # it pulls towards where the head began
     head.weight.data += torch.randn_like(head.weight)
-    assert_close(head.folded()(x), head(x), atol=1e-4, rtol=1e-4)
+    assert_close(head.merged()(x), head(x), atol=1e-4, rtol=1e-4)
 
 
 # ---------------------------------------------------------------- the choice
@@ -187,7 +187,7 @@ def test_the_informative_place_is_chosen_and_of_equal_ones_that_with_the_fewest_
     x, y = states()
     noise = torch.randn(200, 6, generator=torch.Generator().manual_seed(2))
     probe = Probe(
-        Solver(3, Task.SINGLE_LABEL, None), scorer("val/accuracy", ["a", "b", "c"], None), "val/accuracy",
+        Solver(3, Task.SINGLE_LABEL, None), build_scorer("val/accuracy", ["a", "b", "c"], None), "val/accuracy",
         Rows(y, np.arange(200)), None,
     )  # fmt: skip
     of = {1: noise, 2: x, 3: x}
@@ -202,7 +202,7 @@ def test_of_many_blocks_every_third_is_tried_and_then_those_beside_the_best():
     x, y = states()
     noise = torch.randn(200, 6, generator=torch.Generator().manual_seed(2))
     probe = Probe(
-        Solver(3, Task.SINGLE_LABEL, None), scorer("val/loss", ["a", "b", "c"], None), "val/loss",
+        Solver(3, Task.SINGLE_LABEL, None), build_scorer("val/loss", ["a", "b", "c"], None), "val/loss",
         Rows(y, np.arange(200)), Rows(y, np.arange(200)),
     )  # fmt: skip
     probe.try_places(range(1, 31), lambda n: [("mean", *[noise + x / (1 + abs(n - 11))] * 2)])
@@ -222,7 +222,7 @@ def test_a_score_that_is_not_a_number_is_never_the_best():
     assert probe.best.blocks == 2
 
 
-# ---------------------------------------------------------------- states and cut networks
+# ---------------------------------------------------------------- hidden states and removed blocks
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -240,7 +240,7 @@ def test_pooled_states_are_those_of_the_network_that_ends_there(kind):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_cut_network_is_built_again_from_what_it_says_of_itself(kind):
+def test_a_network_without_its_last_blocks_is_built_again_from_its_fields(kind):
     model = random_network(NETWORKS[kind])
     model.keep(2)
     again = random_network(model.config.fields)
@@ -250,8 +250,8 @@ def test_a_cut_network_is_built_again_from_what_it_says_of_itself(kind):
 
 def test_windows_of_a_text_count_as_their_mean():
     each = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    assert mean_of_windows(each, np.array([2, 1])).tolist() == [[2.0, 3.0], [5.0, 6.0]]
-    assert mean_of_windows(each, np.array([1, 1, 1])) is each
+    assert average_windows(each, np.array([2, 1])).tolist() == [[2.0, 3.0], [5.0, 6.0]]
+    assert average_windows(each, np.array([1, 1, 1])) is each
 
 
 # ---------------------------------------------------------------- fits

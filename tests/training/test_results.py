@@ -354,7 +354,7 @@ def test_a_test_writes_a_report_whose_every_section_is_filled(tested):
     assert (tested / "report.html").stat().st_size < 2_000_000
 
 
-def test_the_facts_of_the_run_are_those_of_the_fit(tested):
+def test_the_statistics_of_the_run_are_those_of_the_fit(tested):
     found = scores(tested)
     data = TextDataModule("sample", tokenizer="bytes")
     data.setup("fit")
@@ -386,18 +386,18 @@ def test_errors_lengths_and_truncation_are_those_of_the_rows(run):
         rows = list(csv.DictReader(stream))
     right = {int(row["row"]): row["label"] == row["predicted"] for row in rows}
     tokens = {row: len(classifier.text_encoder.encode(text)[0]) for row, text in table["text"].items()}
-    cut = {row: classifier.text_encoder.encode(text)[1] for row, text in table["text"].items()}
+    is_truncated = {row: classifier.text_encoder.encode(text)[1] for row, text in table["text"].items()}
     for each in found["lengths"]:
         inside = [row for row, n in tokens.items() if each["from"] <= n <= each["to"]]
         assert (each["rows"], each["errors"]) == (len(inside), sum(not right[row] for row in inside))
-    truncated = [row for row in table.index if cut[row]]
+    truncated = [row for row in table.index if is_truncated[row]]
     assert 0 < len(truncated) < len(table)
     assert found["truncation"]["longer"]["rows"] == len(truncated)
     assert found["truncation"]["longer"]["errors"] == sum(not right[row] for row in truncated)
     otherwise = found["truncation"]["otherwise"]
     classifier.text_encoder = TextEncoder("bytes", 64, windows=WindowsConfig(stride=32))
-    answers = classifier.predict(table["text"][truncated].tolist())
-    wrong = sum(answer.label != label for answer, label in zip(answers, table["label"][truncated], strict=True))
+    predictions = classifier.predict(table["text"][truncated].tolist())
+    wrong = sum(each.label != label for each, label in zip(predictions, table["label"][truncated], strict=True))
     assert (otherwise["otherwise"]["errors"], otherwise["as_read"]["rows"]) == (wrong, len(truncated))
     assert otherwise["as_read"]["errors"] == found["truncation"]["longer"]["errors"]
     gain = (otherwise["as_read"]["errors"] - wrong) / len(truncated)
@@ -490,8 +490,8 @@ def test_a_test_says_where_it_does_not_agree_with_the_validation(fit, tmp_path, 
     found = scores(run)
     val, wrong = found["validation"], round((1 - found["accuracy"]) * 80)
     assert val["rows"] == 80
-    assert val["right"] == wrong > 60  # the same texts, as the same weights answer them
-    said = "differ by more than chance"
+    assert val["right"] == wrong > 60  # the same texts, as the same weights predict them
+    said = "differ significantly"
     assert said in " ".join(caplog.text.split())
     assert said in " ".join((run / "report.md").read_text(encoding="utf-8").split())
 

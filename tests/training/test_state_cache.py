@@ -148,7 +148,7 @@ def test_equal_texts_are_computed_once(model, tiny_data):
     assert run.tokens == len("same text") + len("other text")
 
 
-@pytest.mark.parametrize("change", ["weights", "depth", "dtype", "precision", "causal"])
+@pytest.mark.parametrize("change", ["weights", "blocks", "dtype", "precision", "causal"])
 def test_states_are_only_found_under_what_determines_them(model, rows, change):
     cache(model).texts(rows)
     other, policy, settings = model, "last_block", {}
@@ -156,7 +156,7 @@ def test_states_are_only_found_under_what_determines_them(model, rows, change):
         case "weights":
             with torch.no_grad():
                 model.backbone.h[0].mlp.c_fc.bias[0] += 1e-3
-        case "depth":
+        case "blocks":
             policy = "head"
         case "dtype":
             settings = {"dtype": torch.bfloat16}
@@ -170,7 +170,7 @@ def test_states_are_only_found_under_what_determines_them(model, rows, change):
     assert run.tokens == rows.lengths.sum()
 
 
-def test_other_weights_above_the_depth_do_not_matter(model, rows):
+def test_weights_above_the_start_layer_do_not_matter(model, rows):
     cache(model).texts(rows)
     with torch.no_grad():
         model.backbone.h[1].mlp.c_fc.bias += 1
@@ -180,14 +180,14 @@ def test_other_weights_above_the_depth_do_not_matter(model, rows):
     assert run.tokens == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign", "empty"])
 def test_damaged_files_are_made_again(model, rows, damage):
     computed = states(cache(model).texts(rows))
     (path,) = files()
     content = path.read_bytes()
     path.write_bytes(
         {
-            "cut": content[:-100],
+            "truncated": content[:-100],
             "flipped": content[:-1] + bytes([content[-1] ^ 255]),
             "foreign": b"not a safetensors file",
             "empty": b"",
@@ -232,7 +232,7 @@ def test_clear_removes_everything(model, rows):
     assert state_store.size() == 0
 
 
-def test_processes_share_the_pass(model, rows, monkeypatch):
+def test_each_process_computes_its_shard(model, rows, monkeypatch):
     monkeypatch.setattr(text_states, "batch_tokens", lambda device: 32)  # several batches to shard
     alone = states(cache(model, limit=0).texts(rows))
     meeting = threading.Barrier(2)

@@ -99,9 +99,9 @@ def test_test_rows_that_were_trained_on_are_counted_and_scored_without(run, capl
 
     assert main(["test", str(run), *ALONE, "--data.splitting.seed=9"]) == 0
     told = caplog.text
-    share = 100 * sum(r for r, u in zip(right, unseen, strict=True) if u) / sum(unseen)
+    accuracy = 100 * sum(r for r, u in zip(right, unseen, strict=True) if u) / sum(unseen)
     assert f"{len(unseen) - sum(unseen)} of {len(unseen)} test rows" in told
-    assert f"without them {share:.2f} %" in told
+    assert f"without them {accuracy:.2f} %" in told
     assert f"of {sum(unseen)}" in told
 
 
@@ -343,7 +343,7 @@ def test_a_loaded_model_is_tested_and_predicts_what_it_is_given(own, quick_train
     trainer = quick_trainer()
     outputs = trainer.predict(model, given)
     assert torch.cat([rows for rows, _ in outputs]).tolist() == [0, 1, 2]
-    assert torch.cat([shares for _, shares in outputs]).numpy() == pytest.approx(
+    assert torch.cat([probabilities for _, probabilities in outputs]).numpy() == pytest.approx(
         classifier.predict_proba(texts), abs=1e-6
     )
     right = [p.label for p in classifier.predict(texts[:2])] == ["yes", "no"]

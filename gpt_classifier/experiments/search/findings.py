@@ -42,7 +42,7 @@ def find_best(optuna_study: "optuna.Study") -> "tuple[int, FrozenTrial] | None":
 def write_trials(optuna_study: "optuna.Study", search: Search, folder: Path) -> None:
     """Writes ``trials.csv``, all trials, and ``best.yaml``, the best settings to pass as a second ``--config``."""
     trials = find_finished(optuna_study)
-    writers.write(folder / "trials.csv", _rows(search, trials))
+    writers.write(folder / "trials.csv", _build_rows(search, trials))
     if (best := find_best(optuna_study)) is None:
         return
     number, trial = best
@@ -57,7 +57,7 @@ def write_trials(optuna_study: "optuna.Study", search: Search, folder: Path) -> 
         )
 
 
-def _rows(search: Search, trials: "Sequence[FrozenTrial]") -> Iterator[list[object]]:
+def _build_rows(search: Search, trials: "Sequence[FrozenTrial]") -> Iterator[list[object]]:
     """The names of the columns, and the row of each trial."""
     yield ["trial", "state", "value", "epoch", "epochs", "seconds", *search.space, "error"]
     for number, trial in enumerate(trials, 1):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from gpt_classifier.experiments.study.learning_curve import complete_sizes, curve_name, read_curves
+from gpt_classifier.experiments.study.learning_curve import complete_sizes, name_curve, read_curves
 from gpt_classifier.experiments.study.table import Line, read_lines
 from gpt_classifier.reporting import plots
 from gpt_classifier.statistics.paired_tests import ALPHA
@@ -22,14 +22,14 @@ def forest_plot(table: pd.DataFrame) -> "Figure":
         name = f"{line.title} ({line.row}{f', against {line.against}' if line.names_rival else ''})"
         value, low, high = 100 * line.test, 100 * line.test_low, 100 * line.test_high
         published = None if pd.isna(line.published_test) else line.published_test
-        estimates.append(plots.Estimate(name, value, low, high, *_colour(line), published))
+        estimates.append(plots.Estimate(name, value, low, high, *_choose_colour(line), published))
     texts = " or ".join(f"{n:,}" for n in sorted({*table["texts"]} - {0}))
     first = None if table.empty or pd.isna(table["test"].iloc[0]) else 100 * table["test"].iloc[0]
     label = f"test accuracy, % of {texts or 'no'} texts, 95 % interval"
     return plots.draw_forest(estimates, label, first, SMOKE if smoke else "")
 
 
-def _colour(line: Line) -> tuple[str, str]:
+def _choose_colour(line: Line) -> tuple[str, str]:
     """Colour of a row in the figure, and its meaning in the legend."""
     if not line.against:
         return "black", "first row"
@@ -50,7 +50,7 @@ def draw_learning_curve(table: pd.DataFrame) -> "Figure":
         if lines := complete_sizes(curve):
             tests = [[100 * line.test, 100 * line.test_low, 100 * line.test_high] for line in lines]
             texts = [line.training_texts for line in lines]
-            curves.append(plots.LearningCurve(curve_name(curve), texts, tests, curve[0].classical))
+            curves.append(plots.LearningCurve(name_curve(curve), texts, tests, curve[0].classical))
             tested |= {f"{line.texts:,}" for line in lines}
     title = f"{' or '.join(sorted(tested))} test texts, 95 % intervals" if tested else "no size is complete"
     smoke = bool((table["smoke"] == "true").any())

@@ -46,7 +46,9 @@ def perform(run: Run, scratch: Path, logs: Path) -> Result:
     settings = run.settings | {"seed_everything": run.seed}
     cli = build(run.base, settings, scratch)
     if cli.datamodule.multi_label:
-        raise InputError("a study compares models on one label a text: leave out data.multi_label, or use fit and test")
+        raise InputError(
+            "a study compares models on single-label data: leave out data.multi_label, or use fit and test"
+        )
     if run.classical:
         return _train_classical(run, cli)
     if run.pretrain is None:
@@ -139,7 +141,7 @@ def _train_classical(run: Run, cli: ClassifierCLI) -> Result:
 
 
 def _compute_log_odds(model: Any, texts: "pd.Series[str]") -> np.ndarray:
-    """Of the second of two classes, up to a constant factor; of more classes, the result means nothing."""
+    """Log odds of the second of two classes, up to a factor; with more classes, the result means nothing."""
     if hasattr(model, "decision_function"):
         return model.decision_function(texts)
     probabilities = np.clip(model.predict_proba(texts), 1e-12, 1)
@@ -194,7 +196,7 @@ def describe_model(model: GPTClassifier, backbone: Any, weights: str) -> str:
         name = f"GPT-2 {size / 1e6:.0f}M"
     else:
         blocks = f"{config.n_layer} block{'s' if config.n_layer > 1 else ''}"
-        name = f"{config.model_type}, {blocks} x {config.n_embd} channels"
+        name = f"{config.model_type}, {blocks} of hidden size {config.n_embd}"
     parts = [name]
     if spec.family == "gpt" and not config.causal:
         parts.append("no causal mask")

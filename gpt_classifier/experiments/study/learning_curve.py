@@ -27,11 +27,11 @@ def read_curves(table: pd.DataFrame) -> list[Curve]:
 
 
 def complete_sizes(curve: Curve) -> Curve:
-    """The sizes with all their runs, the only ones that are drawn and judged: others lack seeds or folds."""
+    """The sizes with all their runs, the only ones that are drawn and compared: others lack seeds or folds."""
     return [line for line in curve if line.complete]
 
 
-def curve_name(curve: Curve) -> str:
+def name_curve(curve: Curve) -> str:
     """What was trained, as at the largest fraction that has a result, and the row's name."""
     title = _find_title(curve)
     return title if title == curve[0].row else f"{title} ({curve[0].row})"
@@ -58,12 +58,12 @@ def describe_curves(table: pd.DataFrame) -> list[str]:
         for curve in curves
         if complete_sizes(curve) and not curve[0].classical
     ]
-    sentences += _more_labels_sentences(between)
+    sentences += _write_more_labels_sentences(between)
     incomplete = [line for curve in curves for line in curve if not line.complete]
     if missing := [
         f"{line.row} at {100 * line.fraction:g} % of the training rows ({line.state})" for line in incomplete
     ]:
-        sentences.append(f"Incomplete, so neither drawn nor judged: {'; '.join(missing)}.")
+        sentences.append(f"Incomplete, so neither drawn nor compared: {'; '.join(missing)}.")
     if compared := [pair.line for pair in against + between]:
         texts = " or ".join(f"{n:,}" for n in sorted({line.texts for line in compared}))
         sentences.append(
@@ -123,7 +123,7 @@ def _compare_with_classical_sentence(name: str, pairs: Sequence[Comparison]) -> 
     return f"{claim}: {', '.join(details)}."
 
 
-def _more_labels_sentences(pairs: Sequence[Comparison]) -> list[str]:
+def _write_more_labels_sentences(pairs: Sequence[Comparison]) -> list[str]:
     more, unclear, less = (
         "More labels may help",
         "No evidence that more labels would help",

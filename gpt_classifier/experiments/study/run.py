@@ -11,7 +11,7 @@ from gpt_classifier.experiments.study.learning_curve import describe_curves, for
 from gpt_classifier.experiments.study.plan import Question, Row, Run, Study, check_fractions, read_rows
 from gpt_classifier.experiments.study.runner import Runner, collect_results
 from gpt_classifier.experiments.study.sentences import answer_questions
-from gpt_classifier.experiments.study.table import build_table, format_csv, format_markdown, largest_fraction
+from gpt_classifier.experiments.study.table import build_table, format_csv, format_markdown, keep_largest_fraction
 from gpt_classifier.files import whole_file
 from gpt_classifier.training.overrides import Settings
 
@@ -71,7 +71,7 @@ def write_table(folder: Path, printed: str = "markdown") -> None:
     rows, runs = [Row(**row) for row in plan["rows"]], [Run(**run) for run in plan["runs"]]
     questions = {key: Question(**value) for key, value in plan["questions"].items()}
     points = build_table(rows, collect_results(runs, folder), questions)
-    table = largest_fraction(points)
+    table = keep_largest_fraction(points)
     markdown, csv = format_markdown(table), format_csv(table)
     drawn = {"intervals": ("test accuracy", figures.forest_plot(table))}
     if sentences := answer_questions(table, questions):

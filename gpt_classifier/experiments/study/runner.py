@@ -49,7 +49,7 @@ class Runner:
         remaining = [run for run in runs if run.key not in done]
         if len(remaining) < len(runs):
             print(f"{len(runs) - len(remaining)} of {len(runs)} runs were done before", flush=True)
-        gpus = _gpus()
+        gpus = _list_gpus()
         free: SimpleQueue[str] = SimpleQueue()
         for gpu in gpus or [""]:
             free.put(gpu)
@@ -118,7 +118,7 @@ class Runner:
                 os.fsync(stream.fileno())
 
 
-def _gpus() -> list[str]:
+def _list_gpus() -> list[str]:
     import torch
 
     if not torch.cuda.is_available():

@@ -22,13 +22,13 @@ def answer_questions(table: pd.DataFrame, questions: Mapping[str, Question]) -> 
         for rival in rivals:
             answers = [line for line in compared if (line.question, line.against) == (key, rival.row)]
             if answers := [line for line in answers if not line.obstacle]:
-                claims = _claims(answers, rival)
+                claims = _write_claims(answers, rival)
                 sentences.append(f"{question.ask} {claims[0].upper()}{claims[1:]}")
     for line in compared:
         if line.obstacle:
             # Rows with equal descriptions differ in settings that the sentence would not name.
             rival = next(rival for rival in rivals if rival.row == line.against)
-            claim = "" if line.trained == rival.trained else f": {_claims([line], rival)} It"
+            claim = "" if line.trained == rival.trained else f": {_write_claims([line], rival)} It"
             asked = questions[line.question].ask
             sentences.append(f"Row {line.row}{claim} gives no answer to {asked!r}, because {line.obstacle}.")
     for rival in rivals:
@@ -42,7 +42,7 @@ def answer_questions(table: pd.DataFrame, questions: Mapping[str, Question]) -> 
     return sentences
 
 
-def _claims(answers: Sequence[Line], rival: Line) -> str:
+def _write_claims(answers: Sequence[Line], rival: Line) -> str:
     """Which of ``answers`` differ significantly from ``rival``, and which show no evidence either way."""
     claims, unclear = [], []
     for line in answers:

@@ -61,7 +61,7 @@ def build_table(rows: Sequence[Row], results: pd.DataFrame, questions: Mapping[s
     return pd.concat(tables, ignore_index=True)
 
 
-def largest_fraction(table: pd.DataFrame) -> pd.DataFrame:
+def keep_largest_fraction(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a study without a learning curve, or the last point of one."""
     return table[table["fraction"] == table["fraction"].max()]
 
@@ -119,7 +119,7 @@ def _summarize_results(by_seed: list[pd.DataFrame], complete: bool) -> dict[str,
     cells = {name: first[name] for name in ("trainable", "family", "trained", "settings")}
     cells |= {
         "training_texts": round(float(np.mean(results["train_texts"]))),
-        "test_f1_macro": float(np.mean([_macro_f1(folds) for folds in by_seed])),
+        "test_f1_macro": float(np.mean([_compute_macro_f1(folds) for folds in by_seed])),
         "weights": first["initial_weights"],
         "epochs": ", ".join(map(str, sorted(set(results["epochs"].astype(int))))),
         "seconds": float(np.mean(results["seconds"])),
@@ -137,7 +137,7 @@ def _summarize_results(by_seed: list[pd.DataFrame], complete: bool) -> dict[str,
     return NO_RESULT | cells
 
 
-def _macro_f1(folds: pd.DataFrame) -> float:
+def _compute_macro_f1(folds: pd.DataFrame) -> float:
     """Macro-F1 over the test texts of all ``folds``: the mean over the classes that occur or are predicted."""
     total: dict[str, np.ndarray] = {}
     for classes in folds["test_classes"]:
@@ -310,7 +310,7 @@ def format_markdown(table: pd.DataFrame) -> str:
         which = "" if len(smoke) == len(table) else f" of rows {', '.join(smoke)}"
         warning = "It shows that rows run; scores say nothing about the real models."
         parts.insert(0, f"**Smoke test{which}: tiny models, with the study's smoke settings. {warning}**\n")
-    if notes := _notes(table):
+    if notes := _format_notes(table):
         parts.append("".join(f"- {note}\n" for note in notes))
     return "\n".join(parts)
 
@@ -366,7 +366,7 @@ def _explain(table: pd.DataFrame) -> str:
         text.append(f"p: {tests} on the test texts, corrected for their number, {len(compared)} (Holm)")
     if rarer := sorted({*done["rarer"][done[list(RECALLS)].notna().any(axis=1)]}):
         text.append(
-            f"Recall at FPR: % of class {' or '.join(rarer)} found where at most this share of the other class "
+            f"Recall at FPR: % of class {' or '.join(rarer)} found where at most this fraction of the other class "
             "passes the threshold, which the interval takes as given"
         )
     if rarer := sorted({*done["rarer"][done["average_precision"].notna()]}):
@@ -377,7 +377,7 @@ def _explain(table: pd.DataFrame) -> str:
     return ". ".join(text) + "."
 
 
-def _notes(table: pd.DataFrame) -> list[str]:
+def _format_notes(table: pd.DataFrame) -> list[str]:
     """What the study says about its rows, and which of them ran with which settings of the command line."""
     given = pd.Series([" ".join(f"--{k} {_as_text(v)}" for k, v in each.items()) for each in table["given"]])
     names = table["row"].reset_index(drop=True)

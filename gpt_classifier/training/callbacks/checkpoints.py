@@ -46,7 +46,7 @@ def lie_in_the_run(callback: ModelCheckpoint, trainer: Trainer) -> None:
         callback.dirpath = str(run / "checkpoints")
 
 
-def before_first_step(trainer: Trainer) -> bool:
+def is_before_first_step(trainer: Trainer) -> bool:
     """Whether what a probe has solved is validated; Lightning's callbacks wait for the end of an epoch."""
     return trainer.state.fn == "fit" and trainer.global_step == 0 and not trainer.sanity_checking
 
@@ -79,7 +79,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        kept = before_first_step(trainer) and not getattr(trainer, "fast_dev_run", False)
+        kept = is_before_first_step(trainer) and not getattr(trainer, "fast_dev_run", False)
         if kept and self.monitor in trainer.callback_metrics:
             assert self.dirpath is not None, "set when fitting starts"
             path, score = str(Path(self.dirpath) / "best.ckpt"), trainer.callback_metrics[self.monitor]
@@ -135,7 +135,7 @@ class StopEarly(EarlyStopping):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if before_first_step(trainer):  # of the two hooks, one checks: that at the end of an epoch, or this one
+        if is_before_first_step(trainer):  # of the two hooks, one checks: that at the end of an epoch, or this one
             self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

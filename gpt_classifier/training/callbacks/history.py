@@ -83,7 +83,7 @@ class LearningCurves(Callback):
 
 
 def learning_curves(trainer: Trainer, run: Path | None) -> LearningCurves | None:
-    """Those of the fit of a run: of this trainer if it was this one, else of the run's last checkpoint."""
+    """The curves of the fit of a run, from this trainer if it ran that fit, else from the run's last checkpoint."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         if isinstance(callback, LearningCurves) and any(callback.curves.values()):

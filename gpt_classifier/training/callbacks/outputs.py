@@ -27,7 +27,7 @@ from gpt_classifier.training.callbacks.tensorboard import FINAL, log_settings, p
 from gpt_classifier.training.divergence import Diverged
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.monitor import is_better
-from gpt_classifier.training.runs import continuation, run_folder, text_data
+from gpt_classifier.training.runs import describe_continuation, run_folder, text_data
 
 OF_THE_LOG = ("events.out.tfevents.*", "hparams.yaml", "config.yaml", "config.*.yaml")  # files that a fit begins with
 
@@ -94,7 +94,7 @@ class FinishRun(Callback):
         probe = "" if model.probed is None or self.best_epoch else str(model.probed).removeprefix("probe: ")
         contents = replace(contents, card=model_card(contents, model.hparams, self.best_accuracy, summary, probe))
         if (decide := model.hparams["decide"]) is not None and data is not None and "val" in data.tables:
-            contents = _calibrated(contents, data.tables["val"], decide)
+            contents = _calibrate(contents, data.tables["val"], decide)
         model_folder.save_folder(folder, contents, contents.card)
         monitor = model.hparams["monitor"]
         epoch = f"epoch {self.best_epoch}" if self.best_epoch else "the probe"
@@ -108,7 +108,7 @@ class FinishRun(Callback):
             return
         if isinstance(exception, STOPS) and trainer.global_step > 0:
             self._write_model(run, trainer, classifier(pl_module))
-        if isinstance(exception, STOPS) and (told := continuation(trainer, run, "fit")) is not None:
+        if isinstance(exception, STOPS) and (told := describe_continuation(trainer, run, "fit")) is not None:
             rank_zero_info(told)
         elif isinstance(exception, Diverged) and (saved := sorted(run.glob("checkpoints/*.ckpt"))):
             rank_zero_info(f"kept, from before: {', '.join(map(str, saved))}")
@@ -133,12 +133,12 @@ class FinishRun(Callback):
         self.best_epoch = state_dict["best_epoch"]
 
 
-def _calibrated(contents: bundle.Bundle, rows: pd.DataFrame, decide: str | dict[str, Any]) -> bundle.Bundle:
+def _calibrate(contents: bundle.Bundle, rows: pd.DataFrame, decide: str | dict[str, Any]) -> bundle.Bundle:
     """The model with its decision; as it is where the rows do not support it, as a fit must not end without a model."""
     try:
         contents, lines = calibrated(contents, rows, decide)
     except InputError as error:
-        lines = [f"decide is not followed, and the answer is the most probable class: {error}"]
+        lines = [f"decide is not followed, and the prediction is the most probable class: {error}"]
     for line in lines:
         rank_zero_info(line)
     return contents

@@ -23,7 +23,7 @@ ROWS = 10_000  # maximum number of rows in memory
 
 
 class PredictionsFile(Callback):
-    """Writes one row for each row of the source: its number, kept columns, the answer, the class probabilities.
+    """Writes one row for each row of the source: its number, kept columns, the prediction, the class probabilities.
 
     The file is for programs: cells are as they are in the source, also those that a spreadsheet would run as formulas.
 
@@ -50,14 +50,14 @@ class PredictionsFile(Callback):
         writable_folder(self.path.parent)
         if self.path.is_dir():
             raise InputError(f"{self.path} is a folder: name a file for the predictions")
-        ours = {"row", "predicted", *_probabilities(names)}
+        ours = {"row", "predicted", *_name_probabilities(names)}
         if taken := [name for name in self.keep if name in ours]:
             raise InputError(f"keep has {', '.join(taken)}, which predictions have themselves: leave it out")
         if self.keep:  # raises InputError for a missing column
             next(self.columns(self.keep))
 
     def write(self, rows: Iterator[list[str]], names: Sequence[str]) -> None:
-        """Writes the whole file. A row is its number, the answer and the probabilities; the numbers increase."""
+        """Writes the whole file. A row is its number, the prediction and the probabilities; the numbers increase."""
         with whole_file(self.path) as path:
             count = WRITERS[self.path.suffix.lower()](path, self._frames(rows, names))
         rank_zero_info(f"{count:,} predictions: {self.path}")
@@ -77,9 +77,9 @@ class PredictionsFile(Callback):
     ) -> None:
         model = classifier(pl_module)
         rows, probabilities = (tensor.cpu() for tensor in outputs)
-        answers = model.decision.words(probabilities.numpy(), class_names(model))
-        rows_of_batch = zip(rows.tolist(), answers, probabilities.tolist(), strict=True)
-        self.stream.writelines(csv_lines(line(row, answer, values) for row, answer, values in rows_of_batch))
+        predicted = model.decision.words(probabilities.numpy(), class_names(model))
+        rows_of_batch = zip(rows.tolist(), predicted, probabilities.tolist(), strict=True)
+        self.stream.writelines(csv_lines(line(row, prediction, values) for row, prediction, values in rows_of_batch))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stream.close()
@@ -102,7 +102,7 @@ class PredictionsFile(Callback):
                 parts.append(kept(parts[0]["row"]))
             parts.append(pd.DataFrame({"predicted": [row[1] for row in chunk]}, dtype=object))
             values = [[float(value) for value in row[2:]] for row in chunk]
-            yield pd.concat([*parts, pd.DataFrame(values, columns=_probabilities(names))], axis=1)
+            yield pd.concat([*parts, pd.DataFrame(values, columns=_name_probabilities(names))], axis=1)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "predict")
@@ -113,12 +113,12 @@ class PredictionsFile(Callback):
             self._part(trainer.global_rank).unlink(missing_ok=True)
 
 
-def line(row: int, answer: str, probabilities: Sequence[float]) -> list[str]:
+def line(row: int, prediction: str, probabilities: Sequence[float]) -> list[str]:
     """What the file says of a row."""
-    return [str(row), answer, *(f"{value:.6f}" for value in probabilities)]
+    return [str(row), prediction, *(f"{value:.6f}" for value in probabilities)]
 
 
-def _probabilities(names: Sequence[str]) -> list[str]:
+def _name_probabilities(names: Sequence[str]) -> list[str]:
     return [f"probability_{name}" for name in names]
 
 

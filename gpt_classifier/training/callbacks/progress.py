@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.data.pace import Pace
 from gpt_classifier.statistics.intervals import wilson
-from gpt_classifier.training.callbacks.checkpoints import before_first_step
+from gpt_classifier.training.callbacks.checkpoints import is_before_first_step
 from gpt_classifier.training.callbacks.classifier import classifier
 from gpt_classifier.training.divergence import ReadsLoss
 from gpt_classifier.training.module import GPTClassifier
@@ -94,7 +94,7 @@ class EpochLines(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model = classifier(pl_module)
         self.val_accuracy = accuracy(model)
-        if before_first_step(trainer):
+        if is_before_first_step(trainer):
             rank_zero_info(f"epoch 0: the probe, {self._validation(trainer)}")
         if trainer.state.fn == "validate":
             rank_zero_info(f"val accuracy {self.val_accuracy} of {len(model.epoch_outputs['val'])} texts")

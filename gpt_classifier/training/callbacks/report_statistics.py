@@ -66,10 +66,10 @@ def add_row_statistics(
     lengths = encoded.lengths[order[positions]]
     return replace(
         results,
-        leaks=_leaks(model, outputs, texts),
-        errors=_errors(outputs, class_names(model), texts, trained),
+        leaks=_count_leaks(model, outputs, texts),
+        errors=_find_errors(outputs, class_names(model), texts, trained),
         lengths=group_by_length(right, lengths),
-        truncation=_truncation(model, encoded.text_encoder, outputs, texts, lengths),
+        truncation=_measure_truncation(model, encoded.text_encoder, outputs, texts, lengths),
         scripts=group_by_script(right, texts),
     )
 
@@ -98,21 +98,21 @@ def describe_run(
         pooling=model.model.pooling,
         parameters=sum(parameter.numel() for parameter in model.model.parameters()),
     )
-    configuration = _configuration(run, model)
+    configuration = _read_configuration(run, model)
     versions = {"torch": str(torch.__version__), "lightning": L.__version__}
     return TestedRun(
         network=network,
-        training=_training(model, configuration.get("seed_everything"), trained),
+        training=_collect_training(model, configuration.get("seed_everything"), trained),
         configuration=configuration,
         versions={"gpt_classifier": __version__, **versions, "python": platform.python_version()},
-        machine=_machine(),
+        machine=_describe_machine(),
         learning_curves=None if curves is None else curves.curves,
-        calibration=_calibration(model, outputs),
+        calibration=_measure_calibration(model, outputs),
         probe=read_probe(run),
     )
 
 
-def _training(model: GPTClassifier, seed: int | None, trained: TextDataModule | None) -> Training:
+def _collect_training(model: GPTClassifier, seed: int | None, trained: TextDataModule | None) -> Training:
     training = Training(seed=seed)
     if model.trained_on is not None:
         fingerprint = blake2b(model.trained_on.numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
@@ -127,7 +127,7 @@ def _training(model: GPTClassifier, seed: int | None, trained: TextDataModule | 
     return training
 
 
-def _configuration(run: Path, model: GPTClassifier) -> dict[str, Any]:
+def _read_configuration(run: Path, model: GPTClassifier) -> dict[str, Any]:
     """The settings of the fit: the newest configuration of the run, or else what the model itself knows."""
     files = sorted(run.glob("config*.yaml"), key=lambda path: (path.name != "config.yaml", path.name))
     if files:
@@ -135,8 +135,8 @@ def _configuration(run: Path, model: GPTClassifier) -> dict[str, Any]:
     return {"data": dict(model.data_settings), "model": dict(model.hparams)}
 
 
-def _machine() -> Machine:
-    """Of the test; without the name of the computer."""
+def _describe_machine() -> Machine:
+    """Describes the machine of the test, without the name of the computer."""
     names = [platform.processor() or platform.machine()]
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -148,7 +148,7 @@ def _machine() -> Machine:
 # ---------------------------------------------------------------- the rows
 
 
-def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> Calibration:
+def _measure_calibration(model: GPTClassifier, outputs: EpochOutputs) -> Calibration:
     decision, labels = model.decision, outputs.labels.numpy()
     before = measure_reliability(outputs.probabilities.numpy(), labels)
     if decision.temperature == 1 and not decision.log_priors:
@@ -157,7 +157,7 @@ def _calibration(model: GPTClassifier, outputs: EpochOutputs) -> Calibration:
     return Calibration(before=before, after=after, temperature=decision.temperature)
 
 
-def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Leaks | None:
+def _count_leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Leaks | None:
     """Scores without the rows that were trained on, or whose near-duplicates were."""
     if model.trained_on is None:
         return None
@@ -169,18 +169,18 @@ def _leaks(model: GPTClassifier, outputs: EpochOutputs, texts: list[str]) -> Lea
     return Leaks(seen=seen, unseen=unseen)
 
 
-def _truncation(
-    model: GPTClassifier, encoder: TextEncoder, outputs: EpochOutputs, texts: list[str], lengths: np.ndarray
+def _measure_truncation(
+    model: GPTClassifier, text_encoder: TextEncoder, outputs: EpochOutputs, texts: list[str], lengths: np.ndarray
 ) -> Truncation:
     """Error rates of texts longer than ``max_length``, and of the others."""
     right = outputs.correct.numpy()
     longer = np.array(
-        [n >= encoder.max_length and encoder.encode(text)[1] for n, text in zip(lengths, texts, strict=True)]
+        [n >= text_encoder.max_length and text_encoder.encode(text)[1] for n, text in zip(lengths, texts, strict=True)]
     )
     return Truncation(
-        max_length=encoder.max_length,
-        kept=encoder.truncation,
-        windows=asdict(encoder.windows) if encoder.windows else None,
+        max_length=text_encoder.max_length,
+        kept=text_encoder.truncation,
+        windows=asdict(text_encoder.windows) if text_encoder.windows else None,
         longer=count_errors(right[longer]),
         whole=count_errors(right[~longer]),
         otherwise=_read_otherwise(model, outputs, texts, longer) if longer.any() else None,
@@ -192,13 +192,13 @@ def _read_otherwise(model: GPTClassifier, outputs: EpochOutputs, texts: list[str
 
     Truncated ones are read in windows that overlap by half, windowed ones are truncated; nothing is trained again.
     """
-    encoder = model.text_encoder
-    assert encoder is not None, "the texts were encoded"
+    text_encoder = model.text_encoder
+    assert text_encoder is not None, "the texts were encoded"
     rows = np.flatnonzero(longer)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_LONGER)).round().astype(int))]
-    windows = None if encoder.windows else WindowsConfig(stride=max(1, encoder.max_length // 2))
+    windows = None if text_encoder.windows else WindowsConfig(stride=max(1, text_encoder.max_length // 2))
     classifier = TextClassifier(model.bundle(), model.device)
-    classifier.text_encoder = copy(encoder)
+    classifier.text_encoder = copy(text_encoder)
     classifier.text_encoder.windows = windows
     before = outputs[rows]
     logits = torch.from_numpy(classifier.logits([texts[row] for row in rows]))
@@ -211,7 +211,7 @@ def _read_otherwise(model: GPTClassifier, outputs: EpochOutputs, texts: list[str
     )
 
 
-def _errors(
+def _find_errors(
     outputs: EpochOutputs, names: list[str], texts: list[str], trained: TextDataModule | None
 ) -> list[WrongText]:
     """The most confident errors, each with the training text that may explain it."""

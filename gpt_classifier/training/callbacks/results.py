@@ -34,7 +34,7 @@ from gpt_classifier.settings import flat
 from gpt_classifier.training.callbacks.classifier import class_names, classifier
 from gpt_classifier.training.callbacks.history import learning_curves
 from gpt_classifier.training.callbacks.report_statistics import add_row_statistics, describe_run
-from gpt_classifier.training.callbacks.tensorboard import FINAL, evaluated_texts
+from gpt_classifier.training.callbacks.tensorboard import FINAL, find_evaluated_texts
 from gpt_classifier.training.callbacks.training_rows import BATCH_SETTINGS, compare_with_baselines, read_training_data
 from gpt_classifier.training.module import GPTClassifier
 from gpt_classifier.training.runs import run_folder, text_data
@@ -48,7 +48,7 @@ class ReportTest(Callback):
     go into the model's card and into TensorBoard's hparams tab.
 
     Args:
-        baselines: Which trivial models are trained on the same rows, for comparison: those of at most so many
+        baselines: Which baselines are trained on the same rows, for comparison: those of at most so many
             estimated seconds; None for none.
         report: Whether ``report.html`` and ``report.md`` are written too, and measured what only they say.
     """
@@ -67,7 +67,7 @@ class ReportTest(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model, run, data = classifier(pl_module), run_folder(trainer), text_data(trainer)
         outputs = model.epoch_outputs["test"]
-        texts = evaluated_texts(trainer, "test", outputs.rows)
+        texts = find_evaluated_texts(trainer, "test", outputs.rows)
         trained: TextDataModule | InputError = InputError("they were not asked for")
         if self.baselines is not None or self.report:
             trained = read_training_data(data, model)
@@ -90,7 +90,7 @@ class ReportTest(Callback):
         with whole_file(scores_file) as path:
             text = json.dumps(to_json(results), indent=2, ensure_ascii=False, allow_nan=False, default=str)
             path.write_text(text + "\n", encoding="utf-8")
-        writers.write(predictions, _predictions(outputs, class_names(model)))
+        writers.write(predictions, _list_predictions(outputs, class_names(model)))
         rank_zero_info(f"scores: {scores_file}, predictions: {predictions}")
         if isinstance(results, NotFinite):
             return
@@ -174,10 +174,10 @@ def _other_weights(folder: Path, model: GPTClassifier) -> str:
     return "" if same else f"-step-{model.trained_steps()}"
 
 
-def _predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[object]]:
+def _list_predictions(outputs: EpochOutputs, names: list[str]) -> Iterator[list[object]]:
     """The names of the columns, and the row of each text."""
     yield ["row", "label", "predicted", *(f"probability_{name}" for name in names)]
     true, predicted = (join_labels(which.numpy(), names) for which in (outputs.truth, outputs.predicted))
     columns = (outputs.rows.tolist(), true, predicted, outputs.probabilities.tolist())
-    for row, label, answer, values in zip(*columns, strict=True):
-        yield [row, label, answer, *(f"{value:.6f}" for value in values)]
+    for row, label, prediction, values in zip(*columns, strict=True):
+        yield [row, label, prediction, *(f"{value:.6f}" for value in values)]

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from gpt_classifier.training.callbacks.checkpoints import LastCheckpoint
 
-AGREE_EVERY = 10  # batches, at least, after which several processes ask each other: asking waits for the device
+AGREE_EVERY = 10  # minimum number of batches after which several processes ask each other: asking waits for the device
 
 
 class Interrupted(SystemExit):

@@ -42,7 +42,7 @@ class TensorBoardFigures(Callback):
             figures["confusion matrix"] = plots.draw_confusion_matrix
         for name, draw in figures.items():
             writer.add_figure(f"{stage}/{name}", draw(outputs, names), step)
-        if (texts := evaluated_texts(trainer, stage, outputs.rows)) is not None:
+        if (texts := find_evaluated_texts(trainer, stage, outputs.rows)) is not None:
             positions = most_confident_errors(outputs, most=20)
             errors = outputs[positions]
             true, predicted = (join_labels(which.numpy(), names) for which in (errors.truth, errors.predicted))
@@ -54,7 +54,7 @@ class TensorBoardFigures(Callback):
         writer.flush()
 
 
-def evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | None:
+def find_evaluated_texts(trainer: Trainer, stage: str, rows: Tensor) -> list[str] | None:
     """The texts of these rows of a split, or None if the data module does not have them."""
     data = text_data(trainer)
     if data is None or stage not in data.tables:

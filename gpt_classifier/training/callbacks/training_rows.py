@@ -44,7 +44,7 @@ def compare_with_baselines(
     Args:
         data: With the model's training rows, or why there are none.
         model: The network.
-        outputs: Of the network, for the test rows.
+        outputs: Outputs of the network for the test rows.
         texts: (N,) of these rows, if known.
         clusters: (N,) which of them are near-duplicates of each other.
         limit: See :func:`~gpt_classifier.evaluation.baselines.train_baselines`.
