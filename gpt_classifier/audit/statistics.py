@@ -207,7 +207,7 @@ class Statistics:
             return {}, ""
         from sklearn.tree import DecisionTreeClassifier
 
-        labels = rows["label"].astype(str)  # several labels count as one class
+        labels = rows["label"].astype(str)  # the labels of a multi-label text count as one class
         accuracies = {"nothing": float((labels[test] == labels[train].mode()[0]).mean())}
         features = np.stack([rows["text"].str.len(), rows["text"].str.count(r"\d")], axis=1)
         for name, number in {"length": 1, "length and digits": 2}.items():

@@ -34,7 +34,7 @@ def choose_training_rows(
 def compute_class_weights(train: pd.DataFrame, names: Sequence[str]) -> Tensor:
     """(K,) the weight of each class in the loss: 1 / its frequency, on average 1 over training rows.
 
-    Where a text may have several labels, that of its texts beside those without it, as of
+    For multi-label data it is the weight of the texts with a label relative to those without it, ``pos_weight`` of
     ``torch.nn.BCEWithLogitsLoss``. Raises ``InputError`` for a class without rows, and for a label that all texts have.
     """
     counts = count_classes(train, names)

@@ -38,7 +38,7 @@ IMDB_URLS = (
     "https://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 )
 SPLITS = {"train": "train", "val": "val", "validation": "val", "dev": "val", "test": "test"}  # values of a split column
-LISTS, COLUMNS = "lists", "columns"  # how several labels are written, unless with a separator in one column
+LISTS, COLUMNS = "lists", "columns"  # how multi-label data are written, unless with a separator in one column
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 HINT = "Name yours with --data.text_column and --data.label_column"
 NO_DOWNLOAD = "use `--data.source sample` or a file of your own, which need no download"
@@ -183,7 +183,7 @@ def read_chunks(
 ) -> Iterator[pd.DataFrame]:
     """Reads a source in tables of at most ``rows`` rows, so that files of any size can be read.
 
-    Row numbers continue across files. Names of labels that are numbers depend on the rows of a table; see :func:`load`.
+    Row numbers continue across files. Class names that are numbers depend on the rows of a table; see :func:`load`.
     """
     check_files(source)
     count = 0

@@ -107,7 +107,7 @@ def is_multi_label(labels: pd.Series) -> bool:
 
 
 def encode_labels(labels: pd.Series, class_names: Sequence[str]) -> Tensor:
-    """Class numbers (N,); where a text may have several labels, 1.0 for each that it has and else 0.0, (N, K)."""
+    """Class numbers (N,); for multi-label data (N, K), 1.0 for each label that a text has and else 0.0."""
     numbers = {name: number for number, name in enumerate(class_names)}
     if not is_multi_label(labels):
         return torch.tensor(labels.map(numbers).to_numpy(np.int64))

@@ -169,7 +169,7 @@ def check_sources(sources: Sources, split: Split, splitting: SplittingConfig) ->
     if sources.columns.multi_label == "":
         raise InputError("multi_label is empty, expected what stands between labels, such as |, lists or columns")
     if sources.columns.multi_label is not None and named:
-        raise InputError(f"the texts of {sources.train} have one label each: leave out multi_label")
+        raise InputError(f"{sources.train} is a single-label data set: leave out multi_label")
     if not sources.columns.text:
         raise InputError("text_column is an empty list, expected the name of at least one column")
     if split in OF_THE_BOOK and sources.train != "sms_spam":

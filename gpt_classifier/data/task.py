@@ -15,7 +15,7 @@ UNLABELLED = -1  # stands for the label of a text that has none, for each of its
 class Task(Enum):
     """For single-label data the most probable class is predicted, for multi-label data each label with p >= 0.5.
 
-    A text is correct where all its labels are: the accuracy of several is what is called subset accuracy.
+    A text is correct where all its labels are: for multi-label data this accuracy is the subset accuracy.
     """
 
     SINGLE_LABEL = "single-label"
@@ -40,7 +40,7 @@ class Task(Enum):
         """The mean over texts of weight times cross entropy; ``sample_weights`` (N,) are further factors, of the texts.
 
         Divided by the number of texts and not by the sum of their weights, so that the gradient of a batch is the mean
-        of its texts' gradients however they are divided into smaller batches. Of labels (N, K) it is the mean over
+        of its texts' gradients however they are divided into smaller batches. For labels (N, K) it is the mean over
         texts and labels of binary cross entropy, as in ``torch.nn.BCEWithLogitsLoss``; weights are those of texts with
         the label. The loss of a text without label is 0.
         """
@@ -77,7 +77,7 @@ class Task(Enum):
         return logits.argmax(-1) == labels
 
     def confidence(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N,), the probability of the predicted class; of several labels that of the most confident wrong decision."""
+        """(N,) probability of the predicted class; for multi-label data that of the most confident wrong decision."""
         if self.multi_label:
             wrong = self.predicted(logits) != labels.bool()
             return logits.abs().sigmoid().where(wrong, 0).max(-1).values

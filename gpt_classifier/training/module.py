@@ -294,11 +294,11 @@ class GPTClassifier(StoredModule):
         outputs = self.predictions.end_epoch(stage, self.task)
         if stage != "train":
             self.epoch_outputs[stage] = outputs  # the callbacks' hooks at the end of the epoch come after this one
-        of_tokens = {} if self.language_model is None else self.language_model.end_epoch(stage)
+        token_scores = {} if self.language_model is None else self.language_model.end_epoch(stage)
         check_logits(outputs.logits, stage, outputs.rows, fits=self.trainer.state.fn == "fit")
         if self.trainer.sanity_checking:
             return
-        scores = compute_logged_scores(outputs, stage, self.class_names or [], self.class_weights, of_tokens)
+        scores = compute_logged_scores(outputs, stage, self.class_names or [], self.class_weights, token_scores)
         if not self.trainer.training and self.trainer.state.fn != "fit":
             scores["step"] = float(self.trained_steps())  # for TensorBoard, as the trainer's own count is 0
         # Computed from all processes' predictions, so every process logs the same value: sync_dist=True, which

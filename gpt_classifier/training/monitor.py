@@ -29,13 +29,13 @@ def mode(monitor: str) -> str:
     return "min" if score.endswith("loss") and not score.startswith(CLASS_SCORES) else "max"
 
 
-def is_better(monitor: str, value: float, best: float | None, of_probe: float | None = None) -> bool:
+def is_better(monitor: str, value: float, best: float | None, probe_score: float | None = None) -> bool:
     """Whether a validation becomes the best one: the first always does, a later one if it is not worse and not NaN.
 
     Of equal scores, the later one is better: a model that still predicts only the largest class has the same score for
     several epochs. But none is better than that of a probe which it only equals.
     """
-    if value == best == of_probe:
+    if value == best == probe_score:
         return False
     if best is None or math.isnan(value) or math.isnan(best):
         return best is None or not math.isnan(value)
@@ -78,7 +78,11 @@ class StagePredictions(nn.Module):
 
 
 def compute_logged_scores(
-    outputs: EpochOutputs, stage: str, names: Sequence[str], class_weights: Tensor | None, of_tokens: dict[str, float]
+    outputs: EpochOutputs,
+    stage: str,
+    names: Sequence[str],
+    class_weights: Tensor | None,
+    token_scores: dict[str, float],
 ) -> dict[str, float]:
     """The loss and the scores of an epoch, by the names that they are logged under.
 
@@ -87,11 +91,11 @@ def compute_logged_scores(
         stage: ``train``, ``val`` or ``test``.
         names: (K,) of the classes.
         class_weights: (K,) of the loss.
-        of_tokens: Scores of next tokens, where these are predicted too.
+        token_scores: Scores of next tokens, where these are predicted too.
     """
     weights = None if class_weights is None else class_weights.cpu()
     scores = {"loss": float(outputs.task.loss(outputs.logits, outputs.labels, weights))}
-    scores |= classification_scores(outputs, names) | of_tokens
+    scores |= classification_scores(outputs, names) | token_scores
     # train/loss is the loss of a step, so the loss of a training epoch has another name.
     others = {"loss": "train/epoch_loss", "lm_loss": "train/epoch_lm_loss"} if stage == "train" else {}
     return {others.get(name, f"{stage}/{name}"): value for name, value in scores.items()}

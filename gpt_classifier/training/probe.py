@@ -1,10 +1,10 @@
 """Solves a linear head on a frozen network: which blocks, which pooling and how strong a penalty.
 
 A text's pooled states behind each block are computed once. Behind each, the head is the minimum of the penalised loss
-(multinomial, or logistic for each of several labels), which scikit-learn finds; the best on rows that it was not solved
-on is kept (G. Alain and Y. Bengio, "Understanding intermediate layers using linear classifier probes", 2016,
-arXiv:1610.01644). It may be the whole training, or where fine-tuning begins (A. Kumar et al., "Fine-Tuning can Distort
-Pretrained Features and Underperform Out-of-Distribution", 2022, arXiv:2202.10054).
+(multinomial, or logistic for each label of multi-label data), which scikit-learn finds; the best on rows that it was
+not solved on is kept (G. Alain and Y. Bengio, "Understanding intermediate layers using linear classifier probes",
+2016, arXiv:1610.01644). It may be the whole training, or where fine-tuning begins (A. Kumar et al., "Fine-Tuning can
+Distort Pretrained Features and Underperform Out-of-Distribution", 2022, arXiv:2202.10054).
 
 Shapes: N rows, K classes, C hidden size, L blocks, P poolings.
 """
@@ -147,7 +147,7 @@ class Solver:
         tolerance: float,
         rows: np.ndarray | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The weights (C,) and bias () of one of several labels."""
+        """The weights (C,) and bias () of one label of multi-label data."""
         positive = float(labels.sum())
         if positive in (0, len(labels)):  # the odds of one row more of either kind
             odds = torch.tensor((positive + 0.5) / (len(labels) - positive + 0.5)).log()
