@@ -60,7 +60,7 @@ def model_card(
         how = "{trainable}, learning rate {learning_rate:g}, {optimizer[name]}".format_map(training)
         if (teacher := training.get("teacher")) is not None:
             weight = "weight {weight:g}, temperature {temperature:g}".format_map(teacher)
-            how += f", with the answers of the teacher {escaped(Path(teacher['folder']).name)} ({weight})"
+            how += f", with the predictions of the teacher {escaped(Path(teacher['folder']).name)} ({weight})"
         weights, backbone = training["weights"] or "those of an earlier model", training.get("backbone")
         if weights == "pretrained" and isinstance(backbone, str):
             weights = f"those of {escaped(Path(backbone).name)}"

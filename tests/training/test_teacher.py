@@ -200,7 +200,7 @@ def test_a_checkpoint_needs_no_teacher_and_says_who_it_was(teacher, tiny_model, 
     assert again.hparams["teacher"] == {"folder": teacher, "weight": 0.25, "temperature": 2.0}
     again.to_text_classifier("cpu").save(tmp_path / "student")
     card = (tmp_path / "student" / "README.md").read_text(encoding="utf-8")
-    assert "with the answers of the teacher teacher (weight 0.25, temperature 2)" in card
+    assert "with the predictions of the teacher teacher (weight 0.25, temperature 2)" in card
 
 
 # ---------------------------------------------------------------- refusals
