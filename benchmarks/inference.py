@@ -57,12 +57,12 @@ def measure(runner: Runner) -> None:
     results = runner.run_in_turn({(system,): job(system) for system in folders})
     say(f"\nClassifying {len(texts):,} messages of {o.source} with {o.model or o.gpt}, {o.precision}\n")
     _print_speeds(results)
-    answers_of = {NAMES[system]: results[system,][0]["answers"] for system in systems if system != "pipeline"}
+    by_system = {NAMES[system]: results[system,][0]["predictions"] for system in systems if system != "pipeline"}
     if "int8" in systems:
-        _print_shifts(*answers_of.values())
+        _print_shifts(*by_system.values())
     if o.model:
-        for name, answers in answers_of.items():
-            correct = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
+        for name, predictions in by_system.items():
+            correct = sum(a["label"] == label for a, label in zip(predictions, labels, strict=True))
             say(f"accuracy of all these messages, {name}: {wilson(correct, len(labels))}")
 
 
@@ -86,7 +86,7 @@ class Inference(Job):
         with computing(self.device, self.precision):
             predict(texts[:64])
             began = now(self.device)
-            answers = predict(texts)
+            predictions = predict(texts)
             seconds = now(self.device) - began
             latencies = []
             for text in texts[:100]:
@@ -98,7 +98,7 @@ class Inference(Job):
             "messages_per_second": len(texts) / seconds,
             "latency_seconds": statistics.median(latencies),
             "note": note,
-            "answers": [] if self.system in ("pipeline", *EXPORTED) else [answer._asdict() for answer in answers],
+            "predictions": [] if self.system in ("pipeline", *EXPORTED) else [each._asdict() for each in predictions],
         }
 
 

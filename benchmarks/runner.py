@@ -94,7 +94,7 @@ class Runner:
 
     def keep(self, result: Result) -> None:
         """Adds a result to the file ``--output``, which is complete even if the benchmark is stopped."""
-        self.results.append({name: value for name, value in result.items() if name != "answers"})
+        self.results.append({name: value for name, value in result.items() if name != "predictions"})
         with whole_file(self.options.output) as path:
             report = {"machine": machine(self.device), "options": vars(self.options), "results": self.results}
             path.write_text(json.dumps(report, indent=1), encoding="utf-8")

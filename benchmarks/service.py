@@ -1,4 +1,4 @@
-"""The part ``service``: answers per second and latencies of the service under load, with and without batches."""
+"""The part ``service``: predictions per second and latencies of the service under load, with and without batches."""
 
 import http.client
 import json
@@ -36,7 +36,7 @@ def measure(runner: Runner) -> None:
     }
     results = runner.run_in_turn(jobs)
     say(f"\nServing {o.model or o.gpt} to clients that send one message of {o.source} after the other\n")
-    say("| system | clients | answers/s | p50, ms | p99, ms |\n|---|---|---|---|---|")
+    say("| system | clients | predictions/s | p50, ms | p99, ms |\n|---|---|---|---|---|")
     for clients in o.clients:
         for (system,), runs in results.items():
             rate, p50, p99 = (median(runs, f"{name} {clients}") for name in ("answers_per_second", "p50", "p99"))
@@ -97,7 +97,7 @@ def healthy(port: int) -> bool:
 
 
 def asked(port: int, texts: list[str], clients: int, duration: float) -> list[float]:
-    """The seconds that each answer took, of clients that ask at once, each as soon as it has its last answer."""
+    """The seconds that each response took, of clients that ask at once, each as soon as it has its last response."""
     end = time.monotonic() + duration
     with ThreadPoolExecutor(clients) as pool:
         shifted = (texts[number % len(texts) :] + texts[: number % len(texts)] for number in range(clients))
@@ -110,9 +110,9 @@ def _client(port: int, end: float, texts: list[str]) -> list[float]:
         began = time.perf_counter()
         connection.request("POST", "/predict", json.dumps({"texts": [text]}), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        answer = response.read()
+        content = response.read()
         if response.status != 200:
-            raise InputError(f"a request failed with status {response.status}: {answer.decode()[:200]}")
+            raise InputError(f"a request failed with status {response.status}: {content.decode()[:200]}")
         latencies.append(time.perf_counter() - began)
         if time.monotonic() > end:
             break

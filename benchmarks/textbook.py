@@ -14,9 +14,9 @@ from gpt_classifier.models.gpt import GPT, GPTConfig
 
 
 class Norm(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.weight, self.bias = nn.Parameter(torch.ones(hidden_size)), nn.Parameter(torch.zeros(hidden_size))
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Every configuration that we ship builds its model, data and trainer, without network."""
+"""Every built-in configuration builds its model, data and trainer, without network."""
 
 from pathlib import Path
 

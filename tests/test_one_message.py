@@ -41,7 +41,7 @@ def test_one_message_from_row_to_label(tmp_path, trained):
     assert batch.inputs[1].tolist() == [*b"WIN", *[text_encoder.padding_id] * 9]
     assert batch.lengths.tolist() == [12, 3]
 
-    # Hidden states: model/gpt.py. C = 32 channels.
+    # Hidden states: model/gpt.py. C = 32.
     gpt = GPT(GPTConfig(vocab_size=text_encoder.vocab_size, context_length=16, n_embd=32, n_layer=2, n_head=4))
     embedded = gpt.embed(batch.inputs)
     hidden = gpt.finish(gpt.run_blocks(embedded))

@@ -1,4 +1,4 @@
-"""What `make quickstart` promises: right answers, no baseline that is certainly better, and the lines in the README."""
+"""What `make quickstart` promises: correct predictions, no significantly better baseline, the lines in the README."""
 
 import json
 import os
@@ -41,10 +41,10 @@ def classified(folder: Path, model: list[str]) -> dict[str, tuple[str, float]]:
     return {each["text"]: (each["label"], each["probability"]) for each in map(json.loads, lines)}
 
 
-def check_answers(answers: dict[str, tuple[str, float]], printed: list[str]) -> None:
+def check_predictions(predictions: dict[str, tuple[str, float]], printed: list[str]) -> None:
     """All are right, those that a reader sees with a probability above 0.9."""
-    assert {text: label for text, (label, _) in answers.items()} == EXPECTED
-    assert min(answers[text][1] for text in printed) > 0.9, answers
+    assert {text: label for text, (label, _) in predictions.items()} == EXPECTED
+    assert min(predictions[text][1] for text in printed) > 0.9, predictions
 
 
 def test_its_messages_are_those_that_are_checked():
@@ -53,8 +53,8 @@ def test_its_messages_are_those_that_are_checked():
     assert set(said) == set(EXPECTED)
 
 
-def test_the_shipped_model_answers_them_right(tmp_path):
-    check_answers(classified(tmp_path, []), list(EXPECTED))
+def test_the_built_in_model_classifies_them_correctly(tmp_path):
+    check_predictions(classified(tmp_path, []), list(EXPECTED))
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_the_shipped_model_answers_them_right(tmp_path):
 def test_any_seed_and_number_of_threads_gives_what_is_promised(seed, threads, tmp_path):
     run(tmp_path, [*WORDS[1], f"--seed_everything={seed}"], threads)
     run(tmp_path, ["test", "checkpoints/quickstart"], threads)
-    check_answers(classified(tmp_path, ["checkpoints/quickstart"]), WORDS[-1][3:])
+    check_predictions(classified(tmp_path, ["checkpoints/quickstart"]), WORDS[-1][3:])
     scores = json.loads((tmp_path / "checkpoints/quickstart/version_0/scores.json").read_text())
     compared = scores["baselines"]
     assert not (compared["told_apart"] and compared["difference"] < 0), compared["verdict"]

@@ -19,7 +19,7 @@ from gpt_classifier.data.duplicates import near_duplicate_key
 from gpt_classifier.data.readers import expand_paths, find_format, read_columns
 from gpt_classifier.data.splits import OF_THE_BOOK, Splits, linked_rows
 from gpt_classifier.errors import InputError, did_you_mean
-from gpt_classifier.evaluation.label_quality import cross_fitted_probabilities, suspicions
+from gpt_classifier.evaluation.label_quality import cross_fitted_probabilities, suggest_labels
 from gpt_classifier.settings import flat
 
 DROP = "drop"  # the new label of a row to leave out, unless a class has this name
@@ -33,7 +33,7 @@ def export_review(data: TextDataModule, path: Path) -> None:
     labels = pd.Index(names).get_indexer(train["label"])
     texts = train["text"].tolist()
     probabilities = cross_fitted_probabilities(texts, labels, linked_rows(train).to_numpy(), len(names))
-    suggested, suspicion = suspicions(probabilities, labels)
+    suggested, suspicion = suggest_labels(probabilities, labels)
     lines = pd.DataFrame(
         {
             "row": train["row"].tolist(),

@@ -7,17 +7,17 @@ from gpt_classifier.errors import CommandParser, InputError
 USAGE = "gpt-classifier calibrate MODEL [options] [--data.KEY VALUE ...]"
 DESCRIPTION = (
     "Fits how a trained model decides, on the validation rows of its data: the temperature of its probabilities, and "
-    "the rule by which they become an answer. Both are written into the model folder, and followed by classify, "
+    "the rule by which they become predictions. Both are written into the model folder, and followed by classify, "
     "predict and TextClassifier. Nothing is trained; each call replaces the last one."
 )
 RULES = (
     "argmax, '{max_fpr: 0.01}', '{min_recall: 0.99}', '{min_precision: 0.9}', '{min_precision: 0.9, of: each}', "
-    "'{thresholds: {spam: 0.9, ham: 0.6}}', '{coverage: 0.95}', '{costs: ...}'; where a text may have several "
-    "labels max_f1, or one of these rates of each label"
+    "'{thresholds: {spam: 0.9, ham: 0.6}}', '{coverage: 0.95}', '{costs: ...}'; for a multi-label "
+    "model max_f1, or one of these rates of each label"
 )
 PREVALENCE = (
-    "share of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by default "
-    "that of the validation rows"
+    "prevalence of each class where the model will be used, as {spam: 0.13, ham: 0.87}; after balanced training by "
+    "default that of the validation rows"
 )
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     parser = CommandParser("gpt-classifier calibrate", USAGE, DESCRIPTION)
     add = parser.add_argument
     add("--decide", metavar="RULE", help=f"{RULES}; the probabilities are calibrated with each")
-    add("--prevalence", metavar="SHARES", help=PREVALENCE)
+    add("--prevalence", metavar="PREVALENCE", help=PREVALENCE)
     add("model", metavar="MODEL", nargs="?", help="model folder or run folder")
     data, others = split_data_options(arguments)
     options = parser.parse_args(others)

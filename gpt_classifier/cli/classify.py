@@ -1,13 +1,13 @@
-"""The command ``classify``: answers texts, or the lines of standard input as they come."""
+"""The command ``classify``: classifies texts, or the lines of standard input as they come."""
 
 from gpt_classifier.cli.model_options import add_network_options, model_and_texts
 from gpt_classifier.cli.standard_input import decoded, waiting_lines
 from gpt_classifier.errors import CommandParser, InputError
 
 DESCRIPTION = """\
-Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the answer, its
+Classify the given texts, or the lines of standard input, each as it comes. A line of the output is the prediction, its
 probability and the text, separated by tabs; tabs and line breaks inside a text are written as \\t and \\n.
-Where a text may have several labels, these stand in place of the class, and their probabilities, with | between them.
+A multi-label model writes the labels of a text in place of the class, and their probabilities, with | between them.
 Input and output are UTF-8; what cannot be decoded counts as U+FFFD.
 """
 TEXTS = (
@@ -15,9 +15,9 @@ TEXTS = (
     "a model the built-in one classifies, which tells spam from other short messages in English"
 )
 TRACE = (
-    "also show the answer as it comes about: the text in colours (on a terminal, unless NO_COLOR is set) or a table of "
-    "its words, and where the answer was reached and never left again; for GPTs and other decoders that classify from "
-    "the last token or the mean"
+    "also show how the prediction comes about: the text in colours (on a terminal, unless NO_COLOR is set) or a table "
+    "of its words, and the word after which the prediction does not change; for GPTs and other decoders that classify "
+    "from the last token or the mean"
 )
 
 
@@ -27,7 +27,12 @@ def main(arguments: list[str]) -> None:
     add = parser.add_argument
     about = "write a JSON object for each text: text, label (or labels), probability, probabilities"
     add("--json", action="store_true", help=about)
-    add("--top-k", type=int, metavar="K", help="write the K most probable classes (default: the answer; all in JSON)")
+    add(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="write the K most probable classes (default: the prediction; all in JSON)",
+    )
     add("--trace", action="store_true", help=TRACE)
     add_network_options(parser)
     add("texts", nargs="*", metavar="text", help=TEXTS)

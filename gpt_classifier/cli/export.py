@@ -1,4 +1,4 @@
-"""The command ``export``: writes a model for other programs and compares their answers with the model's."""
+"""The command ``export``: writes a model for other programs and compares their predictions with the model's."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ def main(arguments: list[str]) -> None:
     parser = CommandParser(
         "gpt-classifier export",
         "gpt-classifier export MODEL --to FORMAT --output FOLDER [options]",
-        "Write a trained model for other programs. The exported model answers some texts before the command says that "
-        "it is done; if it answers otherwise than the model, nothing is left.",
+        "Write a trained model for other programs. The exported model classifies some texts before the command says "
+        "that it is done; if it predicts otherwise than the model, nothing is left.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="model folder, run folder, .ckpt file, or adapter folder with --base")

@@ -111,7 +111,7 @@ def exit_code(run: Callable[[], None], program: str, utf8: bool = False) -> int:
         utf8: Whether it prints UTF-8 wherever its output goes.
     """
     _prepare_output(utf8)
-    before, threading.excepthook = threading.excepthook, _of_thread
+    before, threading.excepthook = threading.excepthook, _report_thread
     called = ON_A_COMMAND_LINE.set(True)
     told = partial(_told, program)
     try:
@@ -135,7 +135,7 @@ def exit_code(run: Callable[[], None], program: str, utf8: bool = False) -> int:
         ON_A_COMMAND_LINE.reset(called)
 
 
-def _of_thread(failed: threading.ExceptHookArgs) -> None:
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
     """Leaves it to the thread that waits for this one to say what the system lacks, as of TensorBoard's writer."""
     if failed.exc_value is None or lack_of_resources(failed.exc_value) is None:
         threading.__excepthook__(failed)

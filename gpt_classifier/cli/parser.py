@@ -128,16 +128,16 @@ def _with_paths(command: str, words: list[str]) -> list[str]:
     for word in words:
         name, equals, value = word.partition("=")
         if value_next:
-            replaced.append(_path_of(command, word))
+            replaced.append(_find_path(command, word))
         elif name in ("--config", "-c") and equals:
-            replaced.append(f"{name}={_path_of(command, value)}")
+            replaced.append(f"{name}={_find_path(command, value)}")
         else:
             replaced.append(word)
         value_next = not value_next and word in ("--config", "-c")
     return replaced
 
 
-def _path_of(command: str, given: str) -> str:
+def _find_path(command: str, given: str) -> str:
     """A file as it is given; else the built-in configuration of that name, for studies and searches first their own."""
     known, path = files.built_in_configurations(), Path(given)
     if not given:

@@ -53,5 +53,5 @@ def _data(words: list[str]) -> "TextDataModule":
     words = prepared("audit", words)
     data = DataCLI([*find_options(words), *words, "--data.balance=none"]).datamodule
     if data.multi_label:
-        raise InputError("a text may have several labels here, and review is for one: leave out data.multi_label")
+        raise InputError("review is for single-label texts: leave out data.multi_label")
     return data

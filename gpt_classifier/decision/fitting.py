@@ -16,11 +16,11 @@ from gpt_classifier.statistics.intervals import wilson
 
 RATES = ("max_fpr", "min_recall", "min_precision", "coverage")
 RULES = (*RATES, "thresholds", "costs")
-RATES_OF_EACH = (
+PER_CLASS_RATES = (
     "max_fpr",
     "min_precision",
-)  # rates that hold where only the most probable of several classes is the answer
-RULES_OF_LABELS = ("max_fpr", "min_recall", "min_precision", "thresholds")  # rules where a text may have several labels
+)  # rates that hold where only the most probable of several classes is predicted
+MULTI_LABEL_RULES = ("max_fpr", "min_recall", "min_precision", "thresholds")
 MAX_F1 = "max_f1"  # the rule that needs no number
 EACH = "each"  # instead of the name of a class
 EXAMPLES = (
@@ -49,14 +49,15 @@ def fit(
 
     Args:
         logits: (N, K) of validation rows.
-        labels: (N,) class numbers, or (N, K) which of several labels each row has.
+        labels: (N,) class numbers, or (N, K) booleans for a multi-label model.
         class_names: In the order of the logits.
         decide: ``argmax`` (the default), or a mapping with one rule. ``max_fpr``, ``min_recall`` and ``min_precision``
             are rates of one class, named by ``of`` (by default the rarer of two classes), the first and the last also
             ``of: each`` class with a threshold of its own; ``thresholds`` gives these, or one for all classes;
-            ``coverage`` makes prediction sets; ``costs`` are those of a wrong answer for each true class, or of each
-            true class and answer. Of several labels each has a threshold: by default 0.5, with ``max_f1`` that of its
-            highest F1 (0.5 if no row has the label), else that of a rate of each (or of one, with 0.5 for the others).
+            ``coverage`` makes prediction sets; ``costs`` are those of a wrong prediction for each true class, or for
+            each pair of a true and a predicted class. In a multi-label model each label has a threshold: 0.5 by
+            default, that of its maximum F1 with ``max_f1`` (0.5 if no row has the label), else that of a rate of each
+            label (or of one, with 0.5 for the others).
         log_priors: See :class:`~gpt_classifier.decision.rule.Decision`.
 
     Raises:
@@ -107,16 +108,16 @@ def temperature(logits: np.ndarray, labels: np.ndarray, decision: Decision) -> f
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        shares = replace(decision, temperature=float(np.exp(log_temperature))).probabilities(logits)
-        of_truth = shares[rows, labels] if labels.ndim == 1 else np.where(labels > 0, shares, 1 - shares)
-        return -float(np.log(of_truth + 1e-300).mean())
+        given = replace(decision, temperature=float(np.exp(log_temperature))).probabilities(logits)
+        of_labels = given[rows, labels] if labels.ndim == 1 else np.where(labels > 0, given, 1 - given)
+        return -float(np.log(of_labels + 1e-300).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))
 
 
 def find_threshold(kind: str, rate: float, scores: np.ndarray, positive: np.ndarray, name: str) -> float:
-    """The threshold on a class's probability (N,) that keeps ``rate`` on rows like these, or has the highest F1.
+    """The threshold on a class's probability (N,) that keeps ``rate`` on rows like these, or has the maximum F1.
 
     For a false-positive rate and a recall it is a conformal one: with n rows of the kind that the rate counts, the
     k-th most extreme of their scores, k = floor((n + 1) rate), is passed by a new one with probability k / (n + 1) at
@@ -138,10 +139,10 @@ def find_threshold(kind: str, rate: float, scores: np.ndarray, positive: np.ndar
     counted, allowed = (scores[~positive], rate) if kind == "max_fpr" else (scores[positive], 1 - rate)
     k = int(np.floor((len(counted) + 1) * allowed + 1e-9))
     if k == 0:
-        least = 1 / (len(counted) + 1)
-        supported = f"of class {name} support min_recall up to {1 - least:.4g}"
+        minimum = 1 / (len(counted) + 1)
+        supported = f"of class {name} support min_recall up to {1 - minimum:.4g}"
         if kind == "max_fpr":
-            supported = f"not of class {name} support max_fpr from {least:.4g}"
+            supported = f"not of class {name} support max_fpr from {minimum:.4g}"
         raise InputError(f"{kind} {rate} needs more validation rows: {len(counted):,} rows {supported}")
     ordered = np.sort(counted)
     if kind == "max_fpr":
@@ -152,7 +153,10 @@ def find_threshold(kind: str, rate: float, scores: np.ndarray, positive: np.ndar
 def _find_thresholds(
     kind: str, rate: float, probabilities: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
 ) -> list[float]:
-    """The :func:`find_threshold` each class. Raises ``InputError`` that names the classes whose rows are too few."""
+    """The threshold of each class by :func:`find_threshold`.
+
+    Raises ``InputError`` that names the classes whose rows are too few.
+    """
     thresholds, refused = [], []
     for number, name in enumerate(class_names):
         try:
@@ -202,28 +206,28 @@ def describe_rates(
     if decision.multi_label:
         whole = float((said == (labels > 0)).all(-1).sum())
         return [*lines, f"texts of which all labels are right: {wilson(whole, len(labels))}"]
-    answers = decision.answers(probabilities)
-    decided = answers >= 0
+    predicted = decision.predict(probabilities)
+    decided = predicted >= 0
     if not decided.all():
-        lines.append(f"answered: {wilson(float(decided.sum()), len(labels))}, the others are unsure")
+        lines.append(f"predicted: {wilson(float(decided.sum()), len(labels))}, the model abstains from the others")
     if decided.any():
-        right = int((answers == labels)[decided].sum())
-        lines.append(f"accuracy of the answers: {wilson(right, int(decided.sum()))}")
+        right = int((predicted == labels)[decided].sum())
+        lines.append(f"accuracy of the predictions: {wilson(right, int(decided.sum()))}")
     return lines
 
 
 def log_priors(trained: Sequence[float], natural: Sequence[float]) -> list[float]:
-    """The correction of probabilities from one frequency of the classes (K,) to another."""
+    """What to add to the logits (K,) to adapt probabilities from the class prior of training to the ``natural`` one."""
     if min(trained) <= 0 or min(natural) <= 0:
-        raise InputError("the class mix cannot be corrected: a class has no row in training, or none where it is used")
+        raise InputError("probabilities cannot be adapted to the class prior: a class has no row in training or in use")
     ratio = np.log(np.array(natural) / sum(natural)) - np.log(np.array(trained) / sum(trained))
     return [float(value) for value in ratio - ratio.mean()]
 
 
 def log_odds(trained: Sequence[float], natural: Sequence[float]) -> list[float]:
-    """The correction of several labels' probabilities (K,) from one share of texts that have the label to another."""
+    """As :func:`log_priors`, for the probability of each label (K,) in a multi-label model."""
     if max(trained) >= 1 or max(natural) >= 1:
-        raise InputError("the class mix cannot be corrected: all texts have one of the labels")
+        raise InputError("probabilities cannot be adapted to the prevalence: all texts have one of the labels")
     pairs = [log_priors((1 - t, t), (1 - n, n)) for t, n in zip(trained, natural, strict=True)]
     return [present - absent for absent, present in pairs]
 
@@ -244,24 +248,24 @@ def _read_rule(
 ) -> tuple[str, Any, str | None]:
     """The kind of a rule, its value and the class that it is of.
 
-    Where a text may have several labels, a rate is one of each unless ``of`` names one.
+    For a multi-label model a rate is that of each label unless ``of`` names one.
     """
     if multi_label and decide == MAX_F1:
         return MAX_F1, EACH, None
     rule = dict(decide) if isinstance(decide, Mapping) else {}
     of = rule.pop("of", None)
     kind = next(iter(rule), "")
-    if len(rule) != 1 or kind not in (RULES_OF_LABELS if multi_label else RULES):
+    if len(rule) != 1 or kind not in (MULTI_LABEL_RULES if multi_label else RULES):
         if multi_label:
-            expected = ", ".join(f"{{{name}: 0.9}}" for name in RULES_OF_LABELS)
-            raise InputError(f"decide is {decide!r}, expected for several labels a text {MAX_F1}, {expected}")
+            expected = ", ".join(f"{{{name}: 0.9}}" for name in MULTI_LABEL_RULES)
+            raise InputError(f"decide is {decide!r}, expected for a multi-label model {MAX_F1}, {expected}")
         raise InputError(f"decide is {decide!r}, expected {EXAMPLES}{did_you_mean(str(kind), RULES)}")
     if of is not None and str(of) not in (*class_names, EACH):
         what = "label" if multi_label else "class"
         raise InputError(f"decide is of {what} {of!r}, expected one of {', '.join(class_names)}, or {EACH}")
-    if not multi_label and of == EACH and EACH not in class_names and kind not in RATES_OF_EACH:
+    if not multi_label and of == EACH and EACH not in class_names and kind not in PER_CLASS_RATES:
         raise InputError(
-            f"decide is {decide!r}, but a text gets one answer, for which only {' and '.join(RATES_OF_EACH)} can be "
+            f"decide is {decide!r}, but a text gets one class, for which only {' and '.join(PER_CLASS_RATES)} can be "
             "kept of each class: name one class, or ask for coverage"
         )
     value = rule[kind]
@@ -289,7 +293,7 @@ def _read_thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
 
 
 def _read_costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
-    expected = "the cost of a wrong answer for each true class, or a mapping of true class to costs of answers"
+    expected = "the cost of a wrong prediction for each true class, or a mapping of true class to costs of predictions"
     if not isinstance(costs, Mapping) or {str(name) for name in costs} != set(class_names):
         raise InputError(f"costs are {costs!r}, expected {expected}: {', '.join(class_names)}")
     rows = []

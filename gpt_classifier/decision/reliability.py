@@ -14,7 +14,7 @@ BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin:
-    """Rows of about the same confidence, with the share that was predicted correctly."""
+    """Rows of about the same confidence, with the fraction that was predicted correctly."""
 
     confidence: float  # mean probability of the predicted class
     accuracy: float
@@ -37,19 +37,19 @@ def measure_reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int
 
     Args:
         probabilities: (N, K), N > 0.
-        labels: (N,) class numbers, or (N, K) which of several labels each row has: then each is a decision by itself.
+        labels: (N,) class numbers, or (N, K) booleans for a multi-label model, in which each label counts by itself.
         bins: Maximum number of bins.
     """
     if labels.ndim == 2:
-        of_labels = probabilities.ravel()
-        probabilities, labels = np.stack([1 - of_labels, of_labels], -1), labels.ravel()
+        positive = probabilities.ravel()
+        probabilities, labels = np.stack([1 - positive, positive], -1), labels.ravel()
     confidence, right = probabilities.max(-1), probabilities.argmax(-1) == labels
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order]
     n = len(confidence)
-    cuts = np.round(np.arange(1, bins) * n / bins).astype(int)
-    cuts = np.searchsorted(confidence, confidence[np.maximum(cuts, 1) - 1], side="right")  # behind rows that are alike
-    starts = np.unique(np.concatenate([[0], cuts[cuts < n]]))
+    ends = np.round(np.arange(1, bins) * n / bins).astype(int)
+    ends = np.searchsorted(confidence, confidence[np.maximum(ends, 1) - 1], side="right")  # behind rows that are alike
+    starts = np.unique(np.concatenate([[0], ends[ends < n]]))
     rows = np.diff(np.append(starts, n))
     confidence, right = np.add.reduceat(confidence, starts) / rows, np.add.reduceat(right.astype(int), starts)
     found = []

@@ -1,4 +1,4 @@
-"""Turns logits into probabilities and an answer, by the rule that the user chose.
+"""Turns logits into probabilities and predictions, by the rule that the user chose.
 
 Shapes: N texts, K classes.
 """
@@ -11,30 +11,30 @@ from typing import Any
 
 import numpy as np
 
-UNSURE = "unsure"  # the answer where the rule leaves several classes, or none
+UNSURE = "unsure"  # the label of an abstention: the rule leaves several classes, or none
 SEPARATOR = "|"  # between the labels of a text
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How logits become an answer: a part of the model folder, obeyed wherever the model is used.
+    """How logits become predictions: a part of the model folder, obeyed wherever the model is used.
 
     Args:
         temperature: Divisor of the logits (C. Guo et al., "On Calibration of Modern Neural Networks", 2017).
         log_priors: (K,) added to the scaled logits: for each class the logarithm of its frequency where the model is
-            used, over that in training (M. Saerens et al., 2002), for each of several labels that of its odds. Empty
-            for none.
+            used, over that in training (M. Saerens et al., 2002); in a multi-label model that of its odds. Empty for
+            none.
         positive: Number of the class that needs ``threshold``; None for no such class.
-        threshold: Minimum probability of ``positive`` for that answer; below it, the most probable other class.
-        thresholds: (K,) minimum probability of each class; the answer is the most probable class of those that reach
-            theirs, and ``unsure`` where none does. Empty for none.
-        costs: (K, K), of answering the column where the row is true; the answer has the lowest expected cost. Empty
-            for none.
-        set_threshold: Minimum probability of the members of a prediction set; a set of one class is the answer, any
-            other is ``unsure``. 0 for no sets.
+        threshold: Minimum probability of ``positive`` to predict it; below, the most probable other class is predicted.
+        thresholds: (K,) minimum probability of each class; the prediction is the most probable class of those that
+            reach theirs, and an abstention where none does. Empty for none.
+        costs: (K, K), of predicting the column where the row is true; the prediction has the lowest expected cost.
+            Empty for none.
+        set_threshold: Minimum probability of the members of a prediction set; a set of one class is the prediction,
+            any other is an abstention. 0 for no sets.
         asked: What the user asked for, as plain values.
-        multi_label: Whether a text may have any number of labels: each has a probability of its own, and the answer is
-            all labels that reach their threshold, by default 0.5.
+        multi_label: Whether a text may have any number of labels: each has a probability of its own, and the
+            prediction is all labels that reach their threshold, by default 0.5.
     """
 
     temperature: float = 1.0
@@ -96,17 +96,17 @@ class Decision:
             best = probabilities.argmax(-1)
         return np.eye(probabilities.shape[-1], dtype=bool)[best]
 
-    def answers(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N,) numbers of the classes answered, -1 for ``unsure``; for models that give each text one."""
+    def predict(self, probabilities: np.ndarray) -> np.ndarray:
+        """(N,) numbers of the predicted classes, -1 for an abstention; for single-label models."""
         sets = self.sets(probabilities)
         return np.where(sets.sum(-1) == 1, sets.argmax(-1), -1)
 
-    def words(self, probabilities: np.ndarray, class_names: Sequence[str]) -> list[str]:
-        """The answer to each of N texts: a class name or ``unsure``, or labels with ``|`` between them."""
+    def name_predictions(self, probabilities: np.ndarray, class_names: Sequence[str]) -> list[str]:
+        """The prediction for each of N texts: a class name or ``unsure``, or labels with ``|`` between them."""
         if self.multi_label:
             return join_labels(self.sets(probabilities), class_names)
-        names = [*class_names, UNSURE]  # which is the answer -1
-        return [names[answer] for answer in self.answers(probabilities)]
+        names = [*class_names, UNSURE]  # -1, which is an abstention, is the last one
+        return [names[number] for number in self.predict(probabilities)]
 
 
 def join_labels(which: np.ndarray, class_names: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ LIMIT = 600.0  # estimated seconds of one baseline, above which it is left out u
 
 
 class Baseline(NamedTuple):
-    """A model, and what training and choosing it takes on one core of a server.
+    """A simple model, and the time that training and choosing it takes on one core of a server.
 
     That was measured once, so that no clock decides what runs.
     """
@@ -74,7 +74,7 @@ def count_characters_and_digits(texts: Sequence[str]) -> np.ndarray:
 
 
 class Rows(NamedTuple):
-    """Texts with their class names, N of each, or with which of K labels each has."""
+    """N texts with their class names, or with the labels of K that each has."""
 
     texts: Sequence[str]
     labels: np.ndarray  # (N,), or (N, K) booleans
@@ -108,7 +108,7 @@ class Baselines(NamedTuple):
 
     @property
     def best(self) -> Trained:
-        """The one with the highest accuracy on these rows; of equals the costliest, which knows most of the texts."""
+        """The one with the best accuracy on these rows; of equals the costliest, which uses more of the texts."""
         return max(reversed(self.trained), key=lambda each: each.accuracy_to_choose)
 
 
@@ -119,7 +119,7 @@ def train_baselines(
     class_weights: Mapping[str, float] | None = None,
     limit: float = LIMIT,
 ) -> Baselines:
-    """Trains each of BASELINES and classifies the test texts; where these may have several labels, one model a label.
+    """Trains each of BASELINES and classifies the test texts; for multi-label rows, one model a label.
 
     What is trained depends on the rows alone, so the same rows have the same baselines on a busy machine too.
 
@@ -128,7 +128,7 @@ def train_baselines(
         val: The rows that choose the best one. Without them it is chosen on every fifth training row, after training
             on the others; predictions are those after training on all.
         test_texts: The texts to classify.
-        class_weights: Of the training rows' loss, by class name, as the network had them; not of several labels.
+        class_weights: Of the training rows' loss, by class name, as the network had them; not for multi-label rows.
         limit: Estimated seconds of one baseline, above which it is left out.
     """
     characters, classes = sum(map(len, train.texts)) + sum(map(len, test_texts)), train.classes

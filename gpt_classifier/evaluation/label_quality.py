@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, by models that were trained without them.
+"""Scores the quality of labels by models that were trained without them.
 
 The ranking is by the normalized margin of C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating
 Uncertainty in Dataset Labels", Journal of Artificial Intelligence Research 70, 2021; on 300 random tables of up to 50
@@ -17,7 +17,7 @@ FOLDS = 5
 
 
 def cross_fitted_probabilities(texts: Sequence[str], labels: np.ndarray, units: np.ndarray, classes: int) -> np.ndarray:
-    """(N, K) the probability of each class for each text, by a model that was trained without this text.
+    """(N, K) probabilities of the classes for each text, by a model that was trained without this text.
 
     It is the character SVM of the baselines, with a logistic regression in place of the SVM for probabilities, trained
     once for each of FOLDS folds, which are stratified by class. A class without a text to train on has probability 0.
@@ -25,7 +25,7 @@ def cross_fitted_probabilities(texts: Sequence[str], labels: np.ndarray, units: 
     Args:
         texts: N of them.
         labels: (N,) number of the class that each text was given.
-        units: (N,) what near-duplicates have in common; they are in one fold, or a wrong label would vouch for itself.
+        units: (N,) groups of near-duplicates; each group is in one fold, or a wrong label would support itself.
         classes: Number of classes K, of which some may have no text.
     """
     from sklearn.linear_model import LogisticRegression
@@ -50,11 +50,11 @@ def cross_fitted_probabilities(texts: Sequence[str], labels: np.ndarray, units: 
     return probabilities
 
 
-def suspicions(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable class other than the label (N,), and how suspicious that makes the label (N,), from 0 to 1.
+def suggest_labels(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable class other than the label (N,), and 1 minus the quality of the label (N,), from 0 to 1.
 
-    A suspicion is (1 + probability of that class - probability of the label) / 2, which is 1 minus the normalized
-    margin of the paper's authors: above 0.5 the other class is more probable than the label.
+    Label quality is the normalized margin of the paper's authors, (1 + probability of the label - probability of that
+    class) / 2: below 0.5 the other class is more probable than the label.
     """
     rows = np.arange(len(labels))
     others = probabilities.copy()

@@ -29,14 +29,16 @@ class LanguageModelScores(Metric):
 
     def update(self, nats: Tensor, targets: Tensor, counted: Tensor) -> None:
         """Adds the loss of tokens, in nats; all of one shape, where ``counted`` is true."""
-        of_bytes = self.byte_lengths[targets] * counted
-        nats, spoken = nats.detach().double() * counted, of_bytes > 0
-        self.sums += torch.stack([nats.sum(), counted.sum().double(), (nats * spoken).sum(), of_bytes.sum().double()])
+        byte_counts = self.byte_lengths[targets] * counted
+        nats, spoken = nats.detach().double() * counted, byte_counts > 0
+        self.sums += torch.stack(
+            [nats.sum(), counted.sum().double(), (nats * spoken).sum(), byte_counts.sum().double()]
+        )
 
     def compute(self) -> dict[str, float]:
-        nats, tokens, spoken, of_bytes = self.sums.tolist()
+        nats, tokens, spoken, byte_counts = self.sums.tolist()
         scores = {"lm_loss": nats / tokens if tokens else math.nan}
-        return scores | ({"bits_per_byte": spoken / math.log(2) / of_bytes} if of_bytes else {})
+        return scores | ({"bits_per_byte": spoken / math.log(2) / byte_counts} if byte_counts else {})
 
     def set_dtype(self, dst_type: Any) -> "LanguageModelScores":
         return self  # sums stay in double precision, whatever the precision of the network

@@ -73,7 +73,7 @@ def _multi_label_scores(outputs: EpochOutputs, each: "ByClass") -> dict[str, flo
 
 
 def label_ranking_average_precision(outputs: EpochOutputs) -> float:
-    """Of the labels that rank as high as a true one, the share of true ones; the mean over true labels, then over rows.
+    """The fraction of true labels among those that rank as high as a true one; the mean over true labels, then rows.
 
     As scikit-learn defines it, in a tenth of its time: a row without labels, or with all of them, counts as 1.
     """
@@ -83,8 +83,8 @@ def label_ranking_average_precision(outputs: EpochOutputs) -> float:
     rank = rankdata(lowest_first, method="max", axis=1)  # (N, K)
     rank_among_true = rankdata(np.where(truth, lowest_first, np.inf), method="max", axis=1)
     count = truth.sum(1)
-    of_row = np.where(truth, rank_among_true / rank, 0).sum(1) / np.maximum(1, count)
-    return float(np.where((count == 0) | (count == truth.shape[1]), 1, of_row).mean())
+    precision = np.where(truth, rank_among_true / rank, 0).sum(1) / np.maximum(1, count)
+    return float(np.where((count == 0) | (count == truth.shape[1]), 1, precision).mean())
 
 
 class ByClass(NamedTuple):
@@ -132,9 +132,9 @@ def ranking_scores(outputs: EpochOutputs) -> Ranking:
     ranked = (truth.sum(0) > 0) & (truth.sum(0) < len(outputs))
     result = Ranking(*torch.full((2, outputs.classes), math.nan, dtype=torch.double))
     if ranked.any() and outputs.finite:
-        shares = outputs.probabilities.numpy()
+        probabilities = outputs.probabilities.numpy()
         for values, score in zip(result, (roc_auc_score, average_precision_score), strict=True):
-            found = score(truth[:, ranked], shares[:, ranked], average=None)
+            found = score(truth[:, ranked], probabilities[:, ranked], average=None)
             values[torch.from_numpy(ranked)] = torch.from_numpy(np.atleast_1d(found))
     return result
 
@@ -145,22 +145,22 @@ def confusion_matrix(outputs: EpochOutputs) -> Tensor:
     return torch.bincount(outputs.labels * k + outputs.logits.argmax(-1), minlength=k * k).view(k, k)
 
 
-def most_confident_errors(outputs: EpochOutputs, most: int) -> list[int]:
-    """Positions of the wrong predictions with the highest probability, highest first."""
+def most_confident_errors(outputs: EpochOutputs, limit: int) -> list[int]:
+    """Positions of the wrong predictions with the greatest probability, in descending order."""
     wrong = (~outputs.correct).nonzero()[:, 0]
-    return wrong[torch.argsort(outputs.confidence[wrong], descending=True)][:most].tolist()
+    return wrong[torch.argsort(outputs.confidence[wrong], descending=True)][:limit].tolist()
 
 
 def count_found(max_fpr: float, scores: np.ndarray, positive: np.ndarray) -> tuple[int, int] | None:
     """How many positives, of how many, are found by the lowest threshold that keeps the false-positive rate.
 
     Args:
-        max_fpr: Maximum share of the negatives that score above the threshold.
+        max_fpr: Maximum fraction of the negatives that score above the threshold.
         scores: (N,) higher for what is more likely positive.
         positive: (N,) booleans.
 
     Returns:
-        None without positives, or if even one of the negatives is a larger share than ``max_fpr``.
+        None without positives, or if even one of the negatives is a larger fraction than ``max_fpr``.
     """
     negatives = np.sort(scores[~positive])[::-1]
     allowed = int(max_fpr * len(negatives) + 1e-9)

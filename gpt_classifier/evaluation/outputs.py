@@ -70,7 +70,7 @@ class EpochOutputs:
 class Predictions(Metric):
     """Gathers logits (N, K), labels (N,) or (N, K), and row numbers (N,) over batches and processes.
 
-    Every figure of an epoch is computed once from what this gathered. Averages of batch averages would be wrong with
+    Every score of an epoch is computed once from what this gathered. Averages of batch averages would be wrong with
     batches of unequal size, and Lightning's ``sync_dist`` is wrong with processes of unequal load.
     """
 

@@ -6,7 +6,7 @@ A field without a default is always in the file, as null where it is unknown; ot
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt_classifier.decision.prior import ClassMix
+from gpt_classifier.decision.prior import ScoresAtPrior
 from gpt_classifier.decision.reliability import ReliabilityResults
 from gpt_classifier.evaluation.groups import Group, LengthGroup, ScriptGroup
 from gpt_classifier.evaluation.probe_results import ProbeResults
@@ -28,7 +28,7 @@ class TestResults:
     loss: float | None
     training_seconds: float | None  # None for a model folder, which does not know
     test_seconds: float | None
-    natural_mix: ClassMix | None  # None where the test rows have the natural class mix, or nobody knows it
+    natural_mix: ScoresAtPrior | None  # None where the test rows have the natural class prior, or it is not known
     validation: Validation | None = None  # of the same weights, where the fit kept it
     baselines: "BaselineResults | Missing | None" = None
     decision: "DecisionResults | None" = None
@@ -46,7 +46,7 @@ class TestResults:
 
     @property
     def disagreement(self) -> str:
-        """A sentence if validation and test differ by more than chance, else ``""``."""
+        """A sentence if validation and test differ significantly, else ``""``."""
         if self.validation is None:
             return ""
         rows = self.scores.rows
@@ -88,7 +88,7 @@ class Scores:
     mcc: float | None = None  # of a single label
     auroc: float | None
     average_precision: float | None
-    of_labels: "MultiLabelScores | None" = field(default=None, metadata=INLINE)
+    multi_label_scores: "MultiLabelScores | None" = field(default=None, metadata=INLINE)
     f1_macro_interval: Interval | None
     auroc_interval: Interval | None = None  # of two classes that both occur; with more it would take minutes
     average_precision_interval: Interval | None = None  # likewise
@@ -176,7 +176,7 @@ class TestedRun:
 class Network:
     type: str
     blocks: int
-    channels: int
+    channels: int  # the hidden size
     heads: int
     context: int
     pooling: str

@@ -54,7 +54,7 @@ def report(
         mcc=scores.get("mcc"),
         auroc=scores.get("auroc"),
         average_precision=scores.get("average_precision"),
-        of_labels=_multi_label_scores(scores, each, resampled["f1_micro"]) if multi_label else None,
+        multi_label_scores=_multi_label_scores(scores, each, resampled["f1_micro"]) if multi_label else None,
         f1_macro_interval=resampled["f1_macro"],
         auroc_interval=resampled.get("auroc"),
         average_precision_interval=resampled.get("average_precision"),
@@ -88,7 +88,7 @@ def _classes(outputs: EpochOutputs, each: ByClass, names: Sequence[str]) -> list
             class_=names[c],
             rows=rows[c],
             predicted=predicted[c],
-            **{name: _plain(of_class[c]) for name, of_class in values.items()},
+            **{name: _plain(each_class[c]) for name, each_class in values.items()},
         )
         for c in sorted(range(len(names)), key=lambda c: -rows[c])
     ]
@@ -106,9 +106,9 @@ def _confusions(outputs: EpochOutputs, names: Sequence[str]) -> list[Confusion]:
 
 
 def _resampled_scores(outputs: EpochOutputs) -> dict[str, resampling.Score]:
-    """Macro F1 and, of several labels, micro F1; of two classes that both occur, also the scores of their ranking.
+    """Macro F1, for multi-label outputs also micro F1, for two classes that both occur AUROC and average precision.
 
-    With more, that would take minutes.
+    With more classes, that would take minutes.
     """
     if outputs.task.multi_label:
         rows = outputs.truth.numpy(), outputs.predicted.numpy()
@@ -123,7 +123,7 @@ def _resampled_scores(outputs: EpochOutputs) -> dict[str, resampling.Score]:
 
 
 def _top_k(outputs: EpochOutputs) -> dict[int, float]:
-    """Share of rows with the right class among the k most probable."""
+    """Fraction of rows with the right class among the k most probable."""
     from sklearn.metrics import top_k_accuracy_score
 
     k = outputs.classes

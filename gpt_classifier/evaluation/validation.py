@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gpt_classifier.statistics.intervals import wilson
 from gpt_classifier.statistics.paired_tests import format_p_value
 
-DIFFERS = 0.01  # a smaller p-value speaks against chance
+DIFFERS = 0.01  # with a smaller p-value the difference is statistically significant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +17,9 @@ class Validation:
 
 
 def describe_disagreement(validation: Validation, right: int, rows: int) -> str:
-    """A sentence where so many ``right`` of the test ``rows`` are no chance after the validation; else ``""``.
+    """A sentence if the accuracy of the test rows differs significantly from that of the validation, else ``""``.
 
-    The test is Fisher's exact one, of two shares of different texts (R. A. Fisher, 1922).
+    The test is Fisher's exact one, of two proportions of different texts (R. A. Fisher, 1922).
     """
     from scipy.stats import fisher_exact
 
@@ -29,7 +29,7 @@ def describe_disagreement(validation: Validation, right: int, rows: int) -> str:
         return ""
     val, test = wilson(validation.right, validation.rows), wilson(right, rows)
     return (
-        f"The accuracies on val, {val} of {validation.rows:,}, and on test, {test} of {rows:,}, differ by more than "
-        f"chance (Fisher's exact p {format_p_value(p)}): their rows are not alike (another source or class mix, or "
-        "texts that were trained on), and new texts may score like either."
+        f"The accuracies on val, {val} of {validation.rows:,}, and on test, {test} of {rows:,}, differ "
+        f"significantly (Fisher's exact p {format_p_value(p)}): their rows are not alike (another source or class "
+        "prior, or texts that were trained on), and new texts may score like either."
     )

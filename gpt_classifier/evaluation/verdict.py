@@ -68,7 +68,7 @@ def score_baselines(
 
     Args:
         predicted: (N,) class names, by the network, or (N, K) whether a text has each label.
-        labels: The true ones. Of several labels a text counts as right where all are.
+        labels: The true ones. A multi-label text counts as right where all its labels are.
         baselines: Trained on the rows that the network was trained on.
         clusters: (N,) which test rows are near-duplicates of each other.
     """

@@ -72,7 +72,7 @@ def _onnx(path: Path) -> Compute:
 
 
 if __name__ == "__main__":
-    for _text, (_label, _share) in zip(
+    for _text, (_label, _probability) in zip(
         sys.argv[1:], ExportedClassifier(Path(__file__).parent).predict(sys.argv[1:]), strict=True
     ):
-        print(f"{_label}\t{_share:.3f}\t{_text}")
+        print(f"{_label}\t{_probability:.3f}\t{_text}")

@@ -1,4 +1,4 @@
-"""Writes a model for other programs, in one of several formats, and keeps it only if it answers as the model does."""
+"""Writes a model for other programs, in one of several formats, and keeps it only if it predicts as the model does."""
 
 import json
 from contextlib import suppress
@@ -19,7 +19,7 @@ FORMATS: dict[To, str] = {
     "hf": "a folder of transformers, or, where none of its classifiers computes the same, of sentence-transformers",
     "onnx": "ONNX, with tokenizer.json and a classify.py that needs neither PyTorch nor this package",
     "int8": "the same with 8-bit matrices",
-    "merged": "a model folder of this package with low-rank updates merged into their matrices",
+    "merged": "a model folder of this package with the low-rank updates of LoRA merged into their matrices",
 }
 TOLERANCE: dict[To, float | None] = {"hf": 1e-5, "onnx": 1e-4, "int8": None, "merged": 1e-5}
 REPORT = "export.json"
@@ -30,7 +30,7 @@ def export(
 ) -> list[str]:
     """Writes ``output`` whole or not at all; returns lines that say what was measured and what is not in it.
 
-    Raises ``InputError`` if the format cannot express the model, or the exported model answers otherwise.
+    Raises ``InputError`` if the format cannot express the model, or the exported model predicts otherwise.
     """
     from gpt_classifier import __version__
     from gpt_classifier.files import whole_folder
@@ -110,7 +110,7 @@ def _notes(contents: "Bundle") -> list[str]:
         return []
     return [
         f"Not exported: this model decides by {rule} ({json.dumps(decision.asked)}); the exported one gives the same "
-        "probabilities, and its answer is the most probable class.",
+        "probabilities, and its prediction is the most probable class.",
     ]
 
 

@@ -58,7 +58,7 @@ def check_one_pass(contents: Bundle, to: str) -> None:
         )
     if model.pooling in PADDING_COUNTS:
         raise InputError(
-            f"this model's pooling is {model.pooling}, whose answers depend on padding: --to {to} needs one of "
+            f"this model's pooling is {model.pooling}, whose predictions depend on padding: --to {to} needs one of "
             "last_token, first_token and mean"
         )
 

@@ -154,7 +154,7 @@ def compute_probabilities(folder: Path, texts: list[str], class_names: list[str]
     hf = import_library("transformers")
     with errors_only():
         classify = hf.pipeline("text-classification", model=str(folder), device="cpu", truncation=True, top_k=None)
-    rows = [{answer["label"]: answer["score"] for answer in answers} for answers in classify(texts)]
+    rows = [{each["label"]: each["score"] for each in scores} for scores in classify(texts)]
     return np.array([[row[name] for name in class_names] for row in rows])
 
 

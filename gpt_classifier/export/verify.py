@@ -27,7 +27,7 @@ AWKWARD = [
     *("it's  2,000.50 $\r\n\r\nNEW line", "don't CAN'T I'll 12345678", "x" * 2000, "WIN a car now! " * 300, "😀" * 500),
     *("ha" * 3001, "1234567890" * 601),  # tokens of such a run depend on where it begins
 ]
-MIN_EQUAL = 0.8  # share of the texts; the awkward ones are often near a tie
+MIN_EQUAL = 0.8  # fraction of the texts; the awkward ones are often near a tie
 WORDS = "see you at five tonight call now to claim your free prize of 2000 pounds and reply stop to end"
 
 
@@ -37,14 +37,14 @@ class Measured:
 
     texts: int
     largest_difference: float
-    equal_labels: float  # share of the texts with the same most probable class
+    equal_labels: float  # fraction of the texts with the same most probable class
     largest_difference_of_shapes: float | None = None  # on random ids in batches of awkward shapes
 
 
-def compare(expected: "np.ndarray", found: "np.ndarray", of_shapes: float | None = None) -> Measured:
+def compare(expected: "np.ndarray", found: "np.ndarray", shape_difference: float | None = None) -> Measured:
     """Of probabilities (N, K): what the model gives, and what the exported one gives for the same texts."""
     same = (expected.argmax(-1) == found.argmax(-1)).mean()
-    return Measured(len(expected), float(abs(expected - found).max()), float(same), of_shapes)
+    return Measured(len(expected), float(abs(expected - found).max()), float(same), shape_difference)
 
 
 def check_difference(measured: Measured, tolerance: float | None, advice: str = "") -> None:

@@ -33,7 +33,7 @@ class Bundle:
     class_names: list[str]  # in the order of the logits
     data: dict[str, Any] = field(default_factory=dict)  # settings of the TextDataModule that it was trained with
     trained_on: Tensor | None = None  # (M,) int64 of data/fingerprints.py, or None if unknown
-    decision: Decision = field(default_factory=Decision)  # how its logits become answers
+    decision: Decision = field(default_factory=Decision)  # how its logits become predictions
     card: str = ""  # the model card in Markdown, if it has one already
     version: str = __version__  # of the package that trained it
 
@@ -101,7 +101,7 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
         ) from error
     contents = Bundle(model.eval(), text_encoder, class_names, data, trained_on, decision, version=version)
     try:
-        check_answers(contents, where)
+        check_probabilities(contents, where)
     except InputError:
         raise
     except Exception as error:  # each architecture raises errors of its own
@@ -109,8 +109,8 @@ def restore(config: dict[str, Any], tensors: dict[str, Tensor], where: Path) -> 
     return contents
 
 
-def check_answers(contents: Bundle, where: Path) -> None:
-    """Raises ``InputError`` if the model gives no probabilities: for want of finite weights, or of room for numbers."""
+def check_probabilities(contents: Bundle, where: Path) -> None:
+    """Raises ``InputError`` if the model gives no probabilities, because weights are not finite or numbers overflow."""
     check_finite(contents.model.state_dict(), where)
     encoder, network = contents.text_encoder, contents.model.backbone.config
     width = encoder.pad_to or encoder.max_length

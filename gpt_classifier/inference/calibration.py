@@ -27,8 +27,8 @@ def calibrated(
         contents: The trained model.
         rows: Validation rows, with the columns ``text`` and ``label``.
         decide: The rule; see :func:`gpt_classifier.decision.fitting.fit`.
-        prevalence: (K,) share of each class where the model will be used. By default that of ``rows`` if training was
-            balanced, and otherwise no correction.
+        prevalence: (K,) prevalence of each class where the model will be used. By default that of ``rows`` if training
+            was balanced; otherwise probabilities are not adapted to it.
 
     Raises:
         InputError: The rule is none, or the rows are too few for the rate that it asks for.
@@ -36,30 +36,33 @@ def calibrated(
     names = contents.class_names
     labels = encode_labels(rows["label"], names).numpy()
     if (labels.ndim == 2) != contents.decision.multi_label:
-        raise InputError("the model and the validation rows differ in whether a text may have several labels")
-    of_class = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
-    natural = of_class.mean(0).tolist()
+        raise InputError("the model and the validation rows differ in whether they are multi-label")
+    truth = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    natural = truth.mean(0).tolist()
     balanced = contents.data.get("balance", "none") != "none"
     trained = [0.5 if labels.ndim == 2 else 1.0] * len(names) if balanced else natural
     if prevalence is None and balanced:
         prevalence = natural
-    correction = log_priors if labels.ndim == 1 else log_odds
-    shift = [] if prevalence is None else correction(trained, prevalence)
+    find_shift = log_priors if labels.ndim == 1 else log_odds
+    shift = [] if prevalence is None else find_shift(trained, prevalence)
     logits = TextClassifier(contents).logits(rows["text"].tolist())
     point = fit(logits, labels, names, decide, shift)
     usual = "labels of probability 0.5 or more" if point.decision.multi_label else "argmax"
     lines = [f"decide: {point.decision.asked or usual}", *point.notes]
     if shift:
-        lines.append("probabilities are those of the class mix where the model is used, not of the training rows")
+        lines.append("probabilities follow the class prior where the model is used, not that of the training rows")
     card = with_section(contents.card, "Decision", "\n".join(lines)) if contents.card else ""
     return replace(contents, decision=point.decision, card=card), lines
 
 
-def class_shares(given: Any, names: Sequence[str]) -> list[float]:
-    """The share of each class, in the order of ``names``. Raises ``InputError`` unless ``given`` maps names to them."""
+def read_prevalence(given: Any, names: Sequence[str]) -> list[float]:
+    """The prevalence of each class, in the order of ``names``.
+
+    Raises ``InputError`` unless ``given`` maps names to prevalences.
+    """
     values = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
     if values.keys() != set(names) or not all(
         isinstance(value, int | float) and value > 0 for value in values.values()
     ):
-        raise InputError(f"prevalence is {given!r}, expected a share above 0 for each of {', '.join(names)}")
+        raise InputError(f"prevalence is {given!r}, expected a number above 0 for each of {', '.join(names)}")
     return [float(values[name]) for name in names]

@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     """
 
     label: str  # a class name, or ``unsure``
-    probability: float  # of that class, of the most probable one where the model is unsure
+    probability: float  # of that class, of the most probable one where the model abstains
     probabilities: dict[str, float]  # by class name
     candidates: tuple[str, ...] = ()  # the classes that a rule which makes sets leaves
 
@@ -122,13 +122,13 @@ class TextClassifier:
         if top_k == 1 and not self.decision.multi_label:
             return [{"label": each.label, "score": each.probability} for each in predictions]
         ranked = [sorted(each.probabilities.items(), key=lambda pair: -pair[1])[:top_k] for each in predictions]
-        scores = [[{"label": label, "score": score} for label, score in of_text] for of_text in ranked]
+        scores = [[{"label": label, "score": score} for label, score in ranking] for ranking in ranked]
         return scores[0] if isinstance(texts, str) else scores
 
     def __repr__(self) -> str:
         names = ", ".join(self.classes_[:5]) + (", ..." if len(self.classes_) > 5 else "")
         network = self.model.backbone.config
-        size = f"{network.n_layer} blocks, {network.n_embd} channels, {self._parameters:,} parameters"
+        size = f"{network.n_layer} blocks, hidden size {network.n_embd}, {self._parameters:,} parameters"
         where = f"{self.device}{', int8' if self.int8 else ''}"
         return f"TextClassifier({len(self.classes_)} classes: {names}; {network.model_type}: {size}; on {where})"
 
@@ -140,7 +140,7 @@ class TextClassifier:
         """The prediction for one text; a list of them, in order, for a list, an array, a column or any other iterable.
 
         ``max_batch_tokens`` limits the number of tokens in one batch, padding included; it decides speed and memory,
-        never the result. A missing text (None, NaN) is answered like an empty one. Raises ``InputError`` for a table,
+        never the result. A missing text (None, NaN) is classified like an empty one. Raises ``InputError`` for a table,
         and names the position of a value that is no text.
         """
         if isinstance(texts, str):
@@ -150,7 +150,7 @@ class TextClassifier:
     def predict_frame(self, texts: "pd.Series[str]", max_batch_tokens: int | None = None) -> "pd.DataFrame":
         """A table with the index of a column of pandas, to be joined to the column's table.
 
-        It has the column ``predicted``, of a list of labels where a text may have several, and ``probability_NAME`` of
+        It has the column ``predicted``, of lists of labels for a multi-label model, and ``probability_NAME`` of
         each class.
         """
         import pandas as pd
@@ -160,8 +160,8 @@ class TextClassifier:
                 f"predict_frame takes a column of pandas, got {format_value(texts)}: give predict other texts"
             )
         predictions = self.predict(texts, max_batch_tokens)
-        several = self.decision.multi_label
-        table: dict[str, list[Any]] = {"predicted": [list(p.labels) if several else p.label for p in predictions]}
+        multi_label = self.decision.multi_label
+        table: dict[str, list[Any]] = {"predicted": [list(p.labels) if multi_label else p.label for p in predictions]}
         for name in self.classes_:
             table[f"probability_{name}"] = [each.probabilities[name] for each in predictions]
         return pd.DataFrame(table, index=texts.index)
@@ -169,7 +169,7 @@ class TextClassifier:
     def predict_stream(self, texts: Iterable[str], max_batch_tokens: int | None = None) -> Iterator[Prediction]:
         """The predictions for texts that come one after the other, of which any number fit into memory.
 
-        It reads 256 texts at a time and answers them before it reads on.
+        It reads 256 texts at a time and classifies them before it reads on.
         """
         checked = _checked(texts)
         return self._stream(checked, max_batch_tokens)
@@ -186,14 +186,14 @@ class TextClassifier:
         return self._probabilities(list(_checked(texts)), max_batch_tokens)
 
     def trace(self, text: str) -> Trace:
-        """The answer after each token of a text, from one pass through the network.
+        """The prediction after each token of a text, from one pass through the network.
 
         The probabilities after a token are those that the prefix up to it would have alone; the last ones are
         :meth:`predict`'s. Of a truncated text they follow the tokens that the model reads.
 
-        Raises ``InputError`` where the states of a text do not tell the answers to its prefixes: for bidirectional
-        encoders, poolings other than the last token and the mean, texts read in several windows, int8; and where a
-        text may have several labels.
+        Raises ``InputError`` where the predictions for prefixes do not follow from the hidden states of the text: for
+        bidirectional encoders, poolings other than the last token and the mean, texts read in several windows, int8;
+        and for multi-label models.
 
         Examples:
             >>> classifier = TextClassifier.load()
@@ -207,7 +207,7 @@ class TextClassifier:
         return trace(self.model, self.text_encoder, self.decision, self.classes_.tolist(), text)
 
     def check_traceable(self) -> None:
-        """Raises ``InputError`` unless the answer to a prefix follows from what is computed for the whole text."""
+        """Raises ``InputError`` unless the prediction for a prefix follows from what is computed for the whole text."""
         check_traceable(self.model, self.decision)
         if self.int8:
             raise InputError("an int8 network rounds a token by what comes after it: load the model without int8")
@@ -219,14 +219,14 @@ class TextClassifier:
     def _predictions(self, texts: list[str], max_batch_tokens: int | None) -> list[Prediction]:
         probabilities = self._probabilities(texts, max_batch_tokens)
         sets = self.decision.sets(probabilities)
-        several = self.decision.multi_label
-        makes_sets = several or self.decision.set_threshold > 0
+        multi_label = self.decision.multi_label
+        makes_sets = multi_label or self.decision.set_threshold > 0
         predictions = []
         for row, left in zip(probabilities, sets, strict=True):
             by_name = dict(zip(self.classes_, row.tolist(), strict=True))
-            unsure = not several and left.sum() != 1
-            number = int(row.argmax() if several or unsure else left.argmax())
-            label = UNSURE if unsure else self.classes_[number]
+            abstains = not multi_label and left.sum() != 1
+            number = int(row.argmax() if multi_label or abstains else left.argmax())
+            label = UNSURE if abstains else self.classes_[number]
             candidates = tuple(self.classes_[left]) if makes_sets else ()
             predictions.append(Prediction(label, float(row[number]), by_name, candidates))
         return predictions
@@ -238,14 +238,14 @@ class TextClassifier:
     def logits(self, texts: list[str], max_batch_tokens: int | None = None) -> np.ndarray:
         """(N, K) of N texts, before any calibration."""
         windows = [self.text_encoder.encode_windows(text)[0] for text in texts]
-        ids = [window for of_text in windows for window in of_text]
+        ids = [window for each in windows for window in each]
         result = torch.zeros(len(ids), len(self.classes_), dtype=torch.float64)
         limit = max_batch_tokens or batch_tokens(self.device.type)
         for inputs in self.text_encoder.rows_by_length([len(window) for window in ids], limit):
             batch = self.text_encoder.batch([ids[i] for i in inputs])
             logits = self.model(batch.inputs.to(self.device), batch.lengths.to(self.device))
             result[inputs] = logits.cpu().double()  # on the CPU, because MPS has no float64
-        belongs = texts_of_windows([len(of_text) for of_text in windows])
+        belongs = texts_of_windows([len(each) for each in windows])
         config = self.text_encoder.windows
         if belongs is not None and config is not None:
             result = aggregate_logits(result, belongs, len(texts), config.aggregate)

@@ -1,6 +1,6 @@
 """Classifies the rows of files in the processes of a Ray cluster, through Ray Data.
 
-A process that ends loses the rows of its task only, and Ray classifies them anew in another.
+A process that ends loses the rows of its task only, and Ray classifies them again in another.
 """
 
 import logging
@@ -37,7 +37,7 @@ class Worker:
 def predictions(
     contents: Bundle, files: Sequence[str], columns: Columns, file_format: FileFormat, workers: int
 ) -> Iterator[tuple[str, list[float]]]:
-    """The answer and the class probabilities for each row of ``files``, in order, as processes classify them.
+    """The prediction and the class probabilities for each row of ``files``, in order, as processes classify them.
 
     The cluster is that of ``RAY_ADDRESS``, which must see the files under the same names, or one that is started on
     this machine and ended with the iterator. Rows wait in Ray's object store, which has a limit, so memory does not
@@ -72,7 +72,7 @@ def predictions(
             fn_kwargs={"columns": columns, "file_format": file_format},
             num_cpus=0.5,  # not as many as a worker's, or else Ray has a file classified by the one that reads it
         )
-        answers = texts.map_batches(
+        tables = texts.map_batches(
             Worker,
             fn_constructor_args=[ray.put(contents)],
             compute=ray.data.ActorPoolStrategy(size=workers),
@@ -80,9 +80,9 @@ def predictions(
             batch_format="pandas",
             num_gpus=gpus,
         )
-        for table in answers.iter_batches(batch_size=None, batch_format="pandas"):
-            for answer, *probabilities in table.itertuples(index=False):
-                yield answer, probabilities
+        for table in tables.iter_batches(batch_size=None, batch_format="pandas"):
+            for label, *probabilities in table.itertuples(index=False):
+                yield label, probabilities
     except ray.exceptions.RayError as error:
         raise _cause(error) from error
     finally:

@@ -48,12 +48,12 @@ def up_to_date(config: Any, where: Path | str) -> dict[str, Any]:
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Writes ``config.json`` with a checksum of what it says."""
-    content = config | {CHECKSUM: _checksum_of(config)}
+    content = config | {CHECKSUM: _compute_checksum(config)}
     with whole_file(folder / "config.json") as path:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _checksum_of(config: dict[str, Any]) -> str:
+def _compute_checksum(config: dict[str, Any]) -> str:
     said = json.loads(json.dumps({key: value for key, value in config.items() if key != CHECKSUM}))  # as it is read
     return f"{zlib.crc32(json.dumps(said, sort_keys=True).encode()):08x}"
 
@@ -71,7 +71,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=with_each_key_once)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
-    if isinstance(config, dict) and config.get(CHECKSUM, found := _checksum_of(config)) != found:
+    if isinstance(config, dict) and config.get(CHECKSUM, found := _compute_checksum(config)) != found:
         raise InputError(
             f"{path} is damaged, or was edited: its checksum is {found}, not {config[CHECKSUM]}; if you mean what it "
             f"says, remove its line {CHECKSUM!r}"

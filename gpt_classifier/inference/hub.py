@@ -73,7 +73,7 @@ def _read(folder: Path, config: Mapping[str, Any]) -> tuple[SequenceClassifier, 
 
 
 def decision(config: Mapping[str, Any]) -> Decision:
-    """How its logits become an answer: one class, or any number of labels."""
+    """How its logits become predictions: one class, or any number of labels."""
     several = config.get("problem_type") == "multi_label_classification" or len(config["id2label"]) == 1
     return Decision(multi_label=several)
 

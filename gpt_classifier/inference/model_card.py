@@ -25,7 +25,7 @@ classifier.predict("your text")
 """
 ACCURACY = """
 The interval is a 95 % Wilson interval. The validation rows may have chosen the epoch or the probe, so a test on rows
-that took no part is the figure to trust.
+that took no part is the score to trust.
 """
 DATA = """
 ## Data
@@ -49,7 +49,7 @@ def model_card(
         probe: How the head was solved, where nothing else trained.
     """
     network, text_encoder = contents.model.backbone.config, contents.text_encoder.settings()
-    size = f"{network.n_layer} blocks, {network.n_embd} channels, {network.n_head} heads"
+    size = f"{network.n_layer} blocks, hidden size {network.n_embd}, {network.n_head} heads"
     rows = {
         "classes": _listed(contents.class_names),
         "network": f"{network.model_type}: {size}, context {network.context_length} tokens",
@@ -104,5 +104,6 @@ def _room(contents: Bundle) -> str:
     encoder = contents.text_encoder
     if (windows := encoder.windows) is None:
         return f"at most {encoder.max_length} tokens ({encoder.truncation} kept)"
-    most = "any number of" if windows.limit is None else f"at most {windows.limit}"
-    return f"{most} windows of {encoder.max_length} tokens every {windows.stride}, {windows.aggregate} of their logits"
+    number = "any number of" if windows.limit is None else f"at most {windows.limit}"
+    steps = f"every {windows.stride}, {windows.aggregate} of their logits"
+    return f"{number} windows of {encoder.max_length} tokens {steps}"

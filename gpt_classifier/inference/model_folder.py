@@ -14,7 +14,7 @@ from gpt_classifier.errors import InputError, reason
 from gpt_classifier.files import find_in_run, named_model, whole_file
 from gpt_classifier.inference import hub
 from gpt_classifier.inference.adapter import ADAPTER, load_adapter
-from gpt_classifier.inference.bundle import Bundle, check_answers, restore
+from gpt_classifier.inference.bundle import Bundle, check_probabilities, restore
 from gpt_classifier.inference.checkpoint_file import CHECKPOINTS, load_checkpoint
 from gpt_classifier.inference.formats import has_checksums, read_config, up_to_date, write_config
 from gpt_classifier.models.tensor_file import read_tensors, write_tensors
@@ -41,7 +41,7 @@ def save_folder(folder: Path, bundle: Bundle, card: str) -> None:
     Low-rank updates are merged into their matrices.
     """
     bundle = bundle.merged()
-    check_answers(bundle, folder)
+    check_probabilities(bundle, folder)
     with whole_file(folder / "README.md") as path:
         path.write_text(card, encoding="utf-8")
     save_config(folder, bundle)
@@ -77,7 +77,7 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     if hub.is_classifier(config):
         contents = Bundle(*hub.read_classifier(found, config), decision=hub.decision(config))
         try:
-            check_answers(contents, found)
+            check_probabilities(contents, found)
         except InputError:
             raise
         except Exception as error:  # as of a folder that is not whole
@@ -87,7 +87,7 @@ def load(path: str | Path, base: str | Path | None = None) -> Bundle:
     return replace(contents, card=card.read_text(encoding="utf-8") if card.is_file() else "")
 
 
-def decision_of(folder: Path) -> Decision:
+def read_decision(folder: Path) -> Decision:
     """The decision that a model folder keeps; the default one if there is no such folder."""
     if not (folder / "config.json").is_file():
         return Decision()

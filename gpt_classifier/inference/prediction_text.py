@@ -20,12 +20,12 @@ def fields(prediction: "Prediction", top_k: int | None, multi_label: bool) -> di
 
 
 def parts(prediction: "Prediction", top_k: int | None, multi_label: bool) -> list[str]:
-    """The answer and its probability, or the most probable classes with theirs."""
+    """The prediction and its probability, or the most probable classes with theirs."""
     if multi_label and top_k is None:
-        shares = SEPARATOR.join(f"{prediction.probabilities[name]:.3f}" for name in prediction.labels)
-        return [SEPARATOR.join(prediction.labels), shares]
-    answers = [(prediction.label, prediction.probability)] if top_k is None else _ranked(prediction)[:top_k]
-    return [part for name, share in answers for part in (name, f"{share:.3f}")]
+        probabilities = SEPARATOR.join(f"{prediction.probabilities[name]:.3f}" for name in prediction.labels)
+        return [SEPARATOR.join(prediction.labels), probabilities]
+    ranked = [(prediction.label, prediction.probability)] if top_k is None else _ranked(prediction)[:top_k]
+    return [part for name, probability in ranked for part in (name, f"{probability:.3f}")]
 
 
 def _ranked(prediction: "Prediction") -> list[tuple[str, float]]:

@@ -42,7 +42,7 @@ class StoredEncoder:
     pad_to: int | None
     windows: WindowsConfig | None = None
     library: str | None = None  # of a published tokenizer
-    pattern: str | None = None  # of byte pairs
+    pattern: str | None = None  # of BPE
     end_of_text: int | None = None
 
 
@@ -72,7 +72,7 @@ def no_more_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
     Otherwise ``ValueError`` is raised, before a network is built that takes all memory or all day.
     """
-    thread, most = threading.get_ident(), 2 * len(tensors) + SPARE
+    thread, maximum = threading.get_ident(), 2 * len(tensors) + SPARE
     largest = max((tensor.numel() for tensor in tensors.values()), default=0)
     parameters = modules = 0
 
@@ -81,7 +81,7 @@ def no_more_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
         if parameter is None or threading.get_ident() != thread:
             return
         parameters += 1
-        if parameters > most:
+        if parameters > maximum:
             raise ValueError(f"it describes a network of more parameters than the {len(tensors)} tensors")
         if parameter.numel() > largest:
             raise ValueError(f"it describes a {name} of shape {tuple(parameter.shape)}, larger than any tensor")
@@ -89,7 +89,7 @@ def no_more_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
     def count_module(owner: nn.Module, name: str, module: nn.Module | None) -> None:
         nonlocal modules
         modules += threading.get_ident() == thread
-        if modules > MODULES * most:
+        if modules > MODULES * maximum:
             raise ValueError(f"it describes a network of more layers than {len(tensors)} tensors are for")
 
     handles = [

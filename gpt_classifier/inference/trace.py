@@ -1,4 +1,4 @@
-"""Follows an answer through its text: class probabilities after every token.
+"""Follows a prediction through its text: class probabilities after every token.
 
 With causal attention the hidden state of a position depends on the tokens up to it alone, so one pass through the
 network gives what classifying each prefix would give. Shapes: T tokens, C channels, K classes.
@@ -34,38 +34,38 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What a model answers after each of the T tokens that it reads of a text."""
+    """What a model predicts after each of the T tokens that it reads of a text."""
 
     text: str  # as the user gave it
     tokens: tuple[str, ...]  # (T,) a part of a character is U+FFFD
     spans: tuple[Span | None, ...]  # (T,) of their characters in the text; None for tokens that the encoder adds
     probabilities: np.ndarray  # (T, K) of the prefix that ends with each token
     class_names: tuple[str, ...]  # (K,)
-    decision: Decision  # the rule by which probabilities become answers
+    decision: Decision  # the rule by which probabilities become predictions
     truncated: bool  # whether the text has tokens that the model does not read
 
     @cached_property
     def answers(self) -> tuple[str, ...]:
-        """(T,) the answer to each prefix, a class name or ``unsure``."""
-        return tuple(self.decision.words(self.probabilities, self.class_names))
+        """(T,) the prediction for each prefix, a class name or ``unsure``."""
+        return tuple(self.decision.name_predictions(self.probabilities, self.class_names))
 
     @property
     def answer(self) -> str:
-        """That to the whole text."""
+        """The prediction for the whole text."""
         return self.answers[-1]
 
     @property
     def final_class(self) -> int:
-        """Number of the class that is the answer, of the most probable one where that is ``unsure``."""
-        answer = int(self.decision.answers(self.probabilities[-1:])[0])
-        return answer if answer >= 0 else int(self.probabilities[-1].argmax())
+        """Number of the predicted class, or of the most probable one where the model abstains."""
+        number = int(self.decision.predict(self.probabilities[-1:])[0])
+        return number if number >= 0 else int(self.probabilities[-1].argmax())
 
     @property
     def decided_at(self) -> int | None:
-        """The first token from which on the answer is always the final one; None for a text without tokens."""
+        """The first token from which on the prediction is always the final one; None for a text without tokens."""
         if not any(self.spans):
             return None
-        others = [token for token, answer in enumerate(self.answers) if answer != self.answer]
+        others = [token for token, label in enumerate(self.answers) if label != self.answer]
         return others[-1] + 1 if others else 0
 
     @cached_property
@@ -115,8 +115,8 @@ def trace(
     ids, truncated = encoder.encode(text)
     if encoder.windows is not None and encoder.encode_windows(text) != ([ids], False):
         raise InputError(
-            f"the text is read in windows of {encoder.max_length} tokens, whose answers are combined, so its prefixes "
-            "have none: trace a shorter text"
+            f"the text is read in windows of {encoder.max_length} tokens, whose logits are combined, so there is no "
+            "prediction for its prefixes: trace a shorter text"
         )
     return Trace(
         text=text,
@@ -130,10 +130,10 @@ def trace(
 
 
 def check_traceable(model: SequenceClassifier, decision: Decision) -> None:
-    """Raises ``InputError`` unless the model's answer to a prefix is in its states of the whole text."""
+    """Raises ``InputError`` unless the prediction for a prefix follows from the hidden states of the whole text."""
     network, pooling = model.backbone.config, model.pooling
     if decision.multi_label:
-        raise InputError("a trace follows one answer, but this model gives a text any number of labels")
+        raise InputError("a trace follows one predicted class, but this model is multi-label")
     if not network.causal:
         raise InputError(
             f"a trace needs causal attention, but in this {network.model_type} every token attends to later ones too: "

@@ -17,7 +17,7 @@ RARE, CERTAIN = (228, 234, 242), (255, 145, 20)  # colours behind black letters,
 
 
 def sentences(trace: Trace) -> list[str]:
-    """Where the answer was decided, and how much of the text was read where that is not all."""
+    """Where the prediction was reached, and how much of the text was read where that is not all."""
     lines = [_decided(trace)]
     if trace.truncated:
         lines.append(
@@ -27,12 +27,13 @@ def sentences(trace: Trace) -> list[str]:
 
 
 def _decided(trace: Trace) -> str:
-    answer, place = trace.answer.translate(ESCAPES), trace.decided_at
+    label, place = trace.answer.translate(ESCAPES), trace.decided_at
     if place is None:
-        return f"The text is empty, so the answer {answer} says nothing about it."
-    of_class = f" of {trace.class_names[trace.final_class].translate(ESCAPES)}" if trace.answer == UNSURE else ""
-    what = f"{trace.probabilities[place, trace.final_class]:.3f}{of_class}"
-    return f"The answer {answer} is reached {_where(trace, place)}, with probability {what}, and never left again."
+        return f"The text is empty, so the prediction {label} says nothing about it."
+    whose = f" of {trace.class_names[trace.final_class].translate(ESCAPES)}" if trace.answer == UNSURE else ""
+    probability = f"{trace.probabilities[place, trace.final_class]:.3f}{whose}"
+    reached = f"is reached {_where(trace, place)}, with probability {probability}"
+    return f"The prediction {label} {reached}, and does not change after it."
 
 
 def _where(trace: Trace, token: int) -> str:
@@ -49,14 +50,14 @@ def _shown_word(trace: Trace, number: int, columns: int) -> str:
 
 
 def table(trace: Trace) -> list[str]:
-    """A line for each word: the answer after it, the probability of the final class, and the word."""
+    """A line for each word: the prediction after it, the probability of the final class, and the word."""
     if not trace.words:
         return []
     name = trace.class_names[trace.final_class].translate(ESCAPES)
-    rows = [["answer", f"P({name})", "after the word"]]
+    rows = [["prediction", f"P({name})", "after the word"]]
     for number, word in enumerate(trace.words):
-        answer, share = trace.answers[word.token], trace.probabilities[word.token, trace.final_class]
-        rows.append([answer.translate(ESCAPES), f"{share:.3f}", _shown_word(trace, number, 80)])
+        label, probability = trace.answers[word.token], trace.probabilities[word.token, trace.final_class]
+        rows.append([label.translate(ESCAPES), f"{probability:.3f}", _shown_word(trace, number, 80)])
     return ["\t".join(row) for row in rows]
 
 
@@ -78,26 +79,26 @@ def legend(trace: Trace) -> "Text":
     from rich.text import Text
 
     line = Text(f"probability of {trace.class_names[trace.final_class].translate(ESCAPES)} after each token: ")
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        line.append(f" {share:.2f} ", _style(share))
+    for probability in (0, 0.25, 0.5, 0.75, 1):
+        line.append(f" {probability:.2f} ", _style(probability))
     return line
 
 
-def _style(share: float) -> str:
-    red, green, blue = (round(low + (high - low) * share) for low, high in zip(RARE, CERTAIN, strict=True))
+def _style(probability: float) -> str:
+    red, green, blue = (round(low + (high - low) * probability) for low, high in zip(RARE, CERTAIN, strict=True))
     return f"black on rgb({red},{green},{blue})"
 
 
 def show(trace: "Trace", parts: list[str]) -> None:
-    """The answer and the text, in colours where there are any, else with a table; and what is to be said of it."""
+    """The prediction and the text, in colours where there are any, else with a table; and what is to be said of it."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    answer = [part.translate(ESCAPES) for part in parts]
+    shown = [part.translate(ESCAPES) for part in parts]
     if sys.stdout.isatty() and console.color_system is not None and not os.environ.get("NO_COLOR"):
-        console.print(Text("  ").join([*map(Text, answer), coloured(trace)]), soft_wrap=True)
+        console.print(Text("  ").join([*map(Text, shown), coloured(trace)]), soft_wrap=True)
         console.print(legend(trace), soft_wrap=True)
     else:
-        print("\n".join(["\t".join([*answer, trace.text.translate(ESCAPES)]), *table(trace)]))
+        print("\n".join(["\t".join([*shown, trace.text.translate(ESCAPES)]), *table(trace)]))
     print("\n".join(sentences(trace)), flush=True)

@@ -1,1 +1,1 @@
-"""What was found, told in documents, tables and figures; computes nothing of it."""
+"""Reports results in documents, tables and figures; computes none of them."""

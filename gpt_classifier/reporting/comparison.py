@@ -84,8 +84,8 @@ def align_rows(first: SavedTest, second: SavedTest) -> tuple[SavedTest, SavedTes
     The same texts may have other row numbers in another file, for example in one of which some rows were taken out.
     Raises ``InputError`` unless both were tested on the same texts with the same labels.
     """
-    if any(test.results.scores.of_labels is not None for test in (first, second)):
-        raise InputError("compare is for runs with one label a text: compare the scores.json of runs with several")
+    if any(test.results.scores.multi_label_scores is not None for test in (first, second)):
+        raise InputError("compare is for single-label runs: compare the scores.json of multi-label ones")
     first, second = both = tuple(_in_order(test, np.argsort(test.rows)) for test in (first, second))
     hashes = [test.results.tested and test.results.tested.test_fingerprint for test in both]
     labels = [list(_class_names(test)) for test in both]
@@ -197,11 +197,11 @@ def _choose_examples(first: SavedTest, second: SavedTest, texts: list[str] | Non
     """The rows with different predictions on which the probabilities of the true class differ most."""
     rows = np.arange(len(first.rows))
     labels, one, other = _class_names(first), _class_names(first, True), _class_names(second, True)
-    of_truth = []
+    for_label = []
     for test in (first, second):
         numbers = {name: number for number, name in enumerate(test.names)}
-        of_truth.append(test.probabilities[rows, [numbers[name] for name in labels]])
-    gap = np.where(one != other, np.abs(of_truth[0] - of_truth[1]), -1)
+        for_label.append(test.probabilities[rows, [numbers[name] for name in labels]])
+    gap = np.where(one != other, np.abs(for_label[0] - for_label[1]), -1)
     return [
         Disagreement(
             row=int(first.rows[i]),
@@ -232,7 +232,7 @@ def build_comparison(found: Comparison) -> Document:
         f"B is {how} A",
         f"{found.rows:,} test texts; 95 % paired interval {format_signed(low)} to {format_signed(high)} points, "
         f"exact McNemar p {format_p_value(found.p)}; {f1}",
-        "The test tells them apart." if found.told_apart else "The test cannot tell them apart.",
+        f"The difference is {'' if found.told_apart else 'not '}statistically significant.",
         [("A", found.first), ("B", found.second)],
         [_scores_section(found), _agreement_section(found), _settings_section(found), *_disagreements_section(found)],
     )
@@ -250,7 +250,7 @@ def _agreement_section(found: Comparison) -> Section:
     counts |= {"only B right": found.only_second_right, "both wrong": found.both_wrong}
     rows = [[name, f"{n:,}", format_percent(n / found.rows)] for name, n in counts.items()]
     how = "The paired tests rest on the rows that only one of the two classifies correctly."
-    return Section("Agreement", how, [Table(["answers", "texts", "share"], rows)])
+    return Section("Agreement", how, [Table(["predictions", "texts", "fraction"], rows)])
 
 
 def _settings_section(found: Comparison) -> Section:
@@ -258,7 +258,8 @@ def _settings_section(found: Comparison) -> Section:
         [each.setting, *("null" if value is None else str(value) for value in (each.first, each.second))]
         for each in found.settings
     ]
-    how = f"Whatever differs may be the reason, and so may chance. Known of both: {', '.join(found.settings_of)}."
+    known = ", ".join(found.settings_of)
+    how = f"Whatever differs may be the reason, and so may random variation. Known of both: {known}."
     shown = Table(["setting", "A", "B"], rows, names=3) if rows else Paragraph("None does.")
     return Section("Settings that differ", how, [shown])
 
@@ -272,7 +273,7 @@ def _disagreements_section(found: Comparison) -> list[Section]:
         examples.append(Example(text, [("true", each.true), ("A", one), ("B", other)]))
     if not examples:
         return []
-    how = "Of the rows with different answers, those on which the probabilities of the true class differ most."
+    how = "Of the rows with different predictions, those on which the probabilities of the true class differ most."
     shown = f"{len(examples):,} of {found.disagreements:,} rows"
     shown += f", without their texts: {found.texts_missing}." if found.texts_missing else ":"
     return [Section("Disagreements", how, [Paragraph(shown), Examples(examples)])]

@@ -28,7 +28,7 @@ class Table(NamedTuple):
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     names: int = 1
-    folded: str = ""  # the title under which a page hides it until somebody asks
+    collapsed: str = ""  # the title under which a page hides it until somebody asks
 
 
 class Figure(NamedTuple):
@@ -73,21 +73,21 @@ class Document(NamedTuple):
     headline: str  # the result, shown large
     evidence: str  # how sure it is
     lead: str  # what follows from it
-    facts: Sequence[tuple[str, str]]
+    details: Sequence[tuple[str, str]]
     sections: Sequence[Section]
 
 
 # ---------------------------------------------------------------- numbers and names
 
 
-def format_percent(share: float | None, digits: int = 1) -> str:
-    return DASH if share is None else f"{100 * share:.{digits}f} %"
+def format_percent(fraction: float | None, digits: int = 1) -> str:
+    return DASH if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def measured_share(share: float | None, interval: Sequence[float] | None, digits: int = 1) -> Measured:
+def measured_fraction(fraction: float | None, interval: Sequence[float] | None, digits: int = 1) -> Measured:
     """In percent."""
     bounds = "" if interval is None else DASH.join(f"{100 * bound:.1f}" for bound in interval)
-    return Measured(format_percent(share, digits), bounds)
+    return Measured(format_percent(fraction, digits), bounds)
 
 
 def measured_score(value: float | None, interval: Sequence[float] | None = None, digits: int = 4) -> Measured:

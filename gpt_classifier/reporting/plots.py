@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # M. Okabe and K. Ito, 2008
 MARKERS = "osD^vP*X<>p"  # 7 colours and 11 markers: 77 rows differ in one or the other
-MAX_CURVES = 10  # more curves than this in one plot cannot be told apart
+MAX_CURVES = 10  # more curves than this in one plot cannot be distinguished
 MAX_CLASSES = 80  # more names than this beside one matrix cannot be read
 MAX_CLASSES_IN_ORDER = 20  # larger matrices are sorted by rows, as the order of many names says little
 MAX_CLASSES_WITH_NUMBERS = 30  # cells of larger matrices have no room for a number
@@ -36,7 +36,7 @@ MIN_POINTS = 5  # size of the smallest numbers that can be read
 
 
 def draw_confusion_matrix(outputs: EpochOutputs, names: Sequence[str]) -> "Figure":
-    """Counts in each cell, coloured by their share of the true class.
+    """Counts in each cell, coloured by their fraction of the true class.
 
     Up to 20 classes stand in the order of ``names``, more by rows with the most frequent first. Where numbers could not
     be read a colour bar stands in for them.
@@ -51,7 +51,7 @@ def draw_confusion_matrix(outputs: EpochOutputs, names: Sequence[str]) -> "Figur
         shown.sort(key=lambda c: -int(rows[c]))
     shown, left_out = shown[:MAX_CLASSES], shown[MAX_CLASSES:]
     counts = all_counts[shown][:, shown]
-    shares = counts / rows[shown, None].clamp(min=1)
+    fractions = counts / rows[shown, None].clamp(min=1)
 
     k = len(shown)
     side = max(min(7, 1.5 + 0.28 * k), 0.115 * k)  # inches
@@ -74,19 +74,19 @@ def draw_confusion_matrix(outputs: EpochOutputs, names: Sequence[str]) -> "Figur
     figure = _new_figure(width, side + (0.3 if upright else room) + 0.6 + 0.12 * len(note))
     axes = figure.subplots()
     # Of many classes most cells hold a few percent, which would be next to white.
-    image = axes.imshow(shares.numpy(), cmap="Blues", norm=PowerNorm(1 if numbers else 0.5, vmin=0, vmax=1))
+    image = axes.imshow(fractions.numpy(), cmap="Blues", norm=PowerNorm(1 if numbers else 0.5, vmin=0, vmax=1))
     axes.set_xticks(range(k), ticks, fontsize=size, rotation=0 if upright else 90)
     axes.set_yticks(range(k), ticks, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true")
     if numbers:
         cells = np.ndindex(k, k) if k <= MAX_CURVES else map(tuple, counts.nonzero().tolist())
         for i, j in cells:
-            color = "white" if shares[i, j] > 0.5 else "black"
+            color = "white" if fractions[i, j] > 0.5 else "black"
             text = axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=color)
             text.set(fontsize=number_size, in_layout=False)
     else:
         bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, ticks=[0, 0.05, 0.2, 0.5, 1])
-        bar.set_label("share of the true class")
+        bar.set_label("fraction of the true class")
     return _finish(figure, note, families)
 
 
@@ -370,18 +370,18 @@ def _families_with(characters: str) -> tuple[list[str], set[str]]:
 
     families = list(rcParams["font.family"])
     missing = {c for c in characters if unicodedata.category(c) not in ("Zs", "Cc", "Cf")}
-    missing -= _letters_of(font_manager.findfont(font_manager.FontProperties(family=families)))
+    missing -= _find_letters(font_manager.findfont(font_manager.FontProperties(family=families)))
     for font in font_manager.fontManager.ttflist if missing else ():
         # The last resort has a box for every character.
         if font.style != "normal" or font.weight not in (400, "normal", "regular") or "Last Resort" in font.name:
             continue
-        if found := missing & _letters_of(font.fname):
+        if found := missing & _find_letters(font.fname):
             families.append(font.name)
             missing -= found
     return families, missing
 
 
-def _letters_of(font: str) -> set[str]:
+def _find_letters(font: str) -> set[str]:
     from matplotlib import font_manager
 
     try:

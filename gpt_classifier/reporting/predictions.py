@@ -28,15 +28,15 @@ def print_predictions(
         top_k: Number of the most probable classes to print; None for the prediction, and all classes in JSON.
         with_trace: Whether to tell how the prediction comes about.
     """
-    several = classifier.decision.multi_label
+    multi_label = classifier.decision.multi_label
     for together in texts:
         for text, prediction in zip(together, classifier.predict_stream(together), strict=True):
             trace = classifier.trace(text) if with_trace else None
             if as_json:
-                found = {"text": text} | prediction_text.fields(prediction, top_k, several)
+                found = {"text": text} | prediction_text.fields(prediction, top_k, multi_label)
                 print(json.dumps(found | ({} if trace is None else {"trace": trace.to_dict()}), ensure_ascii=False))
             elif trace is None:
-                parts = prediction_text.parts(prediction, top_k, several)
+                parts = prediction_text.parts(prediction, top_k, multi_label)
                 print("\t".join(part.translate(ESCAPES) for part in (*parts, text)))
             else:
                 trace_text.show(trace, prediction_text.parts(prediction, top_k, False))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-SHOWN = 240  # characters of a text that a page shows before it folds the rest
+SHOWN = 240  # characters of a text that a page shows before it collapses the rest
 MARKUP = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word is one
 
 
@@ -36,7 +36,7 @@ def render_terminal(document: Document, width: int) -> str:
     """The document without its drawings, in lines of at most so many columns."""
     parts = [fill(document.headline, width)]
     parts += [fill(text, width) for text in (document.evidence, document.lead) if text]
-    parts[0] = "\n".join([parts[0], *(fill(f"{name}: {value}", width) for name, value in document.facts)])
+    parts[0] = "\n".join([parts[0], *(fill(f"{name}: {value}", width) for name, value in document.details)])
     for section in document.sections:
         shown = [text for block in section.blocks for text in _terminal_block(block, width)]
         parts.append("\n".join([f"{section.title}:", *shown]))
@@ -98,8 +98,8 @@ def render_markdown(document: Document) -> str:
     parts = [f"# {document.title}", f"**{escape_markdown(document.headline)}**", escape_markdown(document.evidence)]
     if document.lead:
         parts.append(f"> {escape_markdown(document.lead)}")
-    if document.facts:
-        parts.append(markdown_table(["", ""], document.facts, 2))
+    if document.details:
+        parts.append(markdown_table(["", ""], document.details, 2))
     for section in document.sections:
         parts += [f"## {escape_markdown(section.title)}", f"*{escape_markdown(section.how_to_read)}*"]
         parts += [_markdown_block(block) for block in section.blocks]
@@ -115,9 +115,9 @@ def _markdown_block(block: Block) -> str:
     match block:
         case Paragraph(text):
             return escape_markdown(text)
-        case Table(header, rows, names, folded):
+        case Table(header, rows, names, collapsed):
             table = markdown_table(header, rows, names)
-            return f"{escape_markdown(folded)}:\n\n{table}" if folded else table
+            return f"{escape_markdown(collapsed)}:\n\n{table}" if collapsed else table
         case Figure(_, caption, legend):
             named = "; ".join(escape_markdown(name) for _, name in legend)
             return f"Figure, drawn in the page: {escape_markdown(caption)} {named}".rstrip()
@@ -159,12 +159,12 @@ def _template() -> "Template":
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"folded": fold_text, "breakable": _breakable}
+    environment.filters |= {"halves": split_text, "breakable": _breakable}
     environment.tests["measured"] = lambda cell: isinstance(cell, Measured)
     return environment.get_template("page.html")
 
 
-def fold_text(text: str) -> tuple[str, str]:
+def split_text(text: str) -> tuple[str, str]:
     """The beginning of a long text up to the end of a word, and the rest; empty lines are left out."""
     text = re.sub(r"\s*\n\s*", "\n", text)
     if len(text) <= SHOWN * 1.2:

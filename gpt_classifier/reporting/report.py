@@ -57,8 +57,8 @@ def _describe_run(results: TestResults) -> list[tuple[str, str]]:
         about = f"{training.fingerprint}, a hash of {training.distinct_texts:,} distinct training texts"
         found.append(("fingerprint", about))
     if run is not None and run.network is not None:
-        size = "{type}, {blocks} x {channels} channels, {heads} heads, {parameters:,} parameters; pooling {pooling}"
-        found.append(("network", size.format_map(vars(run.network))))
+        size = "{type}, {blocks} blocks, hidden size {channels}, {heads} heads, {parameters:,} parameters"
+        found.append(("network", (size + "; pooling {pooling}").format_map(vars(run.network))))
     parts = []
     if results.training_seconds is not None:
         parts.append(f"{results.training_seconds:,.1f} s")
@@ -103,7 +103,7 @@ SECTIONS: tuple[Callable[[SavedTest], Section | None], ...] = (
     score_sections.calibration_section,
     score_sections.probe_section,
     score_sections.learning_curves_section,
-    worth_sections.natural_mix_section,
+    worth_sections.natural_prior_section,
     worth_sections.leaks_section,
     worth_sections.errors_section,
     worth_sections.groups_section,

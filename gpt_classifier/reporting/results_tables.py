@@ -2,14 +2,14 @@
 
 from textwrap import fill
 
-from gpt_classifier.decision.prior import ClassMix
+from gpt_classifier.decision.prior import ScoresAtPrior
 from gpt_classifier.evaluation.results import Missing, NotFinite, Scores, TestResults
 from gpt_classifier.evaluation.verdict import BaselineResults, BaselineScores
 from gpt_classifier.reporting.render import terminal_table
 from gpt_classifier.reporting.score_sections import named_scores
 from gpt_classifier.statistics.intervals import Interval, Proportion
 
-MANY_COPIES = 0.05  # share of rows that are copies, from which on the interval by clusters is printed
+MANY_COPIES = 0.05  # fraction of rows that are copies, from which on the interval by clusters is printed
 MAX_CONFUSIONS = 10  # printed; all are in scores.json
 MAX_CLASSES = 100  # printed; all are in scores.json
 PRINTED = {  # the scores in this order, by the names under which they are printed
@@ -27,7 +27,7 @@ PRINTED = {  # the scores in this order, by the names under which they are print
 
 
 def format_results(results: TestResults | NotFinite, width: int = 80) -> str:
-    """A test's results for people. In tables of this many columns, long names are folded and never cut."""
+    """A test's results for people. In tables of this many columns, long names are wrapped and never truncated."""
     if isinstance(results, NotFinite):
         strange = results.rows_with_logits_not_finite
         return f"{strange:,} of {results.rows:,} rows have logits that are NaN or infinite: there are no scores"
@@ -39,38 +39,38 @@ def format_results(results: TestResults | NotFinite, width: int = 80) -> str:
         ]
         parts.append(terminal_table(["true class", "predicted instead", "rows", "of the class"], [rows], 2, width))
     if results.natural_mix is not None:
-        parts.append(_fold(_natural_mix_sentence(results.natural_mix), width))
+        parts.append(_wrap(_natural_prior_sentence(results.natural_mix), width))
     if isinstance(results.baselines, Missing):
-        parts.append(_fold(f"no baselines: {results.baselines.missing}", width))
+        parts.append(_wrap(f"no baselines: {results.baselines.missing}", width))
     elif results.baselines is not None:
         parts.append(_baselines_table(results, results.baselines, width))
     if (decision := results.decision) is not None:
         rule = ", ".join(f"{name} {value}" for name, value in decision.asked.items())
-        scored = "the most probable class" if scores.of_labels is None else "labels of probability 0.5 or more"
+        scored = "the most probable class" if scores.multi_label_scores is None else "labels of probability 0.5 or more"
         lines = [f"the model's own rule, {rule}, on these rows (all scores above are of {scored}):"]
-        parts.append("\n".join(_fold(line, width) for line in [*lines, *decision.on_these_rows]))
+        parts.append("\n".join(_wrap(line, width) for line in [*lines, *decision.on_these_rows]))
     return "\n\n".join(parts)
 
 
 def _scores_lines(results: TestResults, width: int) -> str:
-    scores, of_labels = results.scores, results.scores.of_labels
+    scores, multi_label = results.scores, results.scores.multi_label_scores
     n = scores.rows
     accuracy = Proportion(scores.accuracy, *scores.accuracy_interval)
     lines = [f"test accuracy {accuracy} of {n:,} texts (95 % Wilson interval)"]
-    if of_labels is not None:
-        lines.append("accuracy is the share of texts of which all labels are right (subset accuracy)")
+    if multi_label is not None:
+        lines.append("accuracy is the fraction of texts of which all labels are right (subset accuracy)")
     named = named_scores(results)
     named = {PRINTED[name]: named[name] for name in PRINTED if name in named}
     if results.loss is None:
         del named["loss"]
-    lines.append(_fold(", ".join(f"{name} {_four_digits(value)}" for name, (value, _) in named.items()), width))
+    lines.append(_wrap(", ".join(f"{name} {_four_digits(value)}" for name, (value, _) in named.items()), width))
     if bounds := [(name, *interval) for name, (_, interval) in named.items() if interval is not None]:
         shown = ", ".join(f"{name} {low:.3f} to {high:.3f}" for name, low, high in bounds)
-        how = "stratified bootstrap" if of_labels is None else "bootstrap"
-        lines.append(_fold(f"95 % intervals by {how}: {shown}", width))
+        how = "stratified bootstrap" if multi_label is None else "bootstrap"
+        lines.append(_wrap(f"95 % intervals by {how}: {shown}", width))
     if scores.top_k:
-        shares = ", ".join(f"{k}: {_four_digits(share)}" for k, share in scores.top_k.items())
-        lines.append(f"right class among the k most probable, for k = {shares}")
+        values = ", ".join(f"{k}: {_four_digits(value)}" for k, value in scores.top_k.items())
+        lines.append(f"right class among the k most probable, for k = {values}")
     copies = 0 if scores.distinct_rows is None else n - scores.distinct_rows
     if scores.accuracy_interval_by_clusters is not None and copies >= MANY_COPIES * n:
         by_clusters = Proportion(scores.accuracy, *scores.accuracy_interval_by_clusters)
@@ -78,7 +78,7 @@ def _scores_lines(results: TestResults, width: int) -> str:
         what = "text is a near-duplicate" if copies == 1 else "texts are near-duplicates"
         lines.append(f"  {what} of other test texts, and Wilson's interval takes them for independent")
     if results.disagreement:
-        lines.append(_fold(results.disagreement, width))
+        lines.append(_wrap(results.disagreement, width))
     return "\n".join(lines)
 
 
@@ -93,25 +93,26 @@ def _classes_table(scores: Scores, width: int) -> str:
         "macro": (scores.precision_macro, scores.recall_macro, scores.f1_macro),
         "micro": (scores.accuracy,) * 3,
     }
-    if (several := scores.of_labels) is not None:
-        means["micro"] = several.precision_micro, several.recall_micro, several.f1_micro
+    if (multi_label := scores.multi_label_scores) is not None:
+        means["micro"] = multi_label.precision_micro, multi_label.recall_micro, multi_label.f1_micro
     below = [[name, *map(_four_digits, values), f"{scores.rows:,}"] for name, values in means.items()]
     return terminal_table(["class", "precision", "recall", "F1", "rows"], [rows, below], 1, width)
 
 
-def _natural_mix_sentence(mix: ClassMix) -> str:
-    shares = ", ".join(f"{share:.1%} {name}" for name, share in mix.shares.items())
+def _natural_prior_sentence(natural: ScoresAtPrior) -> str:
+    prior = ", ".join(f"{prevalence:.1%} {name}" for name, prevalence in natural.shares.items())
     precision = [
-        f"precision of {name} {_format_percent(value, mix.precision_interval[name])}"
-        for name, value in mix.precision.items()
+        f"precision of {name} {_format_percent(value, natural.precision_interval[name])}"
+        for name, value in natural.precision.items()
         if value is not None
     ]
     scores = [
-        f"accuracy {_format_percent(mix.accuracy, mix.accuracy_interval)}",
-        f"macro F1 {_format_percent(mix.f1_macro, mix.f1_macro_interval)}",
+        f"accuracy {_format_percent(natural.accuracy, natural.accuracy_interval)}",
+        f"macro F1 {_format_percent(natural.f1_macro, natural.f1_macro_interval)}",
         *precision[:MAX_CONFUSIONS],
     ]
-    return f"The test rows were balanced. At the natural class mix ({shares}): {', '.join(scores)}; recall is the same"
+    told = ", ".join(scores)
+    return f"The test rows were balanced. At the natural class prior ({prior}): {told}; recall is the same"
 
 
 def _baselines_table(results: TestResults, baselines: BaselineResults, width: int) -> str:
@@ -126,7 +127,7 @@ def _baselines_table(results: TestResults, baselines: BaselineResults, width: in
     ]
     if baselines.against_best is not None:
         sentences.append(baselines.against_best.verdict)
-    return "\n".join([table, *(_fold(sentence, width) for sentence in sentences)])
+    return "\n".join([table, *(_wrap(sentence, width) for sentence in sentences)])
 
 
 def _model_row(name: str, seconds: float | None, scores: Scores | BaselineScores) -> list[str]:
@@ -146,6 +147,6 @@ def _four_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _fold(sentence: str, width: int) -> str:
+def _wrap(sentence: str, width: int) -> str:
     """In lines of at most ``width``, but for paths that are longer, which nobody could copy in two parts."""
     return fill(sentence, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

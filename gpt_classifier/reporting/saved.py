@@ -48,14 +48,14 @@ def read_test(path: Path) -> SavedTest:
     names = [name.removeprefix(PROBABILITY) for name in header if name.startswith(PROBABILITY)]
     if header[:3] != ["row", "label", "predicted"] or len(names) != len(header) - 3 or not lines:
         raise InputError(f"{predictions} does not hold the predictions of a test: test again")
-    several = results.scores.of_labels is not None
+    multi_label = results.scores.multi_label_scores is not None
     try:
         return SavedTest(
             results,
             names,
             np.array([int(line[0]) for line in lines]),
-            _named_classes([line[1] for line in lines], names, several),
-            _named_classes([line[2] for line in lines], names, several),
+            _named_classes([line[1] for line in lines], names, multi_label),
+            _named_classes([line[2] for line in lines], names, multi_label),
             np.array([[float(value) for value in line[3:]] for line in lines]),
             scores.parent,
         )
@@ -68,11 +68,11 @@ def find_scores_file(path: Path) -> Path:
     return (find_in_run(path, "scores.json") or path / "scores.json") if path.is_dir() else path
 
 
-def _named_classes(cells: list[str], names: list[str], several: bool) -> np.ndarray:
+def _named_classes(cells: list[str], names: list[str], multi_label: bool) -> np.ndarray:
     """(N, K) booleans, the classes that each of N cells names."""
     numbers = {name: number for number, name in enumerate(names)}
     which = np.zeros((len(cells), len(names)), dtype=bool)
     for row, cell in enumerate(cells):
-        for name in filter(None, cell.split(SEPARATOR)) if several else (cell,):
+        for name in filter(None, cell.split(SEPARATOR)) if multi_label else (cell,):
             which[row, numbers[name]] = True
     return which

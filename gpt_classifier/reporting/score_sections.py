@@ -18,8 +18,8 @@ from gpt_classifier.reporting.document import (
     Section,
     Table,
     format_percent,
+    measured_fraction,
     measured_score,
-    measured_share,
 )
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.statistics.intervals import Interval, wilson
@@ -27,23 +27,23 @@ from gpt_classifier.statistics.intervals import Interval, wilson
 MAX_CONFUSIONS = 15
 ONLY_PRINTED = ("micro AUROC", "micro average precision")  # by a test, and not in its report
 MAX_CLASSES_AT_ONCE = 25
-MAX_CURVES = 8  # more curves than this in one chart cannot be told apart
+MAX_CURVES = 8  # more curves than this in one chart cannot be distinguished
 MAX_CLASSES = 80  # more than this beside one matrix cannot be read
 
 
 def named_scores(results: TestResults) -> dict[str, tuple[float | None, Interval | None]]:
     """The scores of all rows beside the accuracy, each with its interval; None for what is undefined."""
-    scores, of_labels = results.scores, results.scores.of_labels
+    scores, multi_label = results.scores, results.scores.multi_label_scores
     named: dict[str, tuple[float | None, Interval | None]] = {"macro F1": (scores.f1_macro, scores.f1_macro_interval)}
-    if of_labels is None:
+    if multi_label is None:
         named["balanced accuracy"] = scores.balanced_accuracy, None
         named["Matthews correlation"] = scores.mcc, None
     else:
-        named["micro F1"] = of_labels.f1_micro, of_labels.f1_micro_interval
-        named["Hamming loss"] = of_labels.hamming_loss, None
-        named["label ranking average precision"] = of_labels.label_ranking_average_precision, None
-        named["micro AUROC"] = of_labels.auroc_micro, None
-        named["micro average precision"] = of_labels.average_precision_micro, None
+        named["micro F1"] = multi_label.f1_micro, multi_label.f1_micro_interval
+        named["Hamming loss"] = multi_label.hamming_loss, None
+        named["label ranking average precision"] = multi_label.label_ranking_average_precision, None
+        named["micro AUROC"] = multi_label.auroc_micro, None
+        named["micro average precision"] = multi_label.average_precision_micro, None
     named["AUROC"] = scores.auroc, scores.auroc_interval
     named["average precision"] = scores.average_precision, scores.average_precision_interval
     named["loss"] = results.loss, None
@@ -53,8 +53,8 @@ def named_scores(results: TestResults) -> dict[str, tuple[float | None, Interval
 def score_rows(results: TestResults) -> list[tuple[str, Cell]]:
     """The accuracy and the other scores that there are, each with its interval where it has one."""
     scores = results.scores
-    accuracy = "accuracy" if scores.of_labels is None else "subset accuracy"
-    rows: list[tuple[str, Cell]] = [(accuracy, measured_share(scores.accuracy, scores.accuracy_interval, 2))]
+    accuracy = "accuracy" if scores.multi_label_scores is None else "subset accuracy"
+    rows: list[tuple[str, Cell]] = [(accuracy, measured_fraction(scores.accuracy, scores.accuracy_interval, 2))]
     return rows + [
         (name, measured_score(value, interval))
         for name, (value, interval) in named_scores(results).items()
@@ -86,28 +86,28 @@ def scores_section(test: SavedTest) -> Section:
 
 
 def classes_section(test: SavedTest) -> Section:
-    def share(value: float | None, right: int, rows: int) -> Cell:
-        return measured_share(value, wilson(right, rows)[1:]) if rows else DASH
+    def measured(value: float | None, right: int, rows: int) -> Cell:
+        return measured_fraction(value, wilson(right, rows)[1:]) if rows else DASH
 
     rows: list[list[Cell]] = []
     for each in sorted(test.results.scores.classes, key=lambda c: (not c.rows, c.f1 or 0.0, -c.rows)):
         right = round((each.recall or 0) * each.rows)
-        shares = [share(each.precision, right, each.predicted), share(each.recall, right, each.rows)]
-        rows.append([each.class_, *shares, measured_score(each.f1, digits=3), f"{each.rows:,}"])
+        rates = [measured(each.precision, right, each.predicted), measured(each.recall, right, each.rows)]
+        rows.append([each.class_, *rates, measured_score(each.f1, digits=3), f"{each.rows:,}"])
     how = (
-        "Precision is the share of right answers among the texts that were given this class, recall the share of the "
-        "class's texts that were found. The class with the lowest F1, the harmonic mean of both, comes first; below "
-        f"each share stands its {INTERVAL} (Wilson), which is wide for a class of few texts."
+        "Precision is the fraction of texts predicted as this class that belong to it, recall the fraction of its "
+        "texts that are predicted as it. The class with the lowest F1, the harmonic mean of both, comes first; below "
+        f"each value stands its {INTERVAL} (Wilson), which is wide for a class of few texts."
     )
     header = ["class", "precision", "recall", "F1", "texts"]
     blocks: list[Block] = [Table(header, rows[:MAX_CLASSES_AT_ONCE])]
     if more := rows[MAX_CLASSES_AT_ONCE:]:
-        blocks.append(Table(header, more, folded=f"{len(more)} more classes, of higher F1 or without texts"))
+        blocks.append(Table(header, more, collapsed=f"{len(more)} more classes, of higher F1 or without texts"))
     return Section("Classes", how, blocks)
 
 
 def confusions_section(test: SavedTest) -> Section | None:
-    if test.results.scores.of_labels is not None:  # no wrong label stands for a right one
+    if test.results.scores.multi_label_scores is not None:  # no wrong label stands for a right one
         return None
     confusions = test.results.scores.confusions
     blocks: list[Block] = [] if confusions else [Paragraph("No text was given a wrong class.")]
@@ -122,7 +122,7 @@ def confusions_section(test: SavedTest) -> Section | None:
     counts = test.true.astype(int).T @ test.predicted.astype(int)
     order = np.arange(k)
     caption = (
-        "Confusion matrix: true classes in rows, predicted ones in columns, shaded by the share of the true class."
+        "Confusion matrix: true classes in rows, predicted ones in columns, shaded by the fraction of the true class."
     )
     if k > MAX_CLASSES:
         order = np.argsort(-counts.sum(1), kind="stable")[:MAX_CLASSES]
@@ -156,15 +156,17 @@ def ranking_section(test: SavedTest) -> Section | None:
         "rank the texts. The nearer a curve comes to the upper right corner (precision and recall) or upper left one "
         "(ROC), the better; random ranking follows the dotted diagonal of the ROC chart."
     )
-    folded = "Scores of each class" if len(rows) > 2 else ""
-    return Section("Ranking", how, [*figures, Table(["class", "average precision", "AUROC"], rows, folded=folded)])
+    collapsed = "Scores of each class" if len(rows) > 2 else ""
+    return Section(
+        "Ranking", how, [*figures, Table(["class", "average precision", "AUROC"], rows, collapsed=collapsed)]
+    )
 
 
 def _curves(
     test: SavedTest, scores: dict[int, float], title: str, curve: ranking.Curve, labels: tuple[str, str]
 ) -> Figure:
     is_roc = curve is ranking.roc
-    one_of_two = len(test.names) == 2 and test.results.scores.of_labels is None
+    one_of_two = len(test.names) == 2 and test.results.scores.multi_label_scores is None
     drawn, mean = ranking.class_curves(test.true, test.probabilities, scores, curve, MAX_CURVES, one_of_two)
     lines, legend = [], []
     for n, (c, points) in enumerate(drawn.items()):
@@ -200,10 +202,11 @@ def calibration_section(test: SavedTest) -> Section | None:
         lines.append(svg.Line(x, y, colour, points=True, intervals=intervals))
         legend.append((colour, f"{name}: {each.error:.4f}"))
         rows: list[list[Cell]] = [
-            [f"{b.confidence:.4f}", measured_share(b.accuracy, b.accuracy_interval), f"{b.rows:,}"] for b in each.bins
+            [f"{b.confidence:.4f}", measured_fraction(b.accuracy, b.accuracy_interval), f"{b.rows:,}"]
+            for b in each.bins
         ]
         header = ["probability", f"accuracy, {INTERVAL}", "texts"]
-        tables.append(Table(header, rows, folded=f"Bins of the {name}"))
+        tables.append(Table(header, rows, collapsed=f"Bins of the {name}"))
     lowest = min(min(*line.x, *(low for low, _ in line.intervals)) for line in lines)
     axis = min(math.floor(10 * lowest) / 10, 0.9), 1  # begins where the lowest of the bins lies
     drawing = svg.draw_chart(lines, ("probability of the predicted class", "accuracy"), axis, axis, diagonal=True)
@@ -233,8 +236,8 @@ def probe_section(test: SavedTest) -> Section | None:
     for number, pooling in enumerate(dict.fromkeys(pooling for _, pooling in probe.places)):
         colour = svg.choose_colour(number)
         legend.append((colour, pooling.replace("_", " ")))
-        of_pooling = [(blocks, trial.score) for (blocks, p), trial in probe.places.items() if p == pooling]
-        if points := [(blocks, value) for blocks, value in of_pooling if math.isfinite(value)]:
+        tried = [(blocks, trial.score) for (blocks, p), trial in probe.places.items() if p == pooling]
+        if points := [(blocks, value) for blocks, value in tried if math.isfinite(value)]:
             x, y = zip(*points, strict=True)
             lines.append(svg.Line(x, y, colour, points=True))
             scores += y
@@ -253,7 +256,7 @@ def probe_table(probe: ProbeResults, trials: list[ProbeTrial]) -> Table:
         for t in trials
     ]
     header = ["pooling", "blocks", "strength", probe.monitor.removeprefix("val/"), "loss"]
-    return Table(header, rows, folded="Scores by block and pooling")
+    return Table(header, rows, collapsed="Scores by block and pooling")
 
 
 def learning_curves_section(test: SavedTest) -> Section | None:
@@ -279,5 +282,5 @@ def learning_curves_section(test: SavedTest) -> Section | None:
         "from and of what followed."
     )
     rows = [[f"{step:,}", f"{loss:.4f}"] for step, loss in curves["val"]]
-    table = [Table(["step", "validation loss"], rows, names=0, folded="Validation losses")] if rows else []
+    table = [Table(["step", "validation loss"], rows, names=0, collapsed="Validation losses")] if rows else []
     return Section("Learning curves", how, [Figure(drawing, "Losses by step.", legend), *table])

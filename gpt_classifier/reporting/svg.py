@@ -100,7 +100,7 @@ def choose_ticks(low: float, high: float) -> list[float]:
 
 
 def thin_line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most about twice MAX_POINTS points: of a longer line, the lowest and the highest one of each stretch."""
+    """At most about twice MAX_POINTS points: of a longer line, the lowest and the highest one of each part."""
     if len(x) <= 2 * MAX_POINTS:
         return x, y
     parts = np.array_split(np.arange(len(x)), MAX_POINTS)
@@ -110,7 +110,7 @@ def thin_line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
-    """Counts (K, K), a row for each true class, each cell coloured by its share of the row."""
+    """Counts (K, K), a row for each true class, each cell coloured by its fraction of the row."""
     k = len(names)
     cell = 46 if k <= 5 else 30 if k <= 12 else 22 if k <= 30 else 12
     shown = [shorten(" ".join(name.split()), MAX_NAME) for name in names]
@@ -130,9 +130,9 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> str:
         parts.append(f'<text class="tick" font-size="{size:.1f}" transform="{where}"{shift} text-anchor="{anchor}">')
         parts.append(f"{escape(short)}{title}</text>")
     for i, j in np.argwhere(counts).tolist():
-        share, x, y = counts[i, j] / rows[i], room + j * cell, above + i * cell
+        fraction, x, y = counts[i, j] / rows[i], room + j * cell, above + i * cell
         # Of many classes most cells hold a few percent, which would be next to nothing.
-        opacity = share if k <= 12 else math.sqrt(share)
+        opacity = fraction if k <= 12 else math.sqrt(fraction)
         about = f"{names[i]}, predicted as {names[j]}: {counts[i, j]:,} of {rows[i]:,}"
         parts.append(
             f'<rect class="cell" x="{x:.1f}" y="{y:.1f}" width="{cell - 1}" height="{cell - 1}" '

@@ -15,8 +15,8 @@ from gpt_classifier.reporting.document import (
     Table,
     format_percent,
     isolate,
+    measured_fraction,
     measured_score,
-    measured_share,
 )
 from gpt_classifier.reporting.saved import SavedTest
 from gpt_classifier.statistics.intervals import wilson
@@ -28,8 +28,9 @@ def baselines_section(test: SavedTest) -> Section | None:
     if baselines is None:
         return None
     how = (
-        "A network that does not beat models of a second is not worth its cost. All were trained on the same training "
-        "rows as the network; the verdict above compares it with the one that was best on rows that are no test rows."
+        "A network that does not beat models that train in a second is not worth its cost. All were trained on the "
+        "same training rows as the network; the verdict above compares it with the one that was best on rows that are "
+        "no test rows."
     )
     if isinstance(baselines, Missing):
         return Section("Baselines", how, [Paragraph(f"There are none: {baselines.missing}.")])
@@ -43,7 +44,7 @@ def baselines_section(test: SavedTest) -> Section | None:
 def _model_row(name: str, seconds: float | None, scores: Scores | BaselineScores) -> list[Cell]:
     return [
         name,
-        measured_share(scores.accuracy, scores.accuracy_interval),
+        measured_fraction(scores.accuracy, scores.accuracy_interval),
         measured_score(scores.f1_macro, scores.f1_macro_interval, digits=3),
         DASH if seconds is None else f"{seconds:,.1f}",
     ]
@@ -51,14 +52,14 @@ def _model_row(name: str, seconds: float | None, scores: Scores | BaselineScores
 
 def _groups_table(title: str, groups: list[tuple[str, Group]]) -> Table:
     rows: list[list[Cell]] = [
-        [name, measured_share(group.error_rate, group.error_rate_interval), f"{group.errors:,}", f"{group.rows:,}"]
+        [name, measured_fraction(group.error_rate, group.error_rate_interval), f"{group.errors:,}", f"{group.rows:,}"]
         for name, group in groups
     ]
     return Table([title, "error rate", "errors", "number"], rows)
 
 
-def natural_mix_section(test: SavedTest) -> Section | None:
-    if (mix := test.results.natural_mix) is None:
+def natural_prior_section(test: SavedTest) -> Section | None:
+    if (natural := test.results.natural_mix) is None:
         return None
     how = (
         "The test rows were balanced, while the classes are not where the model is used: what depends on their "
@@ -66,15 +67,15 @@ def natural_mix_section(test: SavedTest) -> Section | None:
         "class over that among the test rows, which leaves recall as it is. Intervals are by bootstrap."
     )
     scores: list[list[Cell]] = [
-        ["accuracy", measured_share(mix.accuracy, mix.accuracy_interval)],
-        ["macro F1", measured_score(mix.f1_macro, mix.f1_macro_interval, digits=3)],
+        ["accuracy", measured_fraction(natural.accuracy, natural.accuracy_interval)],
+        ["macro F1", measured_score(natural.f1_macro, natural.f1_macro_interval, digits=3)],
     ]
     scores += [
-        [f"precision of {isolate(name)}", measured_share(value, mix.precision_interval[name])]
-        for name, value in mix.precision.items()
+        [f"precision of {isolate(name)}", measured_fraction(value, natural.precision_interval[name])]
+        for name, value in natural.precision.items()
     ]
-    shares = ", ".join(f"{format_percent(share)} {isolate(name)}" for name, share in mix.shares.items())
-    return Section("At the natural class mix", how, [Paragraph(f"{shares}."), Table(["score", "value"], scores)])
+    prior = ", ".join(f"{format_percent(prevalence)} {isolate(name)}" for name, prevalence in natural.shares.items())
+    return Section("At the natural class prior", how, [Paragraph(f"{prior}."), Table(["score", "value"], scores)])
 
 
 def leaks_section(test: SavedTest) -> Section | None:
@@ -127,8 +128,8 @@ def groups_section(test: SavedTest) -> Section | None:
     elif scripts:
         blocks.append(Paragraph(f"All texts are in one script, {scripts[0].script}."))
     how = (
-        f"Groups whose intervals ({INTERVAL}, Wilson) do not overlap differ in more than chance. Lengths are in "
-        "tokens, as the network reads them, in groups of about equal size; a script is that of most letters of a text."
+        f"Groups whose intervals ({INTERVAL}, Wilson) do not overlap differ significantly. Lengths are in tokens, "
+        "as the network reads them, in groups of about equal size; a script is that of most letters of a text."
     )
     return Section("Errors by length and script", how, blocks) if blocks else None
 
@@ -146,7 +147,7 @@ def _truncation_blocks(found: Truncation) -> list[Block]:
         _groups_table("texts", [(f"longer than {limit}", longer), ("not longer", found.whole)]),
     ]
     if (other := found.otherwise) is not None:
-        value, low, high = (format_signed(100 * share) for share in other.difference)
+        value, low, high = (format_signed(100 * value) for value in other.difference)
         what = read(other.windows)
         rates = [format_percent(group.error_rate) for group in (other.otherwise, other.as_read)]
         blocks.append(
@@ -164,8 +165,8 @@ def decision_section(test: SavedTest) -> Section | None:
         return None
     rule = ", ".join(f"{name} {value}" for name, value in decision.asked.items())
     how = (
-        "The model answers by a rule of its own, which was fitted on validation rows. All scores above are of the most "
-        "probable class; these are of its answers."
+        "The model predicts by a rule of its own, which was fitted on validation rows. All scores above are of the "
+        "most probable class; these are of its predictions."
     )
     said = [f"Asked for: {rule}.", *(f"{line[:1].upper()}{line[1:]}." for line in decision.on_these_rows)]
     return Section("Operating point", how, [Paragraph(each) for each in said])

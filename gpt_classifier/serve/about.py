@@ -1,4 +1,4 @@
-"""Says what a model answers and by which rule, for the page."""
+"""Describes what a model predicts and by which rule, for the page."""
 
 from typing import Any
 
@@ -25,23 +25,31 @@ def describe_model(classifier: TextClassifier) -> dict[str, Any]:
 
 
 def describe_rule(decision: Decision, names: list[str]) -> list[str]:
-    """How probabilities become the answer."""
+    """How probabilities become the prediction."""
     if decision.multi_label:
-        least = "their threshold" if decision.thresholds else "0.5"
-        said = [f"Each label has a probability of its own; the answer is all labels that reach {least}."]
+        minimum = "their threshold" if decision.thresholds else "0.5"
+        said = [f"Each label has a probability of its own; all labels that reach {minimum} are predicted."]
     elif decision.set_threshold:
-        least = f"{decision.set_threshold:.3g}"
-        said = [f"The answer is the class that has probability {least} or more, {UNSURE} where that is not just one."]
+        minimum = f"{decision.set_threshold:.3g}"
+        said = [
+            f"The prediction is the class that has probability {minimum} or more; the model abstains ({UNSURE}) "
+            "where that is not just one."
+        ]
     elif decision.thresholds:
-        said = [f"The answer is the most probable class that reaches its threshold, {UNSURE} where none does."]
+        said = [
+            "The prediction is the most probable class that reaches its threshold; "
+            f"the model abstains ({UNSURE}) where none does."
+        ]
     elif decision.costs:
-        said = ["The answer is the class with the lowest expected cost."]
+        said = ["The prediction is the class with the lowest expected cost."]
     elif decision.positive is not None:
         name = names[decision.positive]
-        least = f"{decision.threshold:.3g}"
-        said = [f"The answer is {name} if that has probability {least} or more, else the most probable other class."]
+        minimum = f"{decision.threshold:.3g}"
+        said = [
+            f"The prediction is {name} if that has probability {minimum} or more, else the most probable other class."
+        ]
     else:
-        said = ["The answer is the most probable class."]
+        said = ["The prediction is the most probable class."]
     if decision.temperature != 1:
         said.append(f"Probabilities are calibrated with temperature {decision.temperature:.3g}.")
     if decision.log_priors:
@@ -52,7 +60,7 @@ def describe_rule(decision: Decision, names: list[str]) -> list[str]:
 
 
 def find_thresholds(decision: Decision, names: list[str]) -> dict[str, float]:
-    """The probability that a class needs to be the answer, of those classes that need one."""
+    """The probability that a class needs to be predicted, of those classes that need one."""
     if decision.thresholds:
         return dict(zip(names, decision.thresholds, strict=True))
     if decision.multi_label or decision.set_threshold:

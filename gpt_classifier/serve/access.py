@@ -42,6 +42,6 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no name of a machine"
         raise InputError(f"cannot listen at {host}, port {port} ({why}): choose another --port or --host") from error
-    # Connections inherit it. Without it an answer's body waits for the client to acknowledge the header, often 40 ms.
+    # Connections inherit it. Without it a response's body waits for the client to acknowledge the header, often 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -1,7 +1,7 @@
-"""The service: its addresses, what each takes and answers over HTTP; computes nothing itself.
+"""The service: its addresses, what each takes and returns over HTTP; computes nothing itself.
 
 Built on Starlette and uvicorn. LitServe passes every text through a queue to another process, and needs FastAPI, ZeroMQ
-and OpenTelemetry: with a small model on two cores it gave half as many answers per second, with GPT-2's 124 million
+and OpenTelemetry: with a small model on two cores it gave half as many predictions per second, with GPT-2's 124 million
 parameters about as many (docs/pages/measurements.md).
 """
 
@@ -63,7 +63,7 @@ HEADERS = {  # nothing from elsewhere, no frames, nothing kept
 def serve(
     model: str, host: str, port: int, token: str | None, limits: Limits, *, device: str, int8: bool, base: str | None
 ) -> None:
-    """Loads the model, says where it listens, and answers until SIGINT or SIGTERM.
+    """Loads the model, says where it listens, and serves until SIGINT or SIGTERM.
 
     Raises ``InputError`` for what cannot be served.
     """
@@ -78,7 +78,7 @@ def serve(
 
 
 def server(app: Starlette, limits: Limits) -> uvicorn.Server:
-    """The server that runs the application, on the sockets that it is given, and adds HEADERS to every answer."""
+    """The server that runs the application, on the sockets that it is given, and adds HEADERS to every response."""
     config = uvicorn.Config(
         app,
         http=limited_connections(limits),
@@ -134,14 +134,14 @@ def service(
             Middleware(Guard, open_paths={*PAGE, "/health"}, rate=limits.rate, token=token),
         ],
         exception_handlers={
-            **dict.fromkeys((HTTPException, InputError, QueueFull), answer_error),
-            Exception: answer_failure,
+            **dict.fromkeys((HTTPException, InputError, QueueFull), respond_error),
+            Exception: respond_failure,
         },
     )
 
 
 class Endpoints:
-    """What the addresses answer."""
+    """What the addresses return."""
 
     def __init__(self, batcher: Batcher, limits: Limits, metrics: Metrics) -> None:
         self.batcher, self.limits, self.metrics = batcher, limits, metrics
@@ -161,10 +161,10 @@ class Endpoints:
         texts = await self._field(request, "texts", '{"texts": ["a text", ...]}')
         if not isinstance(texts, list):
             raise InputError('texts is no list: expected {"texts": ["a text", ...]}')
-        predictions, several = await self._predictions(texts), self.classifier.decision.multi_label
+        predictions, multi_label = await self._predictions(texts), self.classifier.decision.multi_label
         return await run_aside(
             len(texts) > FEW,
-            lambda: JSONResponse({"predictions": [fields(each, None, several) for each in predictions]}),
+            lambda: JSONResponse({"predictions": [fields(each, None, multi_label) for each in predictions]}),
         )
 
     async def trace(self, request: Request) -> Response:
@@ -180,8 +180,8 @@ class Endpoints:
         table.check_columns(rows, names)
         texts = await asyncio.to_thread(table.find_texts, rows, request.query_params.get("text_column"))
         predictions = await self._predictions(texts)
-        several = self.classifier.decision.multi_label
-        content = await asyncio.to_thread(table.add_predictions, rows, predictions, names, safe, several)
+        multi_label = self.classifier.decision.multi_label
+        content = await asyncio.to_thread(table.add_predictions, rows, predictions, names, safe, multi_label)
         return Response(content, media_type="text/csv")
 
     async def table_head(self, request: Request) -> Response:
@@ -196,10 +196,10 @@ class Endpoints:
             )
         await run_aside(sum(len(text) for text in texts if isinstance(text, str)) > BRIEF, self._check_texts, texts)
         predictions = await self.batcher.predict(texts)
-        several = self.classifier.decision.multi_label
-        answers = Counter(label for each in predictions for label in (each.labels if several else (each.label,)))
-        for label, number in answers.items():
-            self.metrics.answers.labels(label).inc(number)
+        multi_label = self.classifier.decision.multi_label
+        labels = Counter(label for each in predictions for label in (each.labels if multi_label else (each.label,)))
+        for label, number in labels.items():
+            self.metrics.predictions.labels(label).inc(number)
         return predictions
 
     def _check_texts(self, texts: list[Any]) -> None:
@@ -257,8 +257,8 @@ def build_trace_response(trace: Trace) -> Response:
     return JSONResponse(trace.to_dict() | more)
 
 
-async def answer_error(_: Request, error: Exception) -> Response:
-    """What cannot be answered, in one line."""
+async def respond_error(_: Request, error: Exception) -> Response:
+    """The response to a request that cannot be served: its reason, in one line."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
     if isinstance(error, QueueFull):
@@ -266,6 +266,6 @@ async def answer_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
 
 
-async def answer_failure(_: Request, error: Exception) -> Response:
+async def respond_failure(_: Request, error: Exception) -> Response:
     """A mistake of ours; the server logs where it happened."""
     return JSONResponse({"error": f"the service failed ({type(error).__name__}): its log says where"}, 500)

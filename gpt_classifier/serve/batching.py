@@ -1,4 +1,4 @@
-"""Answers concurrent requests together: one worker, one call of the classifier for all that waits."""
+"""Classifies the texts of concurrent requests together: one worker, one call of the classifier for all that waits."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gpt_classifier.inference.classifier import Prediction, TextClassifier
 from gpt_classifier.inference.trace import Trace
 
-Answer = list[Prediction] | Exception
+Result = list[Prediction] | Exception
 
 
 class QueueFull(Exception):
@@ -20,19 +20,19 @@ class QueueFull(Exception):
 
 class _Job(NamedTuple):
     texts: list[str]
-    answer: asyncio.Future[list[Prediction]]
+    predictions: asyncio.Future[list[Prediction]]
 
 
 class Batcher:
-    """Collects the texts that wait while the classifier works, and has it answer them in one call.
+    """Collects the texts that wait while the classifier works, and has it classify them in one call.
 
-    Nothing is waited for: a text that comes while the classifier is idle is answered at once, alone. What needs more
+    Nothing is waited for: a text that comes while the classifier is idle is classified at once, alone. What needs more
     than one call is divided, and others take turns with it.
 
     Args:
         classifier: It is called by one thread, so that calls do not compete for the processor.
         batch: Maximum number of texts in one call.
-        capacity: Maximum number of texts that wait or are being answered.
+        capacity: Maximum number of texts that wait or are being classified.
         observe: Is told the number of texts of each call.
     """
 
@@ -40,7 +40,7 @@ class Batcher:
         self, classifier: TextClassifier, batch: int, capacity: int, observe: Callable[[int], object] = lambda _: None
     ) -> None:
         self.classifier, self.batch, self.capacity, self.observe = classifier, batch, capacity, observe
-        self.waiting = 0  # texts without an answer yet
+        self.waiting = 0  # texts without a prediction yet
         self._jobs: deque[_Job] = deque()
         self._worker: asyncio.Task[None] | None = None  # there is one while there are jobs
         self._thread = ThreadPoolExecutor(1, "classifier")
@@ -79,22 +79,22 @@ class Batcher:
         self._jobs.append(job)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return job.answer
+        return job.predictions
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._jobs:
-            together = [job for job in self._next() if not job.answer.done()]  # others were cancelled
+            together = [job for job in self._next() if not job.predictions.done()]  # others were cancelled
             self.observe(sum(len(job.texts) for job in together))
             groups = [job.texts for job in together]
-            answers = await loop.run_in_executor(self._thread, answer_groups, self.classifier, groups)
-            for job, answer in zip(together, answers, strict=True):
-                if job.answer.cancelled():  # nobody waits any more
+            results = await loop.run_in_executor(self._thread, classify_groups, self.classifier, groups)
+            for job, result in zip(together, results, strict=True):
+                if job.predictions.cancelled():  # nobody waits any more
                     continue
-                if isinstance(answer, Exception):
-                    job.answer.set_exception(answer)
+                if isinstance(result, Exception):
+                    job.predictions.set_exception(result)
                 else:
-                    job.answer.set_result(answer)
+                    job.predictions.set_result(result)
 
     def _next(self) -> Iterator[_Job]:
         """The jobs that have waited longest, as many as one call takes."""
@@ -104,12 +104,12 @@ class Batcher:
             yield self._jobs.popleft()
 
 
-def answer_groups(classifier: TextClassifier, groups: list[list[str]]) -> list[Answer]:
-    """An answer for each group of texts, from one call; if that fails, from a call each, so that only one may fail."""
+def classify_groups(classifier: TextClassifier, groups: list[list[str]]) -> list[Result]:
+    """The predictions for each group of texts, from one call; if it fails, from a call for each group."""
     try:
         predictions = iter(classifier.predict([text for texts in groups for text in texts]))
         return [list(islice(predictions, len(texts))) for texts in groups]
     except Exception as error:
         if len(groups) == 1:
             return [error]
-        return [answer for texts in groups for answer in answer_groups(classifier, [texts])]
+        return [result for texts in groups for result in classify_groups(classifier, [texts])]

@@ -44,7 +44,7 @@ def limited_connections(limits: Limits) -> type[asyncio.Protocol]:
                     next(iter(waiting))._close()
 
         def _check_headers(self) -> None:
-            if self._is_between_requests():  # for the rest of a request there is another limit, with an answer
+            if self._is_between_requests():  # for the rest of a request there is another limit, with a response
                 self._close()
 
         def _is_between_requests(self) -> bool:

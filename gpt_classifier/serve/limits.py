@@ -26,9 +26,9 @@ class Limits:
         texts: Maximum number of texts of a request, or of rows of its table.
         characters: Maximum number of characters of a text.
         body: Maximum number of bytes of a request.
-        waiting: Maximum number of texts that wait for an answer, of all requests; beyond, the answer is 503.
-        rate: Maximum number of requests per second from one address; beyond, the answer is 429.
-        connections: Maximum number of open connections; beyond, the answer is 503. Where more than half of them are
+        waiting: Maximum number of texts that wait for a prediction, of all requests; beyond, the response is 503.
+        rate: Maximum number of requests per second from one address; beyond, the response is 429.
+        connections: Maximum number of open connections; beyond, the response is 503. Where more than half of them are
             without a whole request, the one that has waited longest is closed.
         seconds: Maximum time for the headers of a request to arrive, for the rest of it, and for running ones to end
             when the service does.

@@ -17,13 +17,19 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("gpt_classifier_requests", "Requests.", ["path", "status"], registry=registry)
         self.seconds = Histogram(
-            "gpt_classifier_request_seconds", "Time to answer a request.", ["path"], buckets=SECONDS, registry=registry
+            "gpt_classifier_request_seconds",
+            "Time to respond to a request.",
+            ["path"],
+            buckets=SECONDS,
+            registry=registry,
         )
-        self.answers = Counter("gpt_classifier_answers", "Answers, by class name.", ["label"], registry=registry)
+        self.predictions = Counter(
+            "gpt_classifier_answers", "Predictions, by class name.", ["label"], registry=registry
+        )
         self.batch = Histogram(
             "gpt_classifier_batch_texts", "Texts in a call of the classifier.", buckets=TEXTS, registry=registry
         )
-        self.waiting = Gauge("gpt_classifier_waiting_texts", "Texts without an answer yet.", registry=registry)
+        self.waiting = Gauge("gpt_classifier_waiting_texts", "Texts without a prediction yet.", registry=registry)
 
 
 class Counted:

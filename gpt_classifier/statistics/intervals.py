@@ -11,7 +11,7 @@ NORMAL = 1.959963984540054  # quantile of 97.5 %
 
 
 class Proportion(NamedTuple):
-    """A share with its 95 % interval, all between 0 and 1."""
+    """A proportion with its 95 % interval, all between 0 and 1."""
 
     value: float
     low: float
@@ -22,16 +22,16 @@ class Proportion(NamedTuple):
 
 
 def wilson(successes: float, trials: float) -> Proportion:
-    """The share of successes with its Wilson score interval (E. B. Wilson, 1927), which stays sensible near 0 and 1."""
-    share, z2 = successes / trials, NORMAL**2
+    """The proportion of successes with its Wilson score interval (E. B. Wilson, 1927), also reliable near 0 and 1."""
+    proportion, z2 = successes / trials, NORMAL**2
     scale = 1 + z2 / trials
-    centre = (share + z2 / (2 * trials)) / scale
-    half = NORMAL / scale * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
-    return Proportion(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+    centre = (proportion + z2 / (2 * trials)) / scale
+    half = NORMAL / scale * math.sqrt(proportion * (1 - proportion) / trials + z2 / (4 * trials**2))
+    return Proportion(proportion, max(0.0, min(proportion, centre - half)), min(1.0, max(proportion, centre + half)))
 
 
 def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
-    """The share of ``right`` (N,), with an interval that does not take the rows of one cluster for independent.
+    """The proportion of ``right`` (N,), with an interval that does not take the rows of one cluster for independent.
 
     It is Wilson's for as many independent rows as would tell as much: N / (1 + r (m - 1)), where m is the size of the
     cluster that a row is in, on average over rows, and r the correlation within clusters by the estimate of J. L.
@@ -42,7 +42,7 @@ def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
     cluster = number_clusters(clusters)
     sizes = np.bincount(cluster)
     n, number = len(right), len(sizes)
-    share = float(np.mean(right))
+    proportion = float(np.mean(right))
     if number == n:
         return wilson(float(np.sum(right)), n)
     correlation, widening = 1.0, 1.0
@@ -50,12 +50,12 @@ def clustered(right: np.ndarray, clusters: Sequence[Hashable]) -> Proportion:
         from scipy.stats import t
 
         widening = float(t.ppf(0.975, number - 1) / t.ppf(0.975, n - 1))
-        if 0 < share < 1:
+        if 0 < proportion < 1:
             right_within = np.bincount(cluster, weights=right)
             variation = float((right_within * (sizes - right_within) / sizes).sum()) / (n - number)
-            correlation = min(1.0, max(0.0, 1 - variation / (share * (1 - share))))
+            correlation = min(1.0, max(0.0, 1 - variation / (proportion * (1 - proportion))))
     effective = n / (1 + correlation * (float(sizes @ sizes) / n - 1)) / widening**2
-    return wilson(share * effective, effective)
+    return wilson(proportion * effective, effective)
 
 
 def number_clusters(clusters: Sequence[Hashable]) -> np.ndarray:
@@ -67,19 +67,19 @@ def number_clusters(clusters: Sequence[Hashable]) -> np.ndarray:
 def mean_accuracy(accuracies: Sequence[float], texts: int) -> Proportion:
     """The mean over seeds of accuracies on the same texts, with an interval for other seeds and other texts.
 
-    Both chances add up: p(1 - p)/n of the texts and s²/S of S seeds. The quantile is Student's with the degrees of
+    Both variances add up: p(1 - p)/n of the texts and s²/S of S seeds. The quantile is Student's with the degrees of
     freedom of that sum (F. E. Satterthwaite, 1946), as the spread of few seeds is known badly. The interval is
     Wilson's for as many texts as would give the same width; with one seed it is Wilson's own and says nothing of seeds.
     It is too wide where seeds disagree on many texts, as their mean then depends less on the choice of texts.
     """
-    share = float(np.mean(accuracies))
-    of_texts = share * (1 - share) / texts
-    of_seeds = float(np.var(accuracies, ddof=1)) / len(accuracies) if len(accuracies) > 1 else 0.0
-    if of_seeds == 0 or of_texts == 0:
-        return wilson(share * texts, texts)
+    proportion = float(np.mean(accuracies))
+    text_variance = proportion * (1 - proportion) / texts
+    seed_variance = float(np.var(accuracies, ddof=1)) / len(accuracies) if len(accuracies) > 1 else 0.0
+    if seed_variance == 0 or text_variance == 0:
+        return wilson(proportion * texts, texts)
     from scipy.stats import t
 
-    freedom = (len(accuracies) - 1) * ((of_texts + of_seeds) / of_seeds) ** 2
+    freedom = (len(accuracies) - 1) * ((text_variance + seed_variance) / seed_variance) ** 2
     widening = float(t.ppf(0.975, freedom)) / NORMAL
-    effective = share * (1 - share) / ((of_texts + of_seeds) * widening**2)
-    return wilson(share * effective, effective)
+    effective = proportion * (1 - proportion) / ((text_variance + seed_variance) * widening**2)
+    return wilson(proportion * effective, effective)

@@ -1,4 +1,4 @@
-"""Compares systems on the same texts: tests, intervals of differences, corrections."""
+"""Compares systems on the same texts: tests, intervals of differences, adjusted p-values."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -10,7 +10,7 @@ from gpt_classifier.statistics.intervals import NORMAL, number_clusters
 
 NORMAL_80 = 0.8416212335729143  # quantile of 80 %
 
-ALPHA = 0.05  # a difference with a smaller p-value is called one
+ALPHA = 0.05  # with a smaller p-value, a difference is statistically significant
 
 
 def paired_p_value(one: np.ndarray, other: np.ndarray) -> float:
@@ -39,7 +39,7 @@ def paired_p_value(one: np.ndarray, other: np.ndarray) -> float:
 
 
 class Difference(NamedTuple):
-    """Of two shares of the same rows, with its 95 % interval, all between -1 and 1."""
+    """The difference of two proportions of the same rows, with its 95 % interval, all between -1 and 1."""
 
     value: float
     low: float
@@ -50,8 +50,8 @@ def paired_difference(one: np.ndarray, other: np.ndarray, clusters: Sequence[Has
     """The accuracy of ``one`` minus that of ``other``, (N,) each, whether a row was classified correctly.
 
     The interval is the score interval for paired rows of T. Tango (1998): the differences that McNemar's test, without
-    correction, does not reject. Unlike resampled ones it says something where both are right on the same rows. Where
-    rows are in ``clusters`` (N,) it is that of :func:`independent_rows`, as many as would tell as much.
+    continuity correction, does not reject. Unlike resampled ones it says something where both are right on the same
+    rows. Where rows are in ``clusters`` (N,) it is that of :func:`independent_rows`, as many as would tell as much.
     """
     differences = one.astype(float) - other.astype(float)
     n = float(len(differences))
@@ -78,23 +78,23 @@ def independent_rows(differences: np.ndarray, clusters: Sequence[Hashable]) -> f
     squares = float(deviations @ deviations)
     sums = np.bincount(cluster, weights=deviations)
     # Where nothing differs, the rows of a cluster count as one.
-    share = min(1.0, squares / float(sums @ sums)) if squares > 0 and sums.any() else n / float(sizes @ sizes)
+    fraction = min(1.0, squares / float(sums @ sums)) if squares > 0 and sums.any() else n / float(sizes @ sizes)
     if number > 1:
         from scipy.stats import t
 
-        share *= float(t.ppf(0.975, n - 1) / t.ppf(0.975, number - 1)) ** 2
-    return n * share
+        fraction *= float(t.ppf(0.975, n - 1) / t.ppf(0.975, number - 1)) ** 2
+    return n * fraction
 
 
 def _tango_score(only_one: float, only_other: float, n: float) -> Callable[[float], float]:
     """Tango's statistic, which falls from -1 to 1 and is 0 at the observed difference."""
 
     def score(difference: float) -> float:
-        # The share of rows that only the other classifies correctly, at its most likely for this true difference.
+        # The maximum-likelihood fraction of rows that only the other classifies correctly, for this true difference.
         b = -only_one - only_other + (2 * n - only_one + only_other) * difference
         c = -only_other * difference * (1 - difference)
-        share = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
-        variance = n * (2 * share + difference * (1 - difference))
+        fraction = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+        variance = n * (2 * fraction + difference * (1 - difference))
         distance = only_one - only_other - n * difference
         if variance <= 0:
             return 0.0 if distance == 0 else math.copysign(math.inf, distance)
@@ -115,8 +115,8 @@ def _sign_change(function: Callable[[float], float], far: float, near: float) ->
 def rows_needed(difference: float, discordant: float) -> int | None:
     """How many rows McNemar's test needs to find a true ``difference`` of two accuracies in 4 of 5 tests.
 
-    ``discordant`` is the share of rows that one of the two alone classifies correctly (R. J. Connor, 1987). None where
-    there is no difference to find.
+    ``discordant`` is the fraction of rows that one of the two alone classifies correctly (R. J. Connor, 1987). None
+    where there is no difference to find.
     """
     if difference == 0:
         return None
@@ -140,10 +140,13 @@ def format_p_value(p: float) -> str:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number (S. Holm, 1979): below 0.05 any of them is wrong in 5 % of cases."""
+    """The p-values adjusted for multiple comparisons (S. Holm, 1979).
+
+    The probability of any false positive among those below 0.05 is at most 5 %.
+    """
     order = np.argsort(p_values)
     factors = len(p_values) - np.arange(len(p_values))
-    corrected = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors))
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors))
     result = np.empty(len(p_values))
-    result[order] = corrected
+    result[order] = adjusted
     return result.tolist()

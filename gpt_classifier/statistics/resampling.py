@@ -1,4 +1,4 @@
-"""Intervals of scores that are no share of rows, by resampling the rows."""
+"""Intervals of scores that are not proportions of rows, by resampling the rows."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,10 +20,9 @@ def intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """The 95 % percentile interval of each score (B. Efron and R. J. Tibshirani, 1993, chapter 13).
 
-    Rows are drawn within each class, so that every resample has as many of it as there are, or, where they may have
-    several labels (N, K), from all rows; of ``clusters`` (N,), as wholes, a cluster counting for the class of its first
-    row. None where all resamples score the same, as those of perfect predictions do: that says nothing about other
-    rows.
+    Rows are drawn within each class, so that every resample has as many of it as there are, or, for multi-label rows
+    (N, K), from all rows; ``clusters`` (N,) are drawn as wholes, each in the class of its first row. None where all
+    resamples score the same, as those of perfect predictions do: that says nothing about other rows.
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     for counts in _resamples(labels, clusters):
@@ -73,9 +72,9 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
     classes, number = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
     true, found = number[: len(labels)], number[len(labels) :]
     ones, rows, shape = np.ones(len(labels)), np.arange(len(labels)), (len(labels), len(classes))
-    of_class, predictions = (csr_array((ones, (rows, c)), shape=shape) for c in (true, found))  # (N, K)
+    truths, predictions = (csr_array((ones, (rows, c)), shape=shape) for c in (true, found))  # (N, K)
     both = csr_array((np.where(true == found, 1.0, 0.0), (rows, true)), shape=shape)
-    return _mean_f1(of_class, predictions, both)
+    return _mean_f1(truths, predictions, both)
 
 
 def micro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
@@ -84,11 +83,11 @@ def micro_f1(labels: np.ndarray, predicted: np.ndarray) -> Score:
     return _mean_f1(*(counts.astype(float) for counts in each))
 
 
-def _mean_f1(of_class: Any, predictions: Any, both: Any) -> Score:
+def _mean_f1(truths: Any, predictions: Any, both: Any) -> Score:
     """From the classes that each row is of, that are predicted for it, and that are right; arrays (N, K), or sparse."""
 
     def score(counts: np.ndarray) -> np.ndarray:
-        right, either = counts @ both, counts @ of_class + counts @ predictions  # (B, K)
+        right, either = counts @ both, counts @ truths + counts @ predictions  # (B, K)
         measured = either > 0  # a class that is neither drawn nor predicted has none
         f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=measured)
         with np.errstate(invalid="ignore"):
@@ -124,7 +123,7 @@ def average_precision(truth: np.ndarray, values: np.ndarray) -> Score:
 
 
 class _Ranked:
-    """Rows in the order of their values, highest first."""
+    """Rows in descending order of their values."""
 
     def __init__(self, truth: np.ndarray, values: np.ndarray) -> None:
         self.order = np.argsort(-values, kind="stable")

@@ -22,7 +22,7 @@ from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.evaluation.baselines import LIMIT
 from gpt_classifier.files import folders_around
 from gpt_classifier.inference.checkpoint_file import read_checkpoint
-from gpt_classifier.inference.model_folder import decision_of, load
+from gpt_classifier.inference.model_folder import load, read_decision
 from gpt_classifier.models.build import gpt_config
 from gpt_classifier.models.lora import LoRAConfig
 from gpt_classifier.models.transformers_network import context_length
@@ -141,7 +141,7 @@ class ClassifierCLI(RunCLI):
         if self.trained_path.is_file():
             self.trained = GPTClassifier.load_from_checkpoint(self.trained_path, map_location="cpu", weights_only=True)
             if self.trained_path.name == "best.ckpt":  # the weights of the model folder, which may have been calibrated
-                self.trained.decision = decision_of(self.trained_path.parents[1] / "model")
+                self.trained.decision = read_decision(self.trained_path.parents[1] / "model")
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
         if self.given_model is None and not self.given_checkpoint:

@@ -14,7 +14,7 @@ from gpt_classifier.errors import InputError
 from gpt_classifier.files import folders_around, whole_file
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.bundle import Bundle
-from gpt_classifier.inference.calibration import calibrated, class_shares
+from gpt_classifier.inference.calibration import calibrated, read_prevalence
 from gpt_classifier.training import declared
 from gpt_classifier.training.overrides import parse_yaml
 
@@ -35,7 +35,7 @@ def calibrate(model: Path, decide: str | None, prevalence: str | None, changes: 
     contents = model_folder.load(folder)
     rule = None if decide is None else parse_yaml(decide, "--decide")
     given = None if prevalence is None else parse_yaml(prevalence, "--prevalence")
-    known = None if given is None else class_shares(given, contents.class_names)
+    known = None if given is None else read_prevalence(given, contents.class_names)
     placed = replace(contents, data=find_sources(contents.data, folders_around(folder.parent)))
     rows = _read_validation_rows(placed, changes)
     contents, lines = calibrated(contents, rows, rule, known)

@@ -119,7 +119,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
     def predict(self, X: Iterable[str]) -> np.ndarray:
         """(N,) the classes of N texts, by the rule ``model.decide``, by default the most probable ones."""
         probabilities = self.predict_proba(X)
-        return self.classes_[self.classifier_.decision.answers(probabilities)]
+        return self.classes_[self.classifier_.decision.predict(probabilities)]
 
     def predict_proba(self, X: Iterable[str]) -> np.ndarray:
         """(N, K) class probabilities of N texts, a column for each of ``classes_``."""

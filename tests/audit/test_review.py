@@ -316,7 +316,7 @@ OPTIONS = {
     "export none.csv": "no file none.csv",
     "export .": "no file .",
     "export --config spamm": "did you mean --config spam?",
-    "export WORDS --data.multi_label=|": "review is for one: leave out data.multi_label",
+    "export WORDS --data.multi_label=|": "review is for single-label texts: leave out data.multi_label",
 }
 
 

@@ -207,7 +207,7 @@ def test_a_trained_model_is_classified_with_in_both_number_formats(tmp_path, cap
     shown = dict(re.findall(r"accuracy of all these messages, ([^:]+): ([\d.]+) %", capsys.readouterr().out))
     assert list(shown) == ["gpt_classifier", "gpt_classifier, int8"]
     table = datasets.load("sample")["train"].sample(frac=1, random_state=0)[:60]
-    answers = TextClassifier.load(model, "cpu").predict(table["text"].tolist())
-    right = sum(answer.label == label for answer, label in zip(answers, table["label"], strict=True))
+    predictions = TextClassifier.load(model, "cpu").predict(table["text"].tolist())
+    right = sum(prediction.label == label for prediction, label in zip(predictions, table["label"], strict=True))
     assert float(shown["gpt_classifier"]) == pytest.approx(100 * right / 60, abs=0.005)
     assert float(shown["gpt_classifier, int8"]) == pytest.approx(100 * right / 60, abs=5)  # 3 of 60 messages

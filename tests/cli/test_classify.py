@@ -1,4 +1,4 @@
-"""``classify`` answers each text with one line, as soon as it comes, and ends quietly."""
+"""``classify`` writes one line for each text, as soon as it comes, and ends quietly."""
 
 import io
 import json
@@ -99,12 +99,12 @@ def test_the_model_is_the_first_word_with_options_anywhere(capsys):
 
 
 @pytest.mark.parametrize("texts", [["WINNER!! Claim your prize now", "See you at five"], ["and/or?"], ["a/b c", "d"]])
-def test_without_a_model_the_shipped_one_answers_and_is_named(texts, capsys):
+def test_without_a_model_the_built_in_one_classifies_and_is_named(texts, capsys):
     assert main(["classify", *texts]) == 0
     out, err = capsys.readouterr()
-    answers = TextClassifier.load(files.built_in_model()).predict(texts)
+    predictions = TextClassifier.load(files.built_in_model()).predict(texts)
     assert [line.split("\t")[::2] for line in out.splitlines()] == [
-        [p.label, text] for p, text in zip(answers, texts, strict=True)
+        [p.label, text] for p, text in zip(predictions, texts, strict=True)
     ]
     assert files.BUILT_IN_MODEL in err
     assert repr(TextClassifier.load()) == repr(TextClassifier.load(files.built_in_model()))
@@ -143,7 +143,7 @@ def test_top_k_writes_the_most_probable_classes_before_the_text(top_k, four_clas
     assert main(["classify", str(four_classes), *TEXTS, f"--top-k={top_k}"]) == 0
     for line, text, prediction in zip(capsys.readouterr().out.splitlines(), TEXTS, expected, strict=True):
         ranked = sorted(prediction.probabilities.items(), key=lambda item: item[1], reverse=True)[:top_k]
-        parts = [part for name, share in ranked for part in (name.replace("\t", r"\t"), f"{share:.3f}")]
+        parts = [part for name, probability in ranked for part in (name.replace("\t", r"\t"), f"{probability:.3f}")]
         assert line.split("\t") == [*parts, text]
 
 
@@ -222,7 +222,7 @@ print(sorted({{"lightning", "pandas", "sklearn", "jsonargparse", "transformers"}
 # ---------------------------------------------------------------- as a process among others
 
 
-def test_a_line_is_answered_before_the_next_is_written(process):
+def test_a_line_is_classified_before_the_next_is_written(process):
     running = process()
     watchdog = threading.Timer(60, running.kill)  # a line that waits for more would wait for ever
     watchdog.start()
@@ -261,7 +261,7 @@ def test_an_interrupt_ends_it_with_one_line(process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_from_a_keyboard_it_says_what_to_do_and_answers_each_line():
+def test_from_a_keyboard_it_says_what_to_do_and_classifies_each_line():
     keyboard, stdin = os.openpty()
     command = [sys.executable, "-m", "gpt_classifier", "classify", str(SAMPLE)]
     with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
@@ -275,7 +275,7 @@ def test_from_a_keyboard_it_says_what_to_do_and_answers_each_line():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="closes standard input as a POSIX shell does")
-def test_without_standard_input_there_is_nothing_to_answer():
+def test_without_standard_input_there_is_nothing_to_classify():
     command = f"exec '{sys.executable}' -m gpt_classifier classify '{SAMPLE}' <&-"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -153,7 +153,7 @@ def test_the_settings_are_those_of_the_parser(monkeypatch):
     assert not {(setting, other) for setting in settings for other in others if other.startswith(setting)}
 
 
-def test_a_typo_answers_within_two_seconds():
+def test_a_typo_is_reported_within_two_seconds():
     began = time.process_time(), time.monotonic()
     words = ["fit", "--config", "csv", "--data.source", "no.csv"]
     done = subprocess.run(
@@ -188,7 +188,7 @@ def test_a_wrong_value_is_told_in_plain_words(option, expected, capsys):
     assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
-# ---------------------------------------------------------------- shipped configurations
+# ---------------------------------------------------------------- built-in configurations
 
 
 def test_shipped_configurations_go_by_name():

@@ -58,7 +58,7 @@ COMMANDS = {
     "resume": lambda run: ["fit", f"--config={run / 'config.yaml'}", f"--ckpt_path={run}/checkpoints/last.ckpt",
                            "--trainer.max_epochs=2", "--trainer.limit_train_batches=20"],
     "test": lambda run: ["test", str(run), "--baselines=none"],
-    "predict": lambda run: ["predict", str(run), "--data.source=sample", "--output=answers.jsonl"],
+    "predict": lambda run: ["predict", str(run), "--data.source=sample", "--output=predictions.jsonl"],
     "export": lambda run: ["export", str(run), "--to", "merged", "--output", "exported"],
     "calibrate": lambda run: ["calibrate", str(run), "--data.source=sample"],
 }  # fmt: skip

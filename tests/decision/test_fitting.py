@@ -35,7 +35,7 @@ def test_a_promised_rate_is_kept_on_unseen_rows_on_average(rule, rate):
     found = []
     for seed in range(60):
         decision = fit(*rows(600, seed), NAMES, {rule: rate, "of": "spam"}).decision
-        said = decision.answers(decision.probabilities(unseen)) == 1
+        said = decision.predict(decision.probabilities(unseen)) == 1
         found.append(said[truth == 0].mean() if rule == "max_fpr" else said[truth == 1].mean())
     error = np.std(found) / np.sqrt(len(found))
     if rule == "max_fpr":
@@ -53,8 +53,8 @@ def test_prediction_sets_cover_what_was_asked_on_unseen_rows(k):
         decision = fit(*rows(500, seed, k), [str(n) for n in range(k)], {"coverage": 0.9}).decision
         sets = decision.sets(decision.probabilities(unseen))
         covered.append(sets[np.arange(len(truth)), truth].mean())
-        answers = decision.answers(decision.probabilities(unseen))
-        assert ((answers == -1) == (sets.sum(-1) != 1)).all()
+        predicted = decision.predict(decision.probabilities(unseen))
+        assert ((predicted == -1) == (sets.sum(-1) != 1)).all()
     error = np.std(covered) / np.sqrt(len(covered))
     assert 0.9 - 3 * error <= np.mean(covered) <= 0.92
 
@@ -85,35 +85,35 @@ def test_each_class_has_a_threshold_of_its_own(rule, rate):
     logits, labels = rows(3000, 9, 5, positive=0.7)
     names = [f"class {n}" for n in range(5)]
     point = fit(logits, labels, names, {rule: rate, "of": "each"})
-    decision, shares = point.decision, point.decision.probabilities(logits)
+    decision, probabilities = point.decision, point.decision.probabilities(logits)
     one_by_one = [fit(logits, labels, names, {rule: rate, "of": name}).decision.threshold for name in names]
     assert decision.thresholds == one_by_one
     assert len(set(decision.thresholds)) == 5
-    answers = decision.answers(shares)
-    reached = shares >= np.array(decision.thresholds)
-    assert ((answers == -1) == ~reached.any(-1)).all()
-    assert 0 < (answers == -1).sum() < len(labels)
+    predicted = decision.predict(probabilities)
+    reached = probabilities >= np.array(decision.thresholds)
+    assert ((predicted == -1) == ~reached.any(-1)).all()
+    assert 0 < (predicted == -1).sum() < len(labels)
     several = np.flatnonzero(reached.sum(-1) > 1)
-    assert (answers[several] == np.where(reached, shares, -1)[several].argmax(-1)).all()
+    assert (predicted[several] == np.where(reached, probabilities, -1)[several].argmax(-1)).all()
     for c in range(5):
-        said = answers == c
+        said = predicted == c
         kept = (labels[said] == c).mean() >= rate if rule == "min_precision" else said[labels != c].mean() <= rate
         assert kept
     assert [note.partition(" from")[0] for note in point.notes[1:6]] == names
-    assert point.notes[6].startswith("answered: ")
+    assert point.notes[6].startswith("predicted: ")
 
 
 def test_thresholds_can_be_given():
     logits, labels = rows(300, 10, 3)
     names = ["a", "b", "c"]
-    shares = fit(logits, labels, names).decision.probabilities(logits)
+    probabilities = fit(logits, labels, names).decision.probabilities(logits)
     for given in (0.7, {"a": 0.7, "b": 0.7, "c": 0.7}):
         decision = fit(logits, labels, names, {"thresholds": given}).decision
-        expected = np.where(shares.max(-1) >= 0.7, shares.argmax(-1), -1)
-        assert (decision.answers(shares) == expected).all()
-    # A class that reaches its own low threshold is the answer where no other class reaches its high one.
+        expected = np.where(probabilities.max(-1) >= 0.7, probabilities.argmax(-1), -1)
+        assert (decision.predict(probabilities) == expected).all()
+    # A class that reaches its own low threshold is predicted where no other class reaches its high one.
     eager = fit(logits, labels, names, {"thresholds": {"a": 0.99, "b": 0.99, "c": 0.1}}).decision
-    assert eager.answers(np.array([[0.85, 0, 0.15], [0.95, 0, 0.05], [0.995, 0, 0.005]])).tolist() == [2, -1, 0]
+    assert eager.predict(np.array([[0.85, 0, 0.15], [0.95, 0, 0.05], [0.995, 0, 0.005]])).tolist() == [2, -1, 0]
 
 
 def test_every_class_with_too_few_rows_is_named_with_the_rate_that_it_supports():
@@ -126,25 +126,25 @@ def test_every_class_with_too_few_rows_is_named_with_the_rate_that_it_supports()
         fit(logits, labels, names, {"max_fpr": 0.0001, "of": "each"})
 
 
-def test_costs_move_the_answers():
+def test_costs_move_the_predictions():
     logits, labels = rows(500, 5)
     plain, careful = (
         fit(logits, labels, NAMES, decide).decision for decide in ("argmax", {"costs": {"ham": 20, "spam": 1}})
     )
     probabilities = plain.probabilities(logits)
-    assert (careful.answers(probabilities) == (probabilities[:, 1] > 20 / 21)).all()
+    assert (careful.predict(probabilities) == (probabilities[:, 1] > 20 / 21)).all()
     full = fit(logits, labels, NAMES, {"costs": {"ham": {"spam": 20}, "spam": {"ham": 1}}}).decision
     assert full.costs == careful.costs == [[0, 20], [1, 0]]
 
 
-def test_another_class_mix_is_corrected():
+def test_probabilities_are_adapted_to_another_class_prior():
     """Balanced training, and one row in ten where the model is used: probabilities are right there."""
     rng = np.random.default_rng(6)
     labels = (rng.random(200_000) < 0.1).astype(int)
     x = rng.standard_normal(len(labels)) + 2 * labels
     balanced = np.stack([np.zeros_like(x), 2 * x - 2], 1)  # the log-odds of two normal distributions, equally frequent
-    corrected = Decision(log_priors=log_priors([1, 1], [0.9, 0.1])).probabilities(balanced)[:, 1]
-    assert corrected.mean() == pytest.approx(0.1, abs=0.003)
+    adapted = Decision(log_priors=log_priors([1, 1], [0.9, 0.1])).probabilities(balanced)[:, 1]
+    assert adapted.mean() == pytest.approx(0.1, abs=0.003)
     assert Decision().probabilities(balanced)[:, 1].mean() > 0.2
 
 
@@ -162,7 +162,7 @@ def test_another_class_mix_is_corrected():
         ({"thresholds": {"ham": 0.5}}, "thresholds are {'ham': 0.5}.* 0 and 1"),
         ({"thresholds": {"ham": 0.5, "spam": 2}}, " each of ham, spam"),
         ({"thresholds": {"ham": 0.5, "spam": 0.5, "eggs": 0.5}}, " each of ham, spam"),
-        ({"costs": {"ham": 1}}, "costs are {'ham': 1}.* cost of a wrong answer"),
+        ({"costs": {"ham": 1}}, "costs are {'ham': 1}.* cost of a wrong prediction"),
         ({"costs": {"ham": 1, "spam": "much"}}, "costs of spam are 'much'"),
     ],
 )

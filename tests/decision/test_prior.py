@@ -1,4 +1,4 @@
-"""Scores at the natural class mix are those of scikit-learn with weights, and those of rows drawn at that mix."""
+"""Scores at the natural class prior are those of scikit-learn with weights, and those of rows drawn at that prior."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ def test_scores_equal_weighted_ones_of_scikit_learn():
         (result.f1_macro, result.f1_macro_interval),
     ):
         assert low < value < high
-    counts = dict(zip(NAMES, np.bincount(labels).tolist(), strict=True))  # the mix of the rows changes nothing
+    counts = dict(zip(NAMES, np.bincount(labels).tolist(), strict=True))  # the prior of the rows changes nothing
     assert score_at_class_prior(predicted, labels, NAMES, counts).accuracy == pytest.approx(
         (predicted == labels).mean()
     )
 
 
-def test_the_precision_is_that_of_rows_drawn_at_the_mix():
+def test_the_precision_is_that_of_rows_drawn_at_the_class_prior():
     rng = np.random.default_rng(1)
     many = rng.random(200_000) < 0.1
     said = np.where(many, rng.random(200_000) < 0.95, rng.random(200_000) < 0.02)

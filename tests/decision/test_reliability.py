@@ -81,7 +81,7 @@ def test_the_bins_are_those_of_scikit_learns_curve_by_quantiles():
     assert found.error == pytest.approx(np.abs(observed - predicted) @ rows(found) / 3000)
 
 
-def test_each_of_several_labels_is_a_decision_by_itself():
+def test_each_label_of_a_multi_label_text_counts_by_itself():
     probabilities, labels = np.array([[0.9, 0.2], [0.6, 0.4]]), np.array([[1.0, 0.0], [0.0, 1.0]])
     found = measure_reliability(probabilities, labels, bins=4)
     assert confidence(found) == pytest.approx([0.6, 0.8, 0.9])  # two are alike, and stay together

@@ -6,12 +6,12 @@ import pytest
 from gpt_classifier.data import datasets
 from gpt_classifier.data.splits import linked_rows
 from gpt_classifier.errors import InputError
-from gpt_classifier.evaluation.label_quality import cross_fitted_probabilities, suspicions
+from gpt_classifier.evaluation.label_quality import cross_fitted_probabilities, suggest_labels
 
 
-def test_a_suspicion_is_one_minus_the_normalized_margin():
+def test_label_quality_is_the_normalized_margin():
     probabilities = np.array([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
-    suggested, suspicion = suspicions(probabilities, np.array([1, 2, 1, 0, 0]))
+    suggested, suspicion = suggest_labels(probabilities, np.array([1, 2, 1, 0, 0]))
     assert suggested.tolist() == [2, 1, 0, 1, 1]
     assert suspicion.tolist() == pytest.approx([0.4, 0.6, 0.0, 1.0, 0.5])
 
@@ -24,7 +24,7 @@ def test_most_of_the_flipped_labels_come_first():
     units = linked_rows(table).to_numpy()
     probabilities = cross_fitted_probabilities(table["text"].tolist(), labels, units, 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    first = np.argsort(-suspicions(probabilities, labels)[1])[:40]
+    first = np.argsort(-suggest_labels(probabilities, labels)[1])[:40]
     assert len(set(first) & set(flipped)) >= 17  # of 20; 40 rows chosen at random would have 2
 
 
@@ -49,7 +49,7 @@ def test_a_class_that_a_fold_does_not_know_has_probability_0_there():
     probabilities = cross_fitted_probabilities(texts, labels, np.arange(len(texts)), 5)
     assert probabilities[27, 1] == 0
     assert (probabilities[:, 4] == 0).all()  # a class without texts
-    assert suspicions(probabilities, labels)[1][27] > 0.5
+    assert suggest_labels(probabilities, labels)[1][27] > 0.5
 
 
 @pytest.mark.parametrize(

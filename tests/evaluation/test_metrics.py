@@ -29,7 +29,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     """What its documentation defines; what it calls undefined is left out."""
     k = logits.shape[1]
     truth, predicted = labels.numpy(), logits.numpy().argmax(-1)
-    shares = logits.double().softmax(-1).numpy()
+    probabilities = logits.double().softmax(-1).numpy()
     occurring = set(truth.tolist())
     arguments = {"labels": range(k), "average": None, "zero_division": 0}
     precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, **arguments)
@@ -42,7 +42,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     }
     if len(occurring) > 1:
         for name, score in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
-            expected[name] = np.mean([score(truth == c, shares[:, c]) for c in occurring])
+            expected[name] = np.mean([score(truth == c, probabilities[:, c]) for c in occurring])
     expected |= {f"precision_{c}": precision[c] for c in named}
     expected |= {f"recall_{c}": recall[c] for c in occurring}
     return expected
@@ -149,17 +149,17 @@ def test_the_loss_of_single_labels_is_the_mean_of_weight_times_cross_entropy(mea
 def test_most_confident_errors_come_first_and_are_errors():
     logits = torch.tensor([[0.0, 9.0], [5.0, 0.0], [0.0, 3.0], [7.0, 0.0], [0.0, 4.0], [1.0, 0.0]])
     labels = torch.tensor([1, 1, 0, 1, 1, 1])  # wrong are rows 1, 2, 3 and 5
-    assert most_confident_errors(EpochOutputs.of(logits, labels), most=20) == [3, 1, 2, 5]
-    assert most_confident_errors(EpochOutputs.of(logits, labels), most=2) == [3, 1]
-    assert most_confident_errors(EpochOutputs.of(logits, logits.argmax(-1)), most=20) == []
+    assert most_confident_errors(EpochOutputs.of(logits, labels), limit=20) == [3, 1, 2, 5]
+    assert most_confident_errors(EpochOutputs.of(logits, labels), limit=2) == [3, 1]
+    assert most_confident_errors(EpochOutputs.of(logits, logits.argmax(-1)), limit=20) == []
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 6])  # many ties, some, none
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 1.0])
 def test_positives_found_at_a_false_positive_rate_are_those_of_scikit_learn(rate, decimals):
     rng = np.random.default_rng(3)
-    for share in (0.02, 0.5, 0.97):
-        positive = rng.random(300) < share
+    for fraction in (0.02, 0.5, 0.97):
+        positive = rng.random(300) < fraction
         scores = rng.normal(positive).round(decimals)
         fpr, tpr, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
         found = count_found(rate, scores, positive)

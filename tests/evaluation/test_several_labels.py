@@ -34,8 +34,8 @@ from gpt_classifier.statistics import resampling
 
 def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """What its documentation defines; labels that neither occur nor are predicted are in no mean."""
-    truth, shares = labels.numpy().astype(int), logits.double().sigmoid().numpy()
-    predicted = (shares >= 0.5).astype(int)
+    truth, probabilities = labels.numpy().astype(int), logits.double().sigmoid().numpy()
+    predicted = (probabilities >= 0.5).astype(int)
     k = truth.shape[1]
     each = [
         [score(truth[:, c], predicted[:, c], zero_division=np.nan) for c in range(k)]
@@ -46,7 +46,7 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
         "f1_macro": np.nanmean(each[2]) if not np.isnan(each[2]).all() else math.nan,
         "f1_micro": sk.f1_score(truth.ravel(), predicted.ravel(), zero_division=np.nan),
         "hamming_loss": sk.hamming_loss(truth, predicted) if k > 1 else (truth != predicted).mean(),
-        "label_ranking_average_precision": sk.label_ranking_average_precision_score(truth, shares),
+        "label_ranking_average_precision": sk.label_ranking_average_precision_score(truth, probabilities),
     }
     if k > 1 and len(truth) > 1:
         assert expected["accuracy"] == sk.accuracy_score(truth, predicted)
@@ -56,9 +56,9 @@ def scikit_learns(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float
     ranked = [c for c in range(k) if 0 < truth[:, c].sum() < len(truth)]
     for name, score in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
         if ranked:
-            expected[name] = np.mean([score(truth[:, c], shares[:, c]) for c in ranked])
+            expected[name] = np.mean([score(truth[:, c], probabilities[:, c]) for c in ranked])
         if 0 < truth.sum() < truth.size:
-            expected[f"{name}_micro"] = score(truth.ravel(), shares.ravel())
+            expected[f"{name}_micro"] = score(truth.ravel(), probabilities.ravel())
     expected |= {f"precision_{c}": each[0][c] for c in range(k) if truth[:, c].any() or predicted[:, c].any()}
     expected |= {f"recall_{c}": each[1][c] for c in range(k)}
     expected |= {f"precision_{c}": 0 for c in range(k) if truth[:, c].any() and not predicted[:, c].any()}
@@ -124,7 +124,7 @@ def test_predictions_keep_their_shape(n, k):
 def test_the_most_confident_errors_come_first():
     labels = torch.tensor([[1.0, 0], [1, 0], [0, 0], [1, 1]])
     logits = torch.tensor([[9.0, -9], [-1, 5], [-3, 0.5], [2, -3.0]])
-    assert most_confident_errors(EpochOutputs.of(logits, labels), most=20) == [1, 3, 2]
+    assert most_confident_errors(EpochOutputs.of(logits, labels), limit=20) == [1, 3, 2]
 
 
 def test_every_report_is_json_and_a_table():
@@ -183,10 +183,10 @@ def test_each_label_has_the_threshold_of_its_highest_f1():
     logits = rng.standard_normal((400, 4)).round(1)
     labels = rng.random((400, 4)) < 1 / (1 + np.exp(-2 * logits + [0, 1, 3, 99]))
     decision = fit(logits, labels, list("abcd"), "max_f1").decision
-    shares = decision.probabilities(logits)
+    probabilities = decision.probabilities(logits)
     for c in range(3):
-        scores = {t: sk.f1_score(labels[:, c], shares[:, c] >= t) for t in np.unique(shares[:, c])}
-        assert sk.f1_score(labels[:, c], decision.sets(shares)[:, c]) == pytest.approx(max(scores.values()))
+        scores = {t: sk.f1_score(labels[:, c], probabilities[:, c] >= t) for t in np.unique(probabilities[:, c])}
+        assert sk.f1_score(labels[:, c], decision.sets(probabilities)[:, c]) == pytest.approx(max(scores.values()))
     assert decision.thresholds[3] == 0.5  # no row has it
 
 
@@ -221,7 +221,7 @@ def test_labels_with_too_few_rows_are_named_with_the_rate_that_they_support():
             fit(logits, labels, ["a", "b"], wrong)
 
 
-def test_a_share_of_a_label_is_corrected_after_weighted_training():
+def test_probabilities_are_adapted_to_the_prevalence_after_weighted_training():
     rng = np.random.default_rng(6)
     labels = rng.random(200_000) < 0.1
     x = rng.standard_normal(len(labels)) + 2 * labels
@@ -261,10 +261,10 @@ def test_resampled_f1_is_scikit_learns(cases):
 
 def test_intervals_hold_the_true_score_about_as_often_as_they_say():
     rng = np.random.default_rng(2)
-    share, recall, false = np.array([0.5, 0.2, 0.1]), np.array([0.9, 0.7, 0.6]), np.array([0.1, 0.05, 0.02])
+    prevalence, recall, false = np.array([0.5, 0.2, 0.1]), np.array([0.9, 0.7, 0.6]), np.array([0.1, 0.05, 0.02])
 
     def rows(n):
-        truth = rng.random((n, 3)) < share
+        truth = rng.random((n, 3)) < prevalence
         return truth, rng.random((n, 3)) < np.where(truth, recall, false)
 
     population = rows(200_000)

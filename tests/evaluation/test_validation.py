@@ -1,4 +1,4 @@
-"""A test that disagrees with the validation is told from chance, as scipy does."""
+"""A test that disagrees with the validation is found by Fisher's exact test, as scipy does."""
 
 import pytest
 from scipy.stats import fisher_exact
@@ -11,7 +11,7 @@ from gpt_classifier.statistics.paired_tests import format_signed
     ("val", "test"),
     [((98, 500), (171, 500)), ((48, 50), (90, 100)), ((5, 5), (0, 5)), ((0, 1), (1, 1)), ((0, 9), (0, 9))],
 )
-def test_a_difference_is_said_if_it_is_no_chance(val, test):
+def test_a_difference_is_said_if_it_is_statistically_significant(val, test):
     p = fisher_exact([[val[0], val[1] - val[0]], [test[0], test[1] - test[0]]]).pvalue
     said = describe_disagreement(Validation(right=val[0], rows=val[1]), *test)
     assert bool(said) == (p < 0.01)

@@ -33,7 +33,7 @@ def result(network: range, best: range, n: int = 500, clusters=None) -> Baseline
     return score_baselines(with_errors(labels, network), labels, baselines, clusters)
 
 
-def test_figures_are_scikit_learns_and_scipys():
+def test_scores_are_scikit_learns_and_scipys():
     found = result(network=range(20), best=range(10, 45))
     json.dumps(to_json(found), allow_nan=False)
     labels = NAMES[np.arange(500) % 2]

@@ -1,4 +1,4 @@
-"""An exported model answers as the model does, in every program that reads it; what cannot be expressed is refused."""
+"""An exported model predicts as the model does, in every program that reads it; what cannot be expressed is refused."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def contents(
     causal: bool = True,
     **model: str,
 ) -> Bundle:
-    """An untrained model whose answers differ much from text to text."""
+    """An untrained model whose predictions differ much from text to text."""
     encoder = TextEncoder(tokenizer, max_length, truncation, windows=windows)
     network = SequenceClassifier(GPT(GPTConfig(encoder.vocab_size, causal=causal, **NETWORK)), 3, **model).eval()
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_a_head_of_ones_own_that_is_a_sequence_is_no_mlp():
         ("hf", np.full((58, 3), 0.3), "differ by up to"),
     ],
 )
-def test_an_export_that_answers_otherwise_leaves_nothing(to, found, said, folder_of, tmp_path, monkeypatch):
+def test_an_export_that_predicts_otherwise_leaves_nothing(to, found, said, folder_of, tmp_path, monkeypatch):
     monkeypatch.setattr(ExportedClassifier, "predict_proba", lambda *_: found)
     monkeypatch.setattr(transformers, "compute_probabilities", lambda *_, **__: found)
     with pytest.raises(InputError, match=said):
@@ -165,11 +165,11 @@ def test_a_batch_of_the_pipeline_is_as_its_texts_alone(folder_of, tmp_path):
     hf_pipeline = import_library("transformers").pipeline
     texts = ["", "a", "claim your prize now", "x" * 500]
     classify = hf_pipeline("text-classification", model=str(tmp_path / "hf"), truncation=True, device="cpu")
-    alone = [answer["score"] for answer in classify(texts)]
-    assert [answer["score"] for answer in classify(texts, batch_size=4)] == pytest.approx(alone, abs=1e-5)
+    alone = [each["score"] for each in classify(texts)]
+    assert [each["score"] for each in classify(texts, batch_size=4)] == pytest.approx(alone, abs=1e-5)
 
 
-def test_several_labels_stay_several_in_transformers(folder_of, tmp_path):
+def test_a_multi_label_model_stays_multi_label_in_transformers(folder_of, tmp_path):
     model = folder_of(contents(decision=Decision(multi_label=True, thresholds=[0.2, 0.5, 0.9])))
     lines = export(model, "hf", tmp_path / "hf")
     config = json.loads((tmp_path / "hf" / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Networks of transformers leave as other programs read them, and answer there as they do here."""
+"""Networks of transformers leave as other programs read them, and predict there as they do here."""
 
 import json
 import os
@@ -47,7 +47,7 @@ TEXTS = [*AWKWARD, *SPECIAL, "half a pair \ud83d", "see you at five", "CALL now!
 
 @pytest.fixture
 def model_of(published, tmp_path) -> Callable[..., Path]:
-    """Makes the folder of an untrained model whose answers differ much from text to text."""
+    """Makes the folder of an untrained model whose predictions differ much from text to text."""
 
     def make(
         network: str,
@@ -85,7 +85,7 @@ def model_of(published, tmp_path) -> Callable[..., Path]:
 
 
 def spread(model: SequenceClassifier, encoder: TextEncoder, bias: bool) -> None:
-    """Makes the last layer one on standardized inputs, as a probe is, so that answers differ from text to text."""
+    """Makes the last layer one on standardized inputs, as a probe is, so that predictions differ from text to text."""
     last, inputs = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear)][-1], []
     hook = last.register_forward_hook(lambda _, given, __: inputs.append(given[0]))
     batch = encoder.batch([encoder.encode_windows(text)[0][0] for text in TEXTS])
@@ -114,8 +114,8 @@ assert "torch" not in sys.modules
 """
 ALL_CLASSES = """
 names = classify.model.config.id2label
-answers = classify(texts, top_k=None, batch_size=8)
-rows = [{answer["label"]: answer["score"] for answer in of_text} for of_text in answers]
+scores = classify(texts, top_k=None, batch_size=8)
+rows = [{each["label"]: each["score"] for each in text_scores} for text_scores in scores]
 probabilities = torch.tensor([[row[names[number]] for number in sorted(names)] for row in rows])
 """
 

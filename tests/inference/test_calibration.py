@@ -44,7 +44,7 @@ def calibrated(model, rows, decide, capsys, *more):
 
 
 def answers_of_all(model, tmp_path, capsys):
-    """The answers of Python, ``classify`` and ``predict`` to TEXTS."""
+    """The predictions of Python, ``classify`` and ``predict`` for TEXTS."""
     python = [prediction.label for prediction in TextClassifier.load(model).predict(TEXTS)]
     capsys.readouterr()
     assert main(["classify", str(model), "--json", *TEXTS]) == 0
@@ -69,7 +69,7 @@ def answers_of_all(model, tmp_path, capsys):
         "{coverage: 0.95}",
     ],
 )
-def test_every_way_to_the_model_gives_the_same_answers(decide, model, rows, tmp_path, capsys):
+def test_every_way_to_the_model_gives_the_same_predictions(decide, model, rows, tmp_path, capsys):
     out = calibrated(model, rows, decide, capsys)
     assert "expected calibration error" in out
     python, classify, predict = answers_of_all(model, tmp_path, capsys)
@@ -92,7 +92,7 @@ def test_a_run_follows_what_its_model_folder_keeps(trained, rows, tmp_path, caps
     assert "recall 100.00 %" in decided["on_these_rows"][0]
 
 
-def test_a_threshold_changes_the_answers_and_argmax_takes_it_back(model, rows, tmp_path, capsys):
+def test_a_threshold_changes_the_predictions_and_argmax_takes_it_back(model, rows, tmp_path, capsys):
     before = TextClassifier.load(model).predict(TEXTS)
     calibrated(model, rows, "{min_recall: 0.995, of: spam}", capsys)
     eager = TextClassifier.load(model)
@@ -111,11 +111,11 @@ def test_a_text_whose_set_has_two_classes_is_unsure(model, rows, capsys):
     assert 0 < sum(p.label == "unsure" for p in predictions) < 400
 
 
-def test_another_class_mix_moves_the_probabilities(model, rows, capsys):
+def test_another_class_prior_moves_the_probabilities(model, rows, capsys):
     calibrated(model, rows, "argmax", capsys)
     plain = TextClassifier.load(model).predict_proba(TEXTS)[:, 1]
     out = calibrated(model, rows, "argmax", capsys, "--prevalence={ham: 0.99, spam: 0.01}")
-    assert "class mix" in out
+    assert "class prior" in out
     assert (TextClassifier.load(model).predict_proba(TEXTS)[:, 1] < plain).all()
 
 
@@ -180,7 +180,10 @@ def test_a_fit_that_is_asked_to_decide_keeps_the_rule_that_calibrate_finds(fit, 
 
 def test_a_rate_that_the_rows_do_not_support_costs_no_model(fit, tmp_path, caplog):
     assert fit(tmp_path, "--model.decide={max_fpr: 0.0001}", "--trainer.max_epochs=1") == 0
-    assert "decide is not followed, and the prediction is the most probable class: max_fpr 0.0001 needs more" in caplog.text
+    assert (
+        "decide is not followed, and the prediction is the most probable class: max_fpr 0.0001 needs more"
+        in caplog.text
+    )
     config = json.loads((tmp_path / "version_0" / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["decision"]["asked"] == {}
 

@@ -1,4 +1,4 @@
-"""A loaded classifier answers text by text, in order, whatever it is asked together."""
+"""A loaded classifier predicts text by text, in order, whatever texts come together."""
 
 import copy
 import doctest
@@ -81,9 +81,9 @@ def test_probabilities_sum_to_1_and_the_most_probable_class_is_the_label(classif
 
 
 def test_the_columns_of_predict_proba_are_the_classes(classifier):
-    shares = classifier.predict_proba(TEXTS)
-    assert shares.shape == (len(TEXTS), len(classifier.classes_))
-    labels = classifier.classes_[shares.argmax(axis=1)].tolist()
+    probabilities = classifier.predict_proba(TEXTS)
+    assert probabilities.shape == (len(TEXTS), len(classifier.classes_))
+    labels = classifier.classes_[probabilities.argmax(axis=1)].tolist()
     assert labels == [prediction.label for prediction in classifier.predict(TEXTS)]
     assert {type(label) for label in labels} == {str}
 
@@ -98,7 +98,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS.keys())
-def test_any_column_of_texts_is_answered_like_a_list(column, classifier):
+def test_any_column_of_texts_is_classified_like_a_list(column, classifier):
     texts = list(dict.fromkeys(TEXTS[:7]))
     assert classifier.predict(column(texts)) == classifier.predict(texts)
     assert np.array_equal(classifier.predict_proba(column(texts)), classifier.predict_proba(texts))
@@ -107,15 +107,15 @@ def test_any_column_of_texts_is_answered_like_a_list(column, classifier):
 @pytest.mark.parametrize("dtype", ["object", "string", "category"])
 def test_a_pandas_column_gives_a_table_with_its_index(dtype, classifier):
     rows = pd.DataFrame({"sms": TEXTS}, index=[f"row {number // 2}" for number in range(len(TEXTS))])  # twice each
-    answers = classifier.predict_frame(rows["sms"].astype(dtype))
-    assert list(answers) == ["predicted", *(f"probability_{name}" for name in classifier.classes_)]
-    assert answers.index.equals(rows.index)
-    assert answers["predicted"].tolist() == [prediction.label for prediction in classifier.predict(TEXTS)]
-    assert np.array_equal(answers.iloc[:, 1:], classifier.predict_proba(TEXTS))
+    predictions = classifier.predict_frame(rows["sms"].astype(dtype))
+    assert list(predictions) == ["predicted", *(f"probability_{name}" for name in classifier.classes_)]
+    assert predictions.index.equals(rows.index)
+    assert predictions["predicted"].tolist() == [prediction.label for prediction in classifier.predict(TEXTS)]
+    assert np.array_equal(predictions.iloc[:, 1:], classifier.predict_proba(TEXTS))
     assert classifier.predict_frame(rows["sms"][:0]).shape == (0, 1 + len(classifier.classes_))
 
 
-def test_a_generator_is_answered_as_it_is_read(classifier):
+def test_a_generator_is_classified_as_it_is_read(classifier):
     taken = 0
 
     def endless():
@@ -128,13 +128,15 @@ def test_a_generator_is_answered_as_it_is_read(classifier):
     assert taken == 0
     first = next(stream)
     assert 0 < taken < 1000
-    answers = [first, *islice(stream, 599)]
+    predictions = [first, *islice(stream, 599)]
     expected = classifier.predict([TEXTS[number % len(TEXTS)] for number in range(1, 601)])
-    assert [answer.label for answer in answers] == [answer.label for answer in expected]
-    assert [answer.probability for answer in answers] == pytest.approx([a.probability for a in expected], abs=1e-6)
+    assert [prediction.label for prediction in predictions] == [prediction.label for prediction in expected]
+    assert [prediction.probability for prediction in predictions] == pytest.approx(
+        [a.probability for a in expected], abs=1e-6
+    )
 
 
-def test_an_iterator_has_as_many_answers_as_texts(classifier):
+def test_an_iterator_has_as_many_predictions_as_texts(classifier):
     assert list(classifier.predict_stream(iter([]))) == []
     assert len(list(classifier.predict_stream(text for text in ["a"] * 513))) == 513
     assert classifier.predict(text for text in ["a"] * 3) == classifier.predict(["a"] * 3)
@@ -194,7 +196,7 @@ def test_a_position_in_a_stream_is_counted_from_its_beginning(classifier):
 @pytest.mark.parametrize(
     "missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, pa.scalar(None, pa.string())]
 )
-def test_a_missing_text_is_answered_in_its_place_as_an_empty_one(missing, classifier):
+def test_a_missing_text_is_classified_in_its_place_as_an_empty_one(missing, classifier):
     texts = ["WIN a car", missing, "See you at five"]
     expected = classifier.predict(["WIN a car", "", "See you at five"])
     assert classifier.predict(texts) == expected
@@ -204,7 +206,7 @@ def test_a_missing_text_is_answered_in_its_place_as_an_empty_one(missing, classi
 
 def test_its_description_tells_classes_network_and_device(classifier):
     assert re.fullmatch(
-        r"TextClassifier\(2 classes: ham, spam; GPT: 2 blocks, 32 channels, [\d,]+ parameters; on (cpu|cuda)\)",
+        r"TextClassifier\(2 classes: ham, spam; GPT: 2 blocks, hidden size 32, [\d,]+ parameters; on (cpu|cuda)\)",
         repr(classifier),
     )
 
@@ -226,7 +228,7 @@ def test_a_device_that_is_not_there_is_named(device, trained):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of the finished run, in a folder of its own, whose last checkpoint answers otherwise than its best."""
+    """A copy of the finished run, in a folder of its own, whose last checkpoint predicts otherwise than its best."""
     run = shutil.copytree(trained, tmp_path / "runs" / "version_0")
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.head.bias"] += torch.tensor([0.0, 1.0])
@@ -313,10 +315,10 @@ def test_weights_of_another_model_are_refused(trained, tmp_path):
         TextClassifier.load(folder)
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_refused_by_name(share, trained, tmp_path):
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_refused_by_name(fraction, trained, tmp_path):
     path, whole = tmp_path / "best.ckpt", (trained / "checkpoints" / "best.ckpt").read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(InputError, match=str(path)):
         TextClassifier.load(path)
 
@@ -341,7 +343,7 @@ def test_loading_a_checkpoint_never_runs_code_in_it(tmp_path, monkeypatch):
     assert not Path("mischief").exists()
 
 
-def test_a_saved_model_answers_alike_and_keeps_its_card(classifier, trained, tmp_path):
+def test_a_saved_model_predicts_alike_and_keeps_its_card(classifier, trained, tmp_path):
     classifier.save(tmp_path / "copy")
     again = TextClassifier.load(tmp_path / "copy")
     assert again.predict(TEXTS) == classifier.predict(TEXTS)

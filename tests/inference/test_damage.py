@@ -1,4 +1,4 @@
-"""A model that was damaged, that diverged, or that an older version wrote: never a wrong answer."""
+"""A model that was damaged, that diverged, or that an older version wrote: never a wrong prediction."""
 
 import json
 import random
@@ -33,7 +33,7 @@ def edit(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps(config | changes))
 
 
-def answers(path: Path) -> list[list[float]]:
+def classify(path: Path) -> list[list[float]]:
     return TextClassifier.load(path).predict_proba([TEXT, ""]).tolist()
 
 
@@ -52,12 +52,12 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(name, flips, trained, tmp_p
         shutil.copytree(trained / "model", path.parent, dirs_exist_ok=True)
     place = path if path.suffix == ".ckpt" else path.parent
     shutil.copy(whole, path)
-    expected, noticed, rng = answers(place), 0, random.Random(1)
+    expected, noticed, rng = classify(place), 0, random.Random(1)
     for _ in range(flips):
         shutil.copy(whole, path)
         flip(path, rng.randrange(8 * path.stat().st_size))
         try:
-            assert answers(place) == expected
+            assert classify(place) == expected
         except InputError:
             noticed += 1
     assert noticed > 0.8 * flips
@@ -219,7 +219,7 @@ def test_there_is_a_model_of_each_format_that_is_read():
 
 @pytest.mark.parametrize("number", [*STEPS, FORMAT])
 @pytest.mark.parametrize("place", ["run/model", "run", "run/checkpoints/last.ckpt"])
-def test_a_model_of_each_format_answers_as_it_did(number, place):
+def test_a_model_of_each_format_predicts_as_it_did(number, place):
     expected = json.loads((FORMATS / str(number) / "expected.json").read_text())
     found = TextClassifier.load(FORMATS / str(number) / place).predict_proba(expected["texts"])
     assert found == pytest.approx(torch.tensor(expected["probabilities"]).numpy(), abs=1e-6)

@@ -69,7 +69,7 @@ def test_a_killed_process_loses_nothing(trained, tmp_path):
         killed = None
         while killed is None and running.poll() is None:
             time.sleep(0.2)
-            if output_of(tmp_path):  # answers are arriving
+            if read_output(tmp_path):  # predictions are arriving
                 killed = next(iter(busy_workers()), None)
         assert killed is not None, running.stderr.read()
         os.kill(killed, signal.SIGKILL)
@@ -81,7 +81,7 @@ def test_a_killed_process_loses_nothing(trained, tmp_path):
     assert table["predicted"].isin(["ham", "spam"]).all()
 
 
-def output_of(folder):
+def read_output(folder):
     """Whether the file of predictions has begun, under the name that it has until it is complete."""
     return any(path.stat().st_size for path in folder.glob("*out.csv*"))
 

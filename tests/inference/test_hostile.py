@@ -79,7 +79,7 @@ def mutated(content, rng):
 
 
 def with_bytes_changed(content, rng):
-    """Bytes with a few of them changed, cut off or repeated."""
+    """Bytes with a few of them changed, removed or repeated."""
     content = bytearray(content)
     match rng.randrange(4):
         case 0:
@@ -100,7 +100,7 @@ def mutate(folder, rng):
     if path.suffix == ".safetensors":
         if rng.random() < 0.5:
             return path.write_bytes(with_bytes_changed(path.read_bytes(), rng))
-        return of_tensors(path, rng)
+        return damage_tensors(path, rng)
     content = path.read_text(encoding="utf-8")
     if rng.random() < 0.15:
         return path.write_bytes(with_bytes_changed(content.encode(), rng))
@@ -111,7 +111,7 @@ def mutate(folder, rng):
     return path.write_text(json.dumps(mutated(parsed, rng)), encoding="utf-8")
 
 
-def of_tensors(path, rng):
+def damage_tensors(path, rng):
     """Changes tensors, without the checksums that would find it."""
     tensors = load_file(path)
     name = rng.choice(sorted(tensors))
@@ -163,8 +163,8 @@ def folders(trained, tmp_path_factory, published):
     return [*found, root / "hf"]
 
 
-def answers(folder):
-    """Loads a folder and classifies with it: an answer, or an ``InputError`` of one line."""
+def load_and_classify(folder):
+    """Loads a folder and classifies with it: a prediction, or an ``InputError`` of one line."""
     said = ""
     try:
         TextClassifier.load(folder).predict(TEXTS)
@@ -182,7 +182,7 @@ def test_mutations_of_model_folders_end_well_or_in_one_line(number, folders, tmp
         mutate(folder, rng)
         try:
             with at_most(SECONDS):
-                answers(folder)
+                load_and_classify(folder)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise

@@ -90,7 +90,7 @@ def test_model_folder_checkpoint_and_adapter_give_the_same_probabilities(kind, r
 
 
 @kinds
-def test_a_checkpoint_keeps_corrections_apart_and_the_base_as_it_was(kind, run_of, base):
+def test_a_checkpoint_keeps_lora_apart_and_the_base_as_it_was(kind, run_of, base):
     model = load_checkpoint(run_of(kind) / "checkpoints" / "last.ckpt").model
     before, after = load_file(base), model.state_dict()
     changed = {name for name, tensor in before.items() if not tensor.equal(after[name])}

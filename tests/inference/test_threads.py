@@ -15,7 +15,7 @@ def classifier() -> TextClassifier:
     return TextClassifier.load("checkpoints/sms-spam")
 
 
-def test_threads_get_the_answers_of_their_own_texts(classifier):
+def test_threads_get_the_predictions_for_their_own_texts(classifier):
     expected = classifier.predict_proba(TEXTS)
 
     def from_(start: int) -> bool:
@@ -25,7 +25,7 @@ def test_threads_get_the_answers_of_their_own_texts(classifier):
         assert all(threads.map(from_, range(len(TEXTS))))
 
 
-def test_a_pickled_classifier_answers_the_same(classifier):
+def test_a_pickled_classifier_predicts_the_same(classifier):
     again = pickle.loads(pickle.dumps(classifier))
     assert (again.predict_proba(TEXTS) == classifier.predict_proba(TEXTS)).all()
     assert again.predict(TEXTS[0]) == classifier.predict(TEXTS[0])

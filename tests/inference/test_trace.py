@@ -54,7 +54,7 @@ def contents_with(
     windows: WindowsConfig | None = None,
     causal: bool = True,
 ) -> Bundle:
-    """A model of three classes, with random weights large enough that answers change from token to token."""
+    """A model of three classes, with random weights large enough that predictions change from token to token."""
     text_encoder = TextEncoder(tokenizer, 48, truncation, windows=windows)
     config = GPTConfig(text_encoder.vocab_size, context_length=48, n_embd=16, n_layer=2, n_head=4, causal=causal)
     model = SequenceClassifier(GPT(config), 3, pooling, head)
@@ -70,7 +70,7 @@ def classifier_with(tokenizer: str | Tokenizer = "bytes", int8: bool = False, **
     return TextClassifier(contents_with(tokenizer, **settings), "cpu", int8)
 
 
-def of_transformers(model_type: str, published: Callable[[str], Path], **fields: Any) -> TextClassifier:
+def build_transformers(model_type: str, published: Callable[[str], Path], **fields: Any) -> TextClassifier:
     """A tiny network of transformers with a tokenizer that adds tokens of its own."""
     pytest.importorskip("transformers", reason="these networks need the extra of this name")
     from gpt_classifier.models.transformers_network import random_network
@@ -84,7 +84,7 @@ def of_transformers(model_type: str, published: Callable[[str], Path], **fields:
     return TextClassifier(Bundle(model, text_encoder, ["ham", "spam"]), "cpu")
 
 
-def of_prefixes(classifier: TextClassifier | Bundle, text: str) -> np.ndarray:
+def classify_prefixes(classifier: TextClassifier | Bundle, text: str) -> np.ndarray:
     """(T, K) class probabilities of each prefix of the ids that the model reads, one at a time."""
     ids, _ = classifier.text_encoder.encode(text)
     with torch.inference_mode():
@@ -111,7 +111,7 @@ def test_they_are_those_of_classifying_each_prefix(settings):
     classifier = classifier_with(**settings)
     for text in TEXTS[:-1] if "windows" in settings else TEXTS:
         trace = classifier.trace(text)
-        assert trace.probabilities == pytest.approx(of_prefixes(classifier, text), abs=1e-5)
+        assert trace.probabilities == pytest.approx(classify_prefixes(classifier, text), abs=1e-5)
         assert trace.probabilities[-1] == pytest.approx(classifier.predict_proba([text])[0], abs=1e-6)
         assert trace.answer == trace.answers[-1] == classifier.predict(text).label
         assert len(trace.tokens) == len(trace.spans) == len(trace.answers) == len(trace.probabilities)
@@ -120,7 +120,7 @@ def test_they_are_those_of_classifying_each_prefix(settings):
 def test_they_are_so_with_every_tokenizer(tokenizer):
     classifier = classifier_with(tokenizer)
     for text in TEXTS:
-        assert classifier.trace(text).probabilities == pytest.approx(of_prefixes(classifier, text), abs=1e-5)
+        assert classifier.trace(text).probabilities == pytest.approx(classify_prefixes(classifier, text), abs=1e-5)
 
 
 def test_they_are_those_of_low_rank_updates_that_are_not_merged():
@@ -128,15 +128,15 @@ def test_they_are_those_of_low_rank_updates_that_are_not_merged():
     for text in TEXTS:
         trace = TextClassifier(contents, "cpu").trace(text)
         assert contents.model.lora is not None
-        assert trace.probabilities == pytest.approx(of_prefixes(contents, text), abs=1e-5)
+        assert trace.probabilities == pytest.approx(classify_prefixes(contents, text), abs=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "mistral", "gpt_neox", "bloom"])
 def test_they_are_so_with_decoders_of_transformers(model_type, published):
     fields = {"sliding_window": 4, "num_key_value_heads": 2}
-    classifier = of_transformers(model_type, published, **(fields if model_type == "mistral" else {}))
+    classifier = build_transformers(model_type, published, **(fields if model_type == "mistral" else {}))
     for text in TEXTS:
-        assert classifier.trace(text).probabilities == pytest.approx(of_prefixes(classifier, text), abs=1e-5)
+        assert classifier.trace(text).probabilities == pytest.approx(classify_prefixes(classifier, text), abs=1e-5)
 
 
 def test_what_comes_later_changes_nothing_before():
@@ -201,7 +201,7 @@ def test_gpt2s_tokens_have_the_spans_of_their_characters(gpt2):
     assert all(token == part for token, part in whole if "\ufffd" not in token)
     assert {place for span in spans for place in range(*span)} == set(range(len(text)))
     classifier = classifier_with(gpt2)
-    assert classifier.trace(text).probabilities == pytest.approx(of_prefixes(classifier, text), abs=1e-5)
+    assert classifier.trace(text).probabilities == pytest.approx(classify_prefixes(classifier, text), abs=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_words_are_read_with_their_last_token():
     ]
 
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- predictions
 
 
 def made_up(*spam: float, decision: Decision | None = None, text: str | None = None) -> Trace:
@@ -247,17 +247,17 @@ def made_up(*spam: float, decision: Decision | None = None, text: str | None = N
     ("spam", "decided"),
     [((0.9,), 0), ((0.9, 0.8), 0), ((0.1, 0.9, 0.8), 1), ((0.9, 0.1, 0.9), 2), ((0.9, 0.9, 0.1), 2)],
 )
-def test_decided_is_where_the_answer_comes_to_stay(spam, decided):
+def test_decided_is_where_the_prediction_comes_to_stay(spam, decided):
     assert made_up(*spam).decided_at == decided
 
 
-def test_answers_follow_the_rule_of_the_model():
+def test_predictions_follow_the_rule_of_the_model():
     spam = (0.2, 0.55, 0.95)
     assert made_up(*spam).answers == ("ham", "spam", "spam")
     strict = made_up(*spam, decision=Decision(positive=1, threshold=0.9))
     assert (strict.answers, strict.decided_at, strict.final_class) == (("ham", "ham", "spam"), 2, 1)
-    unsure = made_up(*spam[:2], decision=Decision(thresholds=[0.7, 0.7]))
-    assert (unsure.answers, unsure.decided_at, unsure.final_class) == (("ham", "unsure"), 1, 1)
+    abstaining = made_up(*spam[:2], decision=Decision(thresholds=[0.7, 0.7]))
+    assert (abstaining.answers, abstaining.decided_at, abstaining.final_class) == (("ham", "unsure"), 1, 1)
 
 
 def test_an_empty_text_is_decided_nowhere():
@@ -285,14 +285,14 @@ def test_a_trace_is_frozen_and_has_plain_values():
         ({"pooling": "first_token"}, "trained with first_token"),
         ({"pooling": "last_position"}, "trained with last_position"),
         ({"pooling": "mean_positions"}, "trained with mean_positions"),
-        ({"decision": Decision(multi_label=True)}, "any number of labels"),
+        ({"decision": Decision(multi_label=True)}, "is multi-label"),
         ({"int8": True}, "load the model without int8"),
         ({"windows": WindowsConfig(stride=16)}, "in windows of 48 tokens"),
         ({"windows": WindowsConfig(stride=16, limit=1)}, "in windows of 48 tokens"),
     ],
     ids=str,
 )
-def test_a_model_without_answers_to_prefixes_is_refused_in_one_line(settings, named):
+def test_a_model_without_predictions_for_prefixes_is_refused_in_one_line(settings, named):
     with pytest.raises(InputError, match=named) as error:
         classifier_with(**settings).trace(TEXTS[-1])
     assert "\n" not in str(error.value)
@@ -300,7 +300,7 @@ def test_a_model_without_answers_to_prefixes_is_refused_in_one_line(settings, na
 
 def test_a_bidirectional_encoder_is_refused(published):
     with pytest.raises(InputError, match=r"bert .*later"):
-        of_transformers("bert", published).trace("hello")
+        build_transformers("bert", published).trace("hello")
 
 
 @pytest.mark.parametrize("text", [5, None, b"bytes", ["a text"]])

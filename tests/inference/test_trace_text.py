@@ -28,7 +28,7 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")  
 STYLE = re.compile(r"\x1b\[[\d;]*m")
 
 
-def trace_of(words: list[str], decision: Decision) -> Trace:
+def build_trace(words: list[str], decision: Decision) -> Trace:
     """Of one token a word, with probabilities of two classes that wander; the first wins."""
     text, spans, place = " ".join(words), [], 0
     for word in words:
@@ -50,7 +50,7 @@ def classify(capsys):
 
 
 @pytest.fixture
-def of_bytes(tiny_config) -> TextClassifier:
+def byte_classifier(tiny_config) -> TextClassifier:
     """An untrained classifier that reads 32 bytes."""
     return TextClassifier(Bundle(SequenceClassifier(GPT(tiny_config), 2), TextEncoder("bytes", 32), ["ham", "spam"]))
 
@@ -58,11 +58,11 @@ def of_bytes(tiny_config) -> TextClassifier:
 # ---------------------------------------------------------------- the command
 
 
-def test_without_a_terminal_a_table_and_a_sentence_follow_the_answer(classify):
-    (answer,) = classify(PRIZE)
+def test_without_a_terminal_a_table_and_a_sentence_follow_the_prediction(classify):
+    (line,) = classify(PRIZE)
     first, header, *rows, sentence = classify("--trace", PRIZE)
-    assert first == answer
-    assert header == "answer\tP(spam)\tafter the word"
+    assert first == line
+    assert header == "prediction\tP(spam)\tafter the word"
     classifier = TextClassifier.load(SAMPLE)
     prefixes = [" ".join(PRIZE.split()[: n + 1]) for n in range(13)]
     for row, prefix in zip(rows, prefixes, strict=True):
@@ -70,18 +70,18 @@ def test_without_a_terminal_a_table_and_a_sentence_follow_the_answer(classify):
         assert row == f"{prediction.label}\t{prediction.probabilities['spam']:.3f}\t{prefix.split()[-1]}"
     trace = classifier.trace(PRIZE)
     place = trace.decided_at
-    share = f"probability {trace.probabilities[place, 1]:.3f}"
+    probability = f"probability {trace.probabilities[place, 1]:.3f}"
     assert sentence == (
-        f'The answer spam is reached at word 4 of 13, "won" (token {place + 1} of 17), with {share}, and never '
-        "left again."
+        f'The prediction spam is reached at word 4 of 13, "won" (token {place + 1} of 17), with {probability}, and '
+        "does not change after it."
     )
 
 
 def test_json_has_the_trace_in_it(classify):
     (line,) = classify("--trace", "--json", PRIZE)
-    answer, trace = json.loads(line), TextClassifier.load(SAMPLE).trace(PRIZE)
-    assert answer.pop("trace") == json.loads(json.dumps(trace.to_dict()))
-    assert [answer] == [json.loads(line) for line in classify("--json", PRIZE)]
+    prediction, trace = json.loads(line), TextClassifier.load(SAMPLE).trace(PRIZE)
+    assert prediction.pop("trace") == json.loads(json.dumps(trace.to_dict()))
+    assert [prediction] == [json.loads(line) for line in classify("--json", PRIZE)]
 
 
 def test_each_of_several_texts_has_its_trace(classify, monkeypatch):
@@ -121,27 +121,27 @@ def test_a_terminal_has_colours_unless_the_user_wants_none(no_color):
     assert not CONTROL.search(plain.replace("\t", ""))
     assert r"win\n\x1b[31m a\tcar\x07 \u202enow\u2028 体育🎉 \x9b2J" in plain
     assert ("P(ham)" in plain) is no_color
-    assert "The answer ham is reached at word 1 of 9" in plain
+    assert "The prediction ham is reached at word 1 of 9" in plain
     assert no_color or "probability of ham after each token:  0.00 " in plain
 
 
 # ---------------------------------------------------------------- sentences and colours
 
 
-def test_sentences_name_what_there_is(of_bytes):
+def test_sentences_name_what_there_is(byte_classifier):
     empty = TextClassifier.load(SAMPLE).trace("")
-    assert sentences(empty) == ["The text is empty, so the answer ham says nothing about it."]
+    assert sentences(empty) == ["The text is empty, so the prediction ham says nothing about it."]
     assert table(empty) == []
-    unsure = trace_of(["a", "b"], Decision(thresholds=[1.0, 1.0]))
-    (line,) = sentences(unsure)
-    assert line.startswith('The answer unsure is reached at word 1 of 2, "a" (token 1 of 2), with probability 0.')
-    assert line.endswith(" of class 0, and never left again.")
-    long = of_bytes.trace("ab " * 20)
+    abstention = build_trace(["a", "b"], Decision(thresholds=[1.0, 1.0]))
+    (line,) = sentences(abstention)
+    assert line.startswith('The prediction unsure is reached at word 1 of 2, "a" (token 1 of 2), with probability 0.')
+    assert line.endswith(" of class 0, and does not change after it.")
+    long = byte_classifier.trace("ab " * 20)
     assert sentences(long)[-1] == "The text is truncated: 32 of its 60 characters are read."
 
 
-def test_every_character_has_one_colour_and_what_is_not_read_is_dim(of_bytes):
-    trace = of_bytes.trace("ü体" + "ab " * 20)
+def test_every_character_has_one_colour_and_what_is_not_read_is_dim(byte_classifier):
+    trace = byte_classifier.trace("ü体" + "ab " * 20)
     line = coloured(trace)
     assert line.plain == trace.text
     assert line.spans[-1].style == "dim"

@@ -260,7 +260,7 @@ def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit
     assert fit(tmp_path / "run", *settings) == 0
     tokenizer.rename(tmp_path / "elsewhere")
     folder = tmp_path / "run" / "version_0" / "model"
-    assert "distilbert: 3 blocks, 16 channels" in (folder / "README.md").read_text()
+    assert "distilbert: 3 blocks, hidden size 16" in (folder / "README.md").read_text()
     expected = TextClassifier.load(folder).predict_proba(TEXTS).tolist()
     program = (
         "import json, sys; from gpt_classifier import TextClassifier; classifier = TextClassifier.load(sys.argv[1]); "

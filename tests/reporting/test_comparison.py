@@ -19,20 +19,20 @@ from gpt_classifier.statistics.paired_tests import paired_difference
 NAMES = ["ham", "spam"]
 
 
-def write(run: Path, labels: list[int], predicted: list[int], names: list[str] = NAMES, **facts: object) -> Path:
+def write(run: Path, labels: list[int], predicted: list[int], names: list[str] = NAMES, **results: object) -> Path:
     """The files of a test of which only the predictions matter."""
     run.mkdir(parents=True)
     right = int(np.sum(np.array(labels) == predicted))
     accuracy = {"accuracy": right / len(labels), "accuracy_interval": wilson(right, len(labels))[1:]}
-    (run / "scores.json").write_text(json.dumps({"rows": len(labels)} | accuracy | facts), encoding="utf-8")
+    (run / "scores.json").write_text(json.dumps({"rows": len(labels)} | accuracy | results), encoding="utf-8")
     with open(run / "predictions.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
-        for row, (true, answer) in enumerate(zip(labels, predicted, strict=True)):
+        for row, (true, given_class) in enumerate(zip(labels, predicted, strict=True)):
             probability = 0.6 + 0.3 * row / len(labels)
             others = (1 - probability) / max(1, len(names) - 1)
-            given = [probability if c == answer else others for c in range(len(names))]
-            writer.writerow([row, names[true], names[answer], *given])
+            given = [probability if c == given_class else others for c in range(len(names))]
+            writer.writerow([row, names[true], names[given_class], *given])
     return run
 
 
@@ -77,7 +77,7 @@ def test_of_a_run_without_its_configuration_only_the_data_are_compared(tmp_path,
     data = {"data": {"source": "a.csv", "max_length": 64}}
     whole = {"configuration": {**data, "model": {"pooling": "mean"}, "trainer": {"max_epochs": 2}}}
     of_folder = {"configuration": {"data": {"source": "a.csv", "max_length": 32}, "model": {"n_layer": 2}}}
-    both = [write(tmp_path / name, [0, 1], [0, 1], **facts) for name, facts in (("a", whole), ("b", of_folder))]
+    both = [write(tmp_path / name, [0, 1], [0, 1], **results) for name, results in (("a", whole), ("b", of_folder))]
     found = as_json(both, capsys)
     assert found["settings_of"] == ["data"]
     assert found["settings"] == [{"setting": "data.max_length", "first": 64, "second": 32}]
@@ -99,7 +99,7 @@ def test_people_read_a_sentence_and_tables(runs, capsys, tmp_path):
     assert main(["report", *map(str, runs), "--html", str(page)]) == 0
     told = capsys.readouterr().out
     assert told.startswith("B is 10.00 points more accurate than A\n")
-    assert "The test tells them apart." in told
+    assert "The difference is statistically significant." in told
     assert "20 of 20 rows, without their texts: they were given in memory, or as data loaders." in " ".join(
         told.split()
     )
@@ -118,7 +118,7 @@ def test_equal_runs_are_as_accurate_as_each_other(runs, capsys):
     main(["report", str(runs[0]), str(runs[0])])
     told = capsys.readouterr().out
     assert told.startswith("B is as accurate as A\n")
-    assert "The test cannot tell them apart." in told
+    assert "The difference is not statistically significant." in told
 
 
 def test_classes_in_another_order_are_the_same_classes(runs, capsys, tmp_path):
@@ -154,7 +154,7 @@ def test_other_labels_other_texts_and_a_folder_without_scores_are_refused(runs, 
 def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, capsys):
     texts, labels = [f"text {chr(97 + n)}" for n in range(6)], [0, 1, 0, 1, 1, 0]
     order = [3, 0, 5, 1, 4, 2]
-    answers = {"a": [0, 1, 1, 1, 1, 0], "b": [labels[n] for n in order]}
+    predicted = {"a": [0, 1, 1, 1, 1, 0], "b": [labels[n] for n in order]}
     runs = []
     for name, which in {"a": range(6), "b": order}.items():
         file = tmp_path / f"{name}.csv"
@@ -163,7 +163,7 @@ def test_the_same_texts_in_another_order_are_matched_by_their_words(tmp_path, ca
         data |= {"splitting": {"fractions": [0.8, 0.0, 0.2]}}
         about = {"data": data, "test_fingerprint": compute_digest([texts[n] for n in which])}
         about |= {"version": "", "trained_steps": None, "rows_trained_on": None}
-        runs.append(write(tmp_path / name, [labels[n] for n in which], answers[name], **about))
+        runs.append(write(tmp_path / name, [labels[n] for n in which], predicted[name], **about))
     found = as_json(runs, capsys)
     assert (found["rows"], found["both_right"], found["only_second_right"]) == (6, 5, 1)
     (example,) = found["examples"]

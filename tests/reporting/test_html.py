@@ -19,7 +19,7 @@ from gpt_classifier.evaluation.groups import count_errors, group_by_length, grou
 from gpt_classifier.evaluation.outputs import EpochOutputs
 from gpt_classifier.evaluation.scores import report
 from gpt_classifier.records import to_json
-from gpt_classifier.reporting.render import escape_markdown, fold_text, render_html, render_markdown
+from gpt_classifier.reporting.render import escape_markdown, render_html, render_markdown, split_text
 from gpt_classifier.reporting.report import build_report, write_report
 from gpt_classifier.reporting.saved import read_test
 
@@ -51,7 +51,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
     labels = rng.integers(0, max(2, k - 1), n)
     logits = rng.normal(size=(n, k))
     logits[range(n), labels] += rng.normal(2, 1, n)
-    facts = to_json(report(EpochOutputs.of(torch.tensor(logits), torch.tensor(labels)), names))
+    results = to_json(report(EpochOutputs.of(torch.tensor(logits), torch.tensor(labels)), names))
     probabilities = torch.tensor(logits).softmax(-1).numpy()
     predicted = probabilities.argmax(1)
     right, lengths = predicted == labels, rng.integers(1, 60, n)
@@ -71,7 +71,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         }
         for j, i in enumerate(np.flatnonzero(~right)[:20])
     ]
-    facts |= {
+    results |= {
         "loss": 0.5,
         "training_seconds": 10.0,
         "test_seconds": 1.0,
@@ -95,7 +95,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
                 "difference": [0.12, -0.01, 0.25],
             },
         },
-        "decision": {"asked": {"max_fpr": 0.01, "of": names[0]}, "on_these_rows": ["accuracy of the answers: 90 %"]},
+        "decision": {"asked": {"max_fpr": 0.01, "of": names[0]}, "on_these_rows": ["accuracy of predictions: 90 %"]},
         "baselines": {
             "models": [{"name": "naive Bayes", "accuracy": 0.5, "accuracy_interval": [0.4, 0.6], "f1_macro": 0.4,
                         "f1_macro_interval": None, "seconds": 0.1}],
@@ -111,7 +111,7 @@ def saved(folder: Path, k: int, n: int = 300, **more: Any) -> Path:
         "machine": {"processor": "a CPU", "cores": 2, "gpus": []},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(to_json(facts | more)), encoding="utf-8")
+    (folder / "scores.json").write_text(json.dumps(to_json(results | more)), encoding="utf-8")
     with open(folder / "predictions.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["row", "label", "predicted", *(f"probability_{name}" for name in names)])
@@ -172,7 +172,7 @@ def test_every_name_and_text_of_the_data_is_shown_as_it_is(folder):
     for name in test.names:
         assert name in page.text
     for error in test.results.errors:
-        assert fold_text(error.text)[0] in page.text
+        assert split_text(error.text)[0] in page.text
 
 
 def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
@@ -201,9 +201,9 @@ def test_every_section_is_there_with_a_sentence_on_how_to_read_it(folder):
 
 def test_what_nothing_is_known_about_has_no_section(tmp_path):
     folder = saved(tmp_path, 3)
-    facts = json.loads((folder / "scores.json").read_text())
-    first = list(facts).index("calibration")
-    (folder / "scores.json").write_text(json.dumps(dict(list(facts.items())[:first])))
+    results = json.loads((folder / "scores.json").read_text())
+    first = list(results).index("calibration")
+    (folder / "scores.json").write_text(json.dumps(dict(list(results.items())[:first])))
     found = build_report(read_test(folder))
     assert [section.title for section in found.sections] == ["Scores", "Classes", "Confusions", "Ranking"]
     Page(render_html(found))
@@ -253,11 +253,11 @@ def test_markup_is_escaped_for_markdown_but_for_an_underscore_within_a_word():
 
 def test_a_long_text_is_folded_behind_a_word_and_nothing_of_it_is_lost():
     text = "word " * 100
-    shown, rest = fold_text(text)
+    shown, rest = split_text(text)
     assert shown + rest == text
     assert shown.endswith("word")
-    assert fold_text("short") == ("short", "")
-    assert len(fold_text("w" * 1000)[0]) == 240
+    assert split_text("short") == ("short", "")
+    assert len(split_text("w" * 1000)[0]) == 240
 
 
 def test_the_command_renders_the_newest_tested_run_of_a_folder_and_other_rows_beside_it(tmp_path, capsys):

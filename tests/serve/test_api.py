@@ -1,4 +1,4 @@
-"""The service answers as the classifier does, many requests at once, within its limits, and says what is wrong."""
+"""The service predicts as the classifier does, many requests at once, within its limits, and says what is wrong."""
 
 import asyncio
 import csv
@@ -72,36 +72,36 @@ def error(response) -> str:
     return said["error"]
 
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- predictions
 
 
 def test_predictions_are_the_classifiers(client, classifier):
     assert client.post("/predict", json={"texts": []}).json() == {"predictions": []}
-    answers = client.post("/predict", json={"texts": TEXTS}).json()["predictions"]
-    for answer, expected in zip(answers, classifier.predict(TEXTS), strict=True):
-        assert answer["label"] == expected.label
-        assert answer["probability"] == pytest.approx(expected.probability)
-        assert answer["probabilities"] == pytest.approx(expected.probabilities)
+    responses = client.post("/predict", json={"texts": TEXTS}).json()["predictions"]
+    for response, expected in zip(responses, classifier.predict(TEXTS), strict=True):
+        assert response["label"] == expected.label
+        assert response["probability"] == pytest.approx(expected.probability)
+        assert response["probabilities"] == pytest.approx(expected.probabilities)
 
 
-def test_several_labels_are_a_list(classifier):
+def test_labels_of_a_multi_label_model_are_a_list(classifier):
     several = decided(classifier, Decision(multi_label=True, thresholds=[0.0, 0.0]))
     with TestClient(service(several)) as client:
-        (answer,) = client.post("/predict", json={"texts": ["hello"]}).json()["predictions"]
-    assert answer["labels"] == ["ham", "spam"]
+        (response,) = client.post("/predict", json={"texts": ["hello"]}).json()["predictions"]
+    assert response["labels"] == ["ham", "spam"]
 
 
 def test_a_trace_is_the_classifiers(client, classifier):
-    answer, expected = client.post("/trace", json={"text": WIN}).json(), classifier.trace(WIN)
-    assert answer["probabilities"]["spam"] == pytest.approx(expected.probabilities[:, 1].tolist())
-    assert (answer["answer"], answer["decided_at"]) == (expected.answer, expected.decided_at)
-    assert [WIN[start:end] for start, end, _ in answer["words"]] == WIN.split()
-    assert answer["sentences"][0].startswith("The prediction spam is reached at word 7 of 14")
-    assert answer["decided_word"] == 6
+    response, expected = client.post("/trace", json={"text": WIN}).json(), classifier.trace(WIN)
+    assert response["probabilities"]["spam"] == pytest.approx(expected.probabilities[:, 1].tolist())
+    assert (response["answer"], response["decided_at"]) == (expected.answer, expected.decided_at)
+    assert [WIN[start:end] for start, end, _ in response["words"]] == WIN.split()
+    assert response["sentences"][0].startswith("The prediction spam is reached at word 7 of 14")
+    assert response["decided_word"] == 6
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, "a " * 50_000, "🙂" * 100_000, "\x1b" * 100_000])
-def test_the_longest_text_has_a_trace_and_others_are_answered_meanwhile(client, text, monkeypatch):
+def test_the_longest_text_has_a_trace_and_others_are_classified_meanwhile(client, text, monkeypatch):
     """Its sentences are made beside the loop, and their work grows with the text alone."""
     measured, tasks = [], []
     whole, told = normalize.count_columns, trace_text.sentences
@@ -150,11 +150,11 @@ def rows(content: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content)))
 
 
-def test_a_table_comes_back_with_answers_and_probabilities(client, classifier):
+def test_a_table_comes_back_with_predictions_and_probabilities(client, classifier):
     table = f'id;note\n01;"{WIN}"\n2;"two\nlines, and a comma"\n3;\n'.encode()
-    answer = client.post("/table?text_column=note", content=table)
-    assert answer.headers["content-type"].startswith("text/csv")
-    found = rows(answer.text)
+    response = client.post("/table?text_column=note", content=table)
+    assert response.headers["content-type"].startswith("text/csv")
+    found = rows(response.text)
     assert [(row["id"], row["note"]) for row in found] == [("01", WIN), ("2", "two\nlines, and a comma"), ("3", "")]
     for row, expected in zip(found, classifier.predict([row["note"] for row in found]), strict=True):
         assert row["predicted"] == expected.label
@@ -177,12 +177,12 @@ AWKWARD = {  # the cells of a table, and what a spreadsheet gets
 def test_awkward_cells_keep_their_rows_and_formulas_become_texts_for_a_spreadsheet(client):
     sent = io.StringIO()
     csv.writer(sent, quoting=csv.QUOTE_ALL).writerows([["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)])
-    answers = [client.post(f"/table{query}", content=sent.getvalue().encode()) for query in ("", "?for=spreadsheet")]
-    exact, safe = (list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))) for answer in answers)
+    responses = [client.post(f"/table{query}", content=sent.getvalue().encode()) for query in ("", "?for=spreadsheet")]
+    exact, safe = (list(csv.reader(io.StringIO(each.content.decode("utf-8-sig"), newline=""))) for each in responses)
     assert [row[:2] for row in exact] == [["text", "\ufeff=a"], *(["hello", cell] for cell in AWKWARD)]
     assert [row[1] for row in safe] == ["'\ufeff=a", *AWKWARD.values()]
     assert [row[2:] for row in safe] == [row[2:] for row in exact]
-    assert answers[1].content.startswith(b"\xef\xbb\xbf")
+    assert responses[1].content.startswith(b"\xef\xbb\xbf")
 
 
 def test_names_of_classes_are_no_formulas_in_a_spreadsheet():
@@ -273,27 +273,27 @@ def all_at_once(gate: Gate, limits: Limits, requests: list[list[str]], waiting: 
     return asyncio.run(run())
 
 
-def test_what_waits_is_classified_in_one_call_and_everyone_gets_his_own_answer(classifier):
+def test_what_waits_is_classified_in_one_call_and_everyone_gets_his_own_prediction(classifier):
     gate, requests = Gate(classifier), [[f"{WIN if n % 3 else 'hi'} {n}"] for n in range(30)]
-    answers, _ = all_at_once(gate, PATIENT, requests, waiting=30)
+    responses, _ = all_at_once(gate, PATIENT, requests, waiting=30)
     assert gate.sizes == [1, 29]
-    for answer, texts in zip(answers, requests, strict=True):
-        (got,) = answer.json()["predictions"]
+    for response, texts in zip(responses, requests, strict=True):
+        (got,) = response.json()["predictions"]
         assert got["probabilities"] == pytest.approx(classifier.predict(texts)[0].probabilities, rel=1e-4)
 
 
 def test_a_call_has_no_more_texts_than_a_batch_and_a_long_request_lets_others_in(classifier):
     gate = Gate(classifier)
-    answers, _ = all_at_once(gate, replace(PATIENT, batch=8), [["long"] * 20, ["a"] * 3, ["b"] * 3], waiting=26)
+    responses, _ = all_at_once(gate, replace(PATIENT, batch=8), [["long"] * 20, ["a"] * 3, ["b"] * 3], waiting=26)
     assert gate.sizes == [8, 6, 8, 4]  # the two short ones come between the long one's parts
-    assert [len(answer.json()["predictions"]) for answer in answers] == [20, 3, 3]
+    assert [len(response.json()["predictions"]) for response in responses] == [20, 3, 3]
 
 
 def test_a_text_that_fails_fails_its_own_request_only(classifier):
     gate = Gate(classifier)
-    answers, _ = all_at_once(gate, PATIENT, [["first"], ["fine"], ["boom"], ["fine too"]], waiting=4)
-    assert [answer.status_code for answer in answers] == [200, 200, 500, 200]
-    assert error(answers[2]) == "the service failed (RuntimeError): its log says where"
+    responses, _ = all_at_once(gate, PATIENT, [["first"], ["fine"], ["boom"], ["fine too"]], waiting=4)
+    assert [response.status_code for response in responses] == [200, 200, 500, 200]
+    assert error(responses[2]) == "the service failed (RuntimeError): its log says where"
 
 
 def test_what_nobody_waits_for_is_not_classified(classifier):
@@ -316,11 +316,11 @@ def test_what_nobody_waits_for_is_not_classified(classifier):
 
 def test_a_full_queue_refuses_at_once(classifier):
     limits = replace(PATIENT, texts=10, waiting=12)
-    answers, early = all_at_once(Gate(classifier), limits, [["a"] * 6, ["b"] * 6, ["c"]], waiting=12)
-    assert [answer.status_code for answer in early] == [503]
-    assert [answer.status_code for answer in answers] == [200, 200, 503]
-    assert "too many texts wait" in error(answers[2])
-    assert answers[2].headers["retry-after"] == "1"
+    responses, early = all_at_once(Gate(classifier), limits, [["a"] * 6, ["b"] * 6, ["c"]], waiting=12)
+    assert [response.status_code for response in early] == [503]
+    assert [response.status_code for response in responses] == [200, 200, 503]
+    assert "too many texts wait" in error(responses[2])
+    assert responses[2].headers["retry-after"] == "1"
 
 
 # ---------------------------------------------------------------- limits
@@ -533,7 +533,7 @@ def ask(address: tuple[str, int], path: str) -> http.client.HTTPResponse:
 
 
 def test_more_connections_than_allowed_are_refused(classifier):
-    """Each of those that are allowed waits for its answer."""
+    """Each of those that are allowed waits for its response."""
     gate = Gate(classifier)
     with served(gate, Limits(connections=4)) as address:
         asking = [http.client.HTTPConnection(*address, timeout=30) for _ in range(3)]
@@ -598,9 +598,9 @@ def test_sigterm_ends_the_service_after_what_runs():
         while not waiting(port):
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        answer = running.getresponse()
-        assert answer.status == 200
-        assert len(json.loads(answer.read())["predictions"]) == 800
+        response = running.getresponse()
+        assert response.status == 200
+        assert len(json.loads(response.read())["predictions"]) == 800
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
     with pytest.raises(ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""The page in a browser: type, read the answer, classify a table, with the keyboard alone, wide and narrow."""
+"""The page in a browser: type, read the prediction, classify a table, with the keyboard alone, wide and narrow."""
 
 import csv
 import io
@@ -106,15 +106,15 @@ def test_a_message_has_a_label_bars_and_a_trace(opened, address):
     assert classify(page, WIN) == f"spam, probability {expected.probability:.3f}"
     assert page.locator("#answer").get_attribute("aria-live") == "polite"
     assert page.locator("#about").inner_text() == "2 classes: ham, spam"
-    assert page.locator("#rule").inner_text() == "The answer is the most probable class."
+    assert page.locator("#rule").inner_text() == "The prediction is the most probable class."
     wide = [page.locator(".fill").nth(n).bounding_box()["width"] for n in range(2)]
-    shares = expected.probabilities
-    assert wide[0] / sum(wide) == pytest.approx(shares["spam"], abs=0.02)
-    assert page.locator("#bars li").first.inner_text().split() == ["spam", f"{shares['spam']:.3f}"]
+    probabilities = expected.probabilities
+    assert wide[0] / sum(wide) == pytest.approx(probabilities["spam"], abs=0.02)
+    assert page.locator("#bars li").first.inner_text().split() == ["spam", f"{probabilities['spam']:.3f}"]
     assert page.locator("#traced").inner_text() == WIN
     assert page.locator("#traced span").all_inner_texts() == WIN.split()
     assert page.locator("#traced .decided").all_inner_texts() == ["free"]
-    assert page.locator("#sentences").inner_text().startswith("The answer spam is reached at word 7")
+    assert page.locator("#sentences").inner_text().startswith("The prediction spam is reached at word 7")
     page.get_by_text("Every word in a table").click()
     assert page.locator("#words tr").last.inner_text().split()[:2] == ["prize", "spam"]
 
@@ -207,13 +207,13 @@ def test_a_token_is_asked_for_and_used(opened, serve):
     assert classify(page, WIN).startswith("spam")
 
 
-def test_thresholds_and_unsure_answers_are_shown(opened, serve):
+def test_thresholds_and_abstentions_are_shown(opened, serve):
     page = opened(serve(Decision(thresholds=[1.0, 1.0])))
     probability = f"{TextClassifier.load('checkpoints/sms-spam').predict(WIN).probability:.3f}"
     assert classify(page, WIN) == f"unsure; most probable is spam, {probability}"
     assert page.locator(".threshold").count() == 2
     assert f"{probability} (needs 1.000)" in page.locator("#bars").inner_text()
-    assert "unsure where none does" in page.locator("#rule").inner_text()
+    assert "abstains (unsure) where none does" in page.locator("#rule").inner_text()
 
 
 def test_of_many_classes_ten_are_shown_at_first_and_their_names_are_text(opened, serve, tmp_path):

@@ -29,11 +29,11 @@ def test_the_interval_is_the_published_one(successes, trials, printed):
 
 
 @given(counts)
-def test_the_interval_is_scipys_and_holds_the_share(count):
-    share, low, high = wilson(*count)
+def test_the_interval_is_scipys_and_holds_the_proportion(count):
+    proportion, low, high = wilson(*count)
     expected = binomtest(*count).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-    assert 0 <= low <= share <= high <= 1
+    assert 0 <= low <= proportion <= high <= 1
     assert low < high
 
 
@@ -46,10 +46,10 @@ def test_rows_in_clusters_of_their_own_have_wilsons_interval(right):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=100))
-def test_the_interval_by_clusters_holds_wilsons_and_the_share(rows):
+def test_the_interval_by_clusters_holds_wilsons_and_the_proportion(rows):
     right, clusters = np.array([r for r, _ in rows]), [c for _, c in rows]
-    share, low, high = clustered(right, clusters)
-    assert share == pytest.approx(right.mean())
+    proportion, low, high = clustered(right, clusters)
+    assert proportion == pytest.approx(right.mean())
     _, narrow_low, narrow_high = wilson(right.sum(), len(right))
     assert 0 <= low <= narrow_low + 1e-9
     assert 1 >= high >= narrow_high - 1e-9
@@ -62,9 +62,9 @@ def test_where_all_rows_are_right_or_wrong_each_cluster_is_one_row(right):
     assert (low, high) == pytest.approx(wilson(200 * right, 200)[1:], abs=5e-4)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_one_cluster_is_one_row(share):
-    assert clustered(np.arange(100) < 100 * share, ["the same"] * 100) == wilson(share, 1)
+@pytest.mark.parametrize("proportion", [0.0, 0.5, 1.0])
+def test_one_cluster_is_one_row(proportion):
+    assert clustered(np.arange(100) < 100 * proportion, ["the same"] * 100) == wilson(proportion, 1)
 
 
 def test_copies_of_every_row_tell_nothing_new():
@@ -86,7 +86,7 @@ CLUSTER_SIZES = {
 @pytest.mark.parametrize("sizes", CLUSTER_SIZES.values(), ids=CLUSTER_SIZES.keys())
 @pytest.mark.parametrize("truth", [0.97, 0.9, 0.7])
 def test_nineteen_intervals_of_twenty_hold_the_accuracy_over_all_clusters(sizes, truth):
-    """Near-duplicates get the same answer. Wilson's own interval for rows holds it less often, mostly much less."""
+    """Near-duplicates get the same prediction. Wilson's own interval for rows holds it less often, mostly much less."""
     rng = np.random.default_rng(3)
     held = []
     for _ in range(400):
@@ -135,8 +135,8 @@ def test_the_interval_widens_with_the_spread_and_narrows_with_the_number_of_seed
 def coverage(spread: float, seeds: int, agreement: float) -> tuple[float, float]:
     """How often the interval, and Wilson's of the mean, hold the accuracy over all seeds and texts.
 
-    Seeds are right on nine texts of ten, each seed on its own share more or less. Whether a text is an easy one is, by
-    the share ``agreement``, the same for all seeds.
+    Seeds are right on nine texts of ten, each seed on its own fraction more or less. Whether a text is an easy one is,
+    in the fraction ``agreement``, the same for all seeds.
     """
     rng = np.random.default_rng(1)
     truth = norm.cdf(1.28 / sqrt(1 + spread**2))  # 1.28 is the normal quantile of 0.9
@@ -160,7 +160,7 @@ def test_the_interval_is_on_the_safe_side_but_for_two_seeds_and_wilsons_of_the_m
     for seeds in (3, 10):  # that disagree on texts
         assert coverage(0.1, seeds, agreement=0.5)[0] > 0.95
     assert 0.88 < coverage(0.3, 2, agreement=1.0)[0] < 0.95  # too few to know a large spread
-    assert coverage(0.3, 3, agreement=1.0)[1] < 0.85  # leaves out the chance of seeds
+    assert coverage(0.3, 3, agreement=1.0)[1] < 0.85  # leaves out the variance of seeds
 
 
 # ---------------------------------------------------------------- differences
@@ -192,7 +192,7 @@ def test_which_system_comes_first_does_not_matter(sizes):
     assert paired_p_value(one[:, order], other[:, order]) == value
 
 
-def test_seeds_that_repeat_each_other_leave_the_exact_p_value_up_to_chance():
+def test_seeds_that_repeat_each_other_leave_the_exact_p_value_up_to_random_signs():
     rng = np.random.default_rng(2)
     one, other = rng.random((1, 200)) < 0.95, rng.random((1, 200)) < 0.9
     exact = paired_p_value(one, other)
@@ -224,7 +224,7 @@ def test_a_large_difference_is_found():
     assert paired_p_value(rng.random((3, 300)) < 0.97, rng.random((3, 300)) < 0.85) < 0.001
 
 
-def pairs_of(both: int, only_one: int, only_other: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+def build_pairs(both: int, only_one: int, only_other: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
     """Two systems, (N,) each, of which so many rows are classified correctly by both, one alone, or neither."""
     one, other = ([True] * both + [left] * only_one + [not left] * only_other for left in (True, False))
     return np.array(one + [False] * neither), np.array(other + [False] * neither)
@@ -238,7 +238,7 @@ def pairs_of(both: int, only_one: int, only_other: int, neither: int) -> tuple[n
 def test_the_paired_interval_and_mcnemars_exact_test_are_those_of_a_textbook(table, difference, low, high, p):
     """M. W. Fagerland, S. Lydersen, P. Laake, Statistical Analysis of Contingency Tables (2017), chapter 8, and the
     tests of its R package contingencytables: Tango's asymptotic score interval, McNemar's exact conditional test."""
-    one, other = pairs_of(*table)
+    one, other = build_pairs(*table)
     assert paired_difference(one, other) == pytest.approx((difference, low, high), abs=6e-5 if p < 0.06 else 6e-4)
     assert paired_p_value(one[None], other[None]) == pytest.approx(p, abs=5e-5)
 
@@ -248,7 +248,7 @@ tables = st.tuples(*[st.integers(0, 40)] * 4).filter(any)
 
 @given(tables)
 def test_the_paired_interval_holds_the_difference_and_turns_with_the_systems(table):
-    one, other = pairs_of(*table)
+    one, other = build_pairs(*table)
     value, low, high = paired_difference(one, other)
     assert value == pytest.approx(one.mean() - other.mean())
     assert -1 <= low <= value <= high <= 1
@@ -259,7 +259,7 @@ def test_the_paired_interval_holds_the_difference_and_turns_with_the_systems(tab
 @given(tables)
 def test_the_paired_interval_holds_zero_where_mcnemars_test_without_correction_does_not_reject(table):
     _, only_one, only_other, _ = table
-    _, low, high = paired_difference(*pairs_of(*table))
+    _, low, high = paired_difference(*build_pairs(*table))
     z = abs(only_one - only_other) / sqrt(max(1, only_one + only_other))
     if abs(z - 1.959963984540054) > 1e-6:
         assert (low <= 0 <= high) == (z < 1.959963984540054)
@@ -287,7 +287,7 @@ def test_copies_of_rows_are_worth_one_row_of_a_difference_and_so_is_a_cluster_wi
 
 
 def test_one_cluster_on_which_two_systems_differ_is_about_one_row_of_difference():
-    one, other = pairs_of(440, 30, 0, 30)
+    one, other = build_pairs(440, 30, 0, 30)
     clusters = [0 if 440 <= n < 470 else n for n in range(500)]
     assert paired_difference(one, other).low > 0.04
     assert paired_difference(one, other, clusters).low < 0
@@ -296,7 +296,7 @@ def test_one_cluster_on_which_two_systems_differ_is_about_one_row_of_difference(
 
 def test_the_number_of_rows_needed_is_the_published_one():
     """R. J. Connor, Sample size for testing differences in proportions for the paired-sample design, Biometrics 43
-    (1987): the shares 0.05 and 0.45, here as in the examples of the R function pwr.mcnemar of B. Greenwell: 22."""
+    (1987): the proportions 0.05 and 0.45, here as in the examples of the R function pwr.mcnemar of B. Greenwell: 22."""
     assert rows_needed(0.05 - 0.45, 0.05 + 0.45) in (22, 23)  # 22.01
     assert rows_needed(0.0, 0.1) is None
 
@@ -324,15 +324,15 @@ def test_holm_of_a_worked_example_of_one_and_of_none():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms())
 def test_holm_keeps_the_order_and_is_between_the_value_and_bonferronis(values, rng):
-    corrected = holm(values)
-    for value, result in zip(values, corrected, strict=True):
+    adjusted = holm(values)
+    for value, result in zip(values, adjusted, strict=True):
         assert value <= result <= min(1, len(values) * max(values))
         assert result <= 1
-    pairs = sorted(zip(values, corrected, strict=True))
-    assert [result for _, result in pairs] == sorted(corrected)
-    assert corrected[int(np.argmin(values))] == pytest.approx(min(1, len(values) * min(values)))
+    pairs = sorted(zip(values, adjusted, strict=True))
+    assert [result for _, result in pairs] == sorted(adjusted)
+    assert adjusted[int(np.argmin(values))] == pytest.approx(min(1, len(values) * min(values)))
     order = rng.sample(range(len(values)), len(values))
-    assert holm([values[n] for n in order]) == pytest.approx([corrected[n] for n in order])
+    assert holm([values[n] for n in order]) == pytest.approx([adjusted[n] for n in order])
 
 
 def test_of_twenty_true_hypotheses_any_is_rejected_in_one_family_of_twenty():

@@ -77,7 +77,7 @@ def test_an_interval_is_the_same_every_time_and_wider_with_copies():
 
 
 def test_the_width_is_that_of_the_normal_approximation():
-    """Of the share of right rows: 1.96 standard errors to each side, summed over classes."""
+    """The interval of the proportion of right rows: 1.96 standard errors to each side, summed over classes."""
     right = np.arange(2000) % 10 != 0
     labels = np.arange(2000) % 2  # all wrong rows are of class 0: 20 % of it
     (low, high) = resampling.intervals(labels, {"accuracy": lambda counts: counts @ right / 2000})["accuracy"]
@@ -98,8 +98,8 @@ def test_a_million_rows_take_fewer_resamples(monkeypatch):
     assert sum(seen) == 150
 
 
-SHARES = np.array([260, 40])  # of 300 rows, about as of the SMS messages
-LABELS = np.arange(2).repeat(SHARES)
+COUNTS = np.array([260, 40])  # of 300 rows, about as of the SMS messages
+LABELS = np.arange(2).repeat(COUNTS)
 
 
 def predictions(rng, recalls):
@@ -107,9 +107,9 @@ def predictions(rng, recalls):
 
 
 def true_f1(recalls) -> float:
-    right = SHARES * recalls
-    predicted = right + (SHARES - right)[::-1]
-    return float(np.mean(2 * right / (SHARES + predicted)))
+    right = COUNTS * recalls
+    predicted = right + (COUNTS - right)[::-1]
+    return float(np.mean(2 * right / (COUNTS + predicted)))
 
 
 def f1(rng, recalls):

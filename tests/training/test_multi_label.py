@@ -171,7 +171,7 @@ def test_calibrated_thresholds_do_what_was_asked_and_are_followed(decide, model,
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["calibrate", "{model}", "--decide={coverage: 0.9}", "--data.val_source={rows}"], "for several labels"),
+        (["calibrate", "{model}", "--decide={coverage: 0.9}", "--data.val_source={rows}"], "for a multi-label model"),
         (["calibrate", "{model}", "--decide=argmax", "--data.val_source={rows}"], "expected for a multi-label model"),
         (["calibrate", "{model}", "--data.val_source={rows}", "--data.multi_label=null"], "rows have no label"),
         (["test", "{model}", "--data.test_source={rows}", "--data.multi_label=null"], "rows have no label"),

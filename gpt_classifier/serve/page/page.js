@@ -94,15 +94,15 @@ async function classify() {
 }
 
 function showPrediction(prediction) {
-  const answers = prediction.labels ?? [prediction.label];
-  const share = (name) => decimals(prediction.probabilities[name] ?? prediction.probability);
-  const said = answers.map((name) => `${name}, probability ${share(name)}`).join("; ");
+  const predicted = prediction.labels ?? [prediction.label];
+  const probability = (name) => decimals(prediction.probabilities[name] ?? prediction.probability);
+  const said = predicted.map((name) => `${name}, probability ${probability(name)}`).join("; ");
   // Sorted here: an object of JavaScript puts names that are numbers first.
-  const shares = Object.entries(prediction.probabilities).sort(([, one], [, other]) => other - one);
-  const [best, most] = shares[0];
-  const known = answers.some((name) => name in prediction.probabilities);
-  say(get("answer"), known ? said : `${answers[0] ?? "no label"}; most probable is ${best}, ${decimals(most)}`);
-  const bars = shares.map(([name, share]) => bar(name, share, answers.includes(name)));
+  const probabilities = Object.entries(prediction.probabilities).sort(([, one], [, other]) => other - one);
+  const [best, most] = probabilities[0];
+  const known = predicted.some((name) => name in prediction.probabilities);
+  say(get("answer"), known ? said : `${predicted[0] ?? "no label"}; most probable is ${best}, ${decimals(most)}`);
+  const bars = probabilities.map(([name, probability]) => bar(name, probability, predicted.includes(name)));
   const [summary, list] = get("rest").children;
   get("bars").replaceChildren(...bars.slice(0, SHOWN));
   list.replaceChildren(...bars.slice(SHOWN));
@@ -110,8 +110,8 @@ function showPrediction(prediction) {
   get("rest").hidden = bars.length <= SHOWN;
 }
 
-function bar(name, probability, answered) {
-  const item = element("li", "", answered ? "answered" : "");
+function bar(name, probability, isPredicted) {
+  const item = element("li", "", isPredicted ? "predicted" : "");
   const track = element("div", "", "track");
   track.setAttribute("aria-hidden", "true");
   const fill = element("div", "", "fill");
@@ -142,14 +142,14 @@ async function showTrace(text) {
     return;
   }
   const characters = Array.from(text); // places in a text count code points
-  const shares = trace.probabilities[trace.final_class];
+  const probabilities = trace.probabilities[trace.final_class];
   const parts = [];
   let place = 0;
   trace.words.forEach(([start, end, last], number) => {
     parts.push(document.createTextNode(characters.slice(place, start).join("")));
     const word = element("span", characters.slice(start, end).join(""), number === trace.decided_word ? "decided" : "");
-    word.style.backgroundColor = `rgb(var(--mark) / ${0.5 * shares[last]})`;
-    word.title = `${trace.answers[last]}; ${trace.final_class} ${decimals(shares[last])}`;
+    word.style.backgroundColor = `rgb(var(--mark) / ${0.5 * probabilities[last]})`;
+    word.title = `${trace.answers[last]}; ${trace.final_class} ${decimals(probabilities[last])}`;
     parts.push(word);
     place = end;
   });
@@ -159,9 +159,9 @@ async function showTrace(text) {
   get("outlined").hidden = trace.decided_word === null;
   get("sentences").textContent = trace.sentences.join(" ");
   const rows = trace.words.map(([start, end, last]) => [
-    characters.slice(start, end).join(""), trace.answers[last], decimals(shares[last]),
+    characters.slice(start, end).join(""), trace.answers[last], decimals(probabilities[last]),
   ]);
-  fillTable(get("words"), ["word", "answer after it", `probability of ${trace.final_class}`], rows);
+  fillTable(get("words"), ["word", "prediction after it", `probability of ${trace.final_class}`], rows);
   get("trace").hidden = false;
 }
 
@@ -211,13 +211,13 @@ async function classifyTable() {
   const query = `text_column=${encodeURIComponent(column)}&for=spreadsheet`;
   const content = await (await ask(`table?${query}`, file, "text/csv")).blob();
   const [names, ...rows] = firstRows(await content.text(), 6);
-  const [text, answer] = [get("column").selectedIndex, names.indexOf("predicted")];
-  const share = (row) => {
-    const name = row[answer].replace(/^'/, ""); // an apostrophe that the service put before a class like a formula
+  const [text, predicted] = [get("column").selectedIndex, names.indexOf("predicted")];
+  const probability = (row) => {
+    const name = row[predicted].replace(/^'/, ""); // an apostrophe that the service put before a class like a formula
     const place = names.indexOf(`probability_${name}`);
-    return place < 0 ? "" : decimals(Number(row[place])); // unsure and several labels have none of their own
+    return place < 0 ? "" : decimals(Number(row[place])); // abstentions and several labels have none
   };
-  fillTable(get("rows"), ["answer", "probability", column], rows.map((row) => [row[answer], share(row), row[text]]), 0);
+  fillTable(get("rows"), ["prediction", "probability", column], rows.map((row) => [row[predicted], probability(row), row[text]]), 0);
   URL.revokeObjectURL(results);
   results = URL.createObjectURL(content);
   get("download").href = results;

@@ -77,7 +77,7 @@ class PredictionsFile(Callback):
     ) -> None:
         model = classifier(pl_module)
         rows, probabilities = (tensor.cpu() for tensor in outputs)
-        predicted = model.decision.words(probabilities.numpy(), class_names(model))
+        predicted = model.decision.name_predictions(probabilities.numpy(), class_names(model))
         rows_of_batch = zip(rows.tolist(), predicted, probabilities.tolist(), strict=True)
         self.stream.writelines(csv_lines(line(row, prediction, values) for row, prediction, values in rows_of_batch))
 

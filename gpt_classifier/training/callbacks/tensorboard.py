@@ -43,7 +43,7 @@ class TensorBoardFigures(Callback):
         for name, draw in figures.items():
             writer.add_figure(f"{stage}/{name}", draw(outputs, names), step)
         if (texts := find_evaluated_texts(trainer, stage, outputs.rows)) is not None:
-            positions = most_confident_errors(outputs, most=20)
+            positions = most_confident_errors(outputs, limit=20)
             errors = outputs[positions]
             true, predicted = (join_labels(which.numpy(), names) for which in (errors.truth, errors.predicted))
             confidence = [f"{value:.3f}" for value in errors.confidence.tolist()]
