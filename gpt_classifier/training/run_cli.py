@@ -190,7 +190,7 @@ def with_defaults_of_weights(parser: LightningArgumentParser, args: list[str], c
         return config
     settings = config if command is None else config[command]
     weights = settings.model.weights
-    if weights == "pretrained" and isinstance(settings.model.get("backbone"), str):
+    if weights in ("random", "pretrained") and isinstance(settings.model.get("backbone"), str):
         given = parser.parse_args(args, defaults=False)
         given = given if command is None else given[command]
         for name, value in _encoding_of(settings.model.backbone, settings.data, given.get("data", {})).items():

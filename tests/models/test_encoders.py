@@ -272,6 +272,15 @@ def test_a_fit_from_the_command_line_is_classified_the_same_in_a_new_process(fit
     assert np.array(json.loads(done.stdout)) == pytest.approx(np.array(expected), abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["bert"], indirect=True)
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_a_named_network_brings_its_tokenizer_whatever_its_weights_are(weights, fit, saved, tmp_path):
+    settings = [f"--model.backbone={saved}", f"--model.weights={weights}", "--model.pooling=mean"]
+    assert fit(tmp_path / "run", *settings) == 0
+    classifier = TextClassifier.load(tmp_path / "run")
+    assert classifier.text_encoder.settings()["tokenizer"] == saved.name
+
+
 def test_a_fit_is_resumed(quick_trainer, tiny_data, tmp_path):
     whole, first, resumed = (GPTClassifier(**settings("modernbert")) for _ in range(3))
     quick_trainer(max_epochs=2).fit(whole, tiny_data())
