@@ -29,7 +29,6 @@ FOREIGN = (
     "most letters are not Latin: GPT-2 was hardly trained on them and needs a token for every byte or two; compare "
     "with init --weights random, and with an encoder for the language (model.backbone and data.tokenizer)"
 )
-RECIPES = {"pretrained": "csv", "random": "scratch"}  # the configuration that comes with the package, by weights
 INSPECTED = 2000  # texts whose script and language are counted, evenly spaced
 UNREACHED = "no published network lies on this machine or can be reached"
 FROM_SCRATCH = (
@@ -243,7 +242,7 @@ def build_configuration(statistics: FileStatistics, name: str) -> str:
     lines = [
         f"# Made by gpt-classifier init from {_format_line(statistics.file)}. "
         "Change settings here or on the command line;",
-        "# gpt-classifier fit --help explains them.",
+        "# gpt-classifier fit --help all explains them.",
         "seed_everything: 123",
     ]
     for section, settings in (("data", data), ("model", model), ("trainer", trainer)):
@@ -280,7 +279,7 @@ def _list_reasons(statistics: FileStatistics) -> dict[str, str]:
         "balance": f"or class_weights, undersample{unequal}",
         "batching": "saves padding",
         "tokenizer": tokenizer,
-        "max_length": f"99 % of the texts have up to {p99:,} {statistics.unit}; longer ones are truncated",
+        "max_length": f"99 % of the texts have up to {p99:,} {statistics.unit}; longer ones than this are truncated",
         "truncation": "the part of a longer text that is kept: head, tail or head+tail; data.windows reads all of it",
         "multi_label": "what stands between the labels of a text",
         "weights": "OpenAI's, 0.5 GB to download" if statistics.weights == "pretrained" else "random initial weights",

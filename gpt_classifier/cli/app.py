@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
     token = check_token(options.host, given, options.no_token)
     if not 0 <= options.port < 65536:
         raise InputError(f"--port is {options.port}, expected 0 to 65535")
+    options.model = str(files.named_model(options.model))
     if not os.path.exists(options.model):  # known before PyTorch is imported
         raise InputError(f"no model at {options.model!r}: expected a model folder, a run or a .ckpt file")
 

@@ -33,6 +33,8 @@ def model_and_texts(words: list[str]) -> tuple[str | Path, list[str]]:
 
 def _first_is_model(words: list[str]) -> tuple[str | Path, list[str]]:
     first = words[0] if words else ""
+    if first == files.BUILT_IN_MODEL:
+        return files.built_in_model(), words[1:]
     path_like = not any(map(str.isspace, first)) and (os.path.dirname(first) != "" or first.endswith(".ckpt"))
     if first and (os.path.exists(first) or (path_like and len(words) > 1)):
         return first, words[1:]

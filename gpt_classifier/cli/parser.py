@@ -50,11 +50,19 @@ def prepared(command: str, words: list[str]) -> list[str]:
     if command in ("test", "predict") and (_is_like_model(first) or not is_configuration(first)):
         return [first, *_prepared(command, others)]
     if command == "audit" and not is_configuration(first):
+        _check_alone(first, others, "--data.source")
         # Last, as it has precedence over a configuration.
         return _prepared(command, [*others, f"--data.source={first}"])
     if command == "fit" and _is_like_model(first):
+        _check_alone(first, others, "--model.weights")
         return _prepared(command, [*others, f"--model.weights={first}"])
     raise InputError(unrecognized(first))
+
+
+def _check_alone(first: str, words: list[str], option: str) -> None:
+    """Raises ``InputError`` if an option says what the first word says."""
+    if any(word.partition("=")[0] == option for word in words):
+        raise InputError(f"{first} and {option} say the same: give one of them")
 
 
 def take_split(words: list[str]) -> tuple[str, list[str]]:
@@ -220,11 +228,21 @@ def _check_settings(path: Path, root: yaml.MappingNode) -> None:
             raise InputError(f"{path} is a {kind}: gpt-classifier study --config {path}")
     for key, value in root.value:
         if key.value in SECTIONS:
+            _check_is_mapping(path, key.value, value)
+            for group, inner in value.value if isinstance(value, yaml.MappingNode) else ():
+                if group.value in groups(key.value):
+                    _check_is_mapping(path, f"{key.value}.{group.value}", inner)
             for name, line in _keys(value, groups(key.value)):
                 if not is_setting(key.value, name.rstrip("+")):
                     raise InputError(f"{path}, line {line}: {unknown_setting(f'{key.value}.{name}')}")
         elif close := did_you_mean(key.value, SECTIONS):
             raise InputError(f"{path}, line {key.start_mark.line + 1}: there is no section {key.value}{close}")
+
+
+def _check_is_mapping(path: Path, name: str, node: yaml.Node) -> None:
+    if not isinstance(node, yaml.MappingNode) and node.tag != "tag:yaml.org,2002:null":
+        given = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list"
+        raise InputError(f"{path}, line {node.start_mark.line + 1}: {name} is {given}, expected settings below it")
 
 
 def _keys(node: yaml.Node, groups: Container[str] = ()) -> Iterator[tuple[str, int]]:

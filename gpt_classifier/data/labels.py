@@ -56,7 +56,7 @@ def decide_class_names(tables: Tables, declared: list[str] | None, files: Mappin
         if (unlabelled := table["label"].isna() | (table["label"] == "")).any():
             raise InputError(
                 f"{unlabelled.sum()} {name} rows have no label, the first is row {table['row'][unlabelled].iloc[0]} of "
-                f"{files[name]}"
+                f"{files[name]}: label them, or take them out"
             )
     train: pd.Series | None = tables["train"]["label"] if "train" in tables else None
     names = list(declared or ([] if train is None else sort_class_names(train.explode().dropna().unique())))

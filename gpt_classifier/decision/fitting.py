@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpt_classifier.decision.reliability import measure_reliability
-from gpt_classifier.decision.rule import Decision
+from gpt_classifier.decision.rule import Decision, is_number
 from gpt_classifier.errors import InputError, did_you_mean
 from gpt_classifier.statistics.intervals import wilson
 
@@ -74,16 +74,15 @@ def fit(
     ]
     probabilities = decision.probabilities(logits)
     if decide is None or (decide == "argmax" and not multi_label):
-        more = describe_rates(decision, probabilities, labels, class_names) if multi_label else []
-        return OperatingPoint(decision, (*notes, *more))
+        notes += describe_rates(decision, probabilities, labels, class_names) if multi_label else []
+        return OperatingPoint(decision, tuple(notes))
     kind, value, of = _read_rule(decide, class_names, multi_label)
     decision = replace(decision, asked={kind: value} if of is None else {kind: value, "of": of})
     if kind == "costs":
         decision = replace(decision, costs=_read_costs(value, class_names))
     elif kind == "coverage":
         decision = replace(decision, set_threshold=find_set_threshold(probabilities, labels, value))
-        sets = decision.sets(probabilities)
-        covered = wilson(float(sets[np.arange(len(labels)), labels].sum()), len(labels))
+        covered = wilson(float(decision.sets(probabilities)[np.arange(len(labels)), labels].sum()), len(labels))
         notes.append(f"prediction sets hold the true class of {covered} of these rows")
     elif kind == "thresholds":
         decision = replace(decision, thresholds=_read_thresholds(value, class_names))
@@ -284,7 +283,7 @@ def _read_thresholds(given: Any, class_names: Sequence[str]) -> list[float]:
     """A threshold for each class, given as a mapping or as one number for all."""
     each = given if isinstance(given, Mapping) else dict.fromkeys(class_names, given)
     by_name: dict[str, Any] = {str(name): value for name, value in each.items()}
-    within = all(isinstance(value, int | float) and 0 <= value <= 1 for value in by_name.values())
+    within = all(is_number(value) and 0 <= value <= 1 for value in by_name.values())
     if by_name.keys() != set(class_names) or not within:
         raise InputError(
             f"thresholds are {given!r}, expected a number between 0 and 1, or one for each of {', '.join(class_names)}"
@@ -304,7 +303,7 @@ def _read_costs(costs: Any, class_names: Sequence[str]) -> list[list[float]]:
         if isinstance(cost, Mapping):
             row = dict.fromkeys(class_names, 0.0) | {str(name): value for name, value in cost.items()}
         values = [row[name] for name in class_names]
-        if len(row) != len(class_names) or not all(isinstance(v, int | float) and v >= 0 for v in values):
+        if len(row) != len(class_names) or not all(is_number(value) and value >= 0 for value in values):
             raise InputError(f"costs of {true} are {cost!r}, expected {expected}, each 0 or more")
         rows.append([float(value) for value in values])
     return rows

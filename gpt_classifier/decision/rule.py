@@ -15,6 +15,11 @@ UNSURE = "unsure"  # the label of an abstention: the rule leaves several classes
 SEPARATOR = "|"  # between the labels of a text
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, as those of rules are."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class Decision:
     """How logits become predictions: a part of the model folder, obeyed wherever the model is used.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gpt_classifier.data.labels import encode_labels
 from gpt_classifier.decision.fitting import fit, log_odds, log_priors
+from gpt_classifier.decision.rule import is_number
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.classifier import TextClassifier
@@ -61,8 +62,6 @@ def read_prevalence(given: Any, names: Sequence[str]) -> list[float]:
     Raises ``InputError`` unless ``given`` maps names to prevalences.
     """
     values = {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
-    if values.keys() != set(names) or not all(
-        isinstance(value, int | float) and value > 0 for value in values.values()
-    ):
+    if values.keys() != set(names) or not all(is_number(value) and value > 0 for value in values.values()):
         raise InputError(f"prevalence is {given!r}, expected a number above 0 for each of {', '.join(names)}")
     return [float(values[name]) for name in names]

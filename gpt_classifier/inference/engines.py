@@ -14,6 +14,7 @@ import pandas as pd
 
 from gpt_classifier.data.datasets import Columns, read_chunks
 from gpt_classifier.data.readers import FileFormat
+from gpt_classifier.decision.rule import SEPARATOR
 from gpt_classifier.errors import InputError
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.classifier import TextClassifier
@@ -31,7 +32,10 @@ class Worker:
         self.classifier = TextClassifier(ray.get(contents))
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return self.classifier.predict_frame(rows["text"])
+        table = self.classifier.predict_frame(rows["text"])
+        if self.classifier.decision.multi_label:
+            table["predicted"] = table["predicted"].map(SEPARATOR.join)
+        return table
 
 
 def predictions(

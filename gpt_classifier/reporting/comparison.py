@@ -85,7 +85,7 @@ def align_rows(first: SavedTest, second: SavedTest) -> tuple[SavedTest, SavedTes
     Raises ``InputError`` unless both were tested on the same texts with the same labels.
     """
     if any(test.results.scores.multi_label_scores is not None for test in (first, second)):
-        raise InputError("compare is for single-label runs: compare the scores.json of multi-label ones")
+        raise InputError("report compares single-label runs: compare the scores.json of multi-label ones")
     first, second = both = tuple(_in_order(test, np.argsort(test.rows)) for test in (first, second))
     hashes = [test.results.tested and test.results.tested.test_fingerprint for test in both]
     labels = [list(_class_names(test)) for test in both]

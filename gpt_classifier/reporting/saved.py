@@ -32,7 +32,7 @@ def read_test(path: Path) -> SavedTest:
     """From a run, a folder of runs (the newest tested one), or a file of scores, such as ``scores-new.json``."""
     scores = find_scores_file(path)
     if not scores.is_file():
-        raise InputError(f"no scores at {scores}: gpt-classifier test {scores.parent} writes them")
+        raise InputError(f"no scores at {scores}: gpt-classifier test {path} writes them")
     if not scores.name.startswith("scores"):
         raise InputError(f"{scores} is not a file of scores: expected a run's folder, or its scores.json")
     predictions = scores.with_name(f"predictions{scores.stem.removeprefix('scores')}.csv")

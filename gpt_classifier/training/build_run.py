@@ -145,7 +145,8 @@ class ClassifierCLI(RunCLI):
         else:
             self.trained = GPTClassifier.from_bundle(load(self.trained_path))
         if self.given_model is None and not self.given_checkpoint:
-            rank_zero_info(f"model: {self.trained_path}; {self.called} RUN takes another")
+            command = {"validate": "test"}.get(str(self.called), self.called)
+            rank_zero_info(f"model: {self.trained_path}; {command} RUN takes another")
         if (run := run_of(self.trained_path)) is not None:
             self.trained.data_settings = find_sources(self.trained.data_settings, folders_around(run))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from gpt_classifier.files import folders_around, whole_file
 from gpt_classifier.inference import model_folder
 from gpt_classifier.inference.bundle import Bundle
 from gpt_classifier.inference.calibration import calibrated, read_prevalence
+from gpt_classifier.records import check
 from gpt_classifier.training import declared
 from gpt_classifier.training.overrides import parse_yaml
 
@@ -51,14 +52,18 @@ def _read_validation_rows(contents: Bundle, changes: Mapping[str, Any]) -> pd.Da
     settings: dict[str, Any] = {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in contents.data.items()
     }
+    hints = get_type_hints(TextDataModule.__init__)
     for key, value in changes.items():
         section, _, name = key.partition(".")
+        if section == "data" and (fields := declared.groups("data").get(name)):
+            raise InputError(f"{key} is {value!r}, expected a mapping with fields {', '.join(fields)}")
         if section != "data" or name not in declared.settings("data"):
             raise InputError(declared.unknown_setting(key))
         group, _, field = name.partition(".")
         if field:
-            settings.setdefault(group, {})[field] = value
+            settings[group] = {**(settings.get(group) or {}), field: value}
         else:
+            check(hints[name], value, key)
             settings[name] = value
     settings |= {"class_names": contents.class_names}
     if settings.get("val_source") is not None:  # all rows of that file

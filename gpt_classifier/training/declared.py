@@ -77,7 +77,12 @@ def is_setting(section: str, key: str, whole: bool = True) -> bool:
 
 def unknown_setting(key: str) -> str:
     """What to say of a key of a configuration that is none."""
-    return f"there is no setting {key}{suggest_setting(key, '{}') or f': {COMMAND.get()} --help lists them'}"
+    return f"there is no setting {key}{suggest_setting(key, '{}') or f': {_full_help()} lists them'}"
+
+
+def _full_help() -> str:
+    """The command that explains all settings."""
+    return f"{COMMAND.get() if COMMAND.get() in ('fit', 'pretrain', 'test', 'predict') else 'fit'} --help all"
 
 
 def suggest_setting(key: str, ask: str) -> str:
@@ -113,7 +118,8 @@ def unrecognized(word: str) -> str:
     """What to say of a word on the command line that means nothing."""
     name, equals, _ = word.partition("=")
     if word.startswith(DASHES):
-        return f"no option {name}{suggest_setting(name.lstrip(''.join(DASHES)), '--{}') or ': --help lists them'}"
+        hint = suggest_setting(name.lstrip("".join(DASHES)), "--{}") or f": {_full_help()} lists them"
+        return f"no option {name}{hint}"
     if is_configuration(word):
         return f"{word} stands alone: give it as --config {word}"
     if equals and name.split(".")[0] in OPTIONS:

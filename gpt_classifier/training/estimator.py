@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from gpt_classifier import files
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.data.values import to_list, to_names, to_texts
-from gpt_classifier.errors import InputError
+from gpt_classifier.errors import InputError, reason
 from gpt_classifier.inference.classifier import TextClassifier
 from gpt_classifier.training.callbacks import BestCheckpoint, EpochLines, default_callbacks
 from gpt_classifier.training.callbacks.checkpoints import StopEarly
@@ -136,7 +136,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
     ) -> TextClassifier:
         asked = self._settings()
         config = self.config or ("scratch" if self.backbone is None else "encoder")
-        cli = build(_read_contents(config), asked | ONE_PROCESS | {"seed_everything": self.random_state}, folder)
+        cli = build(_read_contents(config), asked | ONE_PROCESS | {"seed_everything": int(self.random_state)}, folder)
         settings = {name: value for name, value in cli.datamodule.hparams.items() if name not in FROM_X_AND_Y}
         settings["splitting"] |= {"fractions": [1 - self.validation_fraction, self.validation_fraction, 0.0]}
         data = TextDataModule.from_lists(texts, labels, class_names=names, **settings)
@@ -165,6 +165,7 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         check_settings(self.settings or {}, "settings")
         settings = dict(self.settings or {})
         given = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
+        settings, given = _as_plain(settings), _as_plain(given)  # a grid may have numbers of numpy
         if twice := [name for name in given if SETTINGS[name] in settings]:
             raise InputError(f"settings have {SETTINGS[twice[0]]}, which {twice[0]} sets too: leave it out of one")
         settings |= {SETTINGS[name]: value for name, value in given.items()}
@@ -172,7 +173,9 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
             settings = OWN_TOKENS | settings
         if of_data := [f"data.{name}" for name in FROM_X_AND_Y if f"data.{name}" in settings]:
             raise InputError(f"settings have {of_data[0]}, but the data are X and y: leave it out")
-        if not 0 < self.validation_fraction < 1:
+        if not isinstance(self.random_state, int | np.integer):
+            raise InputError(f"random_state is {self.random_state!r}, expected a whole number")
+        if not isinstance(self.validation_fraction, int | float) or not 0 < self.validation_fraction < 1:
             raise InputError(f"validation_fraction is {self.validation_fraction}, expected a fraction between 0 and 1")
         return settings
 
@@ -182,11 +185,20 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         return tags
 
 
+def _as_plain(settings: Mapping[str, Any]) -> Settings:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+
+
 def _check_weights(given: Any, numbers: np.ndarray) -> torch.Tensor:
     """(N,) weights with mean 1, for texts of the classes ``numbers`` (N,)."""
-    weights = np.asarray(given, dtype=np.float64)
-    if weights.shape != numbers.shape or not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError(f"sample_weight has the shape {weights.shape}, expected {len(numbers)} numbers of 0 or more")
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"sample_weight is not a list of numbers ({reason(error)})") from error
+    if weights.shape != numbers.shape:
+        raise InputError(f"sample_weight has the shape {weights.shape}, expected {len(numbers)} numbers")
+    if len(wrong := np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))):
+        raise InputError(f"sample_weight[{wrong[0]}] is {weights[wrong[0]]}, expected a finite number of 0 or more")
     if (np.bincount(numbers, weights) == 0).any():
         raise InputError("sample_weight is 0 for all texts of a class: leave the class out of X and y")
     return torch.from_numpy(weights / weights.mean()).float()

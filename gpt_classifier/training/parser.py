@@ -71,7 +71,7 @@ class Parser(LightningArgumentParser):
 
     def format_help(self, *args: Any) -> str:
         everything = self._action_groups
-        self.prog = self.prog.replace(" [options]", "")
+        self.prog = self.prog.replace(" [options]", "").replace(" validate", " test --on val")
         self.usage = "%(prog)s [--config CONFIG] [--SECTION.SETTING VALUE ...]"
         self.epilog = None if self.explains_trainer else ABOUT_TRAINER
         parts = [(_place(group), group) for group in everything if group._group_actions]

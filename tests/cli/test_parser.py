@@ -65,6 +65,9 @@ QUICK = {
     "a command": ("fti", "did you mean fit?"),
     "a command of former days": ("benchmark --parts train", "no command 'benchmark': gpt-classifier --help lists them"),
     "a command of others": ("train --config spam", "did you mean fit?"),
+    "the weights twice": ("fit x.ckpt --config toy --model.weights random", "x.ckpt and --model.weights say the same"),
+    "the data twice": ("audit good.csv --data.source good.csv", "good.csv and --data.source say the same"),
+    "a setting that is none": ("fit --config toy --model.foo 1", "no option --model.foo: fit --help all lists them"),
     "a command that comes late": ("--config spam fit", "the command comes first"),
 }
 
@@ -87,6 +90,9 @@ FILES = {
         "line 2: there is no setting model.encoder: did you mean model.backbone?",
     ),
     "a section": ("seed_everything: 1\nmodle:\n  gpt: gpt2", "line 2: there is no section modle: did you mean model?"),
+    "a number for a section": ("model: 5", "line 1: model is '5', expected settings below it"),
+    "a list for a section": ("data: [a]", "line 1: data is a list, expected settings below it"),
+    "a number for a group": ("model:\n  optimizer: 5", "line 2: model.optimizer is '5', expected settings below it"),
     "a trainer's setting": ("trainer: {max_epoch: 3}", "line 1: there is no setting trainer.max_epoch"),
     "a file that is not there": ("data:\n  source: no.csv", "no file no.csv"),
     "a column that is not there": ("data: {source: good.csv, label_column: topic}", "no column 'topic'"),

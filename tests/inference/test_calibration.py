@@ -156,6 +156,24 @@ def test_options_of_the_data_may_stand_anywhere_with_a_space_or_a_sign_between(m
     assert main(["calibrate", str(model), str(model)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--decide", "{costs: {ham: .inf, spam: 1}}"], "costs of ham are inf"),
+        (["--decide", "{thresholds: true}"], "thresholds are True"),
+        (["--prevalence", "{ham: .inf, spam: 1}"], "prevalence is"),
+        (["--data.batch_size", "x"], "data.batch_size is 'x', expected a whole number"),
+        (["--data.source", "5"], "data.source is 5"),
+        (["--data.batching", "5"], "data.batching is 5, expected a mapping with fields"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_one_line_and_changes_nothing(words, named, model, rows, capsys):
+    before = (model / "config.json").read_bytes()
+    assert main(["calibrate", str(model), "--data.val_source", str(rows), *words]) == 2
+    assert named in capsys.readouterr().err
+    assert (model / "config.json").read_bytes() == before
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "nothing")]) == 2
     assert f"no model folder at {tmp_path / 'nothing'}" in capsys.readouterr().err

@@ -92,7 +92,8 @@ def test_settings_of_daily_use_are_arguments_that_a_grid_names(texts):
     further = {key: value for key, value in TINY.items() if key not in SETTINGS.values()}
     by_name, by_key = TextClassifierEstimator(**named, settings=further), TextClassifierEstimator(settings=TINY)
     assert (by_name.fit(*texts).predict_proba(texts[0]) == by_key.fit(*texts).predict_proba(texts[0])).all()
-    search = GridSearchCV(by_name, {"max_epochs": [1, 2], "learning_rate": [1e-3]}, cv=2).fit(*texts)
+    grid = {"max_epochs": np.arange(1, 3), "learning_rate": np.logspace(-3, -3, 1)}  # numbers of numpy
+    search = GridSearchCV(by_name, grid, cv=2, error_score="raise").fit(*texts)
     assert search.best_params_["max_epochs"] in (1, 2)
     assert search.best_estimator_.classifier_.predict("red alpha").label in ("red", "green")
 
@@ -118,7 +119,8 @@ def test_equal_weights_of_any_size_change_nothing(texts):
     ("weights", "named"),
     [
         ([1.0], r"shape \(1,\), expected 80 numbers"),
-        ([-1.0] * 80, "0 or more"),
+        ([-1.0] * 80, r"sample_weight\[0\] is -1.0, expected a finite number of 0 or more"),
+        (["a"] * 80, "sample_weight is not a list of numbers"),
         ([0.0, 1.0] * 40, "0 for all texts of a class"),
     ],
 )
@@ -211,6 +213,8 @@ def test_the_rule_of_the_model_decides():
         ({"settings": ["model.pooling"]}, "settings are .*, expected keys and values"),
         ({"settings": TINY, "max_epochs": 3}, "settings have trainer.max_epochs, which max_epochs sets too"),
         ({"learning_rate": -1}, "learning_rate"),
+        ({"random_state": np.random.RandomState(0)}, "random_state is RandomState.*, expected a whole number"),
+        ({"validation_fraction": "a"}, "validation_fraction is a, expected"),
         ({"validation_fraction": 0}, "validation_fraction is 0.* 0 and 1"),
     ],
 )

@@ -14,6 +14,7 @@ from gpt_classifier.cli.main import main
 from gpt_classifier.data.datamodule import TextDataModule
 from gpt_classifier.decision.rule import Decision
 from gpt_classifier.errors import InputError
+from gpt_classifier.inference.engines import Worker
 from gpt_classifier.inference.model_folder import load
 
 TOPICS = {"food": "bread", "music": "piano", "sport": "tennis"}
@@ -134,6 +135,9 @@ def test_python_and_the_commands_give_the_same_labels(model, tmp_path, capsys):
     assert main([*command, f"--trainer.default_root_dir={tmp_path}"]) == 0
     written = pd.read_csv(output, keep_default_na=False)
     assert written["predicted"].tolist() == ["|".join(p.labels) for p in predictions]
+    worker = Worker.__new__(Worker)  # of a cluster, whose rows are written to the same file
+    worker.classifier = classifier
+    assert worker(pd.DataFrame({"text": texts}))["predicted"].tolist() == written["predicted"].tolist()
     frame = classifier.predict_frame(pd.Series(texts))
     assert frame["predicted"].tolist() == [list(p.labels) for p in predictions]
     assert np.allclose(written[[f"probability_{name}" for name in NAMES]], probabilities, atol=1e-6)

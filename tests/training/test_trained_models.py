@@ -196,6 +196,13 @@ def test_a_model_that_cannot_be_meant_is_one_line(arguments, told, folder, tmp_p
     assert told.replace("HERE", str(tmp_path)) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_only_a_test_is_on_a_split(command, folder, capsys):
+    words = [str(folder)] if command == "predict" else ["--config=toy"]
+    assert main([command, *words, "--on", "val", "--data.source=sample"]) == 2
+    assert "--on" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- predict
 
 
