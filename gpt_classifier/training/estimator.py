@@ -61,6 +61,8 @@ class TextClassifierEstimator(ClassifierMixin, BaseEstimator):
         tokenizer: ``gpt2``, ``bytes``, ``{"train": 4096}``, or that of a published network.
         settings: Further settings that replace those of ``config``, by their names on the command line:
             ``{"model.pooling": "mean"}``. Arguments that are None leave theirs to ``config``.
+            With a ``backbone`` training starts from a probe, which is kept where no epoch is better: then the learning
+            rate changes nothing; ``{"model.probe": False}`` leaves the probe out.
         validation_fraction: Fraction of the texts that choose the best epoch, and are not trained on.
         random_state: Seed of the division, the initial weights and the order of the texts.
         verbose: Whether to print a line for each epoch.
