@@ -16,6 +16,7 @@ from gpt_classifier.errors import InputError, closest, did_you_mean
 from gpt_classifier.files import BUILT_IN_MODEL
 from gpt_classifier.training.declared import (
     COMMAND,
+    OF_COMMANDS,
     SECTIONS,
     YAML_FILES,
     by_dotted_key,
@@ -102,6 +103,11 @@ def _prepared(command: str, words: list[str]) -> list[str]:
         raise SystemExit(0)
     words = _with_paths(command, words)
     for word in words:
+        owner = (
+            OF_COMMANDS.get(word.partition("=")[0].removeprefix("--"), command) if word.startswith("--") else command
+        )
+        if command in ("fit", "test", "predict") and owner != command:
+            raise InputError(f"{word.partition('=')[0]} is an option of {owner}, and {command} has no use for it")
         own = command == "study" and word.partition("=")[0] in ("--folds", "--fractions")  # elsewhere those of data
         if not own:
             _check_option(word, whole=command == "study")

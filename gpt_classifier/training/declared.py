@@ -12,7 +12,10 @@ from gpt_classifier.files import PACKAGE, built_in_configurations
 
 SECTIONS = ("data", "model", "trainer")
 
-OF_COMMANDS = ("output", "keep", "ray", "baselines", "report")  # options that one of the commands uses
+OF_COMMANDS = {  # options that one of the commands uses
+    **dict.fromkeys(("output", "keep", "ray"), "predict"),
+    **dict.fromkeys(("baselines", "report"), "test"),
+}
 
 OPTIONS = ("config", "model", "data", "trainer", "ckpt_path", "seed_everything", "print_config", *OF_COMMANDS)
 
