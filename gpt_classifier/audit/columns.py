@@ -37,6 +37,7 @@ class FoundColumns:
     split: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)  # files of val and test
     given: Collection[str] = ("train",)  # splits that need not be made
+    others: Sequence[str] = ()  # columns that could be the label as well, where no name decided
 
     def settings(self) -> dict[str, Any]:
         """The settings of a data module that are not the defaults."""
@@ -89,11 +90,12 @@ def find_columns(sample: Sample, text_column: str | None = None, label_column: s
     text = [] if text_column is None else [text_column]
     if not text:
         text = _find_text_columns(file, _find_readable(to_texts, columns, [label_column], file))
+    others: Sequence[str] = ()
     if label_column is None:
-        label_column = _find_label_column(file, _find_readable(to_names, columns, text, file))
+        label_column, *others = _find_label_columns(file, _find_readable(to_names, columns, text, file))
     separator = _find_separator(_read(to_names, columns[label_column], label_column, file).dropna())
     beside = {} if split else _find_files_beside(file, [*text, label_column])
-    return FoundColumns(text, label_column, separator, split, beside, given or {"train", *beside})
+    return FoundColumns(text, label_column, separator, split, beside, given or {"train", *beside}, others)
 
 
 def read_texts(sample: Sample, found: FoundColumns) -> pd.Series:
@@ -143,8 +145,8 @@ def _find_text_columns(file: str, values: dict[str, pd.Series]) -> list[str]:
     return [*titles[:1], text]
 
 
-def _find_label_column(file: str, values: dict[str, pd.Series]) -> str:
-    """A column with few distinct values: one with a typical name, else the one with the fewest values."""
+def _find_label_columns(file: str, values: dict[str, pd.Series]) -> list[str]:
+    """The column with few distinct values and a typical name, else all such columns, that with the fewest first."""
     candidates = []
     for name, column in values.items():
         word = name.strip().lower()
@@ -159,7 +161,8 @@ def _find_label_column(file: str, values: dict[str, pd.Series]) -> str:
             f"no column of {file} has few distinct values, as class names do: name one with --label-column; apart from "
             f"the text there are {', '.join(values) or 'none'}"
         )
-    return min(candidates)[2]
+    first, *others = sorted(candidates)
+    return [first[2], *(name for rank, _, name in others if first[0] == rank == len(LABEL_NAMES))]
 
 
 def _find_separator(labels: pd.Series) -> str | None:

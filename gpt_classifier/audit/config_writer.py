@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,6 +167,7 @@ def summarize(statistics: FileStatistics) -> list[str]:
     rare = "left out" if statistics.drops else "fit will refuse them"
     foreign = statistics.is_foreign and statistics.tokenizer == "gpt2"
     estimated = statistics.unit == "estimated tokens"
+    other = next(iter(found.others), "")
     parts = [  # their names, and whether there is something to say
         (
             "sample",
@@ -175,6 +177,11 @@ def summarize(statistics: FileStatistics) -> list[str]:
         ("texts", True, f"{_list(found.text)}: {statistics.describe_lengths()}"),
         ("script", True, ", ".join(scripts[:3]) or "no letters"),
         ("classes", True, f"{_format_line(found.label)}: {sizes}: {statistics.name_classes()}"),
+        (
+            "note",
+            found.others,
+            f"{_list(found.others)} could hold the classes as well: --label-column {shlex.quote(other)}",
+        ),
         ("labels", found.multi_label, f"a text may have several, with {found.multi_label} between them"),
         ("splits", found.split, f"{_format_line(found.split or '')} names {_list(sorted(found.given))}"),
         *((split, True, _format_line(file)) for split, file in found.beside.items()),

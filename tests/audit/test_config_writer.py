@@ -70,6 +70,18 @@ def test_the_label_column_is_found(label, others):
     assert config_writer.inspect_file("a.csv", "pretrained").found.label == label
 
 
+def test_other_columns_that_could_be_the_label_are_named(capsys):
+    editors, desks = (["am", "bk", "cl"] * 16), (["politics", "sport", "arts", "tech"] * 12)
+    write("desk.csv", {"Headline": TEXTS, "editor": editors, "Desk": desks})
+    assert main(["init", "desk.csv", "--print"]) == 0
+    assert main(["init", "desk.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "Desk could hold the classes as well: --label-column Desk" in said
+    assert main(["init", "desk.csv", "--force", "--label-column", "Desk"]) == 0
+    assert "as well" not in capsys.readouterr().out
+    assert written("desk.yaml")["data"]["label_column"] == "Desk"
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
 def test_json_too(ending):
     rows = [{"said": text, "y": n % 2} for n, text in enumerate(TEXTS)]
