@@ -128,14 +128,7 @@ def test_it_brings_the_tokenizer(file):
 def test_what_was_trained_on_it_loads_without_the_file_and_the_library(file, rows, tmp_path, capsys):
     (moved := tmp_path / "moved.gguf").write_bytes(file.read_bytes())
     words = ["--data.source", str(rows), "--model.backbone", str(moved)]
-    words += [
-        "--trainer.default_root_dir",
-        str(tmp_path / "runs"),
-        "--trainer.accelerator",
-        "cpu",
-        "--baselines",
-        "none",
-    ]
+    words += ["--trainer.default_root_dir", str(tmp_path / "runs"), "--trainer.accelerator", "cpu"]
     assert main(["fit", "--config", "decoder", *words]) == 0
     capsys.readouterr()
     moved.unlink()
