@@ -81,6 +81,14 @@ def take_split(words: list[str]) -> tuple[str, list[str]]:
     return (given[-1] if given else "test"), rest
 
 
+def _check_has_use(command: str, words: list[str]) -> None:
+    """Raises ``InputError`` for an option of another of the trainer's commands; one on val rows has none of them."""
+    used = "test --on val" if command == "test" and take_split(words)[0] == "val" else command
+    for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+        if (owner := OF_COMMANDS.get(option[2:], used)) != used:
+            raise InputError(f"{option} is an option of {owner}, and {used} has no use for it")
+
+
 def asks_for_help(words: list[str]) -> bool:
     """Whether ``--help`` stands there without a word such as ``all`` or ``trainer``."""
     return any(
@@ -102,12 +110,9 @@ def _prepared(command: str, words: list[str]) -> list[str]:
         print(short_help(command), end="")
         raise SystemExit(0)
     words = _with_paths(command, words)
+    if command in ("fit", "test", "predict"):
+        _check_has_use(command, words)
     for word in words:
-        owner = (
-            OF_COMMANDS.get(word.partition("=")[0].removeprefix("--"), command) if word.startswith("--") else command
-        )
-        if command in ("fit", "test", "predict") and owner != command:
-            raise InputError(f"{word.partition('=')[0]} is an option of {owner}, and {command} has no use for it")
         own = command == "study" and word.partition("=")[0] in ("--folds", "--fractions")  # elsewhere those of data
         if not own:
             _check_option(word, whole=command == "study")

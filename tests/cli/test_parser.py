@@ -66,6 +66,7 @@ QUICK = {
     "a command of former days": ("benchmark --parts train", "no command 'benchmark': gpt-classifier --help lists them"),
     "a command of others": ("train --config spam", "did you mean fit?"),
     "an option of predict": ("test x --output a.csv", "--output is an option of predict, and test has no use for it"),
+    "an option of test rows": ("test x --on val --baselines=all", "of test, and test --on val has no use for it"),
     "an option of test": ("fit --config toy --report=none", "--report is an option of test"),
     "the weights twice": ("fit x.ckpt --config toy --model.weights random", "x.ckpt and --model.weights say the same"),
     "the data twice": ("audit good.csv --data.source good.csv", "good.csv and --data.source say the same"),
